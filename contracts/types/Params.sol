@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+/// Everything that a deployment fixes for ever (§12). Seconds, milliseconds, wei, bytes, blocks and basis points
+/// (1/10,000) as the names say. Agents read these from L1, never from a configuration of their own.
+struct Params {
+    // time and sets
+    uint64 genesis;
+    uint64 epochSeconds;
+    uint64 maxEpochLag;
+    uint64 minMembers;
+    uint64 maxMembers;
+    uint64 l1BlockSeconds;
+    uint64 originDepthBlocks;
+    // turns and blocks
+    uint64 turnLength;
+    uint64 intervalMillis;
+    uint64 idleIntervalMillis;
+    // batches
+    uint64 maxBatchBytes;
+    uint64 maxBatchAgeSeconds;
+    uint64 idleBatchAgeSeconds;
+    uint64 takeoverSeconds;
+    uint64 driftSeconds;
+    uint64 ringSize;
+    // forced queue, escape, restart
+    uint64 forcedDeadlineBlocks;
+    uint64 forcedGraceBlocks;
+    uint64 escapeDelaySeconds;
+    uint64 restartDelaySeconds;
+    uint64 restartWindowSeconds;
+    // evidence and exits
+    uint64 evidenceWindowSeconds;
+    uint64 correlationWindowSeconds;
+    uint64 guardianDelaySeconds;
+    uint64 exitMarginSeconds;
+    uint64 exitDelaySeconds;
+    // stake
+    uint256 minStakeWei;
+    uint256 weightUnitWei;
+    // slashing
+    uint64 doubleSignBps;
+    uint64 correlationFactor;
+    uint64 brokenPromiseBps;
+    uint64 missedTurnBps;
+    uint64 bountyBps;
+    uint64 compensationBps;
+    uint64 jailSeconds;
+    // rewards: wei of ETH to the poster, wei of the stake token to the signers of a batch
+    uint256 posterMarginWei;
+    uint256 signersRewardWei;
+    // rollups
+    uint256 rollupFeeWei;
+    uint256 rollupReserveWei;
+    uint256 rollupByteWei;
+}
