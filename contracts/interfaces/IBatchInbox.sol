@@ -38,7 +38,8 @@ struct Settled {
     uint64 parentSettledAt;
     uint256 baseFeeWei;
     uint256 blobBaseFeeWei;
-    uint64 payloadBytes;
+    /// As in {IBatchInbox.BatchSettled}.
+    uint64 payloadTokens;
     uint64 blobs;
     bool late;
 }
@@ -48,14 +49,15 @@ struct Settled {
 /// block (R26-R29).
 interface IBatchInbox {
     /// @notice A batch settled. With the transaction's input and its block, this is all that {tally} and derivation
-    /// need. `payloadBytes` are the bytes of its payload in calldata; `index` its place in the transaction.
+    /// need. `headerHash` is {batchDigest}; `payloadTokens` is what L1 prices its payload in calldata by (EIP-7623): one
+    /// for a zero byte, four for any other.
     event BatchSettled(
         uint64 indexed number,
         bytes32 indexed headerHash,
         address poster,
         uint128 signers,
         uint64 parentSettledAt,
-        uint64 payloadBytes,
+        uint64 payloadTokens,
         bool late
     );
 

@@ -61,4 +61,10 @@ interface IRota {
 
     /// @notice The running generation (R33).
     function generation() external view returns (uint32);
+
+    /// @notice Member `index` of the set in force in `epoch` of `generation`; reverts when there is none.
+    function memberAt(uint32 generation, uint64 epoch, uint256 index) external view returns (Member memory);
+
+    /// @notice Total weight of the set in force in `epoch` of `generation`.
+    function totalAt(uint32 generation, uint64 epoch) external view returns (uint64);
 }

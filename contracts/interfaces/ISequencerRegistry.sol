@@ -92,4 +92,19 @@ interface ISequencerRegistry {
     function count() external view returns (uint32);
 
     function stakeToken() external view returns (address);
+
+    /// @notice Poster address of the sequencer that `signer` belongs or ever belonged to; zero if none.
+    function posterOf(address signer) external view returns (address);
+
+    /// @notice Whether `poster` is or ever was the poster address of the sequencer behind `signer`. Blame (R29) is booked
+    /// after the fact, when an honest leader may have named another poster already.
+    function wasPoster(address signer, address poster) external view returns (bool);
+
+    /// @notice Slasher only. Jails `id` at once (a tombstoned one stays so), and until `heldUntil` its pool takes no
+    /// deposits and pays no claims (R36).
+    function jail(uint32 id, uint64 heldUntil) external;
+
+    /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
+    /// was; tombstones it if `tombstone`.
+    function slash(uint32 id, uint256 amountWei, bool tombstone) external returns (uint256 slashedWei);
 }
