@@ -1,1 +1,7 @@
-//! Rota.
+//! Rota: decentralized sequencing that settles on L1.
+//!
+//! A table of contents, in reading order. `domain`, `crypto`, `rota` and `batch` are pure: no clock, no disk, no network.
+
+pub mod crypto;
+pub mod domain;
+pub mod l1;

@@ -1,0 +1,70 @@
+//! What the agent knows of L1, in its own words.
+
+use crate::domain::{BatchHeader, BatchNumber, Epoch, Height, Seconds};
+use alloy::primitives::{Address, B256};
+use serde::{Deserialize, Serialize};
+
+/// An L1 block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct L1Block {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// Its timestamp.
+    pub timestamp: Seconds,
+}
+
+/// Where the settled chain stands on L1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettledTip {
+    /// Batches settled so far.
+    pub number: BatchNumber,
+    /// Last settled height.
+    pub last_height: Height,
+    /// Hash of the block at that height.
+    pub last_block_hash: B256,
+    /// Attesting epoch of the last batch.
+    pub epoch: Epoch,
+    /// Timestamp in the last header.
+    pub timestamp: Seconds,
+    /// L1 time of the last settlement.
+    pub settled_at: Seconds,
+}
+
+/// A batch as L1 shows that it settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettledBatch {
+    /// The number L1 gave it.
+    pub number: BatchNumber,
+    /// The header, from the transaction's input.
+    pub header: BatchHeader,
+    /// Who posted it.
+    pub poster: Address,
+    /// Bit i set: member i of the attesting set signed.
+    pub signers: u128,
+    /// L1 block that holds it.
+    pub block: L1Block,
+    /// L1 transaction that carried it.
+    pub tx_hash: B256,
+    /// L1 time of the settlement before.
+    pub parent_settled_at: Seconds,
+    /// Bytes of its payload in calldata.
+    pub payload_bytes: u64,
+    /// Whether it served a forced entry too late.
+    pub late: bool,
+}
+
+/// Where a sequencer is reached, from the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerEndpoint {
+    /// The sequencer's id in the registry.
+    pub id: u32,
+    /// Its signer.
+    pub signer: Address,
+    /// Multiaddr of its agreement engine, ending in /p2p/<PeerId>.
+    pub agreement: String,
+    /// Multiaddr of its peer link, ending in the same /p2p/<PeerId>.
+    pub link: String,
+}

@@ -1,0 +1,19 @@
+//! The words of the protocol as types. Pure, and consensus-critical wherever a type is hashed or encoded.
+
+mod batch;
+mod block;
+mod l1;
+mod leader_set;
+mod params;
+mod transaction;
+mod units;
+mod vote;
+
+pub use batch::{Attestation, BatchHeader};
+pub use block::{Block, BlockHeader, Certificate, DecidedBlock, Signer};
+pub use l1::{L1Block, PeerEndpoint, SettledBatch, SettledTip};
+pub use leader_set::{LeaderSet, LeaderSetError, Member};
+pub use params::Params;
+pub use transaction::{RollupTransaction, SignedTransaction, TransactionError};
+pub use units::{BatchNumber, Epoch, Generation, Height, Millis, RollupId, Round, Seconds, Turn};
+pub use vote::{Proposal, Vote, VoteType};

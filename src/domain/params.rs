@@ -1,0 +1,94 @@
+//! What a deployment fixes for ever, as read from L1 (§12 of the protocol).
+
+use crate::domain::{Epoch, Height, Millis, Seconds, Turn};
+use alloy::primitives::U256;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// All parameters of a deployment; the names are those of the contracts' `Params`. Read from L1, never configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    missing_docs,
+    reason = "the names are those of contracts/types/Params.sol, which explains them"
+)]
+pub struct Params {
+    pub genesis: u64,
+    pub epoch_seconds: u64,
+    pub max_epoch_lag: u64,
+    pub min_members: u64,
+    pub max_members: u64,
+    pub l1_block_seconds: u64,
+    pub origin_depth_blocks: u64,
+    pub turn_length: u64,
+    pub interval_millis: u64,
+    pub idle_interval_millis: u64,
+    pub max_batch_bytes: u64,
+    pub max_batch_age_seconds: u64,
+    pub idle_batch_age_seconds: u64,
+    pub takeover_seconds: u64,
+    pub drift_seconds: u64,
+    pub ring_size: u64,
+    pub forced_deadline_blocks: u64,
+    pub forced_grace_blocks: u64,
+    pub escape_delay_seconds: u64,
+    pub restart_delay_seconds: u64,
+    pub restart_window_seconds: u64,
+    pub evidence_window_seconds: u64,
+    pub correlation_window_seconds: u64,
+    pub guardian_delay_seconds: u64,
+    pub exit_margin_seconds: u64,
+    pub exit_delay_seconds: u64,
+    pub min_stake_wei: U256,
+    pub weight_unit_wei: U256,
+    pub double_sign_bps: u64,
+    pub correlation_factor: u64,
+    pub broken_promise_bps: u64,
+    pub missed_turn_bps: u64,
+    pub bounty_bps: u64,
+    pub compensation_bps: u64,
+    pub jail_seconds: u64,
+    pub poster_margin_wei: U256,
+    pub signers_reward_wei: U256,
+    pub rollup_fee_wei: U256,
+    pub rollup_reserve_wei: U256,
+    pub rollup_byte_wei: U256,
+}
+
+impl Params {
+    /// Epoch of an L1 time (R1); times before genesis are in epoch 0.
+    pub const fn epoch_at(&self, time: Seconds) -> Epoch {
+        match time.get().saturating_sub(self.genesis).checked_div(self.epoch_seconds) {
+            Some(epoch) => Epoch::new(epoch),
+            None => Epoch::new(0),
+        }
+    }
+
+    /// First second of an epoch; stays at the largest.
+    pub const fn start_of(&self, epoch: Epoch) -> Seconds {
+        Seconds::new(self.genesis.saturating_add(epoch.get().saturating_mul(self.epoch_seconds)))
+    }
+
+    /// The turn that a height belongs to (R10).
+    pub const fn turn_of(&self, height: Height) -> Turn {
+        match height.get().checked_div(self.turn_length) {
+            Some(turn) => Turn::new(turn),
+            None => Turn::new(0),
+        }
+    }
+
+    /// Time between the starts of two heights while transactions wait.
+    pub const fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_millis)
+    }
+
+    /// Time between the starts of two heights while none does (R19).
+    pub const fn idle_interval(&self) -> Duration {
+        Duration::from_millis(self.idle_interval_millis)
+    }
+
+    /// How far ahead of a voter's clock a block's timestamp may be.
+    pub const fn drift(&self) -> Millis {
+        Seconds::new(self.drift_seconds).to_millis()
+    }
+}

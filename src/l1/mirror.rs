@@ -1,0 +1,99 @@
+//! What this agent has seen on L1 so far: a pure picture that everybody reads and only the follower changes.
+//!
+//! Blocks, sets, rollups, peers and the settled chain are those of the canonical chain up to `head`; a reorg rewinds them
+//! (the follower applies `Removed` in reverse order). What consensus looks at is read *at depth* alone (R15, R16).
+
+use crate::domain::{
+    BlockHeader, Epoch, Generation, L1Block, LeaderSet, Params, PeerEndpoint, RollupId, SettledTip,
+};
+use alloy::primitives::Address;
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use tokio::sync::watch;
+
+/// The picture. Cheap to read; `Arc`s are shared, not copied.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// The deployment's parameters.
+    pub params: Params,
+    /// Canonical L1 blocks that are still of use, by number (from the settled origin on; older ones are dropped).
+    pub blocks: BTreeMap<u64, L1Block>,
+    /// The newest L1 block seen.
+    pub head: Option<L1Block>,
+    /// The newest L1 block at the configured depth (R16).
+    pub at_depth: Option<L1Block>,
+    /// Block 0, once the first seal fixed it.
+    pub genesis: Option<BlockHeader>,
+    /// Sets by (generation, epoch they were sealed for).
+    pub sets: BTreeMap<(Generation, Epoch), Arc<LeaderSet>>,
+    /// Registered rollups and the L1 block in which they became open.
+    pub rollups: BTreeMap<RollupId, u64>,
+    /// Endpoints of all sequencers, by signer.
+    pub peers: BTreeMap<Address, PeerEndpoint>,
+    /// Where the settled chain stands.
+    pub tip: Option<SettledTip>,
+}
+
+impl Mirror {
+    /// An empty picture of a deployment.
+    pub fn new(params: Params) -> Self {
+        Self {
+            params,
+            blocks: BTreeMap::new(),
+            head: None,
+            at_depth: None,
+            genesis: None,
+            sets: BTreeMap::new(),
+            rollups: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            tip: None,
+        }
+    }
+
+    /// The set in force in `epoch`: sealed for it, or the last one before (R2).
+    pub fn set_for(&self, generation: Generation, epoch: Epoch) -> Option<Arc<LeaderSet>> {
+        self.sets
+            .range((generation, Epoch::new(0))..=(generation, epoch))
+            .next_back()
+            .map(|(_, set)| Arc::clone(set))
+    }
+
+    /// Whether `rollup` was open at the L1 block with number `origin` (R43).
+    pub fn is_open(&self, rollup: RollupId, origin: u64) -> bool {
+        self.rollups.get(&rollup).is_some_and(|since| *since <= origin)
+    }
+}
+
+/// A shared [`Mirror`] with a signal for each change.
+#[derive(Clone, Debug)]
+pub struct MirrorHandle {
+    mirror: Arc<RwLock<Mirror>>,
+    version: watch::Sender<u64>,
+}
+
+impl MirrorHandle {
+    /// Shares a picture.
+    pub fn new(mirror: Mirror) -> Self {
+        Self { mirror: Arc::new(RwLock::new(mirror)), version: watch::Sender::new(0) }
+    }
+
+    /// Reads the picture. Never hold the guard across an `.await`.
+    pub fn read(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {
+        self.mirror.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Changes the picture and wakes those who wait for a change. For the follower and for tests.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Mirror) -> T) -> T {
+        let result = {
+            let mut guard = self.mirror.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            change(&mut guard)
+        };
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+        result
+    }
+
+    /// A receiver that is marked changed whenever the picture changes.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+}

@@ -1,0 +1,5 @@
+//! L1, the one place that knows alloy's providers and the generated contract types.
+
+mod mirror;
+
+pub use mirror::{Mirror, MirrorHandle};
