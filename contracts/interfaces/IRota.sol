@@ -32,7 +32,29 @@ interface IRota {
     /// @notice The first seal fixed block 0, the parent of everything.
     event GenesisFixed(bytes32 indexed blockHash, BlockHeader header);
 
-    /// @notice Freezes the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next.
+    /// @notice Nothing can be sealed before genesis.
+    error BeforeGenesis(uint64 genesis, uint64 time);
+
+    /// @notice This epoch cannot be sealed now.
+    /// @param expected The only epoch that can: the running one as long as nothing was ever sealed, else the next.
+    error EpochNotSealable(uint64 expected, uint64 actual);
+
+    /// @notice The set of this epoch is frozen already.
+    error AlreadySealed(uint64 epoch);
+
+    /// @notice Too few sequencers are eligible; the set before is carried.
+    error TooFewMembers(uint256 minimum, uint256 actual);
+
+    /// @notice No set of this generation was sealed at or before this epoch.
+    error NoSetInForce(uint32 generation, uint64 epoch);
+
+    /// @notice A schedule of at most `maximum` turns can be asked for at once.
+    error ScheduleTooLong(uint64 maximum, uint64 actual);
+
+    /// @notice Freezes the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next. The
+    /// set is that of the start of the running epoch (R3). The caller's gas is refunded through the reward pool.
+    ///
+    /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {TooFewMembers}, {CodeLib.CodeDepositFailed}.
     function seal(uint64 epoch) external;
 
     /// @notice Epoch of an L1 time in seconds. Times before genesis are in epoch 0.
@@ -47,13 +69,21 @@ interface IRota {
     /// @notice The set in force in `epoch` of `generation`, as {leaderSet}.
     function leaderSetOf(uint32 generation, uint64 epoch) external view returns (LeaderSet memory);
 
+    /// @notice The contract whose code holds the set in force in `epoch` of `generation`, and the epoch it was sealed for.
+    /// @dev For an epoch after the next the answer can still change: a later seal replaces what would be carried.
+    ///
+    /// Reverts with {NoSetInForce}.
+    function setOf(uint32 generation, uint64 epoch) external view returns (address pointer, uint64 sealedFor);
+
     /// @notice Signer of the first draw of `turn` under the set in force in `epoch` (R11).
     function leaderOf(uint64 epoch, uint64 turn) external view returns (address);
 
     /// @notice {leaderOf} for `count` turns from `firstTurn` on, at most 256.
+    ///
+    /// Reverts with {ScheduleTooLong}, {NoSetInForce}, {DrawLib.EmptySet}.
     function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[] memory);
 
-    /// @notice The first epoch at or after `epoch` that was sealed; `found` is false if none was yet.
+    /// @notice The first epoch at or after `epoch` that was sealed; `found` is false if none was yet. O(log n).
     function firstSealedAtOrAfter(uint64 epoch) external view returns (bool found, uint64 sealedEpoch);
 
     /// @notice All parameters of the deployment.

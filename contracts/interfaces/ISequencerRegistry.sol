@@ -54,6 +54,64 @@ interface ISequencerRegistry {
     event StatusChanged(uint32 indexed id, Status status);
     event Slashed(uint32 indexed id, uint256 requestedWei, uint256 slashedWei);
 
+    /* ERRORS OF WHOEVER CALLS */
+
+    error UnknownSequencer(uint32 id);
+    error UnknownExit(uint256 exitId);
+    error NotOwner(address expected, address actual);
+    error NotHolder(address expected, address actual);
+    error NotSlasher(address expected, address actual);
+
+    /* ERRORS OF KEYS AND ENDPOINTS */
+
+    /// @notice A signer can be neither zero nor its own owner.
+    error SignerNotAllowed(address signer);
+
+    /// @notice A key belongs to one sequencer for ever, also after a rotation (R9).
+    error SignerTaken(address signer, uint32 id);
+
+    /// @notice The proof of possession was not signed by `expected`; `actual` is zero if it is no signature at all.
+    error ProofNotBySigner(address expected, address actual);
+
+    error EndpointLength(uint256 minimum, uint256 maximum, uint256 actual);
+
+    /* ERRORS OF STAKE */
+
+    /// @notice The stake token delivered another amount than was asked for (a fee on transfer, a rebase).
+    error TokenDelivered(uint256 expectedWei, uint256 actualWei);
+
+    error StakeBelowMinimum(uint256 minimumWei, uint256 actualWei);
+
+    /// @notice The total weight would reach 2^56 units (R4).
+    error TotalStakeAboveMaximum(uint256 maximumWei, uint256 actualWei);
+
+    /// @notice Every seat is taken by somebody who still counts.
+    error ActiveSetFull(uint256 maximum);
+
+    /// @notice The sequencer's life does not allow this any more, or not now.
+    error StatusNotAllowed(uint32 id, Status actual);
+
+    /// @notice Nothing moves in or out of a pool while a report is pending (R36).
+    error PoolHeld(uint32 id, uint64 heldUntil);
+
+    /// @notice The pool was slashed to nothing and is closed.
+    error PoolDead(uint32 id);
+
+    error AmountIsZero();
+    error SharesAboveHolding(uint256 holding, uint256 asked);
+
+    /// @notice What stays behind must be nothing or the minimum stake.
+    error RestBelowMinimum(uint256 minimumWei, uint256 actualWei);
+
+    error ExitAlreadyClaimed(uint256 exitId);
+
+    /// @notice The last set that counts these shares was not followed by a sealed one yet; anyone can seal it (R8).
+    error ExitClockNotStarted(uint64 firstEpoch);
+
+    error ExitNotDue(uint64 claimableAt, uint64 time);
+
+    /* JOINING AND LEAVING */
+
     /// @notice Registers a sequencer; the caller is its owner. `proof` is `signer`'s 65-byte signature over the EIP-712
     /// message Possession(address owner,address signer) in the domain (Rota, 1, chain id, this registry).
     function join(address signer, address poster, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
@@ -93,18 +151,37 @@ interface ISequencerRegistry {
 
     function stakeToken() external view returns (address);
 
-    /// @notice Poster address of the sequencer that `signer` belongs or ever belonged to; zero if none.
+    /// @notice Owner of `id`, to whom its rewards belong.
+    function ownerOf(uint32 id) external view returns (address);
+
+    /// @notice Assets of the pool of `id`, leaving shares included: what a slash is a part of (R34).
+    function assetsOf(uint32 id) external view returns (uint256 assetsWei);
+
+    /// @notice The address that may post for the sequencer that `signer` belongs or ever belonged to, besides its key
+    /// (R28); zero if it named none, or if the key is unknown.
     function posterOf(address signer) external view returns (address);
 
     /// @notice Whether `poster` is or ever was the poster address of the sequencer behind `signer`. Blame (R29) is booked
     /// after the fact, when an honest leader may have named another poster already.
     function wasPoster(address signer, address poster) external view returns (bool);
 
+    /* FOR THE SETTLEMENT CONTRACT */
+
+    /// @notice Everybody who is eligible now, with key and weight as of the start of the running epoch (R3), in no
+    /// order: one word each, {SetLib.word}. Whoever weighs nothing is left out.
+    function membersAtEpochStart() external view returns (uint256[] memory words);
+
+    /* FOR THE SLASHER */
+
     /// @notice Slasher only. Jails `id` at once (a tombstoned one stays so), and until `heldUntil` its pool takes no
-    /// deposits and pays no claims (R36).
+    /// deposits and pays no claims (R36); a later `heldUntil` of an earlier report stands.
+    ///
+    /// Reverts with {NotSlasher}, {UnknownSequencer}.
     function jail(uint32 id, uint64 heldUntil) external;
 
     /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
     /// was; tombstones it if `tombstone`.
+    ///
+    /// Reverts with {NotSlasher}, {UnknownSequencer}.
     function slash(uint32 id, uint256 amountWei, bool tombstone) external returns (uint256 slashedWei);
 }

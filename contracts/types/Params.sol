@@ -54,3 +54,17 @@ struct Params {
     uint256 rollupReserveWei;
     uint256 rollupByteWei;
 }
+
+/// Where the contracts of one deployment stand. They are announced to every constructor before the first of them
+/// exists (computed from the deployer's nonces), and each constructor checks its own.
+struct Addresses {
+    /// The ERC-20 that is staked.
+    address stakeToken;
+    address registry;
+    address settlement;
+    address slasher;
+    address rewardPool;
+    address rollups;
+    /// May delay one execution of a slash once, by guardianDelaySeconds; zero if the deployment has none.
+    address guardian;
+}

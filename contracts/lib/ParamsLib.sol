@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Params} from "../types/Params.sol";
+import {SetLib} from "./SetLib.sol";
+
+/// @title Relations between parameters (§12)
+/// @notice Nothing can be changed after deployment, so each relation is checked once, in every constructor, with an
+/// error of its own that carries the two sides of the comparison.
+library ParamsLib {
+    uint256 internal constant BPS = 10_000;
+    uint256 internal constant MILLIS = 1000;
+    /// Largest payload of a deployment that allows calldata (R24).
+    uint256 internal constant MAX_CALLDATA_BATCH_BYTES = 100_000;
+    /// Keeps the total stake, 2^56 units, and its shares within 128 bits.
+    uint256 internal constant MAX_WEIGHT_UNIT_WEI = 1 << 60;
+
+    /* ZERO VALUES AND BOUNDS OF ONE FIELD */
+
+    error EpochIsZero();
+    error TurnLengthIsZero();
+    error IntervalIsZero();
+    error L1BlockIsZero();
+    error CorrelationWindowIsZero();
+    error WeightUnitOutOfRange(uint256 maximum, uint256 actual);
+    error MaxBatchBytesOutOfRange(uint256 maximum, uint256 actual);
+    error ShareAboveWhole(uint256 wholeBps, uint256 actualBps);
+
+    /* RELATIONS, IN THE ORDER OF §12 */
+
+    error ExitDelayTooShort(uint256 minimum, uint256 actual);
+    error EvidenceWindowShorterThanLag(uint256 minimum, uint256 actual);
+    error MaxEpochLagTooSmall(uint256 minimum, uint256 actual);
+    error ForcedDeadlineTooShort(uint256 minimumSeconds, uint256 actualSeconds);
+    error TakeoverTooShort(uint256 minimumMillis, uint256 actualMillis);
+    error EscapeDelayNotAboveTakeovers(uint256 takeovers, uint256 actual);
+    error RestartDelayNotAboveEscapeDelay(uint256 escapeDelay, uint256 actual);
+    error EvidenceWindowShorterThanRestart(uint256 minimum, uint256 actual);
+    error TurnTooShort(uint256 minimumMillis, uint256 actualMillis);
+    error MaxBatchAgeBelowL1Block(uint256 minimum, uint256 actual);
+    error MaxBatchAgeBelowIdleInterval(uint256 minimumMillis, uint256 actualMillis);
+    error IdleBatchAgeBelowMaxBatchAge(uint256 minimum, uint256 actual);
+    error IdleBatchAgeAboveEpoch(uint256 maximum, uint256 actual);
+    error IdleBatchAgeAboveQuarterOfRestartDelay(uint256 maximum, uint256 actual);
+    error DriftAboveQuarterOfTakeover(uint256 maximum, uint256 actual);
+    error BountyAndCompensationAboveHalf(uint256 maximumBps, uint256 actualBps);
+    error RingTooSmall(uint256 minimum, uint256 actual);
+    error RollupReserveTooSmall(uint256 minimumWei, uint256 actualWei);
+    error MaxMembersTooLarge(uint256 maximum, uint256 actual);
+    error MinMembersOutOfRange(uint256 minimum, uint256 maximum, uint256 actual);
+    error MinStakeBelowWeightUnit(uint256 minimumWei, uint256 actualWei);
+
+    /// @notice Reverts with the error of the first relation that does not hold, in the order in which they stand above.
+    function check(Params memory p) internal pure {
+        _checkFields(p);
+        _checkDelays(p);
+        _checkPace(p);
+        _checkSizes(p);
+    }
+
+    function _checkFields(Params memory p) private pure {
+        require(p.epochSeconds != 0, EpochIsZero());
+        require(p.turnLength != 0, TurnLengthIsZero());
+        require(p.intervalMillis != 0, IntervalIsZero());
+        require(p.l1BlockSeconds != 0, L1BlockIsZero());
+        require(p.correlationWindowSeconds != 0, CorrelationWindowIsZero());
+        require(
+            p.weightUnitWei != 0 && p.weightUnitWei <= MAX_WEIGHT_UNIT_WEI,
+            WeightUnitOutOfRange(MAX_WEIGHT_UNIT_WEI, p.weightUnitWei)
+        );
+        require(
+            p.maxBatchBytes != 0 && p.maxBatchBytes <= MAX_CALLDATA_BATCH_BYTES,
+            MaxBatchBytesOutOfRange(MAX_CALLDATA_BATCH_BYTES, p.maxBatchBytes)
+        );
+        require(p.doubleSignBps <= BPS, ShareAboveWhole(BPS, p.doubleSignBps));
+        require(p.brokenPromiseBps <= BPS, ShareAboveWhole(BPS, p.brokenPromiseBps));
+        require(p.missedTurnBps <= BPS, ShareAboveWhole(BPS, p.missedTurnBps));
+    }
+
+    function _checkDelays(Params memory p) private pure {
+        uint256 takeovers = 5 * uint256(p.takeoverSeconds);
+        uint256 turnMillis = uint256(p.turnLength) * p.intervalMillis;
+
+        // Evidence has to reach an exit before its claim, and the correlation window of what was reported has to end.
+        uint256 minExit = uint256(p.evidenceWindowSeconds) + 2 * uint256(p.correlationWindowSeconds)
+            + p.guardianDelaySeconds + p.exitMarginSeconds;
+        require(p.exitDelaySeconds >= minExit, ExitDelayTooShort(minExit, p.exitDelaySeconds));
+
+        uint256 minEvidence = (uint256(p.maxEpochLag) + 1) * p.epochSeconds;
+        require(
+            p.evidenceWindowSeconds >= minEvidence, EvidenceWindowShorterThanLag(minEvidence, p.evidenceWindowSeconds)
+        );
+        require(p.maxEpochLag >= 2, MaxEpochLagTooSmall(2, p.maxEpochLag));
+
+        uint256 minDeadline = uint256(p.originDepthBlocks) * p.l1BlockSeconds + p.maxBatchAgeSeconds + takeovers;
+        uint256 deadline = uint256(p.forcedDeadlineBlocks) * p.l1BlockSeconds;
+        require(deadline >= minDeadline, ForcedDeadlineTooShort(minDeadline, deadline));
+
+        uint256 minTakeover = turnMillis + 2 * uint256(p.l1BlockSeconds) * MILLIS;
+        uint256 takeover = uint256(p.takeoverSeconds) * MILLIS;
+        require(takeover >= minTakeover, TakeoverTooShort(minTakeover, takeover));
+
+        require(p.escapeDelaySeconds > takeovers, EscapeDelayNotAboveTakeovers(takeovers, p.escapeDelaySeconds));
+        require(
+            p.restartDelaySeconds > p.escapeDelaySeconds,
+            RestartDelayNotAboveEscapeDelay(p.escapeDelaySeconds, p.restartDelaySeconds)
+        );
+
+        uint256 restart = uint256(p.restartDelaySeconds) + p.restartWindowSeconds;
+        require(p.evidenceWindowSeconds >= restart, EvidenceWindowShorterThanRestart(restart, p.evidenceWindowSeconds));
+    }
+
+    function _checkPace(Params memory p) private pure {
+        uint256 turnMillis = uint256(p.turnLength) * p.intervalMillis;
+        uint256 minTurn = 2 * uint256(p.l1BlockSeconds) * MILLIS;
+        require(turnMillis >= minTurn, TurnTooShort(minTurn, turnMillis));
+
+        require(
+            p.maxBatchAgeSeconds >= p.l1BlockSeconds, MaxBatchAgeBelowL1Block(p.l1BlockSeconds, p.maxBatchAgeSeconds)
+        );
+        uint256 maxBatchAgeMillis = uint256(p.maxBatchAgeSeconds) * MILLIS;
+        require(
+            maxBatchAgeMillis >= p.idleIntervalMillis,
+            MaxBatchAgeBelowIdleInterval(p.idleIntervalMillis, maxBatchAgeMillis)
+        );
+        require(
+            p.idleBatchAgeSeconds >= p.maxBatchAgeSeconds,
+            IdleBatchAgeBelowMaxBatchAge(p.maxBatchAgeSeconds, p.idleBatchAgeSeconds)
+        );
+        require(p.idleBatchAgeSeconds <= p.epochSeconds, IdleBatchAgeAboveEpoch(p.epochSeconds, p.idleBatchAgeSeconds));
+        uint256 quarter = p.restartDelaySeconds / 4;
+        require(
+            p.idleBatchAgeSeconds <= quarter, IdleBatchAgeAboveQuarterOfRestartDelay(quarter, p.idleBatchAgeSeconds)
+        );
+
+        uint256 maxDrift = p.takeoverSeconds / 4;
+        require(p.driftSeconds <= maxDrift, DriftAboveQuarterOfTakeover(maxDrift, p.driftSeconds));
+    }
+
+    function _checkSizes(Params memory p) private pure {
+        uint256 outOfSlash = uint256(p.bountyBps) + p.compensationBps;
+        require(outOfSlash <= BPS / 2, BountyAndCompensationAboveHalf(BPS / 2, outOfSlash));
+
+        // maxBatchAge is at least one L1 block here, so not zero.
+        uint256 minRing = _ceilDiv(2 * uint256(p.evidenceWindowSeconds), p.maxBatchAgeSeconds);
+        require(p.ringSize >= minRing, RingTooSmall(minRing, p.ringSize));
+
+        // At full load a single block fills a batch, so the most batches that can be under way are the blocks of that
+        // time. What they can cost has to be there before the first of them is ordered: debits come after settlement.
+        uint256 underWaySeconds = uint256(p.originDepthBlocks) * p.l1BlockSeconds + 6 * uint256(p.takeoverSeconds);
+        uint256 batches = _ceilDiv(underWaySeconds * MILLIS, p.intervalMillis);
+        uint256 minReserve = p.rollupByteWei * p.maxBatchBytes * batches;
+        require(p.rollupReserveWei >= minReserve, RollupReserveTooSmall(minReserve, p.rollupReserveWei));
+
+        require(p.maxMembers <= SetLib.MAX_MEMBERS, MaxMembersTooLarge(SetLib.MAX_MEMBERS, p.maxMembers));
+        require(p.minMembers >= 1 && p.minMembers <= p.maxMembers, MinMembersOutOfRange(1, p.maxMembers, p.minMembers));
+
+        // A sequencer that may join weighs something.
+        require(p.minStakeWei >= p.weightUnitWei, MinStakeBelowWeightUnit(p.weightUnitWei, p.minStakeWei));
+    }
+
+    function _ceilDiv(uint256 a, uint256 b) private pure returns (uint256) {
+        return a == 0 ? 0 : (a - 1) / b + 1;
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {CodeLib} from "./CodeLib.sol";
+
+/// A frozen set in memory: the place at which the code of its data contract was copied.
+type FrozenSet is uint256;
+
+using SetLib for FrozenSet global;
+
+/// @title Frozen leader sets in code storage (R4)
+/// @notice Code of a set, all big-endian:
+///
+///     offset  0     1        8       40            44       45 + 27·i     65 + 27·i
+///             STOP  total 7  seed 32 generation 4  count 1  signer 20     weight 7
+///
+/// One copy brings the whole set into memory (6 gas a member); every reader is one `mload`.
+library SetLib {
+    uint256 internal constant HEADER_BYTES = 45;
+    uint256 internal constant MEMBER_BYTES = 27;
+    uint256 internal constant MAX_MEMBERS = 128;
+
+    /// @notice A set holds more members than its count byte and the signers bitmap can carry.
+    error SetTooLarge(uint256 maximum, uint256 actual);
+
+    /// @notice There is no member at this index of the set.
+    error IndexOutsideSet(uint256 count, uint256 index);
+
+    /// @notice A member as one word, left-aligned: signer, weight, five zero bytes. Words sort as signers do.
+    function word(address signer, uint56 weight) internal pure returns (uint256) {
+        return (uint256(uint160(signer)) << 96) | (uint256(weight) << 40);
+    }
+
+    /// @notice Freezes members given as {word}s in ascending order; returns where, and the sum of the weights.
+    function store(uint256[] memory members, bytes32 seed, uint32 generation)
+        internal
+        returns (address pointer, uint64 total)
+    {
+        uint256 n = members.length;
+        require(n <= MAX_MEMBERS, SetTooLarge(MAX_MEMBERS, n));
+
+        uint256 sum;
+        bytes memory packed = new bytes(n * MEMBER_BYTES + 5);
+        for (uint256 i = 0; i < n; ++i) {
+            uint256 member = members[i];
+            sum += uint56(member >> 40);
+            // Memory-safe: writes 32 bytes at 27·i; the five zeros beyond the member are overwritten by the next one,
+            // and those after the last lie in the five bytes that were allocated for them.
+            assembly ("memory-safe") {
+                mstore(add(add(packed, 0x20), mul(i, 27)), member)
+            }
+        }
+
+        // Memory-safe: cuts the five spare bytes off again.
+        assembly ("memory-safe") {
+            mstore(packed, sub(mload(packed), 5))
+        }
+
+        // Casting is safe: the registry keeps the staked total below 2^56 units, and n is at most 128.
+        total = uint56(sum);
+        pointer = CodeLib.store(abi.encodePacked(uint56(sum), seed, generation, uint8(n), packed));
+    }
+
+    /// @notice Copies the whole set at `pointer` into memory.
+    function load(address pointer) internal view returns (FrozenSet set) {
+        // Memory-safe: allocates the code's length and one word more, so that reading the last member's word stays
+        // inside, and moves the free pointer behind it.
+        assembly ("memory-safe") {
+            let size := extcodesize(pointer)
+            let start := mload(0x40)
+            extcodecopy(pointer, start, 0, size)
+            mstore(0x40, and(add(add(start, size), 0x3f), not(0x1f)))
+            set := start
+        }
+    }
+
+    /// @notice Sum of the members' weights.
+    function total(FrozenSet set) internal pure returns (uint256 value) {
+        assembly ("memory-safe") {
+            value := shr(200, mload(add(set, 1)))
+        }
+    }
+
+    function seed(FrozenSet set) internal pure returns (bytes32 value) {
+        assembly ("memory-safe") {
+            value := mload(add(set, 8))
+        }
+    }
+
+    function generation(FrozenSet set) internal pure returns (uint32 value) {
+        assembly ("memory-safe") {
+            value := shr(224, mload(add(set, 40)))
+        }
+    }
+
+    function count(FrozenSet set) internal pure returns (uint256 value) {
+        assembly ("memory-safe") {
+            value := byte(0, mload(add(set, 44)))
+        }
+    }
+
+    /// @notice Member `index` as one {word}, with five bytes of what follows it in the low bits.
+    /// @dev Does not check `index`: the settlement loop checks its bitmap against {count} once instead.
+    function memberAt(FrozenSet set, uint256 index) internal pure returns (uint256 value) {
+        assembly ("memory-safe") {
+            value := mload(add(add(set, 45), mul(index, 27)))
+        }
+    }
+
+    /// @notice Signer and weight of member `index`, which must be one.
+    function member(FrozenSet set, uint256 index) internal pure returns (address signer, uint64 weight) {
+        uint256 n = count(set);
+        require(index < n, IndexOutsideSet(n, index));
+
+        uint256 value = memberAt(set, index);
+        return (signerOf(value), weightOf(value));
+    }
+
+    function signerOf(uint256 value) internal pure returns (address) {
+        // Casting is safe: the shift leaves 160 bits.
+        return address(uint160(value >> 96));
+    }
+
+    function weightOf(uint256 value) internal pure returns (uint64) {
+        // Truncation is meant: the weight is the 56 bits below the signer.
+        return uint56(value >> 40);
+    }
+}
