@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+
+import {Deployment} from "./Deployment.sol";
+import {IRota} from "./interfaces/IRota.sol";
+import {Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
+import {Pool} from "./lib/PoolLib.sol";
+import {SetLib} from "./lib/SetLib.sol";
+import {Standing} from "./lib/StandingLib.sol";
+import {Addresses, Params} from "./types/Params.sol";
+
+/// @title Who
+/// @notice See {ISequencerRegistry}.
+///
+/// Invariants: the stake token's balance here is at least the sum of all pools' assets, which is `_totalWei`. It holds
+/// because a deposit adds to a pool exactly what the token delivered, and a claim or a slash sends exactly what it took
+/// out of a pool. The weight of a sequencer times the weight unit is never above what stays in its pool.
+contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+    using SafeCast for uint256;
+
+    /// What belongs to one id. The order is that of the words: `standing` two, `owner` one, `poster` one, `pool` two.
+    struct Entry {
+        Standing standing;
+        address owner;
+        uint64 joinedAt;
+        address poster;
+        Pool pool;
+        string endpoint;
+    }
+
+    bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
+    uint256 private constant MIN_ENDPOINT_BYTES = 1;
+    uint256 private constant MAX_ENDPOINT_BYTES = 256;
+    /// The total weight fits the seven bytes that a set has for it (R4).
+    uint256 private constant WEIGHT_LIMIT = 1 << 56;
+
+    IERC20 private immutable STAKE_TOKEN;
+    IRota private immutable SETTLEMENT;
+    address private immutable SLASHER;
+    uint64 private immutable GENESIS;
+    uint64 private immutable EPOCH_SECONDS;
+    uint64 private immutable EXIT_DELAY_SECONDS;
+    uint256 private immutable MAX_MEMBERS;
+    uint256 private immutable MIN_STAKE_WEI;
+    uint256 private immutable WEIGHT_UNIT_WEI;
+
+    /// Ids that may weigh something, in no order; a vacated seat is given away when somebody needs it. Eight to a slot.
+    uint32[] private _seats;
+    uint32 private _count;
+    uint256 private _exitCount;
+    uint256 private _totalWei;
+
+    mapping(uint32 id => Entry) private _entries;
+    mapping(address signer => uint32 id) private _idOf;
+    mapping(uint32 id => mapping(address poster => bool)) private _posterEver;
+    mapping(uint32 id => mapping(address holder => uint256 shares)) private _holdings;
+    mapping(uint256 exitId => Exit) private _exits;
+
+    modifier onlySlasher() {
+        require(msg.sender == SLASHER, NotSlasher(SLASHER, msg.sender));
+        _;
+    }
+
+    constructor(Params memory params, Addresses memory addresses)
+        Deployment(params, addresses, addresses.registry)
+        EIP712("Rota", "1")
+    {
+        STAKE_TOKEN = IERC20(addresses.stakeToken);
+        SETTLEMENT = IRota(addresses.settlement);
+        SLASHER = addresses.slasher;
+        GENESIS = params.genesis;
+        EPOCH_SECONDS = params.epochSeconds;
+        EXIT_DELAY_SECONDS = params.exitDelaySeconds;
+        MAX_MEMBERS = params.maxMembers;
+        MIN_STAKE_WEI = params.minStakeWei;
+        WEIGHT_UNIT_WEI = params.weightUnitWei;
+    }
+
+    /* JOINING */
+
+    /// @inheritdoc ISequencerRegistry
+    function join(address signer, address poster, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
+        external
+        nonReentrant
+        returns (uint32 id)
+    {
+        id = _count + 1;
+        Entry storage entry = _entries[id];
+
+        require(stakeWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, stakeWei));
+
+        _count = id;
+        entry.owner = msg.sender;
+        entry.joinedAt = uint64(block.timestamp);
+        entry.standing.status = Status.Active;
+        _takeKey(id, msg.sender, signer, proof);
+        _takeSeat(id);
+        uint256 shares = _credit(entry, id, stakeWei);
+        _refresh(entry, signer);
+
+        emit Joined(id, msg.sender, signer, stakeWei, shares);
+        emit StatusChanged(id, Status.Active);
+        _setEndpoint(entry, id, endpoint);
+        if (poster != address(0)) _setPoster(entry, id, poster);
+
+        _pull(stakeWei);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function topUp(uint32 id, uint256 amountWei) external nonReentrant returns (uint256 shares) {
+        Entry storage entry = _ownEntry(id);
+        Status status = entry.standing.status;
+
+        require(amountWei != 0, AmountIsZero());
+        require(status == Status.Active || status == Status.Jailed, StatusNotAllowed(id, status));
+        _requireNotHeld(entry, id);
+        require(entry.pool.assetsWei != 0, PoolDead(id));
+
+        shares = _credit(entry, id, amountWei);
+        _refresh(entry, entry.standing.signer);
+
+        emit ToppedUp(id, msg.sender, amountWei, shares);
+
+        _pull(amountWei);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function rotateSigner(uint32 id, address signer, bytes calldata proof) external {
+        Entry storage entry = _ownEntry(id);
+        Status status = entry.standing.status;
+        address oldSigner = entry.standing.signer;
+
+        require(status == Status.Active || status == Status.Jailed, StatusNotAllowed(id, status));
+
+        _takeKey(id, msg.sender, signer, proof);
+        _refresh(entry, signer);
+
+        emit SignerRotated(id, oldSigner, signer);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function setPoster(uint32 id, address poster) external {
+        _setPoster(_ownEntry(id), id, poster);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function setEndpoint(uint32 id, string calldata endpoint) external {
+        _setEndpoint(_ownEntry(id), id, endpoint);
+    }
+
+    /* LEAVING */
+
+    /// @inheritdoc ISequencerRegistry
+    function requestExit(uint32 id, uint256 shares) external returns (uint256 exitId) {
+        Entry storage entry = _entry(id);
+        uint256 holding = _holdings[id][msg.sender];
+
+        require(shares != 0, AmountIsZero());
+        require(shares <= holding, SharesAboveHolding(holding, shares));
+
+        exitId = ++_exitCount;
+        _holdings[id][msg.sender] = holding - shares;
+        entry.pool.leavingShares += shares.toUint128();
+        bool all = entry.pool.leavingShares == entry.pool.shares;
+        uint256 rest = entry.pool.stayingWei();
+        require(all || rest >= MIN_STAKE_WEI, RestBelowMinimum(MIN_STAKE_WEI, rest));
+
+        uint64 epoch = _epoch();
+        _exits[exitId] = Exit({sequencer: id, holder: msg.sender, shares: shares, epoch: epoch});
+        if (all && entry.standing.status == Status.Active) {
+            entry.standing.status = Status.Leaving;
+            emit StatusChanged(id, Status.Leaving);
+        }
+        _refresh(entry, entry.standing.signer);
+
+        emit ExitRequested(exitId, id, msg.sender, shares, epoch);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function claim(uint256 exitId) external nonReentrant returns (uint256 amountWei) {
+        Exit storage exit_ = _exits[exitId];
+        (uint32 id, address holder, uint256 shares) = (exit_.sequencer, exit_.holder, exit_.shares);
+        Entry storage entry = _entries[id];
+
+        require(id != 0, UnknownExit(exitId));
+        require(msg.sender == holder, NotHolder(holder, msg.sender));
+        require(shares != 0, ExitAlreadyClaimed(exitId));
+        (bool known, uint64 time) = claimableAt(exitId);
+        require(known, ExitClockNotStarted(exit_.epoch + 2));
+        require(block.timestamp >= time, ExitNotDue(time, uint64(block.timestamp)));
+        _requireNotHeld(entry, id);
+
+        exit_.shares = 0;
+        amountWei = entry.pool.redeem(shares);
+        _totalWei -= amountWei;
+
+        emit ExitClaimed(exitId, id, holder, amountWei);
+
+        if (amountWei != 0) STAKE_TOKEN.safeTransfer(holder, amountWei);
+    }
+
+    /* FOR THE SLASHER */
+
+    /// @inheritdoc ISequencerRegistry
+    function jail(uint32 id, uint64 heldUntil) external onlySlasher {
+        Entry storage entry = _entry(id);
+        Standing storage standing = entry.standing;
+
+        if (heldUntil > standing.heldUntil) standing.heldUntil = uint256(heldUntil).toUint40();
+        if (standing.status != Status.Jailed && standing.status != Status.Tombstoned) {
+            standing.silence(Status.Jailed);
+            emit StatusChanged(id, Status.Jailed);
+        }
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function slash(uint32 id, uint256 amountWei, bool tombstone)
+        external
+        onlySlasher
+        nonReentrant
+        returns (uint256 slashedWei)
+    {
+        Entry storage entry = _entry(id);
+        Standing storage standing = entry.standing;
+        uint256 assetsBefore = entry.pool.assetsWei;
+
+        slashedWei = entry.pool.slash(amountWei);
+        _totalWei -= slashedWei;
+        if (slashedWei != 0) {
+            // Both values sink at once: this is no change that could wait for two epochs (R3).
+            standing.weight = _weight(entry);
+            // Casting is safe: the product is divided by more than it was multiplied with.
+            standing.weightBefore = uint56(Math.mulDiv(standing.weightBefore, assetsBefore - slashedWei, assetsBefore));
+        }
+        if (tombstone && standing.status != Status.Tombstoned) {
+            standing.silence(Status.Tombstoned);
+            emit StatusChanged(id, Status.Tombstoned);
+        }
+
+        emit Slashed(id, amountWei, slashedWei);
+
+        if (slashedWei != 0) STAKE_TOKEN.safeTransfer(SLASHER, slashedWei);
+    }
+
+    /* READING */
+
+    /// @inheritdoc ISequencerRegistry
+    function membersAtEpochStart() external view returns (uint256[] memory words) {
+        uint64 running = _epoch();
+        uint256 seats = _seats.length;
+        words = new uint256[](seats);
+
+        uint256 found;
+        for (uint256 i = 0; i < seats; ++i) {
+            uint256 word = _entries[_seats[i]].standing.wordAtStartOf(running);
+            if (SetLib.weightOf(word) != 0) words[found++] = word;
+        }
+
+        // Memory-safe: only ever shortens the array.
+        assembly ("memory-safe") {
+            mstore(words, found)
+        }
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function claimableAt(uint256 exitId) public view returns (bool known, uint64 time) {
+        require(_exits[exitId].sequencer != 0, UnknownExit(exitId));
+
+        uint64 sealedEpoch;
+        (known, sealedEpoch) = SETTLEMENT.firstSealedAtOrAfter(_exits[exitId].epoch + 2);
+        if (known) time = GENESIS + sealedEpoch * EPOCH_SECONDS + EXIT_DELAY_SECONDS;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function sequencer(uint32 id) external view returns (Sequencer memory) {
+        Entry storage entry = _entry(id);
+        return Sequencer({
+            owner: entry.owner,
+            signer: entry.standing.signer,
+            poster: entry.poster,
+            status: entry.standing.status,
+            joinedAt: entry.joinedAt,
+            assetsWei: entry.pool.assetsWei,
+            shares: entry.pool.shares,
+            leavingShares: entry.pool.leavingShares,
+            endpoint: entry.endpoint
+        });
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function exit(uint256 exitId) external view returns (Exit memory) {
+        require(_exits[exitId].sequencer != 0, UnknownExit(exitId));
+        return _exits[exitId];
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function sharesOf(uint32 id, address holder) external view returns (uint256) {
+        return _holdings[id][holder];
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function idOf(address signer) external view returns (uint32) {
+        return _idOf[signer];
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function count() external view returns (uint32) {
+        return _count;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function stakeToken() external view returns (address) {
+        return address(STAKE_TOKEN);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function ownerOf(uint32 id) external view returns (address) {
+        return _entry(id).owner;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function assetsOf(uint32 id) external view returns (uint256) {
+        return _entry(id).pool.assetsWei;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function posterOf(address signer) external view returns (address) {
+        return _entries[_idOf[signer]].poster;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function wasPoster(address signer, address poster) external view returns (bool) {
+        return _posterEver[_idOf[signer]][poster];
+    }
+
+    /* PARTS */
+
+    function _entry(uint32 id) private view returns (Entry storage entry) {
+        entry = _entries[id];
+        require(entry.owner != address(0), UnknownSequencer(id));
+    }
+
+    function _ownEntry(uint32 id) private view returns (Entry storage entry) {
+        entry = _entry(id);
+        require(msg.sender == entry.owner, NotOwner(entry.owner, msg.sender));
+    }
+
+    function _requireNotHeld(Entry storage entry, uint32 id) private view {
+        uint64 heldUntil = entry.standing.heldUntil;
+        require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
+    }
+
+    function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {
+        require(signer != address(0) && signer != owner, SignerNotAllowed(signer));
+        require(_idOf[signer] == 0, SignerTaken(signer, _idOf[signer]));
+        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(POSSESSION_TYPEHASH, owner, signer)));
+        (address recovered,,) = ECDSA.tryRecover(digest, proof);
+        require(recovered == signer, ProofNotBySigner(signer, recovered));
+
+        _idOf[signer] = id;
+    }
+
+    /// @dev Once all seats are taken, the first whose holder weighs nothing, now and at the start of the running epoch,
+    /// is given away. Whoever loses a seat so was jailed or has left.
+    function _takeSeat(uint32 id) private {
+        uint256 seats = _seats.length;
+        if (seats < MAX_MEMBERS) {
+            _seats.push(id);
+            return;
+        }
+
+        uint64 running = _epoch();
+        for (uint256 i = 0; i < seats; ++i) {
+            Standing storage standing = _entries[_seats[i]].standing;
+            if (standing.weight == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) {
+                _seats[i] = id;
+                return;
+            }
+        }
+        revert ActiveSetFull(MAX_MEMBERS);
+    }
+
+    function _credit(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
+        uint256 total = _totalWei + amountWei;
+        uint256 maximum = WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1;
+        require(total <= maximum, TotalStakeAboveMaximum(maximum, total));
+
+        _totalWei = total;
+        shares = entry.pool.deposit(amountWei);
+        _holdings[id][msg.sender] += shares;
+    }
+
+    /// @dev Takes the tokens last: all that they could see by calling back is settled.
+    function _pull(uint256 amountWei) private {
+        uint256 before = STAKE_TOKEN.balanceOf(address(this));
+        STAKE_TOKEN.safeTransferFrom(msg.sender, address(this), amountWei);
+        uint256 delivered = STAKE_TOKEN.balanceOf(address(this)) - before;
+        require(delivered == amountWei, TokenDelivered(amountWei, delivered));
+    }
+
+    /// @dev Records key and weight as they are from now on (R3).
+    function _refresh(Entry storage entry, address signer) private {
+        entry.standing.change(_stamp(), signer, _weight(entry));
+    }
+
+    /// @dev Units that stay, of somebody who may be in sets. Casting is safe: the total of all pools is below 2^56 units.
+    function _weight(Entry storage entry) private view returns (uint56) {
+        if (entry.standing.status != Status.Active) return 0;
+        return uint56(entry.pool.stayingWei() / WEIGHT_UNIT_WEI);
+    }
+
+    function _setPoster(Entry storage entry, uint32 id, address poster) private {
+        entry.poster = poster;
+        if (poster != address(0)) _posterEver[id][poster] = true;
+
+        emit PosterChanged(id, poster);
+    }
+
+    function _setEndpoint(Entry storage entry, uint32 id, string calldata endpoint) private {
+        uint256 length = bytes(endpoint).length;
+        require(
+            length >= MIN_ENDPOINT_BYTES && length <= MAX_ENDPOINT_BYTES,
+            EndpointLength(MIN_ENDPOINT_BYTES, MAX_ENDPOINT_BYTES, length)
+        );
+        entry.endpoint = endpoint;
+
+        emit EndpointChanged(id, endpoint);
+    }
+
+    /// @dev The running epoch, as {IRota.epochAt}; 0 before genesis.
+    function _epoch() private view returns (uint64) {
+        uint64 time = uint64(block.timestamp);
+        return time < GENESIS ? 0 : (time - GENESIS) / EPOCH_SECONDS;
+    }
+
+    /// @dev Now, as {Standing.changed}. Casting is safe: 2^32 epochs of a second are 136 years.
+    function _stamp() private view returns (uint32) {
+        return block.timestamp < GENESIS ? 0 : uint32(_epoch() + 1);
+    }
+}

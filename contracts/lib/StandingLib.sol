@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Status} from "../interfaces/ISequencerRegistry.sol";
+import {SetLib} from "./SetLib.sol";
+
+/// What a seal reads of a sequencer, in two words; the second only if something changed in the running epoch.
+///
+///     signer 160 | weight 56 | changed 32 | status 8
+///     signerBefore 160 | weightBefore 56 | heldUntil 40
+struct Standing {
+    address signer;
+    /// Zero while jailed, tombstoned or gone.
+    uint56 weight;
+    /// When `signer` or `weight` changed last: 0 before genesis, else epoch + 1.
+    uint32 changed;
+    Status status;
+    /// As they were when the epoch of `changed` began.
+    address signerBefore;
+    uint56 weightBefore;
+    /// L1 time until which the pool takes no deposits and pays no claims (R36).
+    uint40 heldUntil;
+}
+
+using StandingLib for Standing global;
+
+/// @title Key and weight as of the start of an epoch (R3)
+/// @notice Only the start of the *running* epoch is ever asked for, so one previous value is enough: it is kept by the
+/// first change in an epoch and left alone by the others.
+library StandingLib {
+    /// @notice Records a change of key or weight at `stamp` (as {Standing.changed}).
+    function change(Standing storage standing, uint32 stamp, address signer, uint56 weight) internal {
+        if (standing.changed != stamp) {
+            standing.signerBefore = standing.signer;
+            standing.weightBefore = standing.weight;
+            standing.changed = stamp;
+        }
+        standing.signer = signer;
+        standing.weight = weight;
+    }
+
+    /// @notice Takes all weight away, also what an earlier moment would still count.
+    function silence(Standing storage standing, Status status) internal {
+        standing.weight = 0;
+        standing.weightBefore = 0;
+        standing.status = status;
+    }
+
+    /// @notice The member word as of the start of epoch `running`, with or without weight.
+    function wordAtStartOf(Standing storage standing, uint64 running) internal view returns (uint256) {
+        return standing.changed <= running
+            ? SetLib.word(standing.signer, standing.weight)
+            : SetLib.word(standing.signerBefore, standing.weightBefore);
+    }
+}
