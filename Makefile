@@ -1,0 +1,46 @@
+# Everything that a newcomer or a machine runs. `make` alone lists the targets.
+#
+# Tests, lints and the development network are built with one profile and one set of features, so that the dependencies
+# compile once. Only `bench` builds for speed.
+
+CARGO_FLAGS := --locked --features byzantine
+FORGE := node_modules/.bin/forge
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build devnet test test-contracts test-rust bench gas lint fmt
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+setup: ## Check the tools, install what npm brings, fetch the crates; offline from then on
+	@tools/setup
+
+build: setup ## Compile the contracts and the agent
+	cargo build $(CARGO_FLAGS)
+
+devnet: setup ## Anvil, contracts, four agents, traffic and a live view; ARGS="--agents 4 --tps 50 --for 60s --json --keep"
+	@cargo run --quiet $(CARGO_FLAGS) -- devnet $(ARGS)
+
+test: test-contracts test-rust ## Every test of both languages
+
+test-contracts: setup ## Forge: unit, fuzz, invariants, vectors
+	$(FORGE) test --offline
+
+test-rust: setup ## Cargo: unit, property, vectors, end to end on Anvil
+	cargo test $(CARGO_FLAGS) --no-fail-fast
+
+bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
+	cargo run --release --locked --quiet -- bench $(ARGS)
+
+gas: setup ## Isolated gas of whole transactions -> bench/gas.json
+	tools/gas
+
+lint: setup ## Formatting and lints of both languages; warnings fail
+	cargo fmt --check
+	$(FORGE) fmt --check
+	cargo clippy --all-targets $(CARGO_FLAGS) -- -D warnings
+
+fmt: setup ## Format both languages
+	cargo fmt
+	$(FORGE) fmt
