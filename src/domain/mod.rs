@@ -2,6 +2,7 @@
 
 mod batch;
 mod block;
+mod deployment;
 mod l1;
 mod leader_set;
 mod params;
@@ -11,6 +12,7 @@ mod vote;
 
 pub use batch::{Attestation, BatchHeader};
 pub use block::{Block, BlockHeader, Certificate, DecidedBlock, Signer};
+pub use deployment::Deployment;
 pub use l1::{L1Block, PeerEndpoint, SettledBatch, SettledTip};
 pub use leader_set::{LeaderSet, LeaderSetError, Member};
 pub use params::Params;
