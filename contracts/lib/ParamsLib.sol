@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {Params} from "../types/Params.sol";
 import {SetLib} from "./SetLib.sol";
 
@@ -142,14 +144,14 @@ library ParamsLib {
         require(outOfSlash <= BPS / 2, BountyAndCompensationAboveHalf(BPS / 2, outOfSlash));
 
         // maxBatchAge is at least one L1 block here, so not zero.
-        uint256 minRing = _ceilDiv(2 * uint256(p.evidenceWindowSeconds), p.maxBatchAgeSeconds);
+        uint256 minRing = Math.ceilDiv(2 * uint256(p.evidenceWindowSeconds), p.maxBatchAgeSeconds);
         require(p.ringSize >= minRing, RingTooSmall(minRing, p.ringSize));
 
         // At full load a single block fills a batch, so the most batches that can be under way are the blocks of that
         // time. What they can cost has to be there before the first of them is ordered: debits come after settlement.
         uint256 underWaySeconds = uint256(p.originDepthBlocks) * p.l1BlockSeconds + 6 * uint256(p.takeoverSeconds);
-        uint256 batches = _ceilDiv(underWaySeconds * MILLIS, p.intervalMillis);
-        uint256 minReserve = p.rollupByteWei * p.maxBatchBytes * batches;
+        uint256 batches = Math.ceilDiv(underWaySeconds * MILLIS, p.intervalMillis);
+        uint256 minReserve = Math.saturatingMul(p.rollupByteWei, p.maxBatchBytes * batches);
         require(p.rollupReserveWei >= minReserve, RollupReserveTooSmall(minReserve, p.rollupReserveWei));
 
         require(p.maxMembers <= SetLib.MAX_MEMBERS, MaxMembersTooLarge(SetLib.MAX_MEMBERS, p.maxMembers));
@@ -157,9 +159,5 @@ library ParamsLib {
 
         // A sequencer that may join weighs something.
         require(p.minStakeWei >= p.weightUnitWei, MinStakeBelowWeightUnit(p.weightUnitWei, p.minStakeWei));
-    }
-
-    function _ceilDiv(uint256 a, uint256 b) private pure returns (uint256) {
-        return a == 0 ? 0 : (a - 1) / b + 1;
     }
 }

@@ -32,9 +32,9 @@ library SetLib {
     }
 
     /// @notice Freezes members given as {word}s in ascending order; returns where, and the sum of the weights.
-    function store(uint256[] memory members, bytes32 seed, uint32 generation)
+    function store(uint256[] memory members, bytes32 seed_, uint32 generation_)
         internal
-        returns (address pointer, uint64 total)
+        returns (address pointer, uint64 total_)
     {
         uint256 n = members.length;
         require(n <= MAX_MEMBERS, SetTooLarge(MAX_MEMBERS, n));
@@ -42,12 +42,12 @@ library SetLib {
         uint256 sum;
         bytes memory packed = new bytes(n * MEMBER_BYTES + 5);
         for (uint256 i = 0; i < n; ++i) {
-            uint256 member = members[i];
-            sum += uint56(member >> 40);
+            uint256 word_ = members[i];
+            sum += uint56(word_ >> 40);
             // Memory-safe: writes 32 bytes at 27·i; the five zeros beyond the member are overwritten by the next one,
             // and those after the last lie in the five bytes that were allocated for them.
             assembly ("memory-safe") {
-                mstore(add(add(packed, 0x20), mul(i, 27)), member)
+                mstore(add(add(packed, 0x20), mul(i, 27)), word_)
             }
         }
 
@@ -57,8 +57,8 @@ library SetLib {
         }
 
         // Casting is safe: the registry keeps the staked total below 2^56 units, and n is at most 128.
-        total = uint56(sum);
-        pointer = CodeLib.store(abi.encodePacked(uint56(sum), seed, generation, uint8(n), packed));
+        total_ = uint56(sum);
+        pointer = CodeLib.store(abi.encodePacked(uint56(sum), seed_, generation_, uint8(n), packed));
     }
 
     /// @notice Copies the whole set at `pointer` into memory.

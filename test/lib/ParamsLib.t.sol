@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Test} from "forge-std/Test.sol";
+
+import {ParamsLib} from "../../contracts/lib/ParamsLib.sol";
+import {Params} from "../../contracts/types/Params.sol";
+import {ConfigLib} from "../../script/ConfigLib.sol";
+
+/// ParamsLib.check
+/// ├── it accepts both profiles
+/// ├── for each relation of §12, at its bound: it accepts
+/// └── for each relation of §12, one beyond its bound: it reverts with its own error
+///
+/// Each test starts from a set of parameters in which every relation has room, puts one relation at its bound, checks,
+/// and goes one beyond.
+contract ParamsLibTest is Test {
+    Params private p;
+
+    function setUp() public {
+        p = ConfigLib.read("testnet").params;
+        p.exitDelaySeconds = 30 days;
+        p.evidenceWindowSeconds = 4 days;
+        p.takeoverSeconds = 60;
+        p.ringSize = 65_536;
+        p.rollupReserveWei = 10 ether;
+        p.forcedDeadlineBlocks = 1000;
+        p.restartDelaySeconds = 50 hours;
+        p.turnLength = 30;
+        p.epochSeconds = 2 hours;
+    }
+
+    function test_acceptsTheProfiles() public view {
+        ParamsLib.check(ConfigLib.read("devnet").params);
+        ParamsLib.check(ConfigLib.read("testnet").params);
+        ParamsLib.check(p);
+    }
+
+    /* FIELDS */
+
+    function test_revertsWhen_epochIsZero() public {
+        p.epochSeconds = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.EpochIsZero.selector));
+    }
+
+    function test_revertsWhen_turnLengthIsZero() public {
+        p.turnLength = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.TurnLengthIsZero.selector));
+    }
+
+    function test_revertsWhen_intervalIsZero() public {
+        p.intervalMillis = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.IntervalIsZero.selector));
+    }
+
+    function test_revertsWhen_l1BlockIsZero() public {
+        p.l1BlockSeconds = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.L1BlockIsZero.selector));
+    }
+
+    function test_revertsWhen_correlationWindowIsZero() public {
+        p.correlationWindowSeconds = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.CorrelationWindowIsZero.selector));
+    }
+
+    function test_revertsWhen_weightUnitIsOutOfRange() public {
+        p.weightUnitWei = 2 ** 60;
+        p.minStakeWei = 2 ** 60;
+        _accepts();
+
+        p.weightUnitWei = 2 ** 60 + 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.WeightUnitOutOfRange.selector, 2 ** 60, 2 ** 60 + 1));
+
+        p.weightUnitWei = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.WeightUnitOutOfRange.selector, 2 ** 60, 0));
+    }
+
+    function test_revertsWhen_maxBatchBytesIsOutOfRange() public {
+        p.maxBatchBytes = 100_001;
+        _refuses(abi.encodeWithSelector(ParamsLib.MaxBatchBytesOutOfRange.selector, 100_000, 100_001));
+
+        p.maxBatchBytes = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.MaxBatchBytesOutOfRange.selector, 100_000, 0));
+    }
+
+    function test_revertsWhen_aPenaltyIsAboveTheWhole() public {
+        (p.doubleSignBps, p.brokenPromiseBps, p.missedTurnBps) = (10_000, 10_000, 10_000);
+        _accepts();
+
+        bytes memory error_ = abi.encodeWithSelector(ParamsLib.ShareAboveWhole.selector, 10_000, 10_001);
+        p.doubleSignBps = 10_001;
+        _refuses(error_);
+        (p.doubleSignBps, p.brokenPromiseBps) = (10_000, 10_001);
+        _refuses(error_);
+        (p.brokenPromiseBps, p.missedTurnBps) = (10_000, 10_001);
+        _refuses(error_);
+    }
+
+    /* DELAYS */
+
+    function test_revertsWhen_exitDelayIsTooShort() public {
+        uint64 minimum =
+            p.evidenceWindowSeconds + 2 * p.correlationWindowSeconds + p.guardianDelaySeconds + p.exitMarginSeconds;
+        p.exitDelaySeconds = minimum;
+        _accepts();
+
+        p.exitDelaySeconds = minimum - 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.ExitDelayTooShort.selector, minimum, minimum - 1));
+    }
+
+    function test_revertsWhen_evidenceWindowIsShorterThanTheLag() public {
+        p.maxEpochLag = 47;
+        _accepts();
+
+        p.maxEpochLag = 48;
+        _refuses(
+            abi.encodeWithSelector(
+                ParamsLib.EvidenceWindowShorterThanLag.selector, 49 * 2 hours, p.evidenceWindowSeconds
+            )
+        );
+    }
+
+    function test_revertsWhen_maxEpochLagIsTooSmall() public {
+        p.maxEpochLag = 2;
+        _accepts();
+
+        p.maxEpochLag = 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.MaxEpochLagTooSmall.selector, 2, 1));
+    }
+
+    function test_revertsWhen_forcedDeadlineIsTooShort() public {
+        // 96 blocks of 12 s, 24 s of batch age, five takeovers of 60 s: 1,476 s, which is 123 blocks.
+        p.forcedDeadlineBlocks = 123;
+        _accepts();
+
+        p.forcedDeadlineBlocks = 122;
+        _refuses(abi.encodeWithSelector(ParamsLib.ForcedDeadlineTooShort.selector, 1476, 1464));
+    }
+
+    function test_revertsWhen_takeoverIsTooShort() public {
+        p.takeoverSeconds = 54;
+        _accepts();
+
+        p.takeoverSeconds = 53;
+        _refuses(abi.encodeWithSelector(ParamsLib.TakeoverTooShort.selector, 54_000, 53_000));
+    }
+
+    function test_revertsWhen_escapeDelayIsNotAboveTheTakeovers() public {
+        p.escapeDelaySeconds = 301;
+        _accepts();
+
+        p.escapeDelaySeconds = 300;
+        _refuses(abi.encodeWithSelector(ParamsLib.EscapeDelayNotAboveTakeovers.selector, 300, 300));
+    }
+
+    function test_revertsWhen_restartDelayIsNotAboveTheEscapeDelay() public {
+        p.escapeDelaySeconds = p.restartDelaySeconds - 1;
+        _accepts();
+
+        p.escapeDelaySeconds = p.restartDelaySeconds;
+        _refuses(
+            abi.encodeWithSelector(
+                ParamsLib.RestartDelayNotAboveEscapeDelay.selector, p.restartDelaySeconds, p.restartDelaySeconds
+            )
+        );
+    }
+
+    function test_revertsWhen_evidenceWindowIsShorterThanARestart() public {
+        p.evidenceWindowSeconds = p.restartDelaySeconds + p.restartWindowSeconds;
+        _accepts();
+
+        p.evidenceWindowSeconds -= 1;
+        _refuses(
+            abi.encodeWithSelector(
+                ParamsLib.EvidenceWindowShorterThanRestart.selector,
+                p.evidenceWindowSeconds + 1,
+                p.evidenceWindowSeconds
+            )
+        );
+    }
+
+    /* PACE */
+
+    function test_revertsWhen_turnIsTooShort() public {
+        p.turnLength = 24;
+        _accepts();
+
+        p.turnLength = 23;
+        _refuses(abi.encodeWithSelector(ParamsLib.TurnTooShort.selector, 24_000, 23_000));
+    }
+
+    function test_revertsWhen_maxBatchAgeIsBelowAnL1Block() public {
+        p.maxBatchAgeSeconds = 12;
+        _accepts();
+
+        p.maxBatchAgeSeconds = 11;
+        _refuses(abi.encodeWithSelector(ParamsLib.MaxBatchAgeBelowL1Block.selector, 12, 11));
+    }
+
+    function test_revertsWhen_maxBatchAgeIsBelowTheIdleInterval() public {
+        p.idleIntervalMillis = 24_000;
+        _accepts();
+
+        p.idleIntervalMillis = 24_001;
+        _refuses(abi.encodeWithSelector(ParamsLib.MaxBatchAgeBelowIdleInterval.selector, 24_001, 24_000));
+    }
+
+    function test_revertsWhen_idleBatchAgeIsBelowMaxBatchAge() public {
+        p.idleBatchAgeSeconds = 24;
+        _accepts();
+
+        p.idleBatchAgeSeconds = 23;
+        _refuses(abi.encodeWithSelector(ParamsLib.IdleBatchAgeBelowMaxBatchAge.selector, 24, 23));
+    }
+
+    function test_revertsWhen_idleBatchAgeIsAboveAnEpoch() public {
+        p.idleBatchAgeSeconds = 2 hours;
+        _accepts();
+
+        p.idleBatchAgeSeconds = 2 hours + 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.IdleBatchAgeAboveEpoch.selector, 2 hours, 2 hours + 1));
+    }
+
+    function test_revertsWhen_idleBatchAgeIsAboveAQuarterOfTheRestartDelay() public {
+        p.epochSeconds = 20 hours;
+        p.idleBatchAgeSeconds = 12.5 hours;
+        _accepts();
+
+        p.idleBatchAgeSeconds = 12.5 hours + 1;
+        _refuses(
+            abi.encodeWithSelector(
+                ParamsLib.IdleBatchAgeAboveQuarterOfRestartDelay.selector, 12.5 hours, 12.5 hours + 1
+            )
+        );
+    }
+
+    function test_revertsWhen_driftIsAboveAQuarterOfATakeover() public {
+        p.driftSeconds = 15;
+        _accepts();
+
+        p.driftSeconds = 16;
+        _refuses(abi.encodeWithSelector(ParamsLib.DriftAboveQuarterOfTakeover.selector, 15, 16));
+    }
+
+    /* SIZES */
+
+    function test_revertsWhen_bountyAndCompensationAreAboveHalf() public {
+        (p.bountyBps, p.compensationBps) = (2000, 3000);
+        _accepts();
+
+        p.bountyBps = 2001;
+        _refuses(abi.encodeWithSelector(ParamsLib.BountyAndCompensationAboveHalf.selector, 5000, 5001));
+    }
+
+    function test_revertsWhen_ringIsTooSmall() public {
+        p.ringSize = 28_800; // 8 days of batches of 24 s
+        _accepts();
+
+        p.ringSize = 28_799;
+        _refuses(abi.encodeWithSelector(ParamsLib.RingTooSmall.selector, 28_800, 28_799));
+    }
+
+    function test_revertsWhen_rollupReserveIsTooSmall() public {
+        // 96 blocks of 12 s and six takeovers of 60 s: 1,512 s, a batch of 100,000 bytes in each.
+        uint256 minimum = p.rollupByteWei * 100_000 * 1512;
+        p.rollupReserveWei = minimum;
+        _accepts();
+
+        p.rollupReserveWei = minimum - 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.RollupReserveTooSmall.selector, minimum, minimum - 1));
+    }
+
+    function test_revertsWhen_maxMembersIsTooLarge() public {
+        p.maxMembers = 128;
+        _accepts();
+
+        p.maxMembers = 129;
+        _refuses(abi.encodeWithSelector(ParamsLib.MaxMembersTooLarge.selector, 128, 129));
+    }
+
+    function test_revertsWhen_minMembersIsOutOfRange() public {
+        p.minMembers = 1;
+        _accepts();
+        p.minMembers = p.maxMembers;
+        _accepts();
+
+        p.minMembers = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.MinMembersOutOfRange.selector, 1, p.maxMembers, 0));
+        p.minMembers = p.maxMembers + 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.MinMembersOutOfRange.selector, 1, p.maxMembers, p.maxMembers + 1));
+    }
+
+    function test_revertsWhen_minStakeIsBelowTheWeightUnit() public {
+        p.minStakeWei = p.weightUnitWei;
+        _accepts();
+
+        p.minStakeWei = p.weightUnitWei - 1;
+        _refuses(
+            abi.encodeWithSelector(ParamsLib.MinStakeBelowWeightUnit.selector, p.weightUnitWei, p.weightUnitWei - 1)
+        );
+    }
+
+    function testFuzz_neverOverflowsOnWildDelays(uint64 a, uint64 b, uint64 c) public {
+        (p.exitDelaySeconds, p.evidenceWindowSeconds, p.restartDelaySeconds) = (a, b, c);
+        (p.epochSeconds, p.maxEpochLag, p.turnLength) = (type(uint64).max, type(uint64).max, type(uint64).max);
+
+        // Whatever it answers, it answers with an error of its own and not with a panic.
+        (bool ok, bytes memory answer) = address(this).staticcall(abi.encodeCall(this.check, (p)));
+        assertFalse(ok);
+        assertNotEq(bytes4(answer), bytes4(keccak256("Panic(uint256)")));
+    }
+
+    /* HELPERS */
+
+    function check(Params memory params) external pure {
+        ParamsLib.check(params);
+    }
+
+    function _accepts() private view {
+        this.check(p);
+    }
+
+    function _refuses(bytes memory error_) private {
+        vm.expectRevert(error_);
+        this.check(p);
+    }
+}
