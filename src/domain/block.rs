@@ -1,13 +1,16 @@
 //! Blocks: what one height of agreement orders (R13).
 
 use crate::crypto::Signature;
+use crate::domain::encoding::{read_address, read_hash, write_address, write_hash};
 use crate::domain::{Epoch, Generation, Height, Millis, RollupTransaction, Round};
 use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 /// A block header. Consensus-critical: the block hash is keccak256 of its ABI encoding, field by field in this order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockHeader {
     /// The generation that ordered it.
@@ -17,25 +20,29 @@ pub struct BlockHeader {
     /// The epoch whose set agreed on it (R15).
     pub epoch: Epoch,
     /// Signer of the member whose block this is; zero in block 0 alone.
+    #[borsh(serialize_with = "write_address", deserialize_with = "read_address")]
     pub proposer: Address,
     /// When it was built, by the proposer's clock; never before the parent's.
     pub timestamp: Millis,
     /// Hash of the block before.
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub parent_hash: B256,
     /// The L1 block that it was built on (R16).
     pub l1_origin_number: u64,
     /// Hash of that L1 block.
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub l1_origin_hash: B256,
     /// Forced entries consumed up to here, exclusive (R17).
     pub forced_through: u64,
     /// Number of its own transactions.
     pub tx_count: u32,
     /// Root of the tree of its own transactions (R25).
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub tx_root: B256,
 }
 
 /// A block: the header and the transactions that it commits to, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Block {
     /// What the members vote on.
     pub header: BlockHeader,
@@ -44,7 +51,7 @@ pub struct Block {
 }
 
 /// More than 2/3 of the weight of a height's set precommitted to one block.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Certificate {
     /// The round of the precommits.
     pub round: Round,
@@ -59,7 +66,7 @@ pub struct Certificate {
 pub struct Signer(pub [u8; 20]);
 
 /// A block with the certificate that decided it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct DecidedBlock {
     /// The block.
     pub block: Block,

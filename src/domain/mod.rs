@@ -3,6 +3,7 @@
 mod batch;
 mod block;
 mod deployment;
+mod encoding;
 mod l1;
 mod leader_set;
 mod params;

@@ -1,14 +1,17 @@
 //! Transactions of rollups, as signed by users.
 
 use crate::domain::RollupId;
+use crate::domain::encoding::{read_bytes, write_bytes};
 use alloy::primitives::{Address, B256, Bytes, keccak256};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A transaction as a block holds it: the rollup and the raw EIP-2718 bytes. Consensus-critical.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct RollupTransaction {
     /// The rollup whose chain id the transaction carries.
     pub rollup: RollupId,
     /// EIP-2718 bytes; a legacy transaction is its RLP list.
+    #[borsh(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
     pub raw: Bytes,
 }
 

@@ -1,0 +1,240 @@
+//! The decided chain, and where its transactions are.
+
+use super::{Store, StoreError, decode, encode};
+use crate::domain::{
+    Block, BlockHeader, Certificate, DecidedBlock, Height, RollupId, RollupTransaction,
+};
+use alloy::primitives::{Address, B256};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+const HEADERS: TableDefinition<u64, &[u8]> = TableDefinition::new("headers");
+const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
+const CERTIFICATES: TableDefinition<u64, &[u8]> = TableDefinition::new("certificates");
+const HEIGHTS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("heights");
+const TRANSACTIONS: TableDefinition<(u64, &[u8; 32]), (u64, u32)> =
+    TableDefinition::new("transactions");
+const NONCES: TableDefinition<(u64, &[u8; 20]), u64> = TableDefinition::new("nonces");
+
+/// What the index keeps of a transaction in a decided block. The caller has decoded it; the store does not do so again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IncludedTransaction {
+    /// Its hash.
+    pub hash: B256,
+    /// Who signed it.
+    pub sender: Address,
+    /// The nonce in it.
+    pub nonce: u64,
+}
+
+fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreError> {
+    decode::<([u8; 32], BlockHeader)>("headers", bytes)
+        .map(|(hash, header)| (B256::new(hash), header))
+}
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(HEADERS)?;
+    transaction.open_table(BODIES)?;
+    transaction.open_table(CERTIFICATES)?;
+    transaction.open_table(HEIGHTS)?;
+    transaction.open_table(TRANSACTIONS)?;
+    transaction.open_table(NONCES)?;
+    Ok(())
+}
+
+impl Store {
+    /// Writes block 0, which has no certificate: L1 fixed it. Does nothing when the store has a chain already; whether
+    /// that starts with the same block is for the caller to compare.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn write_genesis(&self, header: &BlockHeader, hash: B256) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut headers = transaction.open_table(HEADERS)?;
+            if headers.first()?.is_some() {
+                return Ok(());
+            }
+            let height = header.height.get();
+            headers.insert(height, encode(&(hash.0, header)).as_slice())?;
+            transaction
+                .open_table(BODIES)?
+                .insert(height, encode(&Vec::<RollupTransaction>::new()).as_slice())?;
+            transaction.open_table(HEIGHTS)?.insert(&hash.0, height)?;
+            Ok(())
+        })
+    }
+
+    /// Appends a decided block, its certificate and its index in one durable transaction, and forgets the candidates of
+    /// its height.
+    ///
+    /// A sender's next nonce moves by the one that was expected, or starts with the first one seen: a gap is a no-op to
+    /// its rollup (R17) and moves nothing. Of a transaction that stands in several places the first one is indexed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotNext`], [`StoreError::NotChild`] or [`StoreError::IndexMismatch`] when the block does not fit;
+    /// [`StoreError::Database`].
+    pub fn append_decided(
+        &self,
+        decided: &DecidedBlock,
+        hash: B256,
+        included: &[IncludedTransaction],
+    ) -> Result<(), StoreError> {
+        let Block { header, transactions: body } = &decided.block;
+        if included.len() != body.len() {
+            return Err(StoreError::IndexMismatch { expected: body.len(), actual: included.len() });
+        }
+        let height = header.height.get();
+        self.write(|transaction| {
+            let mut headers = transaction.open_table(HEADERS)?;
+            let tip = headers.last()?.map(|(tip, _)| tip.value());
+            let expected = tip.map_or(0, |tip| tip.saturating_add(1));
+            if height != expected {
+                return Err(StoreError::NotNext { expected, actual: height });
+            }
+            let mut heights = transaction.open_table(HEIGHTS)?;
+            let parent = heights.get(&header.parent_hash.0)?.map(|found| found.value());
+            if parent != tip {
+                return Err(StoreError::NotChild { height });
+            }
+
+            headers.insert(height, encode(&(hash.0, header)).as_slice())?;
+            heights.insert(&hash.0, height)?;
+            transaction.open_table(BODIES)?.insert(height, encode(body).as_slice())?;
+            transaction
+                .open_table(CERTIFICATES)?
+                .insert(height, encode(&decided.certificate).as_slice())?;
+
+            let mut places = transaction.open_table(TRANSACTIONS)?;
+            let mut nonces = transaction.open_table(NONCES)?;
+            for ((index, entry), included) in (0u32..).zip(body).zip(included) {
+                let place = (entry.rollup.get(), &included.hash.0);
+                if places.get(place)?.is_some() {
+                    continue;
+                }
+                places.insert(place, (height, index))?;
+                let sender = (entry.rollup.get(), &included.sender.0.0);
+                let next = nonces.get(sender)?.map(|next| next.value());
+                if next.is_none_or(|next| next == included.nonce) {
+                    nonces.insert(sender, included.nonce.saturating_add(1))?;
+                }
+            }
+            super::undecided::forget_through(transaction, header.height)
+        })
+    }
+
+    /// Replaces the certificate of a decided block by one with more signatures.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn enrich_certificate(
+        &self,
+        height: Height,
+        certificate: &Certificate,
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction
+                .open_table(CERTIFICATES)?
+                .insert(height.get(), encode(certificate).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// The last decided block: its height and hash. `None` before block 0.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn decided_tip(&self) -> Result<Option<(Height, B256)>, StoreError> {
+        self.view(|transaction| {
+            let headers = transaction.open_table(HEADERS)?;
+            let last = headers.last()?;
+            last.map(|(height, record)| {
+                decode_header(record.value()).map(|(hash, _)| (Height::new(height.value()), hash))
+            })
+            .transpose()
+        })
+    }
+
+    /// The header at a height, and its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn header(&self, height: Height) -> Result<Option<(B256, BlockHeader)>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(HEADERS)?.get(height.get())?;
+            found.map(|record| decode_header(record.value())).transpose()
+        })
+    }
+
+    /// The block at a height with its certificate; block 0 has an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn block(&self, height: Height) -> Result<Option<DecidedBlock>, StoreError> {
+        self.view(|transaction| {
+            let Some(header) = transaction.open_table(HEADERS)?.get(height.get())? else {
+                return Ok(None);
+            };
+            let (_, header) = decode_header(header.value())?;
+            let transactions = match transaction.open_table(BODIES)?.get(height.get())? {
+                Some(body) => decode("bodies", body.value())?,
+                None => Vec::new(),
+            };
+            let certificate = match transaction.open_table(CERTIFICATES)?.get(height.get())? {
+                Some(certificate) => decode("certificates", certificate.value())?,
+                None => Certificate::default(),
+            };
+            Ok(Some(DecidedBlock { block: Block { header, transactions }, certificate }))
+        })
+    }
+
+    /// The height of a decided block, by its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn height_of(&self, hash: B256) -> Result<Option<Height>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(HEIGHTS)?.get(&hash.0)?;
+            Ok(found.map(|height| Height::new(height.value())))
+        })
+    }
+
+    /// Where a transaction was decided first: its block and its index in it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn locate(
+        &self,
+        rollup: RollupId,
+        hash: B256,
+    ) -> Result<Option<(Height, u32)>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(TRANSACTIONS)?.get((rollup.get(), &hash.0))?;
+            Ok(found.map(|place| {
+                let (height, index) = place.value();
+                (Height::new(height), index)
+            }))
+        })
+    }
+
+    /// The nonce that a sender's next transaction should carry, by what was decided. `None`: nothing of it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn next_nonce(&self, rollup: RollupId, sender: Address) -> Result<Option<u64>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(NONCES)?.get((rollup.get(), &sender.0.0))?;
+            Ok(found.map(|next| next.value()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What an agent must not forget: one redb file, written in durable transactions.
+//!
+//! Each area is a file of this module with its own tables; no table is shared between areas.
+//!
+//! | area | table | key | value |
+//! |---|---|---|---|
+//! | [`blocks`] | `headers` | height | block hash, header |
+//! | | `bodies` | height | transactions, in order |
+//! | | `certificates` | height | certificate |
+//! | | `heights` | block hash | height |
+//! | | `transactions` | (rollup, transaction hash) | (height, index) of the first place |
+//! | | `nonces` | (rollup, sender) | next nonce |
+//! | [`undecided`] | `undecided` | (height, block hash) | block |
+//! | | `own_proposals` | (generation, height, round) | block hash |
+//! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
+//! | | `attested_blocks` | (signer, generation, height) | block hash |
+//! | | `signed_batches` | (signer, digest) | signature |
+//!
+//! Values are borsh. A commit returns once the disk has it: a few milliseconds, so callers on async tasks go through
+//! `spawn_blocking`. redb admits one writer at a time; readers never wait.
+//!
+//! To add an area: a file here with its `TableDefinition`s, a `pub(super) fn create` that opens each of them, its line in
+//! `AREAS` and in the table above, and `impl Store` with functions over [`Store::write`] and [`Store::view`].
+
+mod blocks;
+mod signed;
+mod undecided;
+
+pub use blocks::IncludedTransaction;
+pub use signed::{Ballot, BallotKind, BallotRecord};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Tables come into being when the store is opened, so that a reader never meets a missing one.
+const AREAS: [fn(&WriteTransaction) -> Result<(), StoreError>; 3] =
+    [blocks::create, undecided::create, signed::create];
+
+/// The store of one agent. Cheap to clone; all clones are the same file.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<Database>,
+}
+
+/// Why the store did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened: missing folder, no permission, another process holds it, or it is no store.
+    #[error("cannot open the store at {}: {source}", path.display())]
+    Open {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What redb says.
+        source: Box<redb::Error>,
+    },
+    /// The disk or the file failed; nothing of the transaction was kept.
+    #[error("store: {0}")]
+    Database(Box<redb::Error>),
+    /// A record does not decode: the file is damaged or of another version.
+    #[error("store: record in {table} does not decode: {reason}")]
+    Damaged {
+        /// The table it stands in.
+        table: &'static str,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// Blocks are appended one height after the other.
+    #[error("store: block of height {actual} appended, expected {expected}")]
+    NotNext {
+        /// The only height that can be appended.
+        expected: u64,
+        /// The height that was offered.
+        actual: u64,
+    },
+    /// The block does not name the tip as its parent.
+    #[error("store: block {height} does not extend the decided chain")]
+    NotChild {
+        /// Its height.
+        height: u64,
+    },
+    /// One entry per transaction of the block is needed to index it.
+    #[error("store: {actual} index entries for {expected} transactions")]
+    IndexMismatch {
+        /// Transactions in the block.
+        expected: usize,
+        /// Entries that were given.
+        actual: usize,
+    },
+}
+
+impl Store {
+    /// Opens the store, or makes an empty one. A file that a killed process left behind is repaired first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let database = Database::create(path).map_err(|error| StoreError::Open {
+            path: path.to_owned(),
+            source: Box::new(error.into()),
+        })?;
+        let store = Self { database: Arc::new(database) };
+        store.write(|transaction| AREAS.iter().try_for_each(|create| create(transaction)))?;
+        Ok(store)
+    }
+
+    /// Runs `change` in one transaction: all of it is on disk when this returns, or nothing ever was.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.database.begin_write()?;
+        let result = change(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Reads a consistent picture of the store.
+    fn view<T>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        look(&self.database.begin_read()?)
+    }
+}
+
+/// Lets `?` take each of redb's errors.
+macro_rules! from_redb {
+    ($($error:ty),+) => {
+        $(impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        })+
+    };
+}
+
+from_redb!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+
+/// Encodes a record. Writing to memory does not fail.
+fn encode(value: &impl borsh::BorshSerialize) -> Vec<u8> {
+    borsh::to_vec(value).expect("writing to memory does not fail")
+}
+
+/// Decodes a record of `table`.
+fn decode<T: borsh::BorshDeserialize>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    borsh::from_slice(bytes)
+        .map_err(|error| StoreError::Damaged { table, reason: error.to_string() })
+}

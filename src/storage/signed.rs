@@ -1,0 +1,226 @@
+//! What this machine's keys have signed: the records behind the guard (R46). Each is on disk before its signature leaves.
+
+use super::{Store, StoreError, decode, encode};
+use crate::crypto::Signature;
+use crate::domain::{Generation, Height, Round};
+use alloy::primitives::{Address, B256};
+use borsh::{BorshDeserialize, BorshSerialize};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+const BALLOTS: TableDefinition<&[u8; Ballot::KEY_BYTES], &[u8]> =
+    TableDefinition::new("signed_ballots");
+const BLOCKS: TableDefinition<(&[u8; 20], u32, u64), &[u8; 32]> =
+    TableDefinition::new("attested_blocks");
+const BATCHES: TableDefinition<(&[u8; 20], &[u8; 32]), &[u8; 64]> =
+    TableDefinition::new("signed_batches");
+
+/// What a member can sign once per height and round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BallotKind {
+    /// A prevote.
+    Prevote = 0,
+    /// A precommit.
+    Precommit = 1,
+    /// A proposal.
+    Proposal = 2,
+}
+
+/// The position of a vote or proposal: one key signs one block hash there, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ballot {
+    /// The key.
+    pub signer: Address,
+    /// What is signed.
+    pub kind: BallotKind,
+    /// The running generation.
+    pub generation: Generation,
+    /// The height.
+    pub height: Height,
+    /// The round.
+    pub round: Round,
+}
+
+impl Ballot {
+    const KEY_BYTES: usize = 37;
+
+    fn key(&self) -> [u8; Self::KEY_BYTES] {
+        let mut key = [0; Self::KEY_BYTES];
+        key[..20].copy_from_slice(self.signer.as_slice());
+        key[20] = self.kind as u8;
+        key[21..25].copy_from_slice(&self.generation.get().to_be_bytes());
+        key[25..33].copy_from_slice(&self.height.get().to_be_bytes());
+        key[33..].copy_from_slice(&self.round.get().to_be_bytes());
+        key
+    }
+}
+
+/// What was signed at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BallotRecord {
+    /// The block; zero for nil.
+    pub block_hash: [u8; 32],
+    /// A proposal's round of an earlier quorum of prevotes; -1 elsewhere.
+    pub pol_round: i32,
+    /// The signature.
+    pub signature: Signature,
+}
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(BALLOTS)?;
+    transaction.open_table(BLOCKS)?;
+    transaction.open_table(BATCHES)?;
+    Ok(())
+}
+
+impl Store {
+    /// What was signed at a position, if anything.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn ballot(&self, ballot: &Ballot) -> Result<Option<BallotRecord>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(BALLOTS)?.get(&ballot.key())?;
+            found.map(|record| decode("signed_ballots", record.value())).transpose()
+        })
+    }
+
+    /// Records a ballot unless the position is taken; returns the record that then stands there, the older one if so.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn record_ballot(
+        &self,
+        ballot: &Ballot,
+        record: &BallotRecord,
+    ) -> Result<BallotRecord, StoreError> {
+        self.write(|transaction| {
+            let mut ballots = transaction.open_table(BALLOTS)?;
+            let standing = ballots
+                .get(&ballot.key())?
+                .map(|record| decode("signed_ballots", record.value()))
+                .transpose()?;
+            if let Some(standing) = standing {
+                return Ok(standing);
+            }
+            ballots.insert(&ballot.key(), encode(record).as_slice())?;
+            Ok(*record)
+        })
+    }
+
+    /// Records that a key attests these blocks, unless it has attested another block at one of their heights: then that
+    /// height and block are returned and nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn record_attestation(
+        &self,
+        signer: Address,
+        generation: Generation,
+        blocks: &[(Height, B256)],
+        digest: B256,
+        signature: Signature,
+    ) -> Result<Option<(Height, B256)>, StoreError> {
+        self.write(|transaction| {
+            let mut attested = transaction.open_table(BLOCKS)?;
+            for (height, hash) in blocks {
+                let key = (&signer.0.0, generation.get(), height.get());
+                let standing = attested.get(key)?.map(|standing| B256::new(*standing.value()));
+                if let Some(other) = standing.filter(|standing| standing != hash) {
+                    return Ok(Some((*height, other)));
+                }
+            }
+            for (height, hash) in blocks {
+                let key = (&signer.0.0, generation.get(), height.get());
+                attested.insert(key, &hash.0)?;
+            }
+            transaction
+                .open_table(BATCHES)?
+                .insert((&signer.0.0, &digest.0), &signature.to_compact())?;
+            Ok(None)
+        })
+    }
+
+    /// The attestation that a key has given for a batch digest, if any.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn attestation(
+        &self,
+        signer: Address,
+        digest: B256,
+    ) -> Result<Option<Signature>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(BATCHES)?.get((&signer.0.0, &digest.0))?;
+            Ok(found.map(|signature| Signature::from_compact(*signature.value())))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::{Ballot, BallotKind, BallotRecord, Store};
+    use crate::crypto::Signature;
+    use crate::domain::{Generation, Height, Round};
+    use alloy::primitives::{Address, B256};
+
+    const SIGNER: Address = Address::repeat_byte(1);
+    const GENERATION: Generation = Generation::new(0);
+
+    fn open() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("rota.redb")).unwrap();
+        (folder, store)
+    }
+
+    fn record(byte: u8) -> BallotRecord {
+        BallotRecord {
+            block_hash: [byte; 32],
+            pol_round: -1,
+            signature: Signature::from_compact([byte; 64]),
+        }
+    }
+
+    #[test]
+    fn the_first_record_of_a_position_stands() {
+        let (_folder, store) = open();
+        let position = Ballot {
+            signer: SIGNER,
+            kind: BallotKind::Prevote,
+            generation: GENERATION,
+            height: Height::new(7),
+            round: Round::new(0),
+        };
+        assert_eq!(store.record_ballot(&position, &record(1)).unwrap(), record(1));
+        assert_eq!(store.record_ballot(&position, &record(2)).unwrap(), record(1));
+        assert_eq!(store.ballot(&position).unwrap(), Some(record(1)));
+        let precommit = Ballot { kind: BallotKind::Precommit, ..position };
+        assert_eq!(store.ballot(&precommit).unwrap(), None);
+    }
+
+    #[test]
+    fn a_conflicting_attestation_leaves_no_trace() {
+        let (_folder, store) = open();
+        let hash = B256::repeat_byte;
+        let signature = Signature::from_compact([3; 64]);
+        let attest = |blocks: &[(Height, B256)], digest| {
+            store.record_attestation(SIGNER, GENERATION, blocks, digest, signature).unwrap()
+        };
+        let (first, second, third) = (Height::new(1), Height::new(2), Height::new(3));
+
+        assert_eq!(attest(&[(first, hash(1)), (second, hash(2))], hash(0xa)), None);
+        assert_eq!(
+            attest(&[(third, hash(3)), (second, hash(9))], hash(0xb)),
+            Some((second, hash(2)))
+        );
+        assert_eq!(store.attestation(SIGNER, hash(0xb)).unwrap(), None);
+        assert_eq!(attest(&[(third, hash(4))], hash(0xc)), None);
+        assert_eq!(store.attestation(SIGNER, hash(0xa)).unwrap(), Some(signature));
+    }
+}
