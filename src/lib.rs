@@ -2,7 +2,9 @@
 //!
 //! A table of contents, in reading order. `domain`, `crypto`, `rota` and `batch` are pure: no clock, no disk, no network.
 
+pub mod config;
 pub mod crypto;
 pub mod domain;
 pub mod l1;
 pub mod storage;
+pub mod telemetry;

@@ -1,0 +1,131 @@
+//! The agent's Ed25519 key in the peer-to-peer networks. Peers authenticate it by the peer id that the registry names.
+
+use libp2p::PeerId;
+use libp2p::identity::Keypair;
+use std::fmt;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A peer-to-peer key. Prints as its peer id.
+#[derive(Clone)]
+pub struct Identity(Keypair);
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file cannot be read or written.
+    #[error("identity {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file holds something else.
+    #[error("identity {path}: expected 64 hexadecimal digits, an Ed25519 seed")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Identity {
+    /// Reads the key from `path`, or creates it there, readable by its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] when the file cannot be read or written, or holds no seed.
+    pub fn open_or_create(path: &Path) -> Result<Self, IdentityError> {
+        let io = |source| IdentityError::Io { path: path.to_owned(), source };
+        match fs::read_to_string(path) {
+            Ok(text) => Self::from_hex(&Zeroizing::new(text))
+                .ok_or_else(|| IdentityError::Malformed { path: path.to_owned() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let seed = Zeroizing::new(rand::random::<[u8; 32]>());
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder).map_err(io)?;
+                }
+                let text = Zeroizing::new(alloy::hex::encode(*seed));
+                fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .and_then(|mut file| {
+                        file.write_all(text.as_bytes())?;
+                        file.sync_all()
+                    })
+                    .map_err(io)?;
+                Self::from_hex(&text)
+                    .ok_or_else(|| IdentityError::Malformed { path: path.to_owned() })
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    /// The key as libp2p takes it.
+    pub fn keypair(&self) -> Keypair {
+        self.0.clone()
+    }
+
+    /// The public name.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.public().to_peer_id()
+    }
+
+    fn from_hex(text: &str) -> Option<Self> {
+        let mut seed = Zeroizing::new([0; 32]);
+        alloy::hex::decode_to_slice(text.trim(), seed.as_mut_slice()).ok()?;
+        Keypair::ed25519_from_bytes(seed.as_mut_slice()).ok().map(Self)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.peer_id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn is_created_once_and_readable_by_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/identity.key");
+
+        let created = Identity::open_or_create(&path).unwrap();
+        let opened = Identity::open_or_create(&path).unwrap();
+
+        assert_eq!(created.peer_id(), opened.peer_id());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn never_prints_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        let identity = Identity::open_or_create(&path).unwrap();
+
+        let shown = format!("{identity:?}");
+
+        assert!(!shown.contains(&fs::read_to_string(&path).unwrap()));
+        assert!(shown.starts_with("12D3Koo"));
+    }
+
+    #[test]
+    fn refuses_a_file_that_holds_no_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        fs::write(&path, "not a key").unwrap();
+
+        let refusal = Identity::open_or_create(&path).unwrap_err().to_string();
+
+        assert!(refusal.contains("expected 64 hexadecimal digits"), "{refusal}");
+    }
+}

@@ -1,0 +1,89 @@
+//! What an operator chooses: one TOML file, `ROTA_*` in the environment, flags. A flag wins over the environment, which
+//! wins over the file. Every name is the same in all three: `--rpc-listen`, `ROTA_RPC_LISTEN`, `rpc-listen = "…"`.
+//!
+//! Parameters of the protocol are not here: they are read from L1.
+
+mod identity;
+mod keystore;
+mod settings;
+
+pub use identity::{Identity, IdentityError};
+pub use keystore::{KeystoreError, create_key, open_key};
+pub use settings::{ConfigError, LogFormat, Settings};
+
+use crate::domain::{Deployment, RollupId};
+use alloy::signers::local::PrivateKeySigner;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+/// A checked configuration of one agent. Nothing in it is read again while the agent runs.
+pub struct Config {
+    /// HTTP or WebSocket URLs of L1 nodes, the preferred one first; never empty.
+    pub l1_rpc: Vec<Url>,
+    /// How often L1 is asked for new blocks.
+    pub l1_poll: Duration,
+    /// Where the contracts are.
+    pub deployment: Deployment,
+    /// Folder of everything that the agent writes.
+    pub data_dir: PathBuf,
+    /// The hot key: signs votes, proposals, attestations and L1 transactions.
+    pub signer: PrivateKeySigner,
+    /// The agent's name and key in the peer-to-peer networks.
+    pub identity: Identity,
+    /// Where the agreement engine listens.
+    pub agreement_listen: SocketAddr,
+    /// Where the peer link listens.
+    pub link_listen: SocketAddr,
+    /// Where JSON-RPC listens, HTTP and WebSocket.
+    pub rpc_listen: SocketAddr,
+    /// Where metrics and health are served; nowhere if `None`.
+    pub telemetry_listen: Option<SocketAddr>,
+    /// The rollup that the root of the RPC server speaks for.
+    pub default_rollup: RollupId,
+    /// Transactions that the mempool holds at most.
+    pub mempool_transactions: usize,
+    /// The most that the agent pays for a unit of L1 gas, in wei.
+    pub max_l1_fee_wei: u128,
+}
+
+impl Config {
+    /// The embedded store.
+    pub fn store_path(&self) -> PathBuf {
+        self.data_dir.join("store.redb")
+    }
+
+    /// Folder of the agreement engine's write-ahead log.
+    pub fn engine_dir(&self) -> PathBuf {
+        self.data_dir.join("engine")
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Shows what an operator chose. Keys do not appear: the signer shows as its address, the identity as its peer id.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("l1_rpc", &self.l1_rpc.iter().map(redact).collect::<Vec<_>>())
+            .field("deployment", &self.deployment)
+            .field("data_dir", &self.data_dir)
+            .field("signer", &self.signer.address())
+            .field("identity", &self.identity)
+            .field("agreement_listen", &self.agreement_listen)
+            .field("link_listen", &self.link_listen)
+            .field("rpc_listen", &self.rpc_listen)
+            .field("telemetry_listen", &self.telemetry_listen)
+            .field("default_rollup", &self.default_rollup)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An L1 URL as it may be logged: paths, queries and passwords often hold a provider's key.
+pub fn redact(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
+        (Some(host), None) => format!("{}://{host}", url.scheme()),
+        (None, _) => url.scheme().to_owned(),
+    }
+}

@@ -1,0 +1,465 @@
+//! The raw settings and their way to a checked [`Config`].
+
+use crate::config::{Config, Identity, IdentityError, KeystoreError, open_key};
+use crate::domain::{Deployment, RollupId};
+use clap::Args;
+use serde::Deserialize;
+use std::fmt;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A password. Never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl From<&str> for Password {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// What the file, the environment and the flags may say. All optional here: what is needed is checked once they are
+/// joined.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// URL of an L1 node (http, https, ws or wss); several are tried in order
+    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',')]
+    pub l1_rpc: Option<Vec<Url>>,
+    /// Milliseconds between two looks at L1 [default: 500]
+    #[arg(long, env = "ROTA_L1_POLL_MILLIS", value_name = "MILLISECONDS")]
+    pub l1_poll_millis: Option<u64>,
+    /// File that `rota deploy` wrote: where the contracts are
+    #[arg(long, env = "ROTA_DEPLOYMENT", value_name = "FILE")]
+    pub deployment: Option<PathBuf>,
+    /// Folder for the agent's store and logs of its engine [default: rota-data]
+    #[arg(long, env = "ROTA_DATA_DIR", value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// The hot key, in Web3 Secret Storage form [default: signer.json in the data folder]
+    #[arg(long, env = "ROTA_KEYSTORE", value_name = "FILE")]
+    pub keystore: Option<PathBuf>,
+    /// File that holds the keystore's password
+    #[arg(long, env = "ROTA_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// The keystore's password itself; better kept in a file. Not a flag: other users of a machine can read those
+    #[arg(skip)]
+    pub password: Option<Password>,
+    /// The peer-to-peer key; created when missing [default: identity.key in the data folder]
+    #[arg(long, env = "ROTA_IDENTITY", value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Address and port of the agreement engine [default: 0.0.0.0:27000]
+    #[arg(long, env = "ROTA_AGREEMENT_LISTEN", value_name = "IP:PORT")]
+    pub agreement_listen: Option<SocketAddr>,
+    /// Address and port of the peer link [default: 0.0.0.0:27001]
+    #[arg(long, env = "ROTA_LINK_LISTEN", value_name = "IP:PORT")]
+    pub link_listen: Option<SocketAddr>,
+    /// Address and port of JSON-RPC, HTTP and WebSocket [default: 127.0.0.1:8645]
+    #[arg(long, env = "ROTA_RPC_LISTEN", value_name = "IP:PORT")]
+    pub rpc_listen: Option<SocketAddr>,
+    /// Address and port of metrics and health; none are served without it
+    #[arg(long, env = "ROTA_TELEMETRY_LISTEN", value_name = "IP:PORT")]
+    pub telemetry_listen: Option<SocketAddr>,
+    /// Chain id of the rollup that the root of JSON-RPC speaks for
+    #[arg(long, env = "ROTA_DEFAULT_ROLLUP", value_name = "CHAIN ID")]
+    pub default_rollup: Option<u64>,
+    /// Transactions that the mempool holds at most [default: 50000]
+    #[arg(long, env = "ROTA_MEMPOOL_TRANSACTIONS", value_name = "COUNT")]
+    pub mempool_transactions: Option<usize>,
+    /// The most that the agent pays for a unit of L1 gas, in gwei [default: 500]
+    #[arg(long, env = "ROTA_MAX_L1_FEE_GWEI", value_name = "GWEI")]
+    pub max_l1_fee_gwei: Option<u64>,
+    /// What to log, in the form of `tracing`: `info`, `info,rota::poster=debug` [default: info]
+    #[arg(long, env = "ROTA_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How log lines look [default: text]
+    #[arg(long, env = "ROTA_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Why an agent does not start with these settings. Each names the setting and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that settings name cannot be read.
+    #[error("{setting}: cannot read {path}: {source}")]
+    Unreadable {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The settings file is not what it should be.
+    #[error("settings {path}: {source}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and what was expected.
+        source: Box<toml::de::Error>,
+    },
+    /// The deployment file is not what `rota deploy` writes.
+    #[error("deployment {path}: {source}")]
+    Deployment {
+        /// The file.
+        path: PathBuf,
+        /// What was expected.
+        source: serde_json::Error,
+    },
+    /// Something without a default was not given.
+    #[error("{setting} is missing: expected {expected}")]
+    Missing {
+        /// The setting.
+        setting: &'static str,
+        /// What to give.
+        expected: &'static str,
+    },
+    /// A value that cannot work.
+    #[error("{setting}: expected {expected}, found {found}")]
+    Invalid {
+        /// The setting.
+        setting: &'static str,
+        /// What would do.
+        expected: &'static str,
+        /// What there was.
+        found: String,
+    },
+    /// The hot key does not open.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The peer-to-peer key does not open.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Settings {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Unreadable`], or [`ConfigError::Malformed`] with the line and the key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            setting: "settings",
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Fills what is open here from `below`.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            l1_rpc: self.l1_rpc.or(below.l1_rpc),
+            l1_poll_millis: self.l1_poll_millis.or(below.l1_poll_millis),
+            deployment: self.deployment.or(below.deployment),
+            data_dir: self.data_dir.or(below.data_dir),
+            keystore: self.keystore.or(below.keystore),
+            password_file: self.password_file.or(below.password_file),
+            password: self.password.or(below.password),
+            identity: self.identity.or(below.identity),
+            agreement_listen: self.agreement_listen.or(below.agreement_listen),
+            link_listen: self.link_listen.or(below.link_listen),
+            rpc_listen: self.rpc_listen.or(below.rpc_listen),
+            telemetry_listen: self.telemetry_listen.or(below.telemetry_listen),
+            default_rollup: self.default_rollup.or(below.default_rollup),
+            mempool_transactions: self.mempool_transactions.or(below.mempool_transactions),
+            max_l1_fee_gwei: self.max_l1_fee_gwei.or(below.max_l1_fee_gwei),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+        }
+    }
+
+    /// Joins the flags and the environment (in `self`) with the file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settings::read`].
+    pub fn with_file(mut self, path: Option<&Path>) -> Result<Self, ConfigError> {
+        if self.password.is_none() {
+            self.password = std::env::var("ROTA_PASSWORD").ok().map(Password);
+        }
+        Ok(match path {
+            Some(path) => self.over(Self::read(path)?),
+            None => self,
+        })
+    }
+
+    /// The L1 nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when none is given or one is neither HTTP nor WebSocket.
+    pub fn l1_rpc(&self) -> Result<Vec<Url>, ConfigError> {
+        let urls =
+            self.l1_rpc.clone().filter(|urls| !urls.is_empty()).ok_or(ConfigError::Missing {
+                setting: "l1-rpc",
+                expected: "the URL of an L1 node, such as http://127.0.0.1:8545",
+            })?;
+        match urls.iter().find(|url| !matches!(url.scheme(), "http" | "https" | "ws" | "wss")) {
+            None => Ok(urls),
+            Some(url) => Err(ConfigError::Invalid {
+                setting: "l1-rpc",
+                expected: "a URL with scheme http, https, ws or wss",
+                found: url.scheme().to_owned(),
+            }),
+        }
+    }
+
+    /// The deployment, from its file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the file is not given, not there, or not a deployment.
+    pub fn deployment(&self) -> Result<Deployment, ConfigError> {
+        let path = self.deployment.clone().ok_or(ConfigError::Missing {
+            setting: "deployment",
+            expected: "the file that `rota deploy` wrote",
+        })?;
+        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
+            setting: "deployment",
+            path: path.clone(),
+            source,
+        })?;
+        serde_json::from_str(&text).map_err(|source| ConfigError::Deployment { path, source })
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| PathBuf::from("rota-data"))
+    }
+
+    /// The keystore's file.
+    pub fn keystore(&self) -> PathBuf {
+        self.keystore.clone().unwrap_or_else(|| self.data_dir().join("signer.json"))
+    }
+
+    /// The keystore's password.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when none is given or its file cannot be read.
+    pub fn password(&self) -> Result<zeroize::Zeroizing<String>, ConfigError> {
+        if let Some(Password(password)) = &self.password {
+            return Ok(zeroize::Zeroizing::new(password.clone()));
+        }
+        let path = self.password_file.clone().ok_or(ConfigError::Missing {
+            setting: "password-file",
+            expected: "the file that holds the keystore's password, or ROTA_PASSWORD",
+        })?;
+        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
+            setting: "password-file",
+            path,
+            source,
+        })?;
+        Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// The peer-to-peer key, created if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Identity`].
+    pub fn identity(&self) -> Result<Identity, ConfigError> {
+        let path = self.identity.clone().unwrap_or_else(|| self.data_dir().join("identity.key"));
+        Ok(Identity::open_or_create(&path)?)
+    }
+
+    /// Where the agreement engine listens.
+    pub fn agreement_listen(&self) -> SocketAddr {
+        self.agreement_listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 27_000)))
+    }
+
+    /// Where the peer link listens.
+    pub fn link_listen(&self) -> SocketAddr {
+        self.link_listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 27_001)))
+    }
+}
+
+impl TryFrom<Settings> for Config {
+    type Error = ConfigError;
+
+    /// Checks everything that can be checked without the network, and opens the keys.
+    fn try_from(settings: Settings) -> Result<Self, ConfigError> {
+        let at_least_one = |setting, value: u64| match value {
+            0 => Err(ConfigError::Invalid {
+                setting,
+                expected: "a number above zero",
+                found: value.to_string(),
+            }),
+            _ => Ok(value),
+        };
+        let l1_rpc = settings.l1_rpc()?;
+        let l1_poll = at_least_one("l1-poll-millis", settings.l1_poll_millis.unwrap_or(500))?;
+        let deployment = settings.deployment()?;
+        let default_rollup = settings.default_rollup.ok_or(ConfigError::Missing {
+            setting: "default-rollup",
+            expected: "the chain id of a registered rollup",
+        })?;
+        let max_l1_fee = at_least_one("max-l1-fee-gwei", settings.max_l1_fee_gwei.unwrap_or(500))?;
+        let mempool_transactions = settings.mempool_transactions.unwrap_or(50_000);
+        if mempool_transactions == 0 {
+            return Err(ConfigError::Invalid {
+                setting: "mempool-transactions",
+                expected: "a number above zero",
+                found: "0".to_owned(),
+            });
+        }
+        let signer = open_key(&settings.keystore(), &settings.password()?)?;
+        Ok(Self {
+            l1_rpc,
+            l1_poll: Duration::from_millis(l1_poll),
+            deployment,
+            data_dir: settings.data_dir(),
+            signer,
+            identity: settings.identity()?,
+            agreement_listen: settings.agreement_listen(),
+            link_listen: settings.link_listen(),
+            rpc_listen: settings
+                .rpc_listen
+                .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8645))),
+            telemetry_listen: settings.telemetry_listen,
+            default_rollup: RollupId::new(default_rollup),
+            mempool_transactions,
+            max_l1_fee_wei: u128::from(max_l1_fee).saturating_mul(1_000_000_000),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::create_key;
+
+    const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rota.example.toml");
+
+    #[test]
+    fn example_file_names_every_setting_with_its_default() {
+        let example = Settings::read(Path::new(EXAMPLE)).unwrap();
+
+        // A password belongs in no example; everything else must be there. (A URL prints with `None`s of its own.)
+        assert!(!example.l1_rpc.clone().unwrap().is_empty());
+        let rest =
+            Settings { l1_rpc: Some(Vec::new()), password: Some("".into()), ..example.clone() };
+        assert!(!format!("{rest:?}").contains("None"), "{rest:?}");
+        assert_eq!(example.rpc_listen.unwrap().port(), 8645);
+        assert_eq!(example.agreement_listen.unwrap(), Settings::default().agreement_listen());
+        assert_eq!(example.link_listen.unwrap(), Settings::default().link_listen());
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rota.toml");
+        fs::write(&path, "rpc-listne = \"127.0.0.1:1\"").unwrap();
+
+        let refusal = Settings::read(&path).unwrap_err().to_string();
+
+        assert!(refusal.contains("rpc-listne"), "{refusal}");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Settings { default_rollup: Some(1), ..Settings::default() };
+        let file = Settings {
+            default_rollup: Some(2),
+            mempool_transactions: Some(3),
+            ..Settings::default()
+        };
+
+        let joined = flags.over(file);
+
+        assert_eq!(joined.default_rollup, Some(1));
+        assert_eq!(joined.mempool_transactions, Some(3));
+    }
+
+    /// Settings that would start an agent, in a folder of their own.
+    fn complete(folder: &Path) -> Settings {
+        let deployment = folder.join("deployment.json");
+        let zero = alloy::primitives::Address::ZERO;
+        let contracts = Deployment {
+            chain_id: 31_337,
+            block: 0,
+            stake_token: zero,
+            registry: zero,
+            settlement: zero,
+            slasher: zero,
+            reward_pool: zero,
+            rollups: zero,
+            guardian: zero,
+        };
+        fs::write(&deployment, serde_json::to_string(&contracts).unwrap()).unwrap();
+        create_key(&folder.join("signer.json"), "secret", None).unwrap();
+        Settings {
+            l1_rpc: Some(vec!["http://user:hunter2@127.0.0.1:8545/key".parse().unwrap()]),
+            deployment: Some(deployment),
+            data_dir: Some(folder.to_owned()),
+            password: Some("secret".into()),
+            default_rollup: Some(901),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn complete_settings_make_a_config_that_shows_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = complete(folder.path());
+
+        assert!(!format!("{settings:?}").contains("secret"));
+        let config = Config::try_from(settings).unwrap();
+
+        let shown = format!("{config:?}");
+        assert!(shown.contains("http://127.0.0.1:8545"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("/key"), "{shown}");
+    }
+
+    #[test]
+    fn each_refusal_names_the_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = complete(folder.path());
+        let cases = [
+            ("l1-rpc", Settings { l1_rpc: None, ..good.clone() }),
+            (
+                "l1-rpc",
+                Settings { l1_rpc: Some(vec!["ftp://host".parse().unwrap()]), ..good.clone() },
+            ),
+            ("l1-poll-millis", Settings { l1_poll_millis: Some(0), ..good.clone() }),
+            ("deployment", Settings { deployment: None, ..good.clone() }),
+            ("deployment", Settings { deployment: Some("nowhere".into()), ..good.clone() }),
+            ("default-rollup", Settings { default_rollup: None, ..good.clone() }),
+            ("mempool-transactions", Settings { mempool_transactions: Some(0), ..good.clone() }),
+            ("max-l1-fee-gwei", Settings { max_l1_fee_gwei: Some(0), ..good.clone() }),
+            ("password-file", Settings { password: None, ..good.clone() }),
+            ("keystore", Settings { password: Some("wrong".into()), ..good.clone() }),
+            ("keystore", Settings { keystore: Some("nowhere".into()), ..good }),
+        ];
+        for (setting, settings) in cases {
+            let refusal = Config::try_from(settings).unwrap_err().to_string();
+            assert!(refusal.starts_with(setting), "{setting}: {refusal}");
+        }
+    }
+}

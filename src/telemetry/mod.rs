@@ -1,0 +1,9 @@
+//! What an operator sees: logs, metrics, health.
+
+mod logs;
+mod metrics;
+mod server;
+
+pub use logs::{LogError, start_logs};
+pub use metrics::Metrics;
+pub use server::{Health, Probe, serve};
