@@ -6,5 +6,6 @@ pub mod config;
 pub mod crypto;
 pub mod domain;
 pub mod l1;
+pub mod rota;
 pub mod storage;
 pub mod telemetry;

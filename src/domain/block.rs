@@ -1,6 +1,8 @@
 //! Blocks: what one height of agreement orders (R13).
 
 use crate::crypto::Signature;
+use crate::crypto::merkle;
+use crate::crypto::words::Words;
 use crate::domain::encoding::{read_address, read_hash, write_address, write_hash};
 use crate::domain::{Epoch, Generation, Height, Millis, RollupTransaction, Round};
 use alloy::primitives::{Address, B256};
@@ -41,6 +43,38 @@ pub struct BlockHeader {
     pub tx_root: B256,
 }
 
+impl BlockHeader {
+    /// The block hash: keccak256 of the ABI encoding, 11 words.
+    pub fn hash(&self) -> B256 {
+        Words::with_capacity(11)
+            .uint(self.generation.get().into())
+            .uint(self.height.get())
+            .uint(self.epoch.get())
+            .address(self.proposer)
+            .uint(self.timestamp.get())
+            .word(self.parent_hash)
+            .uint(self.l1_origin_number)
+            .word(self.l1_origin_hash)
+            .uint(self.forced_through)
+            .uint(self.tx_count.into())
+            .word(self.tx_root)
+            .hash()
+    }
+
+    /// Whether the header commits to exactly these transactions, in this order.
+    pub fn commits_to(&self, transactions: &[RollupTransaction]) -> bool {
+        usize::try_from(self.tx_count) == Ok(transactions.len())
+            && self.tx_root == tx_root(transactions)
+    }
+}
+
+/// Root of the tree of a block's own transactions (R25).
+pub fn tx_root(transactions: &[RollupTransaction]) -> B256 {
+    let leaves: Vec<B256> =
+        transactions.iter().map(|tx| merkle::transaction_leaf(tx.rollup, tx.hash())).collect();
+    merkle::root(&leaves)
+}
+
 /// A block: the header and the transactions that it commits to, in order.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Block {
@@ -72,4 +106,70 @@ pub struct DecidedBlock {
     pub block: Block,
     /// Why it is decided.
     pub certificate: Certificate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BlockHeader, tx_root};
+    use crate::domain::{Epoch, Generation, Height, Millis, RollupId, RollupTransaction};
+    use alloy::primitives::{Address, B256, keccak256};
+    use alloy::sol_types::SolValue;
+
+    #[test]
+    fn the_block_hash_is_keccak_of_the_abi_encoding() {
+        let header = BlockHeader {
+            generation: Generation::new(1),
+            height: Height::new(2),
+            epoch: Epoch::new(3),
+            proposer: Address::repeat_byte(4),
+            timestamp: Millis::new(5),
+            parent_hash: B256::repeat_byte(6),
+            l1_origin_number: 7,
+            l1_origin_hash: B256::repeat_byte(8),
+            forced_through: 9,
+            tx_count: 10,
+            tx_root: B256::repeat_byte(11),
+        };
+        let fields = (
+            1_u32,
+            2_u64,
+            3_u64,
+            Address::repeat_byte(4),
+            5_u64,
+            B256::repeat_byte(6),
+            7_u64,
+            B256::repeat_byte(8),
+            9_u64,
+            10_u32,
+            B256::repeat_byte(11),
+        );
+        assert_eq!(header.hash(), keccak256(fields.abi_encode()));
+    }
+
+    #[test]
+    fn a_header_commits_to_count_order_and_rollup() {
+        let tx = |rollup, raw: &'static [u8]| RollupTransaction {
+            rollup: RollupId::new(rollup),
+            raw: raw.into(),
+        };
+        let body = [tx(1, b"a"), tx(2, b"b")];
+        let header = BlockHeader {
+            generation: Generation::new(0),
+            height: Height::new(1),
+            epoch: Epoch::new(0),
+            proposer: Address::ZERO,
+            timestamp: Millis::new(0),
+            parent_hash: B256::ZERO,
+            l1_origin_number: 0,
+            l1_origin_hash: B256::ZERO,
+            forced_through: 0,
+            tx_count: 2,
+            tx_root: tx_root(&body),
+        };
+        assert!(header.commits_to(&body));
+        assert!(!header.commits_to(&body[..1]));
+        assert!(!header.commits_to(&[tx(2, b"b"), tx(1, b"a")]));
+        assert!(!header.commits_to(&[tx(2, b"a"), tx(2, b"b")]));
+        assert!(!BlockHeader { tx_count: 3, ..header }.commits_to(&body));
+    }
 }

@@ -92,3 +92,53 @@ impl Params {
         Seconds::new(self.drift_seconds).to_millis()
     }
 }
+
+#[cfg(test)]
+impl Params {
+    /// The devnet profile, with genesis at 1,000 s.
+    pub(crate) fn for_tests() -> Self {
+        let ether = U256::from(10).pow(U256::from(18));
+        Self {
+            genesis: 1_000,
+            epoch_seconds: 60,
+            max_epoch_lag: 3,
+            min_members: 1,
+            max_members: 128,
+            l1_block_seconds: 1,
+            origin_depth_blocks: 4,
+            turn_length: 8,
+            interval_millis: 250,
+            idle_interval_millis: 1_000,
+            max_batch_bytes: 100_000,
+            max_batch_age_seconds: 2,
+            idle_batch_age_seconds: 45,
+            takeover_seconds: 4,
+            drift_seconds: 1,
+            ring_size: 1_024,
+            forced_deadline_blocks: 40,
+            forced_grace_blocks: 10,
+            escape_delay_seconds: 120,
+            restart_delay_seconds: 180,
+            restart_window_seconds: 60,
+            evidence_window_seconds: 240,
+            correlation_window_seconds: 60,
+            guardian_delay_seconds: 0,
+            exit_margin_seconds: 60,
+            exit_delay_seconds: 600,
+            min_stake_wei: ether,
+            weight_unit_wei: ether,
+            double_sign_bps: 500,
+            correlation_factor: 3,
+            broken_promise_bps: 100,
+            missed_turn_bps: 10,
+            bounty_bps: 1_000,
+            compensation_bps: 4_000,
+            jail_seconds: 120,
+            poster_margin_wei: U256::ZERO,
+            signers_reward_wei: U256::ZERO,
+            rollup_fee_wei: U256::ZERO,
+            rollup_reserve_wei: U256::ZERO,
+            rollup_byte_wei: U256::ZERO,
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! Transactions of rollups, as signed by users.
 
+use crate::crypto::{Signature, SignatureError};
 use crate::domain::RollupId;
 use crate::domain::encoding::{read_bytes, write_bytes};
+use alloy::consensus::transaction::{RlpEcdsaDecodableTx, SignableTransaction};
+use alloy::consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -41,6 +44,106 @@ pub struct SignedTransaction {
     pub priority_fee_wei: u128,
 }
 
+impl SignedTransaction {
+    /// Decodes EIP-2718 bytes and recovers the sender: legacy with EIP-155, and types 1, 2 and 4. Consensus-critical:
+    /// only the one canonical encoding is accepted, so that a transaction has one hash. Says nothing about nonce,
+    /// balance or fees, which are the rollup's.
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`TransactionError::TooLarge`] beyond `limit` bytes, [`TransactionError::Blob`],
+    /// [`TransactionError::Malformed`], [`TransactionError::NoChainId`], [`TransactionError::BadSignature`].
+    pub fn decode(raw: Bytes, limit: usize) -> Result<Self, TransactionError> {
+        if raw.len() > limit {
+            return Err(TransactionError::TooLarge { limit, actual: raw.len() });
+        }
+        match raw.first().copied() {
+            None => Err(TransactionError::malformed("it is empty")),
+            Some(1) => decode_as::<TxEip2930>(raw),
+            Some(2) => decode_as::<TxEip1559>(raw),
+            Some(3) => Err(TransactionError::Blob),
+            Some(4) => decode_as::<TxEip7702>(raw),
+            Some(0xc0..) => decode_as::<TxLegacy>(raw),
+            Some(other) => {
+                Err(TransactionError::malformed(format_args!("type {other} is not known")))
+            }
+        }
+    }
+
+    /// Decodes the transactions of a block, or any part of one: recovery is what costs, so a caller with more than one
+    /// core cuts the block and decodes the parts side by side.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTransaction`] names the first one, by its place in `transactions`, that does not decode or is for
+    /// another rollup than the block says.
+    pub fn decode_all(
+        transactions: &[RollupTransaction],
+        limit: usize,
+    ) -> Result<Vec<Self>, InvalidTransaction> {
+        let mut decoded = Vec::with_capacity(transactions.len());
+        for (index, transaction) in transactions.iter().enumerate() {
+            let signed = Self::decode(transaction.raw.clone(), limit)
+                .map_err(|reason| InvalidTransaction { index, reason })?;
+            if signed.transaction.rollup != transaction.rollup {
+                let reason = TransactionError::WrongRollup {
+                    expected: transaction.rollup,
+                    actual: signed.transaction.rollup,
+                };
+                return Err(InvalidTransaction { index, reason });
+            }
+            decoded.push(signed);
+        }
+        Ok(decoded)
+    }
+}
+
+/// Decodes one type; a trailing byte or any other encoding than alloy's own is refused.
+fn decode_as<T>(raw: Bytes) -> Result<SignedTransaction, TransactionError>
+where
+    T: RlpEcdsaDecodableTx + SignableTransaction<alloy::primitives::Signature>,
+{
+    let mut rest = raw.as_ref();
+    let signed = T::eip2718_decode(&mut rest).map_err(TransactionError::malformed)?;
+    if !rest.is_empty() {
+        return Err(TransactionError::malformed(format_args!("{} bytes too many", rest.len())));
+    }
+    let (tx, signature) = (signed.tx(), signed.signature());
+    let mut again = Vec::with_capacity(raw.len());
+    tx.eip2718_encode(signature, &mut again);
+    if again != raw {
+        return Err(TransactionError::malformed("its encoding is not canonical"));
+    }
+    let chain_id = tx.chain_id().filter(|id| *id != 0).ok_or(TransactionError::NoChainId)?;
+
+    let mut rs = [0; 64];
+    rs[..32].copy_from_slice(&signature.r().to_be_bytes::<32>());
+    rs[32..].copy_from_slice(&signature.s().to_be_bytes::<32>());
+    let sender = Signature::from_parts(rs, signature.v())
+        .and_then(|signature| signature.recover(tx.signature_hash()))
+        .map_err(TransactionError::BadSignature)?;
+
+    Ok(SignedTransaction {
+        hash: keccak256(&raw),
+        sender,
+        nonce: tx.nonce(),
+        gas_limit: tx.gas_limit(),
+        max_fee_wei: tx.max_fee_per_gas(),
+        priority_fee_wei: tx.priority_fee_or_price(),
+        transaction: RollupTransaction { rollup: RollupId::new(chain_id), raw },
+    })
+}
+
+/// A transaction that has no place in a block.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("transaction {index}: {reason}")]
+pub struct InvalidTransaction {
+    /// Its place.
+    pub index: usize,
+    /// What is wrong with it.
+    pub reason: TransactionError,
+}
+
 /// Why bytes are no transaction that this network orders.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransactionError {
@@ -65,6 +168,23 @@ pub enum TransactionError {
     #[error("transaction carries no chain id")]
     NoChainId,
     /// High s, zero, or not recoverable.
-    #[error("transaction signature is invalid")]
-    BadSignature,
+    #[error("transaction signature is invalid: {0}")]
+    BadSignature(SignatureError),
+    /// In a block, under another rollup than the one that it was signed for.
+    #[error("transaction is for rollup {actual}, listed under {expected}")]
+    WrongRollup {
+        /// The rollup that the block says.
+        expected: RollupId,
+        /// The chain id that was signed.
+        actual: RollupId,
+    },
 }
+
+impl TransactionError {
+    fn malformed(reason: impl std::fmt::Display) -> Self {
+        Self::Malformed { reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

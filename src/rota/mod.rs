@@ -1,0 +1,8 @@
+//! Whose turn it is: draws, the order of proposers and the epoch of a height (R10-R12, R15). Pure and consensus-critical;
+//! L1 computes the same draws (vectors: `test/vectors/draw.json`).
+
+mod draw;
+mod order;
+
+pub use draw::{draw, draw_order};
+pub use order::{epoch_of_next, holder, order, proposer};
