@@ -31,9 +31,6 @@ abstract contract Rota is IRota, Deployment {
     /// All parameters, as code: a view reads them, nothing that settles does.
     address private immutable PARAMS_POINTER;
 
-    /// Restarts so far (R33).
-    uint32 internal _generation;
-
     /// Where the set lies that was sealed for an epoch; zero for an epoch that carries another's.
     mapping(uint32 generation => mapping(uint64 epoch => address pointer)) private _sealed;
 
@@ -55,7 +52,7 @@ abstract contract Rota is IRota, Deployment {
     function seal(uint64 epoch) external {
         uint256 gasAtStart = gasleft();
         uint64 time = uint64(block.timestamp);
-        uint32 current = _generation;
+        uint32 current = generation();
         uint64[] storage epochs = _sealedEpochs[current];
         uint256 sealedCount = epochs.length;
 
@@ -120,9 +117,8 @@ abstract contract Rota is IRota, Deployment {
     }
 
     /// @inheritdoc IRota
-    function generation() external view returns (uint32) {
-        return _generation;
-    }
+    /// @dev Kept by the settled chain, beside its tip: a settlement reads both, and one slot is cheaper than two.
+    function generation() public view virtual returns (uint32);
 
     /// @inheritdoc IRota
     function params() external view returns (Params memory) {
@@ -131,7 +127,7 @@ abstract contract Rota is IRota, Deployment {
 
     /// @inheritdoc IRota
     function leaderSet(uint64 epoch) external view returns (LeaderSet memory) {
-        return leaderSetOf(_generation, epoch);
+        return leaderSetOf(generation(), epoch);
     }
 
     /// @inheritdoc IRota
@@ -176,7 +172,7 @@ abstract contract Rota is IRota, Deployment {
 
     /// @inheritdoc IRota
     function leaderOf(uint64 epoch, uint64 turn) external view returns (address) {
-        FrozenSet set = SetLib.load(_setAt(_generation, epoch));
+        FrozenSet set = SetLib.load(_setAt(generation(), epoch));
         return SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
     }
 
@@ -184,7 +180,7 @@ abstract contract Rota is IRota, Deployment {
     function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[] memory leaders) {
         require(count <= MAX_SCHEDULE, ScheduleTooLong(MAX_SCHEDULE, count));
 
-        FrozenSet set = SetLib.load(_setAt(_generation, epoch));
+        FrozenSet set = SetLib.load(_setAt(generation(), epoch));
         leaders = new address[](count);
         for (uint64 i = 0; i < count; ++i) {
             leaders[i] = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, firstTurn + i)));
@@ -193,7 +189,7 @@ abstract contract Rota is IRota, Deployment {
 
     /// @inheritdoc IRota
     function firstSealedAtOrAfter(uint64 epoch) external view returns (bool found, uint64 sealedEpoch) {
-        uint64[] storage epochs = _sealedEpochs[_generation];
+        uint64[] storage epochs = _sealedEpochs[generation()];
         uint256 i = _firstAtOrAfter(epochs, epoch);
         if (i == epochs.length) return (false, 0);
         return (true, epochs[i]);

@@ -31,7 +31,10 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     struct Entry {
         Standing standing;
         address owner;
-        uint64 joinedAt;
+        uint40 joinedAt;
+        /// L1 time until which the pool takes no deposits and pays no claims (R36). Beside the owner, so that a report never
+        /// pays for a fresh slot.
+        uint40 heldUntil;
         address poster;
         Pool pool;
         string endpoint;
@@ -100,7 +103,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
         _count = id;
         entry.owner = msg.sender;
-        entry.joinedAt = uint64(block.timestamp);
+        entry.joinedAt = uint40(block.timestamp);
         entry.standing.status = Status.Active;
         _takeKey(id, msg.sender, signer, proof);
         _takeSeat(id);
@@ -211,13 +214,18 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     /* FOR THE SLASHER */
 
     /// @inheritdoc ISequencerRegistry
-    function jail(uint32 id, uint64 heldUntil) external onlySlasher {
+    function jail(uint32 id, uint64 heldUntil) external onlySlasher returns (uint256 assetsWei, bool alreadyHeld) {
         Entry storage entry = _entry(id);
-        Standing storage standing = entry.standing;
+        Status status = entry.standing.status;
+        uint64 heldBefore = entry.heldUntil;
 
-        if (heldUntil > standing.heldUntil) standing.heldUntil = uint256(heldUntil).toUint40();
-        if (standing.status != Status.Jailed && standing.status != Status.Tombstoned) {
-            standing.silence(Status.Jailed);
+        require(status != Status.Tombstoned, StatusNotAllowed(id, status));
+
+        assetsWei = entry.pool.assetsWei;
+        alreadyHeld = block.timestamp < heldBefore;
+        if (heldUntil > heldBefore) entry.heldUntil = uint256(heldUntil).toUint40();
+        if (status != Status.Jailed) {
+            entry.standing.silence(Status.Jailed);
             emit StatusChanged(id, Status.Jailed);
         }
     }
@@ -355,7 +363,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     }
 
     function _requireNotHeld(Entry storage entry, uint32 id) private view {
-        uint64 heldUntil = entry.standing.heldUntil;
+        uint64 heldUntil = entry.heldUntil;
         require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
     }
 

@@ -29,7 +29,8 @@ struct Tip {
     uint64 consumed;
 }
 
-/// What the ring holds the hash of: everything that {IBatchInbox.tally} needs to know of a settled batch (R26).
+/// What the ring holds the hash of, with the header's hash in the header's place (R26): everything that
+/// {IBatchInbox.tally} needs to know of a settled batch.
 struct Settled {
     BatchHeader header;
     uint128 signers;
@@ -42,6 +43,18 @@ struct Settled {
     uint64 payloadTokens;
     uint64 blobs;
     bool late;
+}
+
+/// What one member of a set did in one epoch, as far as it was tallied.
+struct Attendance {
+    address signer;
+    uint64 weight;
+    /// Batches that the member signed.
+    uint64 attended;
+    /// Sum over all members of weight times batches signed.
+    uint256 signedWeight;
+    /// No batch of the epoch can settle or be tallied any more.
+    bool closed;
 }
 
 /// @title The settled chain
@@ -67,6 +80,75 @@ interface IBatchInbox {
     /// @notice A turn was missed by its leader (R29).
     event TurnMissed(uint32 indexed generation, uint64 indexed turn, address indexed leader, uint64 epoch);
 
+    /// @notice A payload is the input of its transaction only if the sender itself made the call.
+    error CallerNotOrigin(address origin, address caller);
+
+    /// @notice Code at the caller could have put the call together. Code delegated to by EIP-7702 counts: such an account
+    /// can call itself with an input that the transaction does not show.
+    error CallerHasCode(address caller);
+
+    error GenerationMismatch(uint32 expected, uint32 actual);
+
+    /// @notice The batch does not begin where the settled chain ends.
+    error FirstHeightNotNext(uint64 expected, uint64 actual);
+
+    /// @notice A batch holds at least one block and at most 2^14.
+    error LastHeightOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
+
+    /// @notice The first block does not extend the last settled one.
+    error ParentBlockMismatch(bytes32 expected, bytes32 actual);
+
+    /// @notice There is no executor whose state a batch could name.
+    error StateRootNotZero(bytes32 actual);
+
+    /// @notice The attesting epoch is too old, before that of the last batch, or not begun (R22).
+    error EpochOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
+
+    error TimestampOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
+
+    error OriginOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
+
+    /// @notice L1 still knows the origin's hash, and it is another.
+    error OriginHashMismatch(bytes32 expected, bytes32 actual);
+
+    error ForcedThroughMismatch(uint64 expected, uint64 actual);
+
+    /// @notice It is not the caller's turn to post (R28).
+    /// @param leader Member whose turn it is.
+    /// @param openFrom L1 time from which anyone may.
+    error PosterNotAdmitted(address leader, address caller, uint64 openFrom);
+
+    /// @notice This deployment takes no blobs.
+    error BlobsHashNotZero(bytes32 actual);
+
+    error PayloadHashMismatch(bytes32 expected, bytes32 actual);
+
+    /// @notice Not more than two thirds of the set's weight signed.
+    error QuorumNotReached(uint256 total, uint256 signed);
+
+    error NothingToSettle();
+
+    error NothingToTally();
+
+    /// @notice Batches are tallied in order.
+    error TallyNotNext(uint64 expected, uint64 actual);
+
+    /// @notice There is no such batch, or the ring does not hold it any more.
+    error NotInRing(uint64 first, uint64 last, uint64 number);
+
+    /// @notice What was handed in is not what settled as batch `number`.
+    error RingValueMismatch(uint64 number, bytes32 expected, bytes32 actual);
+
+    /// @notice Settles one batch. Its poster is the caller.
+    ///
+    /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {GenerationMismatch}, {FirstHeightNotNext},
+    /// {LastHeightOutOfRange}, {ParentBlockMismatch}, {StateRootNotZero}, {EpochOutOfRange}, {TimestampOutOfRange},
+    /// {OriginOutOfRange}, {OriginHashMismatch}, {ForcedThroughMismatch}, {IRota.NoSetInForce}, {PosterNotAdmitted},
+    /// {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
+    /// {CertificateLib.SignatureCountWrong}, {CertificateLib.SignatureInvalid}, {QuorumNotReached}.
+    /// @param signers Bit i set: member i of the set signed.
+    /// @param signatures Signatures of {batchDigest}, in member order.
+    /// @param payload The bytes behind `header.payloadHash`.
     function settle(
         BatchHeader calldata header,
         uint128 signers,
@@ -74,9 +156,14 @@ interface IBatchInbox {
         bytes calldata payload
     ) external;
 
+    /// @notice Settles several batches, each on top of the one before. All or none.
+    ///
+    /// Reverts with {NothingToSettle} and as {settle}.
     function settleMany(Submission[] calldata submissions) external;
 
     /// @notice Books batches `first`, `first + 1`, ... once each, in order, while the ring still holds them.
+    ///
+    /// Reverts with {NothingToTally}, {TallyNotNext}, {NotInRing}, {RingValueMismatch}.
     function tally(uint64 first, Settled[] calldata batches) external;
 
     /// @notice Next batch number to tally; numbers that fell out of the ring untallied are skipped.
@@ -84,9 +171,19 @@ interface IBatchInbox {
 
     function tip() external view returns (Tip memory);
 
-    /// @notice keccak256 of the ABI-encoded ring entry of batch `number`; reverts when it left the ring.
+    /// @notice keccak256(abi.encode(header hash, signers, poster, settledAt, parentSettledAt, baseFeeWei, blobBaseFeeWei,
+    /// payloadTokens, blobs, late)) of batch `number`, named as in {Settled}. Reverts with {NotInRing}.
     function ringValue(uint64 number) external view returns (bytes32);
 
-    /// @notice EIP-712 digest of a batch header under this deployment's domain.
+    /// @notice EIP-712 digest of a batch header under this deployment's domain: its hash everywhere, and what is signed.
     function batchDigest(BatchHeader calldata header) external view returns (bytes32);
+
+    /// @notice EIP-712 domain separator of everything that sequencers sign.
+    function domainSeparator() external view returns (bytes32);
+
+    /// @notice What member `index` of the set in force in `epoch` signed of the batches attested in it.
+    function attendance(uint32 generation, uint64 epoch, uint256 index) external view returns (Attendance memory);
+
+    /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
+    function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
 }

@@ -51,6 +51,46 @@ interface ISlasher {
         bytes32 indexed caseId, uint32 indexed sequencer, uint256 slashedWei, uint256 bountyWei, uint256 burnedWei
     );
 
+    /// @notice The guardian put an execution off, once.
+    event Delayed(bytes32 indexed caseId, uint64 executableAt);
+
+    event BountyClaimed(address indexed reporter, uint256 amountWei);
+
+    error GenerationDiffers(uint32 a, uint32 b);
+    error HeightDiffers(uint64 a, uint64 b);
+    error RoundDiffers(uint32 a, uint32 b);
+
+    /// @notice Both messages are for the same block: no offence, however they differ otherwise.
+    error SameBlock(bytes32 blockHash);
+
+    error HeightOutsideBatch(uint64 firstHeight, uint64 lastHeight, uint64 height);
+
+    /// @notice The proof leads to another root than the header's.
+    error BlockNotInBatch(bytes32 expected, bytes32 actual);
+
+    /// @notice The set named is not in force yet, and could still become another.
+    error EpochNotBegun(uint64 start, uint64 time);
+
+    error EvidenceTooOld(uint64 until, uint64 time);
+
+    /// @notice `expected` did not sign this message; `actual` is zero if the signature is not well-formed.
+    error NotSignedBy(address expected, address actual);
+
+    error AlreadyReported(bytes32 caseId);
+    error UnknownCase(bytes32 caseId);
+    error AlreadyExecuted(bytes32 caseId);
+    error NotDue(uint64 executableAt, uint64 time);
+    error NotGuardian(address expected, address actual);
+    error AlreadyDelayed(bytes32 caseId);
+    error NoBounty(address reporter);
+
+    // Every report jails the offender at once, holds its pool until a while after the case can be executed, and reverts
+    // with {EpochNotBegun}, {EvidenceTooOld}, {IRota.NoSetInForce}, {SetLib.IndexOutsideSet}, {NotSignedBy} (a, then b),
+    // {AlreadyReported}, {ISequencerRegistry.StatusNotAllowed} for a tombstoned sequencer, after what is named below.
+
+    /// @notice Two votes of one type, height and round for different blocks, of which one may be nil.
+    ///
+    /// Reverts with {GenerationDiffers}, {HeightDiffers}, {RoundDiffers}, {SameBlock}.
     function reportDoubleVote(
         KeyReference calldata key,
         VoteType voteType,
@@ -60,6 +100,9 @@ interface ISlasher {
         Signature calldata signatureB
     ) external returns (bytes32 caseId);
 
+    /// @notice Two proposals of one height and round for different blocks. Another polRound alone is no offence.
+    ///
+    /// Reverts with {GenerationDiffers}, {HeightDiffers}, {RoundDiffers}, {SameBlock}.
     function reportDoubleProposal(
         KeyReference calldata key,
         Proposal calldata a,
@@ -69,7 +112,11 @@ interface ISlasher {
     ) external returns (bytes32 caseId);
 
     /// @notice Two batch headers that hold different blocks at `height`, or, with `height` = the earlier one's
-    /// lastHeight + 1 = the later one's firstHeight, a later one whose parent is not the earlier one's last block.
+    /// lastHeight + 1 = the later one's firstHeight, a later one whose parent is not the earlier one's last block. The
+    /// position of the second form is the height of that parent. Either may come first.
+    ///
+    /// Reverts with {GenerationDiffers}, {HeightOutsideBatch}, {MerkleLib.ProofLengthWrong}, {BlockNotInBatch},
+    /// {SameBlock}.
     function reportDoubleAttestation(
         KeyReference calldata key,
         uint64 height,
@@ -81,17 +128,28 @@ interface ISlasher {
         BlockProof calldata proofB
     ) external returns (bytes32 caseId);
 
-    /// @notice Applies the penalty of a case whose correlation window has passed.
+    /// @notice Applies the penalty of a case whose correlation window has passed: tombstones the sequencer and takes a share
+    /// of its pool, a part of it as the reporter's bounty; the rest burns. All cases that were open at the first execution
+    /// count once, the largest: a second one takes only what it has beyond the first.
+    ///
+    /// Reverts with {UnknownCase}, {AlreadyExecuted}, {NotDue}.
     function execute(bytes32 caseId) external;
 
-    /// @notice L1 time from which `caseId` can be executed.
+    /// @notice Puts an execution off by guardianDelaySeconds, once. The guardian can neither cancel a case nor open one.
+    ///
+    /// Reverts with {NotGuardian}, {UnknownCase}, {AlreadyExecuted}, {AlreadyDelayed}.
+    function delay(bytes32 caseId) external;
+
+    /// @notice L1 time from which `caseId` can be executed: the start of the second correlation window after that of the
+    /// report, later if delayed. Reverts with {UnknownCase}.
     function executableAt(bytes32 caseId) external view returns (uint64);
 
+    /// @notice All zeros if there is no such case.
     function caseOf(bytes32 caseId) external view returns (Case memory);
 
     /// @notice Bounty owed to `reporter`, in wei of the stake token.
     function bountyOf(address reporter) external view returns (uint256);
 
-    /// @notice Pays the caller's bounties.
+    /// @notice Pays the caller's bounties. Reverts with {NoBounty}.
     function claimBounty() external returns (uint256 amountWei);
 }

@@ -7,7 +7,7 @@ import {SetLib} from "./SetLib.sol";
 /// What a seal reads of a sequencer, in two words; the second only if something changed in the running epoch.
 ///
 ///     signer 160 | weight 56 | changed 32 | status 8
-///     signerBefore 160 | weightBefore 56 | heldUntil 40
+///     signerBefore 160 | weightBefore 56
 struct Standing {
     address signer;
     /// Zero while jailed, tombstoned or gone.
@@ -18,8 +18,6 @@ struct Standing {
     /// As they were when the epoch of `changed` began.
     address signerBefore;
     uint56 weightBefore;
-    /// L1 time until which the pool takes no deposits and pays no claims (R36).
-    uint40 heldUntil;
 }
 
 using StandingLib for Standing global;

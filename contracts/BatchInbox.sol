@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Rota} from "./Rota.sol";
+import {IBatchInbox, Submission, Tip} from "./interfaces/IBatchInbox.sol";
+import {CertificateLib} from "./lib/CertificateLib.sol";
+import {DigestLib} from "./lib/DigestLib.sol";
+import {DrawLib} from "./lib/DrawLib.sol";
+import {PayloadLib} from "./lib/PayloadLib.sol";
+import {FrozenSet, SetLib} from "./lib/SetLib.sol";
+import {TipLib, TipWord} from "./lib/TipLib.sol";
+import {Addresses, Params} from "./types/Params.sol";
+import {BatchHeader, BlockHeader, Signature} from "./types/Wire.sol";
+
+/// @title The settled chain
+/// @notice See {IBatchInbox}. A batch is judged completely when it settles; nothing judges it again. What is booked for
+/// it afterwards (see {Tally}) changes neither the chain nor who may extend it.
+abstract contract BatchInbox is IBatchInbox, Rota {
+    uint64 private constant MAX_BLOCKS = 1 << 14;
+    /// After so many takeover times anyone may post.
+    uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
+
+    uint64 internal immutable TURN_LENGTH;
+    uint64 internal immutable TAKEOVER_SECONDS;
+    uint64 internal immutable MAX_EPOCH_LAG;
+    uint64 internal immutable RING_SIZE;
+    uint64 private immutable DRIFT_SECONDS;
+    uint256 private immutable DOMAIN_CHAIN_ID;
+    bytes32 private immutable DOMAIN_SEPARATOR;
+
+    TipWord internal _tip;
+    bytes32 private _lastBlockHash;
+
+    /// Slot `number % RING_SIZE` belongs to the newest batch of that remainder.
+    mapping(uint64 slot => bytes32 value) private _ring;
+
+    constructor(Params memory p, Addresses memory addresses) Rota(p, addresses) {
+        TURN_LENGTH = p.turnLength;
+        TAKEOVER_SECONDS = p.takeoverSeconds;
+        MAX_EPOCH_LAG = p.maxEpochLag;
+        RING_SIZE = p.ringSize;
+        DRIFT_SECONDS = p.driftSeconds;
+        DOMAIN_CHAIN_ID = block.chainid;
+        DOMAIN_SEPARATOR = DigestLib.domainSeparator(block.chainid, address(this));
+    }
+
+    /* SETTLING */
+
+    /// @inheritdoc IBatchInbox
+    function settle(
+        BatchHeader calldata header,
+        uint128 signers,
+        Signature[] calldata signatures,
+        bytes calldata payload
+    ) external {
+        _requireDirectCall();
+        _settle(header, signers, signatures, payload);
+    }
+
+    /// @inheritdoc IBatchInbox
+    function settleMany(Submission[] calldata submissions) external {
+        _requireDirectCall();
+        require(submissions.length != 0, NothingToSettle());
+
+        for (uint256 i = 0; i < submissions.length; ++i) {
+            Submission calldata submission = submissions[i];
+            _settle(submission.header, submission.signers, submission.signatures, submission.payload);
+        }
+    }
+
+    function _settle(
+        BatchHeader calldata header,
+        uint128 signers,
+        Signature[] calldata signatures,
+        bytes calldata payload
+    ) private {
+        TipWord before = _tip;
+
+        _requireExtends(header, before);
+        _requireTimely(header, before);
+        (uint64 consumed, bool late) = _consume(header, before);
+        FrozenSet set = SetLib.load(_setAt(header.generation, header.epoch));
+        _requirePoster(header, set);
+        _requirePayload(header, payload);
+        bytes32 headerHash = batchDigest(header);
+        uint256 signed = CertificateLib.signedWeight(set, headerHash, signers, signatures);
+        uint256 total = set.total();
+        require(3 * signed > 2 * total, QuorumNotReached(total, signed));
+
+        uint64 number = before.number() + 1;
+        uint64 tokens = PayloadLib.tokens(payload);
+        _tip = TipLib.pack(
+            Tip({
+                number: number,
+                lastHeight: header.lastHeight,
+                lastBlockHash: header.lastBlockHash,
+                epoch: header.epoch,
+                timestamp: header.timestamp,
+                l1OriginNumber: header.l1OriginNumber,
+                settledAt: uint64(block.timestamp),
+                forcedThrough: header.forcedThrough,
+                consumed: consumed
+            }),
+            header.generation
+        );
+        _lastBlockHash = header.lastBlockHash;
+        _ring[number % RING_SIZE] = keccak256(
+            abi.encode(
+                headerHash,
+                signers,
+                msg.sender,
+                block.timestamp,
+                before.settledAt(),
+                block.basefee,
+                block.blobbasefee,
+                tokens,
+                uint256(0),
+                late
+            )
+        );
+
+        emit BatchSettled(number, headerHash, msg.sender, signers, before.settledAt(), tokens, late);
+    }
+
+    /// @dev So that the payload is the transaction's input, where derivation looks for it.
+    function _requireDirectCall() private view {
+        require(msg.sender == tx.origin, CallerNotOrigin(tx.origin, msg.sender));
+        require(msg.sender.code.length == 0, CallerHasCode(msg.sender));
+    }
+
+    /// @dev The batch is the next one of the settled chain.
+    function _requireExtends(BatchHeader calldata header, TipWord before) private view {
+        uint64 first = before.lastHeight() + 1;
+
+        require(header.generation == before.generation(), GenerationMismatch(before.generation(), header.generation));
+        require(header.firstHeight == first, FirstHeightNotNext(first, header.firstHeight));
+        require(
+            header.lastHeight >= first && header.lastHeight < first + MAX_BLOCKS,
+            LastHeightOutOfRange(first, first + MAX_BLOCKS - 1, header.lastHeight)
+        );
+        bytes32 parent = _lastBlockHash;
+        require(header.parentBlockHash == parent, ParentBlockMismatch(parent, header.parentBlockHash));
+        require(header.stateRoot == 0, StateRootNotZero(header.stateRoot));
+    }
+
+    /// @dev Epoch, timestamp and origin lie between those of the batch before and what L1 has reached (R22, R26).
+    function _requireTimely(BatchHeader calldata header, TipWord before) private view {
+        uint64 time = uint64(block.timestamp);
+        uint64 running = epochAt(time);
+        uint64 oldest = running > MAX_EPOCH_LAG ? running - MAX_EPOCH_LAG : 0;
+        if (oldest < before.epoch()) oldest = before.epoch();
+        require(header.epoch >= oldest && header.epoch <= running, EpochOutOfRange(oldest, running, header.epoch));
+
+        require(
+            header.timestamp >= before.timestamp() && header.timestamp <= time + DRIFT_SECONDS,
+            TimestampOutOfRange(before.timestamp(), time + DRIFT_SECONDS, header.timestamp)
+        );
+
+        require(
+            header.l1OriginNumber >= before.l1OriginNumber() && header.l1OriginNumber < block.number,
+            OriginOutOfRange(before.l1OriginNumber(), uint64(block.number) - 1, header.l1OriginNumber)
+        );
+        // Zero once it is more than 256 blocks old; agents and verifiers check older ones.
+        bytes32 known = blockhash(header.l1OriginNumber);
+        require(known == 0 || known == header.l1OriginHash, OriginHashMismatch(known, header.l1OriginHash));
+    }
+
+    /// @dev How far the forced queue is consumed after `header`, and whether the batch is late (R30). As long as there is
+    /// no queue, nothing.
+    function _consume(BatchHeader calldata header, TipWord before)
+        internal
+        virtual
+        returns (uint64 consumed, bool late)
+    {
+        require(header.forcedThrough == 0, ForcedThroughMismatch(0, header.forcedThrough));
+        return (before.consumed(), false);
+    }
+
+    /// @dev Who may post opens step by step with the age of the batch (R28). The turn's leader under its own key is
+    /// admitted without a call to another contract.
+    function _requirePoster(BatchHeader calldata header, FrozenSet set) private view {
+        uint64 turn = header.lastHeight / TURN_LENGTH;
+        address leader = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
+        if (msg.sender == leader) return;
+
+        uint64 open = header.timestamp + TAKEOVERS_UNTIL_OPEN * TAKEOVER_SECONDS;
+        if (block.timestamp >= open) return;
+        if (REGISTRY.posterOf(leader) == msg.sender) return;
+
+        bool admitted;
+        if (block.timestamp >= header.timestamp + 2 * TAKEOVER_SECONDS) {
+            admitted = _isMember(set, msg.sender);
+        } else if (block.timestamp >= header.timestamp + TAKEOVER_SECONDS) {
+            admitted = _actsFor(SetLib.signerOf(set.memberAt(DrawLib.draw(set, turn, 1))), msg.sender);
+        }
+        require(admitted, PosterNotAdmitted(leader, msg.sender, open));
+    }
+
+    /// @dev Signers are compared first: only a poster address pays for asking the registry about each of at most 128.
+    function _isMember(FrozenSet set, address caller) private view returns (bool) {
+        uint256 count = set.count();
+        for (uint256 i = 0; i < count; ++i) {
+            if (SetLib.signerOf(set.memberAt(i)) == caller) return true;
+        }
+        for (uint256 i = 0; i < count; ++i) {
+            if (REGISTRY.posterOf(SetLib.signerOf(set.memberAt(i))) == caller) return true;
+        }
+        return false;
+    }
+
+    function _actsFor(address signer, address caller) private view returns (bool) {
+        return signer == caller || REGISTRY.posterOf(signer) == caller;
+    }
+
+    /// @dev Exactly one form of the payload: calldata, as long as there are no blobs.
+    function _requirePayload(BatchHeader calldata header, bytes calldata payload) private pure {
+        require(header.blobsHash == 0, BlobsHashNotZero(header.blobsHash));
+        bytes32 payloadHash = keccak256(payload);
+        require(header.payloadHash == payloadHash, PayloadHashMismatch(payloadHash, header.payloadHash));
+    }
+
+    /// @inheritdoc Rota
+    function _onGenesis(BlockHeader memory header, bytes32 blockHash) internal override {
+        _tip = TipLib.pack(
+            Tip({
+                number: 0,
+                lastHeight: 0,
+                lastBlockHash: blockHash,
+                epoch: header.epoch,
+                timestamp: GENESIS,
+                l1OriginNumber: header.l1OriginNumber,
+                settledAt: uint64(block.timestamp),
+                forcedThrough: 0,
+                consumed: 0
+            }),
+            0
+        );
+        _lastBlockHash = blockHash;
+    }
+
+    /* READING */
+
+    /// @inheritdoc IBatchInbox
+    function tip() external view returns (Tip memory) {
+        return _tip.unpack(_lastBlockHash);
+    }
+
+    /// @inheritdoc IBatchInbox
+    function ringValue(uint64 number) public view returns (bytes32) {
+        (uint64 first, uint64 last) = _ringRange();
+        require(number >= first && number <= last, NotInRing(first, last, number));
+        return _ring[number % RING_SIZE];
+    }
+
+    /// @inheritdoc IBatchInbox
+    function batchDigest(BatchHeader calldata header) public view returns (bytes32) {
+        return DigestLib.digest(domainSeparator(), DigestLib.structHash(header));
+    }
+
+    /// @inheritdoc IBatchInbox
+    /// @dev Worked out anew after a fork of L1 that took another chain id, so that neither fork's signatures count on the
+    /// other.
+    function domainSeparator() public view returns (bytes32) {
+        return
+            block.chainid == DOMAIN_CHAIN_ID
+                ? DOMAIN_SEPARATOR
+                : DigestLib.domainSeparator(block.chainid, address(this));
+    }
+
+    /// @inheritdoc Rota
+    function generation() public view override returns (uint32) {
+        return _tip.generation();
+    }
+
+    /// @dev The batches whose ring values are still there; `first` > `last` before the first batch.
+    function _ringRange() internal view returns (uint64 first, uint64 last) {
+        last = _tip.number();
+        first = last > RING_SIZE ? last - RING_SIZE + 1 : 1;
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {BatchInbox} from "./BatchInbox.sol";
+import {Attendance, IBatchInbox, Settled} from "./interfaces/IBatchInbox.sol";
+import {AttendanceLib, Lanes} from "./lib/AttendanceLib.sol";
+import {CertificateLib} from "./lib/CertificateLib.sol";
+import {DrawLib} from "./lib/DrawLib.sol";
+import {RefundLib} from "./lib/RefundLib.sol";
+import {FrozenSet, SetLib} from "./lib/SetLib.sol";
+import {Addresses, Params} from "./types/Params.sol";
+
+/// @title What settled batches earned and who missed a turn
+/// @notice Anyone books settled batches, in order, from what the ring holds the hash of: the poster's refund and margin
+/// and the signers' reward (R42), participation, and blame (R29). Doing this in `settle` would cost 10,000 gas a batch;
+/// what nobody books while the ring holds it lapses to the pool.
+abstract contract Tally is BatchInbox {
+    /// How far the tally is, and the turn that is not over yet. Batches of one turn follow each other; the turn is counted
+    /// once a batch of another one is tallied.
+    struct Cursor {
+        /// The last batch tallied, and the epoch that attested it.
+        uint64 number;
+        uint64 epoch;
+        /// Epoch in which the last batch of the turn settled.
+        uint64 settledEpoch;
+        /// Somebody else settled a batch of the turn too late for its leader to have been there in time.
+        bool missed;
+        /// Its leader settled a batch of the turn.
+        bool posted;
+        /// Zero if no turn is open.
+        address leader;
+        uint64 turn;
+        uint32 generation;
+    }
+
+    /// What is booked at once: batches in a row of one poster and one attesting epoch.
+    struct Run {
+        address poster;
+        uint32 generation;
+        uint64 epoch;
+        uint64 last;
+        uint256 batches;
+        uint256 refundWei;
+        FrozenSet set;
+        Lanes attended;
+    }
+
+    /// Participation in the batches that an epoch attested: how many there were, the sum over members of weight times
+    /// batches signed, and a 16-bit count for each member.
+    struct Participation {
+        uint64 batches;
+        uint192 signedWeight;
+        uint256[8] lanes;
+    }
+
+    uint256 private immutable POSTER_MARGIN_WEI;
+    uint256 private immutable SIGNERS_REWARD_WEI;
+
+    Cursor private _cursor;
+
+    mapping(uint32 generation => mapping(uint64 epoch => Participation)) private _participation;
+
+    /// Turns and missed turns, 16 bits each, of eight epochs in a word.
+    mapping(uint32 sequencer => mapping(uint64 epochsOfEight => uint256 counts)) private _turns;
+
+    constructor(Params memory p, Addresses memory addresses) BatchInbox(p, addresses) {
+        POSTER_MARGIN_WEI = p.posterMarginWei;
+        SIGNERS_REWARD_WEI = p.signersRewardWei;
+    }
+
+    /* TALLYING */
+
+    /// @inheritdoc IBatchInbox
+    function tally(uint64 first, Settled[] calldata batches) external {
+        Cursor memory cursor = _cursor;
+        uint64 expected = nextTally();
+
+        require(batches.length != 0, NothingToTally());
+        require(first == expected, TallyNotNext(expected, first));
+
+        // A batch that lapsed may have been the one that its leader settled: the open turn blames nobody.
+        if (first != cursor.number + 1) cursor.leader = address(0);
+
+        Run memory run;
+        for (uint256 i = 0; i < batches.length; ++i) {
+            Settled calldata batch = batches[i];
+            // Casting is safe: a transaction holds far fewer batches than 2^64.
+            uint64 number = first + uint64(i);
+            _requireInRing(number, batch);
+
+            if (
+                run.batches == 0 || run.epoch != batch.header.epoch || run.generation != batch.header.generation
+                    || run.poster != batch.poster
+            ) {
+                if (run.batches != 0) _book(run);
+                run = _startRun(batch);
+            }
+            run.last = number;
+            run.batches += 1;
+            if (!batch.late) {
+                uint256 signatures = CertificateLib.countSigners(batch.signers);
+                run.refundWei += RefundLib.gasOf(signatures, batch.payloadTokens) * batch.baseFeeWei;
+                run.attended.add(batch.signers);
+            }
+            _watchTurn(cursor, run.set, batch);
+            cursor.number = number;
+            cursor.epoch = batch.header.epoch;
+        }
+        _cursor = cursor;
+        emit Tallied(first, cursor.number);
+
+        _book(run);
+    }
+
+    function _requireInRing(uint64 number, Settled calldata batch) private view {
+        bytes32 expected = ringValue(number);
+        bytes32 actual = keccak256(
+            abi.encode(
+                batchDigest(batch.header),
+                batch.signers,
+                batch.poster,
+                batch.settledAt,
+                batch.parentSettledAt,
+                batch.baseFeeWei,
+                batch.blobBaseFeeWei,
+                batch.payloadTokens,
+                batch.blobs,
+                batch.late
+            )
+        );
+        require(actual == expected, RingValueMismatch(number, expected, actual));
+    }
+
+    /* REWARDS */
+
+    function _startRun(Settled calldata batch) private view returns (Run memory run) {
+        run.poster = batch.poster;
+        run.generation = batch.header.generation;
+        run.epoch = batch.header.epoch;
+        run.set = SetLib.load(_setAt(batch.header.generation, batch.header.epoch));
+    }
+
+    /// @dev Participation first, then what the pool has for it. The pool is told what is due and credits what it can.
+    function _book(Run memory run) private {
+        uint256 signedWeight = AttendanceLib.signedWeight(run.attended, run.set);
+        if (signedWeight == 0) return;
+        uint256 total = run.set.total();
+
+        Participation storage participation = _participation[run.generation][run.epoch];
+        uint256 batches = participation.batches + run.batches;
+        // Beyond 65,535 batches an epoch the 16-bit counts would run over: the rest of it earns its signers nothing.
+        bool counted = batches <= type(uint16).max;
+        if (counted) {
+            participation.batches = uint64(batches);
+            participation.signedWeight += uint192(signedWeight);
+            AttendanceLib.addTo(run.attended, participation.lanes, run.set.count());
+        }
+
+        REWARD_POOL.creditPoster(run.poster, run.last, run.refundWei + POSTER_MARGIN_WEI * signedWeight / total);
+        if (counted) {
+            REWARD_POOL.reserve(run.generation, run.epoch, run.last, SIGNERS_REWARD_WEI * signedWeight / total);
+        }
+    }
+
+    /* BLAME */
+
+    /// @dev R29. Turns are kept apart by their leader too: when a turn's batches were attested by two sets, each leader
+    /// answers for its own.
+    function _watchTurn(Cursor memory cursor, FrozenSet set, Settled calldata batch) private {
+        uint64 turn = batch.header.lastHeight / TURN_LENGTH;
+        if (
+            cursor.leader == address(0) || turn != cursor.turn || batch.header.epoch != cursor.epoch
+                || batch.header.generation != cursor.generation
+        ) {
+            address leader = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
+            if (leader != cursor.leader || turn != cursor.turn || batch.header.generation != cursor.generation) {
+                if (cursor.leader != address(0)) _closeTurn(cursor);
+                cursor.leader = leader;
+                cursor.turn = turn;
+                cursor.generation = batch.header.generation;
+                cursor.missed = false;
+                cursor.posted = false;
+            }
+        }
+
+        cursor.settledEpoch = epochAt(batch.settledAt);
+        if (batch.poster == cursor.leader || REGISTRY.wasPoster(cursor.leader, batch.poster)) {
+            cursor.posted = true;
+        } else {
+            uint64 ready = batch.header.timestamp;
+            if (batch.parentSettledAt > ready) ready = batch.parentSettledAt;
+            if (batch.settledAt >= ready + TAKEOVER_SECONDS && batch.header.epoch <= epochAt(batch.header.timestamp)) {
+                cursor.missed = true;
+            }
+        }
+    }
+
+    function _closeTurn(Cursor memory cursor) private {
+        bool missed = cursor.missed && !cursor.posted;
+        uint32 id = REGISTRY.idOf(cursor.leader);
+        uint64 group = cursor.settledEpoch / 8;
+        uint256 shift = (cursor.settledEpoch % 8) * 32;
+        uint256 counts = _turns[id][group];
+
+        // 65,535 turns in an epoch are never reached (a turn takes at least two L1 blocks); beyond, none is counted.
+        if ((counts >> shift) & type(uint16).max != type(uint16).max) {
+            _turns[id][group] = counts + (uint256(missed ? 0x10001 : 1) << shift);
+        }
+
+        if (missed) emit TurnMissed(cursor.generation, cursor.turn, cursor.leader, cursor.settledEpoch);
+    }
+
+    /* READING */
+
+    /// @inheritdoc IBatchInbox
+    function nextTally() public view returns (uint64) {
+        (uint64 first,) = _ringRange();
+        uint64 next = _cursor.number + 1;
+        return next > first ? next : first;
+    }
+
+    /// @inheritdoc IBatchInbox
+    function attendance(uint32 generation_, uint64 epoch, uint256 index) external view returns (Attendance memory) {
+        (address signer, uint64 weight) = SetLib.load(_setAt(generation_, epoch)).member(index);
+        Participation storage participation = _participation[generation_][epoch];
+
+        return Attendance({
+            signer: signer,
+            weight: weight,
+            attended: AttendanceLib.countOf(participation.lanes, index),
+            signedWeight: participation.signedWeight,
+            closed: _isClosed(epoch)
+        });
+    }
+
+    /// @inheritdoc IBatchInbox
+    function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed) {
+        uint256 counts = _turns[sequencer][epoch / 8] >> ((epoch % 8) * 32);
+        return (counts & type(uint16).max, (counts >> 16) & type(uint16).max);
+    }
+
+    /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.
+    function _isClosed(uint64 epoch) private view returns (bool) {
+        if (epochAt(uint64(block.timestamp)) <= epoch + MAX_EPOCH_LAG) return false;
+        return _cursor.epoch > epoch || nextTally() > _tip.number();
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Tip} from "../interfaces/IBatchInbox.sol";
+
+/// The tip of the settled chain without the hash of its last block, in one word.
+type TipWord is uint256;
+
+using TipLib for TipWord global;
+
+/// @title The tip in one word
+/// @notice A settlement reads and writes one slot for all of it; Solidity would write a packed struct field by field. From
+/// the lowest bit up:
+///
+///     number 30 | lastHeight 40 | epoch 28 | timestamp 34 | settledAt 34 | origin 32 | forced 23 | consumed 23 | generation 12
+///
+/// Times reach to the year 2514. Numbers, epochs, origins and generations are paced by L1 and take decades to run out.
+/// Only heights could be driven up by a quorum at will, so {pack} checks them; the forced queue checks its own length.
+library TipLib {
+    uint256 private constant LAST_HEIGHT = 30;
+    uint256 private constant EPOCH = 70;
+    uint256 private constant TIMESTAMP = 98;
+    uint256 private constant SETTLED_AT = 132;
+    uint256 private constant ORIGIN = 166;
+    uint256 private constant FORCED = 198;
+    uint256 private constant CONSUMED = 221;
+    uint256 private constant GENERATION = 244;
+
+    uint64 private constant MAX_HEIGHT = (1 << 40) - 1;
+
+    /// @notice Heights end here.
+    error HeightAboveMaximum(uint64 maximum, uint64 actual);
+
+    function pack(Tip memory tip, uint32 runningGeneration) internal pure returns (TipWord) {
+        require(tip.lastHeight <= MAX_HEIGHT, HeightAboveMaximum(MAX_HEIGHT, tip.lastHeight));
+
+        return TipWord.wrap(
+            uint256(tip.number) | (uint256(tip.lastHeight) << LAST_HEIGHT) | (uint256(tip.epoch) << EPOCH)
+                | (uint256(tip.timestamp) << TIMESTAMP) | (uint256(tip.settledAt) << SETTLED_AT)
+                | (uint256(tip.l1OriginNumber) << ORIGIN) | (uint256(tip.forcedThrough) << FORCED)
+                | (uint256(tip.consumed) << CONSUMED) | (uint256(runningGeneration) << GENERATION)
+        );
+    }
+
+    function unpack(TipWord word, bytes32 lastBlockHash) internal pure returns (Tip memory) {
+        return Tip({
+            number: word.number(),
+            lastHeight: word.lastHeight(),
+            lastBlockHash: lastBlockHash,
+            epoch: word.epoch(),
+            timestamp: word.timestamp(),
+            l1OriginNumber: word.l1OriginNumber(),
+            settledAt: word.settledAt(),
+            forcedThrough: word.forcedThrough(),
+            consumed: word.consumed()
+        });
+    }
+
+    function number(TipWord word) internal pure returns (uint64) {
+        return _bits(word, 0, 30);
+    }
+
+    function lastHeight(TipWord word) internal pure returns (uint64) {
+        return _bits(word, LAST_HEIGHT, 40);
+    }
+
+    function epoch(TipWord word) internal pure returns (uint64) {
+        return _bits(word, EPOCH, 28);
+    }
+
+    function timestamp(TipWord word) internal pure returns (uint64) {
+        return _bits(word, TIMESTAMP, 34);
+    }
+
+    function settledAt(TipWord word) internal pure returns (uint64) {
+        return _bits(word, SETTLED_AT, 34);
+    }
+
+    function l1OriginNumber(TipWord word) internal pure returns (uint64) {
+        return _bits(word, ORIGIN, 32);
+    }
+
+    function forcedThrough(TipWord word) internal pure returns (uint64) {
+        return _bits(word, FORCED, 23);
+    }
+
+    function consumed(TipWord word) internal pure returns (uint64) {
+        return _bits(word, CONSUMED, 23);
+    }
+
+    function generation(TipWord word) internal pure returns (uint32) {
+        return uint32(_bits(word, GENERATION, 12));
+    }
+
+    /// @dev Casting is safe: no field is wider than 40 bits.
+    function _bits(TipWord word, uint256 shift, uint256 width) private pure returns (uint64) {
+        return uint64((TipWord.unwrap(word) >> shift) & ((1 << width) - 1));
+    }
+}
