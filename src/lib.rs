@@ -2,9 +2,11 @@
 //!
 //! A table of contents, in reading order. `domain`, `crypto`, `rota` and `batch` are pure: no clock, no disk, no network.
 
+pub mod agreement;
 pub mod config;
 pub mod crypto;
 pub mod domain;
+pub mod guard;
 pub mod l1;
 pub mod rota;
 pub mod storage;

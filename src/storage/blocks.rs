@@ -48,13 +48,13 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Database`].
-    pub fn write_genesis(&self, header: &BlockHeader, hash: B256) -> Result<(), StoreError> {
+    pub fn write_genesis(&self, header: &BlockHeader) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut headers = transaction.open_table(HEADERS)?;
             if headers.first()?.is_some() {
                 return Ok(());
             }
-            let height = header.height.get();
+            let (height, hash) = (header.height.get(), header.hash());
             headers.insert(height, encode(&(hash.0, header)).as_slice())?;
             transaction
                 .open_table(BODIES)?
@@ -77,14 +77,13 @@ impl Store {
     pub fn append_decided(
         &self,
         decided: &DecidedBlock,
-        hash: B256,
         included: &[IncludedTransaction],
     ) -> Result<(), StoreError> {
         let Block { header, transactions: body } = &decided.block;
         if included.len() != body.len() {
             return Err(StoreError::IndexMismatch { expected: body.len(), actual: included.len() });
         }
-        let height = header.height.get();
+        let (height, hash) = (header.height.get(), header.hash());
         self.write(|transaction| {
             let mut headers = transaction.open_table(HEADERS)?;
             let tip = headers.last()?.map(|(tip, _)| tip.value());
@@ -120,24 +119,6 @@ impl Store {
                 }
             }
             super::undecided::forget_through(transaction, header.height)
-        })
-    }
-
-    /// Replaces the certificate of a decided block by one with more signatures.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Database`].
-    pub fn enrich_certificate(
-        &self,
-        height: Height,
-        certificate: &Certificate,
-    ) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            transaction
-                .open_table(CERTIFICATES)?
-                .insert(height.get(), encode(certificate).as_slice())?;
-            Ok(())
         })
     }
 

@@ -89,6 +89,12 @@ pub enum StoreError {
     },
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
 impl Store {
     /// Opens the store, or makes an empty one. A file that a killed process left behind is repaired first.
     ///

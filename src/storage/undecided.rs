@@ -35,7 +35,8 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Database`].
-    pub fn keep_undecided(&self, hash: B256, block: &Block) -> Result<(), StoreError> {
+    pub fn keep_undecided(&self, block: &Block) -> Result<(), StoreError> {
+        let hash = block.header.hash();
         self.write(|transaction| {
             let key = (block.header.height.get(), &hash.0);
             transaction.open_table(UNDECIDED)?.insert(key, encode(block).as_slice())?;
@@ -48,13 +49,9 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Database`].
-    pub fn keep_own_proposal(
-        &self,
-        round: Round,
-        hash: B256,
-        block: &Block,
-    ) -> Result<(), StoreError> {
+    pub fn keep_own_proposal(&self, round: Round, block: &Block) -> Result<(), StoreError> {
         let header = &block.header;
+        let hash = header.hash();
         self.write(|transaction| {
             let key = (header.height.get(), &hash.0);
             transaction.open_table(UNDECIDED)?.insert(key, encode(block).as_slice())?;

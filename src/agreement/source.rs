@@ -1,0 +1,27 @@
+//! Where the transactions of this agent's own blocks come from.
+
+use crate::domain::{RollupId, RollupTransaction};
+use crate::storage::IncludedTransaction;
+use alloy::primitives::B256;
+use tokio::sync::Notify;
+
+/// The mempool as agreement sees it. Methods are called on agreement's tasks: they must be quick and must not block.
+pub trait BlockSource: Send + Sync {
+    /// Transactions for the next block, in order, of rollups for which `is_open` holds, not more than `max_bytes` in the
+    /// canonical encoding of a body. They stay in the mempool until a decided block holds them.
+    fn collect(
+        &self,
+        max_bytes: usize,
+        is_open: &dyn Fn(RollupId) -> bool,
+    ) -> Vec<RollupTransaction>;
+
+    /// Whether a transaction waits. Consulted for the pace of heights (R19).
+    fn has_work(&self) -> bool;
+
+    /// Notified (`notify_one` or `notify_waiters`) when a transaction begins to wait.
+    fn work(&self) -> &Notify;
+
+    /// What is known of a transaction whose signature was checked already; saves recovering its sender again when it
+    /// comes back in a block. The hash covers the signature.
+    fn known(&self, rollup: RollupId, hash: B256) -> Option<IncludedTransaction>;
+}

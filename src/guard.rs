@@ -1,0 +1,331 @@
+//! The guard in front of every signature of a sequencer's key (R46).
+//!
+//! One durable record per key and position is on disk *before* the signature exists outside of this module. Asked for the
+//! same message again, the guard gives the same signature; asked for one that conflicts, it refuses, and nothing was
+//! signed. A conflict is a different block at one position: for votes and proposals (generation, height, round, kind),
+//! for attestations (generation, height), where a batch also speaks for the block before its first.
+//!
+//! Calls block for the time of one disk flush.
+
+use crate::crypto::{SecretKey, Signature, SigningDomain, merkle};
+use crate::domain::{BatchHeader, Height, Proposal, Round, Vote, VoteType};
+use crate::storage::{Ballot, BallotKind, BallotRecord, Store, StoreError};
+use alloy::primitives::{Address, B256, keccak256};
+
+/// Signs for one key, each position once.
+#[derive(Debug)]
+pub struct Guard {
+    key: SecretKey,
+    address: Address,
+    domain: SigningDomain,
+    store: Store,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// Another block was signed at this position: a second signature would be an offence.
+    #[error(
+        "height {height}, round {round}: {kind:?} for {standing} is on record, refused {refused}"
+    )]
+    Conflict {
+        /// What was to be signed.
+        kind: BallotKind,
+        /// The height.
+        height: Height,
+        /// The round.
+        round: Round,
+        /// The block that was signed.
+        standing: B256,
+        /// The block that was not.
+        refused: B256,
+    },
+    /// Another block was attested at a height of this batch, or as the block before it.
+    #[error("block {standing} of height {height} was attested, refused a batch with another")]
+    AttestedOtherwise {
+        /// The height.
+        height: Height,
+        /// The block that was attested.
+        standing: B256,
+    },
+    /// The blocks given are not those that the header commits to.
+    #[error("the batch header does not commit to the {given} blocks given for it")]
+    NotTheBatch {
+        /// How many were given.
+        given: usize,
+    },
+    /// The record could not be written, so nothing leaves.
+    #[error("guard: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl Guard {
+    /// Guards `key` with the records in `store`; `domain` is the settlement contract's.
+    pub fn new(key: SecretKey, domain: SigningDomain, store: Store) -> Self {
+        let address = key.address();
+        Self { key, address, domain, store }
+    }
+
+    /// Address of the key.
+    pub const fn address(&self) -> Address {
+        self.address
+    }
+
+    /// The domain that it signs in.
+    pub const fn domain(&self) -> &SigningDomain {
+        &self.domain
+    }
+
+    /// Signs a vote.
+    ///
+    /// # Errors
+    ///
+    /// [`GuardError::Conflict`] when another vote of this type stands at its position; [`GuardError::Store`].
+    pub fn sign_vote(&self, vote_type: VoteType, vote: &Vote) -> Result<Signature, GuardError> {
+        let ballot = Ballot {
+            signer: self.address,
+            kind: match vote_type {
+                VoteType::Prevote => BallotKind::Prevote,
+                VoteType::Precommit => BallotKind::Precommit,
+            },
+            generation: vote.generation,
+            height: vote.height,
+            round: vote.round,
+        };
+        self.sign_ballot(&ballot, vote.block_hash, -1, self.domain.vote(vote_type, vote))
+    }
+
+    /// Signs a proposal. One block in one round may be proposed with several rounds of an earlier quorum: that is no
+    /// conflict (§7).
+    ///
+    /// # Errors
+    ///
+    /// [`GuardError::Conflict`] when a proposal of another block stands at its position; [`GuardError::Store`].
+    pub fn sign_proposal(&self, proposal: &Proposal) -> Result<Signature, GuardError> {
+        let ballot = Ballot {
+            signer: self.address,
+            kind: BallotKind::Proposal,
+            generation: proposal.generation,
+            height: proposal.height,
+            round: proposal.round,
+        };
+        let digest = self.domain.proposal(proposal);
+        self.sign_ballot(&ballot, proposal.block_hash, proposal.pol_round, digest)
+    }
+
+    /// Signs a batch header. `blocks` are the heights and hashes of all its blocks, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`GuardError::NotTheBatch`] when the header does not commit to `blocks`; [`GuardError::AttestedOtherwise`] when
+    /// it conflicts with what was attested; [`GuardError::Store`].
+    pub fn sign_attestation(
+        &self,
+        header: &BatchHeader,
+        blocks: &[(Height, B256)],
+    ) -> Result<Signature, GuardError> {
+        let digest = self.domain.batch(header);
+        if let Some(given) = self.store.attestation(self.address, digest)? {
+            return Ok(given);
+        }
+        if !commits_to(header, blocks) {
+            return Err(GuardError::NotTheBatch { given: blocks.len() });
+        }
+        let mut spoken_for = Vec::with_capacity(blocks.len().saturating_add(1));
+        spoken_for.extend(
+            header.first_height.previous().map(|before| (before, header.parent_block_hash)),
+        );
+        spoken_for.extend_from_slice(blocks);
+
+        let signature = self.key.sign(digest);
+        let conflict = self.store.record_attestation(
+            self.address,
+            header.generation,
+            &spoken_for,
+            digest,
+            signature,
+        )?;
+        match conflict {
+            Some((height, standing)) => Err(GuardError::AttestedOtherwise { height, standing }),
+            None => Ok(signature),
+        }
+    }
+
+    /// Signs that this key speaks through a network identity. `preimage` starts with the engine's separator `PoV`, so it
+    /// is neither EIP-712 nor a transaction; it commits to nothing that could conflict and needs no record.
+    pub(crate) fn sign_identity(&self, preimage: &[u8]) -> Signature {
+        self.key.sign(keccak256(preimage))
+    }
+
+    /// Signs without a record, so that a test can plant an offender. Never in a release.
+    #[cfg(feature = "byzantine")]
+    pub(crate) fn sign_unguarded(&self, digest: B256) -> Signature {
+        self.key.sign(digest)
+    }
+
+    fn sign_ballot(
+        &self,
+        ballot: &Ballot,
+        block_hash: B256,
+        pol_round: i32,
+        digest: B256,
+    ) -> Result<Signature, GuardError> {
+        let signature = self.key.sign(digest);
+        let standing = match self.store.ballot(ballot)? {
+            Some(standing) => standing,
+            None => {
+                let record = BallotRecord { block_hash: block_hash.0, pol_round, signature };
+                self.store.record_ballot(ballot, &record)?
+            }
+        };
+        if standing.block_hash == block_hash.0 {
+            return Ok(signature);
+        }
+        Err(GuardError::Conflict {
+            kind: ballot.kind,
+            height: ballot.height,
+            round: ballot.round,
+            standing: B256::new(standing.block_hash),
+            refused: block_hash,
+        })
+    }
+}
+
+/// Whether `blocks` are exactly what the header commits to.
+fn commits_to(header: &BatchHeader, blocks: &[(Height, B256)]) -> bool {
+    let heights = (header.first_height.get()..=header.last_height.get()).map(Height::new);
+    let leaves: Vec<B256> = blocks.iter().map(|(_, hash)| merkle::block_leaf(*hash)).collect();
+    heights.eq(blocks.iter().map(|(height, _)| *height))
+        && blocks.last().is_some_and(|(_, hash)| *hash == header.last_block_hash)
+        && merkle::root(&leaves) == header.blocks_root
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use super::{Guard, GuardError};
+    use crate::crypto::{SecretKey, SigningDomain, merkle};
+    use crate::domain::{
+        BatchHeader, Epoch, Generation, Height, Proposal, Round, Seconds, Vote, VoteType,
+    };
+    use crate::storage::Store;
+    use alloy::primitives::{Address, B256};
+    use std::path::Path;
+
+    fn guard_at(folder: &Path) -> Guard {
+        let store = Store::open(folder.join("rota.redb")).unwrap();
+        let domain = SigningDomain::new(31_337, Address::repeat_byte(7));
+        Guard::new(SecretKey::from_bytes([1; 32]).unwrap(), domain, store)
+    }
+
+    fn vote(block: u8) -> Vote {
+        Vote {
+            generation: Generation::new(0),
+            height: Height::new(5),
+            round: Round::new(1),
+            block_hash: B256::repeat_byte(block),
+        }
+    }
+
+    fn batch(first: u64, hashes: &[B256], parent: B256) -> (BatchHeader, Vec<(Height, B256)>) {
+        let blocks: Vec<_> = (first..).map(Height::new).zip(hashes.iter().copied()).collect();
+        let leaves: Vec<_> = hashes.iter().map(|hash| merkle::block_leaf(*hash)).collect();
+        let header = BatchHeader {
+            generation: Generation::new(0),
+            epoch: Epoch::new(1),
+            first_height: Height::new(first),
+            last_height: blocks.last().unwrap().0,
+            parent_block_hash: parent,
+            blocks_root: merkle::root(&leaves),
+            last_block_hash: hashes[hashes.len() - 1],
+            forced_through: 0,
+            l1_origin_number: 1,
+            l1_origin_hash: B256::repeat_byte(1),
+            timestamp: Seconds::new(9),
+            payload_hash: B256::repeat_byte(2),
+            blobs_hash: B256::ZERO,
+            usage_hash: B256::repeat_byte(3),
+            state_root: B256::ZERO,
+        };
+        (header, blocks)
+    }
+
+    #[test]
+    fn the_same_vote_gets_the_same_signature_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = guard_at(folder.path()).sign_vote(VoteType::Prevote, &vote(1)).unwrap();
+        let guard = guard_at(folder.path());
+        let again = guard.sign_vote(VoteType::Prevote, &vote(1)).unwrap();
+        assert_eq!(first, again);
+        let digest = guard.domain().vote(VoteType::Prevote, &vote(1));
+        assert_eq!(again.recover(digest), Ok(guard.address()));
+    }
+
+    #[test]
+    fn a_conflicting_vote_is_refused_and_another_type_or_round_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        guard.sign_vote(VoteType::Prevote, &vote(1)).unwrap();
+        let error = guard.sign_vote(VoteType::Prevote, &vote(2)).unwrap_err();
+        assert!(matches!(error, GuardError::Conflict { .. }), "{error}");
+        guard.sign_vote(VoteType::Precommit, &vote(2)).unwrap();
+        guard.sign_vote(VoteType::Prevote, &Vote { round: Round::new(2), ..vote(2) }).unwrap();
+    }
+
+    #[test]
+    fn a_proposal_may_differ_in_its_earlier_round_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        let proposal = Proposal {
+            generation: Generation::new(0),
+            height: Height::new(5),
+            round: Round::new(2),
+            pol_round: -1,
+            block_hash: B256::repeat_byte(1),
+        };
+        guard.sign_proposal(&proposal).unwrap();
+        guard.sign_proposal(&Proposal { pol_round: 1, ..proposal.clone() }).unwrap();
+        let other = Proposal { block_hash: B256::repeat_byte(2), ..proposal };
+        assert!(matches!(guard.sign_proposal(&other), Err(GuardError::Conflict { .. })));
+    }
+
+    #[test]
+    fn the_same_blocks_may_be_attested_in_another_split() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        let hash = B256::repeat_byte;
+        let (header, blocks) = batch(1, &[hash(1), hash(2)], hash(0));
+        let signature = guard.sign_attestation(&header, &blocks).unwrap();
+        assert_eq!(guard.sign_attestation(&header, &blocks).unwrap(), signature);
+        let (header, blocks) = batch(2, &[hash(2), hash(3)], hash(1));
+        guard.sign_attestation(&header, &blocks).unwrap();
+    }
+
+    #[test]
+    fn another_block_at_an_attested_height_is_refused_also_as_a_parent() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        let hash = B256::repeat_byte;
+        let (header, blocks) = batch(1, &[hash(1), hash(2)], hash(0));
+        guard.sign_attestation(&header, &blocks).unwrap();
+
+        let (header, blocks) = batch(2, &[hash(9)], hash(1));
+        let error = guard.sign_attestation(&header, &blocks).unwrap_err();
+        assert!(matches!(error, GuardError::AttestedOtherwise { .. }), "{error}");
+        let (header, blocks) = batch(3, &[hash(3)], hash(9));
+        let error = guard.sign_attestation(&header, &blocks).unwrap_err();
+        assert!(matches!(error, GuardError::AttestedOtherwise { .. }), "{error}");
+    }
+
+    #[test]
+    fn blocks_that_the_header_does_not_commit_to_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        let hash = B256::repeat_byte;
+        let (header, mut blocks) = batch(1, &[hash(1), hash(2)], hash(0));
+        blocks.reverse();
+        let error = guard.sign_attestation(&header, &blocks).unwrap_err();
+        assert!(matches!(error, GuardError::NotTheBatch { given: 2 }), "{error}");
+    }
+}
