@@ -28,4 +28,10 @@ alloy::sol! {
         address owner;
         address signer;
     }
+
+    /// Of every contract of a deployment but the stake token.
+    function DEPLOYMENT_HASH() external view returns (bytes32);
+
+    /// Of the stake token that exists on development chains only.
+    function mint(address to, uint256 amountWei) external;
 }

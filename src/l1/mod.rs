@@ -1,6 +1,16 @@
 //! L1, the one place that knows alloy's providers and the generated contract types.
 
+mod account;
+pub mod actions;
 mod bindings;
+mod client;
+mod convert;
+mod deploy;
+mod error;
 mod mirror;
 
+pub use account::{Account, Order, Sent};
+pub use client::{Client, Fees};
+pub use deploy::deploy;
+pub use error::L1Error;
 pub use mirror::{Mirror, MirrorHandle};

@@ -1,0 +1,394 @@
+//! What people do on L1: join, stake, leave, claim, register a rollup. Used by the CLI and the devnet.
+
+use super::account::{Account, Order};
+use super::bindings::{
+    self, IERC20, IRewardPool, IRollups, IRota, ISequencerRegistry, ISlasher, Possession,
+};
+use super::client::Client;
+use super::error::L1Error;
+use crate::crypto::SecretKey;
+use crate::domain::{
+    Deployment, Epoch, Generation, RollupId, Seconds, SequencerRecord, SequencerStatus,
+};
+use alloy::primitives::{Address, Bytes, U256};
+use alloy::rpc::types::TransactionReceipt;
+use alloy::sol_types::{Eip712Domain, SolEvent, SolStruct as _};
+
+/// What somebody joins with.
+#[derive(Debug)]
+pub struct Joining<'a> {
+    /// The hot key, which signs votes and attestations.
+    pub signer: &'a SecretKey,
+    /// Another account that may post batches for it; zero if none.
+    pub poster: Address,
+    /// "<agreement multiaddr>,<link multiaddr>".
+    pub endpoint: String,
+    /// Stake in wei of the stake token.
+    pub stake_wei: U256,
+}
+
+/// Registers a sequencer that `owner` owns, and approves the stake first. Returns its id.
+///
+/// # Errors
+///
+/// [`L1Error::Reverted`] with the registry's reason, or what is in the way to L1.
+pub async fn join(
+    owner: &Account,
+    deployment: &Deployment,
+    joining: Joining<'_>,
+) -> Result<u32, L1Error> {
+    approve(owner, deployment, deployment.registry, joining.stake_wei).await?;
+    let call = ISequencerRegistry::joinCall {
+        signer: joining.signer.address(),
+        poster: joining.poster,
+        endpoint: joining.endpoint,
+        stakeWei: joining.stake_wei,
+        proof: possession(deployment, owner.address(), joining.signer),
+    };
+    let receipt = owner.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(event::<ISequencerRegistry::Joined>(&receipt)?.id)
+}
+
+/// Adds stake to a sequencer of `owner`.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn top_up(
+    owner: &Account,
+    deployment: &Deployment,
+    id: u32,
+    amount_wei: U256,
+) -> Result<(), L1Error> {
+    approve(owner, deployment, deployment.registry, amount_wei).await?;
+    let call = ISequencerRegistry::topUpCall { id, amountWei: amount_wei };
+    owner.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(())
+}
+
+/// Sends `shares` (all that `holder` has when `None`) of a sequencer's pool on their way out. Returns the exit's id and
+/// the epoch in which it was requested.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn exit(
+    holder: &Account,
+    deployment: &Deployment,
+    id: u32,
+    shares: Option<U256>,
+) -> Result<(U256, Epoch), L1Error> {
+    let shares = match shares {
+        Some(shares) => shares,
+        None => {
+            let all = ISequencerRegistry::sharesOfCall { id, holder: holder.address() };
+            holder.client().call(deployment.registry, &all).await?
+        }
+    };
+    let call = ISequencerRegistry::requestExitCall { id, shares };
+    let receipt = holder.execute(&Order::call(deployment.registry, &call)).await?;
+    let requested = event::<ISequencerRegistry::ExitRequested>(&receipt)?;
+    Ok((requested.exitId, Epoch::new(requested.epoch)))
+}
+
+/// L1 time from which an exit can be claimed; `None` while its last set has no successor yet (R8).
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn claimable_at(
+    client: &Client,
+    deployment: &Deployment,
+    exit_id: U256,
+) -> Result<Option<Seconds>, L1Error> {
+    let call = ISequencerRegistry::claimableAtCall { exitId: exit_id };
+    let answer = client.call(deployment.registry, &call).await?;
+    Ok(answer.known.then(|| Seconds::new(answer.time)))
+}
+
+/// Claims an exit whose clock has run out. Returns how much stake came back, in wei.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn claim(
+    holder: &Account,
+    deployment: &Deployment,
+    exit_id: U256,
+) -> Result<U256, L1Error> {
+    let call = ISequencerRegistry::claimCall { exitId: exit_id };
+    let receipt = holder.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(event::<ISequencerRegistry::ExitClaimed>(&receipt)?.amountWei)
+}
+
+/// Claims what `poster` is owed for batches and seals, in wei of ETH.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn claim_poster(poster: &Account, deployment: &Deployment) -> Result<U256, L1Error> {
+    let order = Order::call(deployment.reward_pool, &IRewardPool::claimPosterCall {});
+    let receipt = poster.execute(&order).await?;
+    Ok(event::<IRewardPool::PosterClaimed>(&receipt)?.amountWei)
+}
+
+/// Pays out what member `index` of an epoch's set earned with its signatures, in wei of the stake token. Anyone may.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn claim_signer(
+    account: &Account,
+    deployment: &Deployment,
+    generation: Generation,
+    epoch: Epoch,
+    index: usize,
+) -> Result<U256, L1Error> {
+    let call = IRewardPool::claimSignerCall {
+        generation: generation.get(),
+        epoch: epoch.get(),
+        index: U256::from(index),
+    };
+    let receipt = account.execute(&Order::call(deployment.reward_pool, &call)).await?;
+    Ok(event::<IRewardPool::SignerClaimed>(&receipt)?.amountWei)
+}
+
+/// Pays the bounties that `reporter` is owed, in wei of the stake token.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn claim_bounty(reporter: &Account, deployment: &Deployment) -> Result<U256, L1Error> {
+    let call = ISlasher::bountyOfCall { reporter: reporter.address() };
+    let owed = reporter.client().call(deployment.slasher, &call).await?;
+    reporter.execute(&Order::call(deployment.slasher, &ISlasher::claimBountyCall {})).await?;
+    Ok(owed)
+}
+
+/// Gives a sequencer another hot key (R3: it counts from two epochs on).
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn rotate(
+    owner: &Account,
+    deployment: &Deployment,
+    id: u32,
+    signer: &SecretKey,
+) -> Result<(), L1Error> {
+    let call = ISequencerRegistry::rotateSignerCall {
+        id,
+        signer: signer.address(),
+        proof: possession(deployment, owner.address(), signer),
+    };
+    owner.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(())
+}
+
+/// Publishes where a sequencer is reached.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn set_endpoint(
+    owner: &Account,
+    deployment: &Deployment,
+    id: u32,
+    endpoint: String,
+) -> Result<(), L1Error> {
+    let call = ISequencerRegistry::setEndpointCall { id, endpoint };
+    owner.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(())
+}
+
+/// Registers a rollup with an allowance of `allowance_wei` of ETH beyond the fee.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn register_rollup(
+    account: &Account,
+    deployment: &Deployment,
+    rollup: RollupId,
+    allowance_wei: U256,
+) -> Result<(), L1Error> {
+    let params = account.client().verify(deployment).await?;
+    let call = IRollups::registerCall { chainId: rollup.get() };
+    let order = Order::call(deployment.rollups, &call)
+        .with_value(params.rollup_fee_wei.saturating_add(allowance_wei));
+    account.execute(&order).await?;
+    Ok(())
+}
+
+/// Adds ETH to a rollup's allowance.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn fund_rollup(
+    account: &Account,
+    deployment: &Deployment,
+    rollup: RollupId,
+    amount_wei: U256,
+) -> Result<(), L1Error> {
+    let call = IRollups::fundCall { chainId: rollup.get() };
+    let order = Order::call(deployment.rollups, &call).with_value(amount_wei);
+    account.execute(&order).await?;
+    Ok(())
+}
+
+/// Funds the reward pool with ETH for posters and stake tokens for signers.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn fund_pool(
+    account: &Account,
+    deployment: &Deployment,
+    eth_wei: U256,
+    token_wei: U256,
+) -> Result<(), L1Error> {
+    approve(account, deployment, deployment.reward_pool, token_wei).await?;
+    let call = IRewardPool::fundCall { tokenWei: token_wei };
+    let order = Order::call(deployment.reward_pool, &call).with_value(eth_wei);
+    account.execute(&order).await?;
+    Ok(())
+}
+
+/// Mints stake tokens; development chains only.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn mint(
+    account: &Account,
+    deployment: &Deployment,
+    to: Address,
+    amount_wei: U256,
+) -> Result<(), L1Error> {
+    let call = bindings::mintCall { to, amountWei: amount_wei };
+    account.execute(&Order::call(deployment.stake_token, &call)).await?;
+    Ok(())
+}
+
+/// Sends ETH.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn send_eth(account: &Account, to: Address, amount_wei: U256) -> Result<(), L1Error> {
+    let order =
+        Order { to: Some(to), value_wei: amount_wei, input: Bytes::new(), gas: Some(21_000) };
+    account.execute(&order).await?;
+    Ok(())
+}
+
+/// Seals the set of `epoch` (R2).
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn seal(account: &Account, deployment: &Deployment, epoch: Epoch) -> Result<(), L1Error> {
+    let call = IRota::sealCall { epoch: epoch.get() };
+    account.execute(&Order::call(deployment.settlement, &call)).await?;
+    Ok(())
+}
+
+/// One sequencer as the registry knows it.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn sequencer(
+    client: &Client,
+    deployment: &Deployment,
+    id: u32,
+) -> Result<SequencerRecord, L1Error> {
+    let call = ISequencerRegistry::sequencerCall { id };
+    let known = client.call(deployment.registry, &call).await?;
+    Ok(SequencerRecord {
+        id,
+        owner: known.owner,
+        signer: known.signer,
+        poster: known.poster,
+        status: match known.status {
+            bindings::Status::Active => SequencerStatus::Active,
+            bindings::Status::Leaving => SequencerStatus::Leaving,
+            bindings::Status::Jailed => SequencerStatus::Jailed,
+            bindings::Status::Tombstoned => SequencerStatus::Tombstoned,
+            _ => SequencerStatus::None,
+        },
+        stake_wei: known.assetsWei,
+        endpoint: known.endpoint,
+    })
+}
+
+/// All sequencers that ever joined.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn sequencers(
+    client: &Client,
+    deployment: &Deployment,
+) -> Result<Vec<SequencerRecord>, L1Error> {
+    let count = client.call(deployment.registry, &ISequencerRegistry::countCall {}).await?;
+    let mut all = Vec::new();
+    for id in 1..=count {
+        all.push(sequencer(client, deployment, id).await?);
+    }
+    Ok(all)
+}
+
+/// Id of the sequencer behind a signer; `None` if there is none.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn id_of(
+    client: &Client,
+    deployment: &Deployment,
+    signer: Address,
+) -> Result<Option<u32>, L1Error> {
+    let id = client.call(deployment.registry, &ISequencerRegistry::idOfCall { signer }).await?;
+    Ok((id != 0).then_some(id))
+}
+
+async fn approve(
+    account: &Account,
+    deployment: &Deployment,
+    spender: Address,
+    amount_wei: U256,
+) -> Result<(), L1Error> {
+    let allowance = IERC20::allowanceCall { owner: account.address(), spender };
+    if account.client().call(deployment.stake_token, &allowance).await? >= amount_wei {
+        return Ok(());
+    }
+    let call = IERC20::approveCall { spender, value: amount_wei };
+    account.execute(&Order::call(deployment.stake_token, &call)).await?;
+    Ok(())
+}
+
+/// The proof that whoever joins as `owner` holds `signer`'s key too.
+fn possession(deployment: &Deployment, owner: Address, signer: &SecretKey) -> Bytes {
+    let domain = Eip712Domain::new(
+        Some("Rota".into()),
+        Some("1".into()),
+        Some(U256::from(deployment.chain_id)),
+        Some(deployment.registry),
+        None,
+    );
+    let message = Possession { owner, signer: signer.address() };
+    Bytes::from(signer.sign(message.eip712_signing_hash(&domain)).to_rsv().to_vec())
+}
+
+/// The first event of a kind in a receipt.
+fn event<E: SolEvent>(receipt: &TransactionReceipt) -> Result<E, L1Error> {
+    receipt
+        .inner
+        .logs()
+        .iter()
+        .find_map(|log| E::decode_log(&log.inner).ok())
+        .map(|log| log.data)
+        .ok_or(L1Error::BadAnswer { what: E::SIGNATURE })
+}

@@ -1,0 +1,327 @@
+//! Reading L1: several nodes with fallback, typed calls, and the check that the deployment is what it says.
+
+use super::bindings::{self, IRota};
+use super::convert;
+use super::error::L1Error;
+use crate::domain::{Deployment, L1Block, Params, Seconds};
+use alloy::consensus::BlockHeader as _;
+use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::network::{BlockResponse as _, TransactionBuilder as _};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::providers::{DynProvider, Provider as _, RootProvider};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, TransactionRequest};
+use alloy::sol_types::{SolCall, SolValue as _};
+use alloy::transports::http::Http;
+use alloy::transports::layers::{FallbackLayer, RetryBackoffLayer};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use tower::ServiceBuilder;
+use url::Url;
+
+/// How long one request may take before the next node is asked.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Retries of a request that was rate-limited, and the pause before each in milliseconds.
+const RATE_LIMIT_RETRIES: u32 = 4;
+const RATE_LIMIT_PAUSE_MILLIS: u64 = 300;
+/// More than any node grants: rate limits are answered, not foreseen.
+const COMPUTE_UNITS_PER_SECOND: u64 = 1_000_000;
+
+/// Every method that is used. They are tried on one node after the other: racing nodes against each other would mix the
+/// views of nodes at different heights, and send transactions twice.
+const METHODS: [&str; 16] = [
+    "eth_call",
+    "eth_chainId",
+    "eth_blockNumber",
+    "eth_getBlockByNumber",
+    "eth_getBlockByHash",
+    "eth_getLogs",
+    "eth_getCode",
+    "eth_getBalance",
+    "eth_getTransactionCount",
+    "eth_getTransactionByHash",
+    "eth_getTransactionReceipt",
+    "eth_estimateGas",
+    "eth_feeHistory",
+    "eth_gasPrice",
+    "eth_maxPriorityFeePerGas",
+    "eth_sendRawTransaction",
+];
+
+/// What a transaction pays for gas, in wei.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fees {
+    /// The most for a unit of gas.
+    pub max_fee_wei: u128,
+    /// The part of it for the block's builder.
+    pub priority_fee_wei: u128,
+}
+
+/// Reads L1. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    provider: DynProvider,
+    chain_id: u64,
+}
+
+impl Client {
+    /// Talks to the first of `urls` that answers, and learns its chain id.
+    ///
+    /// # Errors
+    ///
+    /// [`L1Error::BadUrl`] for anything but http(s), and whatever keeps the nodes from answering.
+    pub async fn connect(urls: &[Url]) -> Result<Self, L1Error> {
+        let http = alloy::transports::http::reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .no_proxy()
+            .build()
+            .map_err(|error| L1Error::Unreachable { reason: error.to_string() })?;
+        let mut transports = Vec::with_capacity(urls.len());
+        for url in urls {
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(L1Error::BadUrl { url: url.to_string() });
+            }
+            transports.push(
+                ServiceBuilder::new()
+                    .layer(RetryBackoffLayer::new(
+                        RATE_LIMIT_RETRIES,
+                        RATE_LIMIT_PAUSE_MILLIS,
+                        COMPUTE_UNITS_PER_SECOND,
+                    ))
+                    .service(Http::with_client(http.clone(), url.clone())),
+            );
+        }
+        let count = NonZeroUsize::new(transports.len())
+            .ok_or_else(|| L1Error::BadUrl { url: "(none)".to_owned() })?;
+        let methods = METHODS.iter().map(|method| (*method).to_owned()).collect();
+        let fallback = FallbackLayer::default()
+            .with_active_transport_count(count)
+            .with_sequential_methods(methods);
+        let client =
+            RpcClient::new(ServiceBuilder::new().layer(fallback).service(transports), false);
+        let provider = RootProvider::new(client).erased();
+
+        let chain_id =
+            provider.get_chain_id().await.map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        Ok(Self { provider, chain_id })
+    }
+
+    /// Chain id of L1.
+    pub const fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    /// The nodes themselves, for what this client has no word for.
+    pub(super) const fn provider(&self) -> &DynProvider {
+        &self.provider
+    }
+
+    /// Checks that this L1 holds `deployment`, and reads its parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`L1Error::WrongChain`], [`L1Error::NoContract`] or [`L1Error::OtherDeployment`] when it does not: an agent must
+    /// not start.
+    pub async fn verify(&self, deployment: &Deployment) -> Result<Params, L1Error> {
+        if deployment.chain_id != self.chain_id {
+            return Err(L1Error::WrongChain {
+                expected: deployment.chain_id,
+                actual: self.chain_id,
+            });
+        }
+        let contracts = [
+            ("registry", deployment.registry),
+            ("settlement", deployment.settlement),
+            ("slasher", deployment.slasher),
+            ("rewardPool", deployment.reward_pool),
+            ("rollups", deployment.rollups),
+        ];
+        for (name, address) in contracts.into_iter().chain([("stakeToken", deployment.stake_token)])
+        {
+            if self.code(address).await?.is_empty() {
+                return Err(L1Error::NoContract { name, address });
+            }
+        }
+
+        let words = self.call(deployment.settlement, &IRota::paramsCall {}).await?;
+        let expected = keccak256((words, convert::addresses(deployment)).abi_encode_params());
+        for (name, address) in contracts {
+            let actual = self.call(address, &bindings::DEPLOYMENT_HASHCall {}).await?;
+            if actual != expected {
+                return Err(L1Error::OtherDeployment { name, address, expected, actual });
+            }
+        }
+        convert::params(&words)
+    }
+
+    /// Calls a view at the newest block.
+    ///
+    /// # Errors
+    ///
+    /// [`L1Error::Reverted`] with the custom error, or what keeps the nodes from answering.
+    pub(super) async fn call<C: SolCall>(
+        &self,
+        contract: Address,
+        call: &C,
+    ) -> Result<C::Return, L1Error> {
+        self.call_at(contract, call, BlockId::latest()).await
+    }
+
+    pub(super) async fn call_at<C: SolCall>(
+        &self,
+        contract: Address,
+        call: &C,
+        block: BlockId,
+    ) -> Result<C::Return, L1Error> {
+        let request = TransactionRequest::default().with_to(contract).with_input(call.abi_encode());
+        let bytes = self
+            .provider
+            .call(request)
+            .block(block)
+            .await
+            .map_err(|error| L1Error::of(&error, contract))?;
+        C::abi_decode_returns(&bytes).map_err(|_| L1Error::BadAnswer { what: C::SIGNATURE })
+    }
+
+    /// The newest block.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub async fn head(&self) -> Result<L1Block, L1Error> {
+        self.block(BlockNumberOrTag::Latest)
+            .await?
+            .map(|(block, _)| block)
+            .ok_or(L1Error::BadAnswer { what: "newest block" })
+    }
+
+    /// The newest block that L1 calls finalized; `None` where it knows no finality.
+    pub(super) async fn finalized(&self) -> Result<Option<L1Block>, L1Error> {
+        Ok(self.block(BlockNumberOrTag::Finalized).await?.map(|(block, _)| block))
+    }
+
+    /// A block by number, with its parent's hash.
+    pub(super) async fn block(
+        &self,
+        number: BlockNumberOrTag,
+    ) -> Result<Option<(L1Block, B256)>, L1Error> {
+        let block: Option<Block> = self
+            .provider
+            .get_block_by_number(number)
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        Ok(block.map(|block| {
+            let header = block.header();
+            let known = L1Block {
+                number: header.number(),
+                hash: header.hash,
+                timestamp: Seconds::new(header.timestamp()),
+            };
+            (known, header.parent_hash())
+        }))
+    }
+
+    pub(super) async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, L1Error> {
+        self.provider.get_logs(filter).await.map_err(|error| L1Error::of(&error, Address::ZERO))
+    }
+
+    pub(super) async fn code(&self, address: Address) -> Result<Bytes, L1Error> {
+        self.provider.get_code_at(address).await.map_err(|error| L1Error::of(&error, address))
+    }
+
+    pub(super) async fn transaction(&self, hash: B256) -> Result<Option<Transaction>, L1Error> {
+        self.provider
+            .get_transaction_by_hash(hash)
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))
+    }
+
+    pub(super) async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, L1Error> {
+        self.provider
+            .get_transaction_receipt(hash)
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))
+    }
+
+    /// ETH of an account, in wei.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub async fn balance(&self, account: Address) -> Result<U256, L1Error> {
+        self.provider.get_balance(account).await.map_err(|error| L1Error::of(&error, account))
+    }
+
+    /// Next nonce of an account: counting what waits in the node's pool, or only what was included.
+    pub(super) async fn nonce(&self, account: Address, pending: bool) -> Result<u64, L1Error> {
+        let block = if pending { BlockId::pending() } else { BlockId::latest() };
+        self.provider
+            .get_transaction_count(account)
+            .block_id(block)
+            .await
+            .map_err(|error| L1Error::of(&error, account))
+    }
+
+    /// What the node suggests to pay for a prompt inclusion.
+    pub(super) async fn fees(&self) -> Result<Fees, L1Error> {
+        let estimate = self
+            .provider
+            .estimate_eip1559_fees()
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        Ok(Fees {
+            max_fee_wei: estimate.max_fee_per_gas,
+            priority_fee_wei: estimate.max_priority_fee_per_gas,
+        })
+    }
+
+    pub(super) async fn estimate_gas(
+        &self,
+        from: Address,
+        to: Option<Address>,
+        value: U256,
+        input: &Bytes,
+    ) -> Result<u64, L1Error> {
+        let mut request = TransactionRequest::default()
+            .with_from(from)
+            .with_value(value)
+            .with_input(input.clone());
+        match to {
+            Some(to) => request.set_to(to),
+            None => request.set_create(),
+        }
+        self.provider
+            .estimate_gas(request)
+            .await
+            .map_err(|error| L1Error::of(&error, to.unwrap_or_default()))
+    }
+
+    pub(super) async fn send_raw(&self, raw: &[u8]) -> Result<B256, L1Error> {
+        self.provider
+            .send_raw_transaction(raw)
+            .await
+            .map(|pending| *pending.tx_hash())
+            .map_err(|error| L1Error::of(&error, Address::ZERO))
+    }
+}
+
+impl Fees {
+    /// Higher by what nodes ask of a replacement (10 %), and a little.
+    #[must_use]
+    pub const fn bumped(self) -> Self {
+        Self { max_fee_wei: bump(self.max_fee_wei), priority_fee_wei: bump(self.priority_fee_wei) }
+    }
+
+    /// The larger of both, each by itself.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            max_fee_wei: self.max_fee_wei.max(other.max_fee_wei),
+            priority_fee_wei: self.priority_fee_wei.max(other.priority_fee_wei),
+        }
+    }
+}
+
+const fn bump(wei: u128) -> u128 {
+    wei.saturating_add(wei / 8).saturating_add(1)
+}

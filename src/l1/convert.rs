@@ -1,0 +1,225 @@
+//! The one place where contract types and domain types meet.
+
+use super::bindings;
+use super::error::L1Error;
+use crate::crypto::Signature;
+use crate::domain::{
+    BatchHeader, BlockHeader, Deployment, Epoch, Generation, Height, LeaderSet, Member, Millis,
+    Params, Proposal, Seconds, Vote,
+};
+use alloy::primitives::{Address, B256, U256};
+use serde_json::{Map, Value};
+
+/// How many fields the contracts' parameters have; each is one word of their ABI encoding.
+pub(super) const PARAMS: usize = bindings::PARAMS.len();
+
+/// Parameters from their words.
+pub(super) fn params(words: &[U256; PARAMS]) -> Result<Params, L1Error> {
+    let bad = |_| L1Error::BadAnswer { what: "params" };
+    let mut object = Map::new();
+    for ((name, is_u64), word) in bindings::PARAMS.iter().zip(words) {
+        let value = if *is_u64 {
+            Value::from(u64::try_from(*word).map_err(|_| L1Error::BadAnswer { what: "params" })?)
+        } else {
+            Value::from(word.to_string())
+        };
+        object.insert((*name).to_owned(), value);
+    }
+    serde_json::from_value(Value::Object(object)).map_err(bad)
+}
+
+/// Where the contracts of a deployment are, as their constructors take it.
+pub(super) const fn addresses(deployment: &Deployment) -> bindings::Addresses {
+    bindings::Addresses {
+        stakeToken: deployment.stake_token,
+        registry: deployment.registry,
+        settlement: deployment.settlement,
+        slasher: deployment.slasher,
+        rewardPool: deployment.reward_pool,
+        rollups: deployment.rollups,
+        guardian: deployment.guardian,
+    }
+}
+
+pub(super) const fn block_header(header: &bindings::BlockHeader) -> BlockHeader {
+    BlockHeader {
+        generation: Generation::new(header.generation),
+        height: Height::new(header.height),
+        epoch: Epoch::new(header.epoch),
+        proposer: header.proposer,
+        timestamp: Millis::new(header.timestamp),
+        parent_hash: header.parentHash,
+        l1_origin_number: header.l1OriginNumber,
+        l1_origin_hash: header.l1OriginHash,
+        forced_through: header.forcedThrough,
+        tx_count: header.txCount,
+        tx_root: header.txRoot,
+    }
+}
+
+pub(super) const fn batch_header(header: &bindings::BatchHeader) -> BatchHeader {
+    BatchHeader {
+        generation: Generation::new(header.generation),
+        epoch: Epoch::new(header.epoch),
+        first_height: Height::new(header.firstHeight),
+        last_height: Height::new(header.lastHeight),
+        parent_block_hash: header.parentBlockHash,
+        blocks_root: header.blocksRoot,
+        last_block_hash: header.lastBlockHash,
+        forced_through: header.forcedThrough,
+        l1_origin_number: header.l1OriginNumber,
+        l1_origin_hash: header.l1OriginHash,
+        timestamp: Seconds::new(header.timestamp),
+        payload_hash: header.payloadHash,
+        blobs_hash: header.blobsHash,
+        usage_hash: header.usageHash,
+        state_root: header.stateRoot,
+    }
+}
+
+pub(super) const fn sol_batch_header(header: &BatchHeader) -> bindings::BatchHeader {
+    bindings::BatchHeader {
+        generation: header.generation.get(),
+        epoch: header.epoch.get(),
+        firstHeight: header.first_height.get(),
+        lastHeight: header.last_height.get(),
+        parentBlockHash: header.parent_block_hash,
+        blocksRoot: header.blocks_root,
+        lastBlockHash: header.last_block_hash,
+        forcedThrough: header.forced_through,
+        l1OriginNumber: header.l1_origin_number,
+        l1OriginHash: header.l1_origin_hash,
+        timestamp: header.timestamp.get(),
+        payloadHash: header.payload_hash,
+        blobsHash: header.blobs_hash,
+        usageHash: header.usage_hash,
+        stateRoot: header.state_root,
+    }
+}
+
+pub(super) fn sol_signature(signature: &Signature) -> bindings::Signature {
+    let bytes = signature.to_compact();
+    let (r, vs) = bytes.split_at(32);
+    bindings::Signature { r: B256::from_slice(r), vs: B256::from_slice(vs) }
+}
+
+pub(super) fn signature(signature: &bindings::Signature) -> Signature {
+    let mut bytes = [0; 64];
+    let (r, vs) = bytes.split_at_mut(32);
+    r.copy_from_slice(signature.r.as_slice());
+    vs.copy_from_slice(signature.vs.as_slice());
+    Signature::from_compact(bytes)
+}
+
+pub(super) const fn sol_vote(vote: &Vote) -> bindings::Vote {
+    bindings::Vote {
+        generation: vote.generation.get(),
+        height: vote.height.get(),
+        round: vote.round.get(),
+        blockHash: vote.block_hash,
+    }
+}
+
+pub(super) const fn sol_proposal(proposal: &Proposal) -> bindings::Proposal {
+    bindings::Proposal {
+        generation: proposal.generation.get(),
+        height: proposal.height.get(),
+        round: proposal.round.get(),
+        polRound: proposal.pol_round,
+        blockHash: proposal.block_hash,
+    }
+}
+
+/// A frozen set from the code that holds it (R4): STOP, total 7 bytes, seed 32, generation 4, count 1, then per member
+/// signer 20 and weight 7, all big-endian.
+///
+/// # Errors
+///
+/// [`L1Error::BadAnswer`] for any other layout: the event then named a contract that is no set.
+pub(super) fn leader_set(code: &[u8], sealed_for: Epoch) -> Result<LeaderSet, L1Error> {
+    const BAD: L1Error = L1Error::BadAnswer { what: "leader set" };
+    let [0, rest @ ..] = code else { return Err(BAD) };
+    let (total, rest) = rest.split_at_checked(7).ok_or(BAD)?;
+    let (seed, rest) = rest.split_at_checked(32).ok_or(BAD)?;
+    let (generation, rest) = rest.split_first_chunk::<4>().ok_or(BAD)?;
+    let (count, members) = rest.split_first().ok_or(BAD)?;
+    let (members, []) = members.as_chunks::<27>() else { return Err(BAD) };
+    if members.len() != usize::from(*count) {
+        return Err(BAD);
+    }
+    let members = members
+        .iter()
+        .map(|member| {
+            let (signer, weight) = member.split_at(20);
+            Member { signer: Address::from_slice(signer), weight: big_endian(weight) }
+        })
+        .collect();
+    let generation = Generation::new(u32::from_be_bytes(*generation));
+    let set =
+        LeaderSet::new(generation, sealed_for, B256::from_slice(seed), members).map_err(|_| BAD)?;
+    if set.total() == big_endian(total) { Ok(set) } else { Err(BAD) }
+}
+
+/// At most eight bytes as a number.
+fn big_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PARAMS, leader_set, params, signature, sol_signature};
+    use crate::crypto::Signature;
+    use crate::domain::Epoch;
+    use alloy::primitives::{Address, U256};
+
+    fn code_of_two() -> Vec<u8> {
+        let mut code = vec![0];
+        code.extend([0, 0, 0, 0, 0, 0, 12]);
+        code.extend([9; 32]);
+        code.extend([0, 0, 0, 1, 2]);
+        for (signer, weight) in [(1, 5), (2, 7)] {
+            code.extend([signer; 20]);
+            code.extend([0, 0, 0, 0, 0, 0, weight]);
+        }
+        code
+    }
+
+    #[test]
+    fn reads_a_set_from_its_code() {
+        let set = leader_set(&code_of_two(), Epoch::new(3)).unwrap();
+        assert_eq!((set.total(), set.generation().get(), set.sealed_for().get()), (12, 1, 3));
+        assert_eq!(set.members()[1].signer, Address::repeat_byte(2));
+        assert_eq!(set.members()[1].weight, 7);
+    }
+
+    #[test]
+    fn refuses_code_that_is_no_set() {
+        let good = code_of_two();
+        for length in 0..good.len() {
+            assert!(leader_set(&good[..length], Epoch::new(3)).is_err(), "cut at {length}");
+        }
+        let mut other_total = good.clone();
+        other_total[7] = 13;
+        assert!(leader_set(&other_total, Epoch::new(3)).is_err());
+    }
+
+    #[test]
+    fn fills_every_parameter_by_its_name() {
+        let mut words = [U256::ZERO; PARAMS];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = U256::from(index);
+        }
+        let params = params(&words).unwrap();
+        assert_eq!(params.genesis, 0);
+        assert_eq!(params.epoch_seconds, 1);
+        assert_eq!(params.rollup_byte_wei, U256::from(PARAMS - 1));
+    }
+
+    #[test]
+    fn a_signature_survives_the_way_to_l1_and_back() {
+        let mut bytes = [3; 64];
+        bytes[32] = 0x81;
+        let original = Signature::from_compact(bytes);
+        assert_eq!(signature(&sol_signature(&original)), original);
+    }
+}

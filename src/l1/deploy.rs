@@ -1,0 +1,194 @@
+//! Deploying: the same contracts, order and parameters as `script/Deploy.s.sol`, from the same configuration.
+
+use super::account::{Account, Order};
+use super::bindings;
+use super::client::Client;
+use super::convert::{self, PARAMS};
+use super::error::L1Error;
+use crate::domain::{Deployment, Seconds};
+use alloy::primitives::{Address, Bytes, U256};
+use alloy::sol_types::SolValue as _;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Gas of a contract's creation: a floor for constructors, and what each byte of code costs as calldata (EIP-7623) and as
+/// deposit. Estimating is not possible, as the constructors ask contracts that are still on the way.
+const CONSTRUCTOR_GAS: u64 = 2_000_000;
+const GAS_PER_CODE_BYTE: u64 = 250;
+/// How long a deployment may take to be included, and how often to look.
+const PATIENCE: Duration = Duration::from_secs(180);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Deploys what `config` (the JSON of `script/config/`) describes, from `account`, and checks the result.
+///
+/// # Errors
+///
+/// [`L1Error::BadConfig`] names the first key that is missing, unknown or wrong; [`L1Error::Reverted`] a contract that
+/// refused its parameters; anything else comes from the way to L1.
+pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Error> {
+    let client = account.client();
+    let head = client.head().await?;
+    let config = Config::parse(config, head.timestamp)?;
+
+    let first = client.nonce(account.address(), true).await?;
+    let mut nonces = first..;
+    let mut next = || account.address().create(nonces.next().unwrap_or(u64::MAX));
+    let stake_token = if config.stake_token.is_zero() { next() } else { config.stake_token };
+    let deployment = Deployment {
+        chain_id: client.chain_id(),
+        block: head.number,
+        stake_token,
+        registry: next(),
+        settlement: next(),
+        slasher: next(),
+        reward_pool: next(),
+        rollups: next(),
+        guardian: config.guardian,
+    };
+
+    let arguments = (config.params, convert::addresses(&deployment)).abi_encode_params();
+    let mut creations = Vec::new();
+    if config.stake_token.is_zero() {
+        creations.push(("StakeToken", bindings::STAKE_TOKEN.to_vec()));
+    }
+    for (name, code) in [
+        ("SequencerRegistry", bindings::SEQUENCER_REGISTRY),
+        ("Settlement", bindings::SETTLEMENT),
+        ("Slasher", bindings::SLASHER),
+        ("RewardPool", bindings::REWARD_POOL),
+        ("Rollups", bindings::ROLLUPS),
+    ] {
+        creations.push((name, [code, &arguments].concat()));
+    }
+
+    // All are sent before the first is included: they come into the same few blocks.
+    let mut sent = Vec::with_capacity(creations.len());
+    for (name, code) in creations {
+        let bytes = u64::try_from(code.len()).unwrap_or(u64::MAX);
+        let gas = bytes.saturating_mul(GAS_PER_CODE_BYTE).saturating_add(CONSTRUCTOR_GAS);
+        let order =
+            Order { to: None, value_wei: U256::ZERO, input: Bytes::from(code), gas: Some(gas) };
+        sent.push((name, account.send(&order).await?, order));
+    }
+    for (name, transaction, order) in sent {
+        let succeeded = await_receipt(client, transaction.hash).await?;
+        if !succeeded {
+            let reason = match client
+                .estimate_gas(account.address(), None, U256::ZERO, &order.input)
+                .await
+            {
+                Err(L1Error::Reverted { reason, .. }) => reason,
+                _ => "it could not be created".to_owned(),
+            };
+            let contract = account.address().create(transaction.nonce);
+            return Err(L1Error::Reverted { contract, reason: format!("{name}: {reason}") });
+        }
+    }
+    client.verify(&deployment).await?;
+    Ok(deployment)
+}
+
+async fn await_receipt(client: &Client, hash: alloy::primitives::TxHash) -> Result<bool, L1Error> {
+    let start = Instant::now();
+    loop {
+        if let Some(receipt) = client.receipt(hash).await? {
+            return Ok(receipt.status());
+        }
+        if start.elapsed() >= PATIENCE {
+            return Err(L1Error::NotIncluded { tx: hash, seconds: PATIENCE.as_secs() });
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// A deployment's configuration, checked.
+struct Config {
+    params: [U256; PARAMS],
+    stake_token: Address,
+    guardian: Address,
+}
+
+impl Config {
+    fn parse(text: &str, now: Seconds) -> Result<Self, L1Error> {
+        let mut object: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|error| bad("(file)", &format!("not a JSON object: {error}")))?;
+        let mut params = [U256::ZERO; PARAMS];
+        for ((name, is_u64), word) in bindings::PARAMS.iter().zip(&mut params) {
+            *word = match *name {
+                "genesis" => {
+                    let delay = take(&mut object, "genesisDelaySeconds")?;
+                    let delay = delay
+                        .as_u64()
+                        .ok_or_else(|| bad("genesisDelaySeconds", "expected whole seconds"))?;
+                    U256::from(now.get().saturating_add(delay))
+                }
+                name if *is_u64 => take(&mut object, name)?
+                    .as_u64()
+                    .map(U256::from)
+                    .ok_or_else(|| bad(name, "expected a whole number below 2^64"))?,
+                name => take(&mut object, name)?
+                    .as_str()
+                    .and_then(|digits| U256::from_str_radix(digits, 10).ok())
+                    .ok_or_else(|| bad(name, "expected wei as a decimal string"))?,
+            };
+        }
+        let stake_token = take_address(&mut object, "stakeToken")?;
+        let guardian = take_address(&mut object, "guardian")?;
+        match object.keys().next() {
+            Some(unknown) => Err(bad(unknown, "unknown")),
+            None => Ok(Self { params, stake_token, guardian }),
+        }
+    }
+}
+
+fn take(object: &mut Map<String, Value>, key: &str) -> Result<Value, L1Error> {
+    object.remove(key).ok_or_else(|| bad(key, "missing"))
+}
+
+fn take_address(object: &mut Map<String, Value>, key: &str) -> Result<Address, L1Error> {
+    take(object, key)?
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| bad(key, "expected an address"))
+}
+
+fn bad(field: &str, reason: &str) -> L1Error {
+    L1Error::BadConfig { field: field.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use super::convert;
+    use crate::domain::Seconds;
+    use alloy::primitives::{Address, U256};
+
+    const DEVNET: &str = include_str!("../../script/config/devnet.json");
+    const TESTNET: &str = include_str!("../../script/config/testnet.json");
+
+    #[test]
+    fn reads_the_profiles() {
+        for profile in [DEVNET, TESTNET] {
+            let config = Config::parse(profile, Seconds::new(1_000)).unwrap();
+            let params = convert::params(&config.params).unwrap();
+            assert!(params.genesis > 1_000, "genesis is counted from now");
+            assert!(params.min_stake_wei > U256::ZERO);
+            assert_eq!(config.stake_token, Address::ZERO);
+        }
+    }
+
+    #[test]
+    fn names_the_key_that_is_wrong() {
+        let message =
+            |text: String| Config::parse(&text, Seconds::new(0)).err().unwrap().to_string();
+        let missing = message(DEVNET.replace("\"turnLength\": 8,", ""));
+        assert!(missing.contains("turnLength: missing"), "{missing}");
+        let unknown = message(DEVNET.replace("\"guardian\"", "\"colour\": 1, \"guardian\""));
+        assert!(unknown.contains("colour: unknown"), "{unknown}");
+        let number = message(DEVNET.replace("\"ringSize\": 1024", "\"ringSize\": -1"));
+        assert!(number.contains("ringSize: expected a whole number"), "{number}");
+        let wei = message(DEVNET.replace("\"1000000000\"", "1000000000"));
+        assert!(wei.contains("rollupByteWei: expected wei"), "{wei}");
+    }
+}

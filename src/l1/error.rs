@@ -1,0 +1,170 @@
+//! What can go wrong with L1, grouped by what the caller can do about it.
+
+use super::bindings;
+use alloy::dyn_abi::{DynSolValue, ErrorExt};
+use alloy::json_abi;
+use alloy::primitives::{Address, B256, hex};
+use alloy::transports::{RpcError, TransportError};
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+/// Why L1 did not do or tell what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum L1Error {
+    /// No URL was given, or one is not http(s).
+    #[error("l1 rpc url {url}: expected http:// or https://")]
+    BadUrl {
+        /// What was given.
+        url: String,
+    },
+    /// No node answered. Try again later.
+    #[error("l1 unreachable: {reason}")]
+    Unreachable {
+        /// What the last transport said.
+        reason: String,
+    },
+    /// A contract refused. Trying the same again is of no use while L1 stays as it is.
+    #[error("contract {contract} reverts: {reason}")]
+    Reverted {
+        /// The contract that was called.
+        contract: Address,
+        /// The custom error with its arguments.
+        reason: String,
+    },
+    /// The node answered, with an error of its own.
+    #[error("l1 node refuses: {reason} (code {code})")]
+    Refused {
+        /// JSON-RPC code.
+        code: i64,
+        /// The node's words.
+        reason: String,
+    },
+    /// The node answered something that makes no sense.
+    #[error("l1 answered no valid {what}")]
+    BadAnswer {
+        /// What was expected.
+        what: &'static str,
+    },
+    /// The node is on another chain than the deployment.
+    #[error("l1 chain id is {actual}, the deployment is on {expected}")]
+    WrongChain {
+        /// From the deployment.
+        expected: u64,
+        /// From the node.
+        actual: u64,
+    },
+    /// There is no code where the deployment says that a contract is.
+    #[error("no contract at {address} ({name})")]
+    NoContract {
+        /// Which contract.
+        name: &'static str,
+        /// Where it should be.
+        address: Address,
+    },
+    /// A contract was deployed with other addresses or parameters than the deployment says.
+    #[error(
+        "{name} at {address} belongs to another deployment: hash {actual}, expected {expected}"
+    )]
+    OtherDeployment {
+        /// Which contract.
+        name: &'static str,
+        /// Where it is.
+        address: Address,
+        /// From the deployment's addresses and the parameters that settlement tells.
+        expected: B256,
+        /// From the contract.
+        actual: B256,
+    },
+    /// A transaction was not included in time.
+    #[error("transaction {tx} was not included within {seconds} s")]
+    NotIncluded {
+        /// Its hash.
+        tx: B256,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A deployment's configuration does not fit.
+    #[error("configuration field {field}: {reason}")]
+    BadConfig {
+        /// The key.
+        field: String,
+        /// What was expected.
+        reason: String,
+    },
+}
+
+impl L1Error {
+    /// Whether it may go away by itself: the node was not reached or not in its senses.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::NotIncluded { .. })
+    }
+
+    /// Sorts a transport's error; `contract` is what was called.
+    pub(super) fn of(error: &TransportError, contract: Address) -> Self {
+        match error {
+            RpcError::ErrorResp(payload) => match payload.as_revert_data() {
+                Some(data) => Self::Reverted { contract, reason: describe_revert(&data) },
+                None => Self::Refused { code: payload.code, reason: payload.message.to_string() },
+            },
+            RpcError::NullResp => Self::BadAnswer { what: "answer (null)" },
+            RpcError::DeserError { .. } => Self::BadAnswer { what: "json" },
+            other => Self::Unreachable { reason: other.to_string() },
+        }
+    }
+}
+
+static ERRORS: LazyLock<Vec<json_abi::Error>> = LazyLock::new(|| {
+    serde_json::from_str(bindings::ERRORS).expect("build.rs wrote the errors as an ABI")
+});
+
+/// Name and arguments of a custom error, or what else a revert says.
+pub(super) fn describe_revert(data: &[u8]) -> String {
+    if let Some(reason) = alloy::sol_types::decode_revert_reason(data) {
+        return reason;
+    }
+    let selector = data.get(..4).unwrap_or_default();
+    for error in ERRORS.iter().filter(|error| error.selector().as_slice() == selector) {
+        if let Ok(decoded) = error.decode_error(data) {
+            let mut text = format!("{}(", error.name);
+            for (index, (input, value)) in error.inputs.iter().zip(&decoded.body).enumerate() {
+                let comma = if index == 0 { "" } else { ", " };
+                let _ = write!(text, "{comma}{}: {}", input.name, plain(value));
+            }
+            text.push(')');
+            return text;
+        }
+    }
+    format!("unknown error 0x{}", hex::encode(data))
+}
+
+fn plain(value: &DynSolValue) -> String {
+    match value {
+        DynSolValue::Uint(number, _) => number.to_string(),
+        DynSolValue::Int(number, _) => number.to_string(),
+        DynSolValue::Address(address) => address.to_string(),
+        DynSolValue::Bool(flag) => flag.to_string(),
+        DynSolValue::FixedBytes(word, size) => {
+            format!("0x{}", hex::encode(word.get(..*size).unwrap_or_default()))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe_revert;
+    use alloy::primitives::{U256, keccak256};
+
+    #[test]
+    fn names_a_custom_error_and_its_arguments() {
+        let mut data = keccak256("FeeTooSmall(uint256,uint256)")[..4].to_vec();
+        data.extend(U256::from(7).to_be_bytes::<32>());
+        data.extend(U256::from(5).to_be_bytes::<32>());
+        assert_eq!(describe_revert(&data), "FeeTooSmall(minimumWei: 7, actualWei: 5)");
+    }
+
+    #[test]
+    fn shows_the_bytes_of_an_error_that_nobody_declared() {
+        assert_eq!(describe_revert(&[1, 2, 3, 4]), "unknown error 0x01020304");
+    }
+}
