@@ -67,6 +67,7 @@ pub struct Sent {
 pub struct Account {
     client: Client,
     key: PrivateKeySigner,
+    max_fee_wei: u128,
     /// Held while a nonce is chosen and used. This is the one lock that is kept across an `await`: between the two the
     /// node must be asked, and nobody else may choose.
     turn: Arc<Mutex<()>>,
@@ -82,7 +83,13 @@ impl Account {
         let key = PrivateKeySigner::from_bytes(&B256::from(*key)).map_err(|_| {
             L1Error::BadConfig { field: "key".to_owned(), reason: "not a secp256k1 key".to_owned() }
         })?;
-        Ok(Self { client, key, turn: Arc::default() })
+        Ok(Self { client, key, max_fee_wei: u128::MAX, turn: Arc::default() })
+    }
+
+    /// The same account, paying at most `max_fee_wei` for a unit of gas: beyond that its transactions wait.
+    #[must_use]
+    pub fn with_max_fee(self, max_fee_wei: u128) -> Self {
+        Self { max_fee_wei, ..self }
     }
 
     /// Its address.
@@ -105,7 +112,7 @@ impl Account {
             Some(gas) => gas,
             None => self.estimate(order).await?,
         };
-        let fees = self.client.fees().await?;
+        let fees = self.fees().await?;
         let _turn = self.turn.lock().await;
         let mut nonce = self.client.nonce(self.address(), true).await?;
         for _ in 0..NONCE_ATTEMPTS {
@@ -153,7 +160,7 @@ impl Account {
                     let seconds = PATIENCE.as_secs().saturating_mul(u64::from(MAX_BUMPS));
                     return Err(L1Error::NotIncluded { tx: last.hash, seconds });
                 }
-                let fees = last.fees.bumped().max(self.client.fees().await?);
+                let fees = last.fees.bumped().max(self.fees().await?).capped(self.max_fee_wei);
                 match self.replace(order, &last, fees).await {
                     Ok(sent) => attempts.push(sent),
                     // Included in this moment: the next look finds the receipt.
@@ -164,6 +171,15 @@ impl Account {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// What a transaction should pay now.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub async fn fees(&self) -> Result<Fees, L1Error> {
+        Ok(self.client.fees().await?.capped(self.max_fee_wei))
     }
 
     async fn estimate(&self, order: &Order) -> Result<u64, L1Error> {

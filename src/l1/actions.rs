@@ -1,18 +1,16 @@
 //! What people do on L1: join, stake, leave, claim, register a rollup. Used by the CLI and the devnet.
 
 use super::account::{Account, Order};
-use super::bindings::{
-    self, IERC20, IRewardPool, IRollups, IRota, ISequencerRegistry, ISlasher, Possession,
-};
+use super::bindings::{self, IERC20, IRewardPool, IRollups, IRota, ISequencerRegistry, ISlasher};
 use super::client::Client;
 use super::error::L1Error;
-use crate::crypto::SecretKey;
+use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
     Deployment, Epoch, Generation, RollupId, Seconds, SequencerRecord, SequencerStatus,
 };
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::rpc::types::TransactionReceipt;
-use alloy::sol_types::{Eip712Domain, SolEvent, SolStruct as _};
+use alloy::sol_types::SolEvent;
 
 /// What somebody joins with.
 #[derive(Debug)]
@@ -371,15 +369,9 @@ async fn approve(
 
 /// The proof that whoever joins as `owner` holds `signer`'s key too.
 fn possession(deployment: &Deployment, owner: Address, signer: &SecretKey) -> Bytes {
-    let domain = Eip712Domain::new(
-        Some("Rota".into()),
-        Some("1".into()),
-        Some(U256::from(deployment.chain_id)),
-        Some(deployment.registry),
-        None,
-    );
-    let message = Possession { owner, signer: signer.address() };
-    Bytes::from(signer.sign(message.eip712_signing_hash(&domain)).to_rsv().to_vec())
+    let domain = SigningDomain::new(deployment.chain_id, deployment.registry);
+    let digest = domain.possession(owner, signer.address());
+    Bytes::from(signer.sign(digest).to_rsv().to_vec())
 }
 
 /// The first event of a kind in a receipt.

@@ -23,12 +23,6 @@ alloy::sol! {
         function transfer(address to, uint256 value) external returns (bool);
     }
 
-    /// The proof that the owner of a sequencer also holds its signer (EIP-712, domain of the registry).
-    struct Possession {
-        address owner;
-        address signer;
-    }
-
     /// Of every contract of a deployment but the stake token.
     function DEPLOYMENT_HASH() external view returns (bytes32);
 

@@ -312,6 +312,15 @@ impl Fees {
         Self { max_fee_wei: bump(self.max_fee_wei), priority_fee_wei: bump(self.priority_fee_wei) }
     }
 
+    /// Not more than `max_fee_wei` for a unit of gas.
+    #[must_use]
+    pub fn capped(self, max_fee_wei: u128) -> Self {
+        Self {
+            max_fee_wei: self.max_fee_wei.min(max_fee_wei),
+            priority_fee_wei: self.priority_fee_wei.min(max_fee_wei),
+        }
+    }
+
     /// The larger of both, each by itself.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
