@@ -8,6 +8,7 @@ pub mod crypto;
 pub mod domain;
 pub mod guard;
 pub mod l1;
+pub mod mempool;
 pub mod rota;
 pub mod storage;
 pub mod telemetry;

@@ -1,0 +1,18 @@
+//! Transactions that wait to be ordered.
+//!
+//! [`Mempool`] is pure: it decides what is admitted, what is ready and what a block takes. [`Pool`] shares it between the
+//! tasks. [`Intake`] is the way in: it decodes, recovers senders and makes what a client was promised durable, on a thread of
+//! its own.
+//!
+//! What an accepted transaction can count on: it stays until a decided block holds it, or holds another one of the same
+//! sender and nonce. A full pool therefore refuses; it makes room only from what nobody here was promised: transactions
+//! behind a nonce gap, then those that peers forwarded (the agent that forwarded keeps its own copy).
+
+mod lane;
+mod limits;
+mod queue;
+mod refusal;
+
+pub use limits::Limits;
+pub use queue::{Admission, Mempool, NextNonce, Origin};
+pub use refusal::Refusal;

@@ -1,0 +1,110 @@
+//! Why a transaction is not admitted.
+
+use crate::domain::{RollupId, TransactionError};
+
+/// Why a transaction is not admitted. The wording of the nonce, price and size cases is the one that wallets look for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The bytes are no transaction that this network orders.
+    #[error("{0}")]
+    Invalid(#[from] TransactionError),
+    /// Submitted under one rollup, signed for another.
+    #[error(
+        "invalid chain id: this endpoint orders rollup {expected}, the transaction is for {actual}"
+    )]
+    WrongRollup {
+        /// The rollup of the endpoint.
+        expected: RollupId,
+        /// The chain id that the transaction carries.
+        actual: RollupId,
+    },
+    /// No rollup with this chain id is registered on L1.
+    #[error("rollup {rollup} is not registered")]
+    UnknownRollup {
+        /// The chain id.
+        rollup: RollupId,
+    },
+    /// A decided block holds this or a later nonce of the sender.
+    #[error("nonce too low: next nonce {expected}, transaction nonce {actual}")]
+    NonceTooLow {
+        /// The next nonce of the sender.
+        expected: u64,
+        /// The transaction's nonce.
+        actual: u64,
+    },
+    /// Too far ahead to be kept.
+    #[error("nonce too high: at most {limit}, transaction nonce {actual}")]
+    NonceTooHigh {
+        /// The highest nonce that would be kept.
+        limit: u64,
+        /// The transaction's nonce.
+        actual: u64,
+    },
+    /// The same sender and nonce wait already, and this one does not pay at least 10 % more in both fees.
+    #[error(
+        "replacement transaction underpriced: needs max fee {needed_max_fee_wei} wei and priority fee \
+         {needed_priority_fee_wei} wei"
+    )]
+    Underpriced {
+        /// The smallest max fee that replaces.
+        needed_max_fee_wei: u128,
+        /// The smallest priority fee that replaces.
+        needed_priority_fee_wei: u128,
+    },
+    /// The sender has as many waiting as one may.
+    #[error("sender has {limit} transactions waiting, which is the most")]
+    SenderFull {
+        /// The bound.
+        limit: usize,
+    },
+    /// The peer that forwards it has as many waiting as one may.
+    #[error("peer has {limit} transactions waiting, which is the most")]
+    PeerFull {
+        /// The bound.
+        limit: usize,
+    },
+    /// No room, and nothing in the pool that may be dropped.
+    #[error("txpool is full: {transactions} transactions, {bytes} bytes")]
+    PoolFull {
+        /// Transactions held.
+        transactions: usize,
+        /// Bytes held.
+        bytes: usize,
+    },
+    /// The way into the pool is full: more arrives than can be checked.
+    #[error("too many transactions are being checked; try again")]
+    Busy,
+    /// It could not be written to disk, so nothing is promised.
+    #[error("transaction could not be stored: {reason}")]
+    NotStored {
+        /// What the disk said.
+        reason: String,
+    },
+    /// The agent is stopping.
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+impl Refusal {
+    /// The JSON-RPC error code of this refusal. Stable; see docs/RPC.md.
+    pub const fn code(&self) -> i32 {
+        match self {
+            Self::Invalid(TransactionError::TooLarge { .. }) => -32010,
+            Self::Invalid(TransactionError::Malformed { .. }) => -32011,
+            Self::Invalid(TransactionError::Blob) => -32012,
+            Self::Invalid(TransactionError::NoChainId) => -32013,
+            Self::Invalid(TransactionError::BadSignature) => -32014,
+            Self::WrongRollup { .. } => -32015,
+            Self::UnknownRollup { .. } => -32016,
+            Self::NonceTooLow { .. } => -32017,
+            Self::NonceTooHigh { .. } => -32018,
+            Self::Underpriced { .. } => -32019,
+            Self::SenderFull { .. } => -32020,
+            Self::PeerFull { .. } => -32021,
+            Self::PoolFull { .. } => -32022,
+            Self::Busy => -32023,
+            Self::NotStored { .. } => -32024,
+            Self::Stopping => -32025,
+        }
+    }
+}
