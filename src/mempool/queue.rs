@@ -103,7 +103,7 @@ impl Mempool {
             self.advance(key, next);
         }
         let replaced = self.check(&transaction, key, next)?;
-        self.make_room(&transaction, key, origin, replaced.is_some())?;
+        self.make_room(&transaction, key, origin, next, replaced.is_some())?;
 
         self.arrivals = self.arrivals.saturating_add(1);
         let (hash, nonce) = (transaction.hash, transaction.nonce);
@@ -336,6 +336,7 @@ impl Mempool {
         transaction: &SignedTransaction,
         key: LaneKey,
         origin: Origin,
+        next: Option<u64>,
         replaces: bool,
     ) -> Result<(), Refusal> {
         if let Origin::Peer(peer) = origin
@@ -344,8 +345,10 @@ impl Mempool {
             return Err(Refusal::PeerFull { limit: self.limits.per_peer });
         }
         let size = transaction.transaction.raw.len();
-        let extends_run =
-            self.lanes.get(&key).is_none_or(|lane| transaction.nonce <= lane.run_end());
+        let extends_run = match self.lanes.get(&key) {
+            Some(lane) => transaction.nonce <= lane.run_end(),
+            None => next.is_none_or(|next| transaction.nonce == next),
+        };
         loop {
             let one_more = usize::from(!replaces);
             let fits = self.by_hash.len().saturating_add(one_more) <= self.limits.transactions
