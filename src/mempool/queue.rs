@@ -129,19 +129,23 @@ impl Mempool {
         Ok(before.map_or(Admission::Added, |before| Admission::Replaced(before.transaction.hash)))
     }
 
-    /// Takes out what a decided block holds, and what can no longer be ordered after it. Returns how many left.
+    /// Takes out what a decided block holds, and what can no longer be ordered after it. Returns how many left. A nonce that
+    /// was decided ahead of its turn moves nothing: it is a no-op to its rollup (R17).
     pub fn decided(&mut self, transactions: &[RollupTransaction]) -> usize {
         let before = self.by_hash.len();
         self.decided_blocks = self.decided_blocks.saturating_add(1);
         for transaction in transactions {
-            if let Some((key, nonce)) = self.by_hash.get(&transaction.hash()).copied() {
-                self.advance(key, nonce.saturating_add(1));
+            let hash = transaction.hash();
+            let Some((key, nonce)) = self.by_hash.get(&hash).copied() else { continue };
+            match self.lanes.get(&key).and_then(|lane| lane.next) {
+                Some(next) if next != nonce => self.retract(hash),
+                _ => self.advance(key, nonce.saturating_add(1)),
             }
         }
         before.saturating_sub(self.by_hash.len())
     }
 
-    /// Takes out one transaction, which could not be stored.
+    /// Takes out one transaction.
     pub fn retract(&mut self, hash: B256) {
         let Some((key, nonce)) = self.by_hash.get(&hash).copied() else { return };
         if let Some(entry) = self.lanes.get_mut(&key).and_then(|lane| lane.remove(nonce)) {

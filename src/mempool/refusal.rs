@@ -19,7 +19,7 @@ pub enum Refusal {
         actual: RollupId,
     },
     /// No rollup with this chain id is registered on L1.
-    #[error("rollup {rollup} is not registered")]
+    #[error("rollup {rollup} is not registered on L1")]
     UnknownRollup {
         /// The chain id.
         rollup: RollupId,
@@ -93,8 +93,10 @@ impl Refusal {
             Self::Invalid(TransactionError::Malformed { .. }) => -32011,
             Self::Invalid(TransactionError::Blob) => -32012,
             Self::Invalid(TransactionError::NoChainId) => -32013,
-            Self::Invalid(TransactionError::BadSignature) => -32014,
-            Self::WrongRollup { .. } => -32015,
+            Self::Invalid(TransactionError::BadSignature(_)) => -32014,
+            Self::Invalid(TransactionError::WrongRollup { .. }) | Self::WrongRollup { .. } => {
+                -32015
+            }
             Self::UnknownRollup { .. } => -32016,
             Self::NonceTooLow { .. } => -32017,
             Self::NonceTooHigh { .. } => -32018,

@@ -102,12 +102,23 @@ fn does_not_hold_a_nonce_that_nothing_can_precede() {
 fn forgets_what_is_decided_and_what_that_outdates() {
     let mut pool = Mempool::new(small());
     for nonce in 0..4 {
-        pool.admit(plain(1, nonce), Origin::Local, Some(0), NOW).unwrap();
+        pool.admit(plain(1, nonce), Origin::Local, None, NOW).unwrap();
     }
     assert_eq!(pool.decided(&[plain(1, 1).transaction]), 2, "nonce 0 can no longer be ordered");
     assert_eq!(taken(&mut pool, NOW), [plain(1, 2).hash, plain(1, 3).hash]);
     assert!(pool.get(plain(1, 0).hash).is_none());
     assert_eq!(pool.bytes(), 80);
+}
+
+#[test]
+fn a_nonce_decided_ahead_of_its_turn_moves_nothing() {
+    let mut pool = Mempool::new(small());
+    for nonce in 0..3 {
+        pool.admit(plain(1, nonce), Origin::Local, Some(0), NOW).unwrap();
+    }
+    assert_eq!(pool.decided(&[plain(1, 1).transaction]), 1);
+    assert_eq!(taken(&mut pool, NOW), [plain(1, 0).hash]);
+    assert_eq!(pool.next_nonce(ROLLUP, sender(1)), Some(1));
 }
 
 #[test]
