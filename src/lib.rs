@@ -3,6 +3,7 @@
 //! A table of contents, in reading order. `domain`, `crypto`, `rota` and `batch` are pure: no clock, no disk, no network.
 
 pub mod agreement;
+pub mod batch;
 pub mod config;
 pub mod crypto;
 pub mod domain;
