@@ -1,15 +1,29 @@
 //! What the agent knows of L1, in its own words.
 
+use crate::domain::encoding::{read_address, read_hash, write_address, write_hash};
 use crate::domain::{BatchHeader, BatchNumber, Epoch, Height, Seconds};
 use alloy::primitives::{Address, B256};
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 /// An L1 block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
 pub struct L1Block {
     /// Its number.
     pub number: u64,
     /// Its hash.
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub hash: B256,
     /// Its timestamp.
     pub timestamp: Seconds,
@@ -34,24 +48,28 @@ pub struct SettledTip {
 }
 
 /// A batch as L1 shows that it settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SettledBatch {
     /// The number L1 gave it.
     pub number: BatchNumber,
     /// The header, from the transaction's input.
     pub header: BatchHeader,
     /// Who posted it.
+    #[borsh(serialize_with = "write_address", deserialize_with = "read_address")]
     pub poster: Address,
     /// Bit i set: member i of the attesting set signed.
     pub signers: u128,
     /// L1 block that holds it.
     pub block: L1Block,
     /// L1 transaction that carried it.
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub tx_hash: B256,
     /// L1 time of the settlement before.
     pub parent_settled_at: Seconds,
     /// Bytes of its payload in calldata.
     pub payload_bytes: u64,
+    /// What L1 prices them by (EIP-7623): one for a zero byte, four for any other.
+    pub payload_tokens: u64,
     /// Whether it served a forced entry too late.
     pub late: bool,
 }

@@ -10,6 +10,10 @@
 //! | | `heights` | block hash | height |
 //! | | `transactions` | (rollup, transaction hash) | (height, index) of the first place |
 //! | | `nonces` | (rollup, sender) | next nonce |
+//! | [`batches`] | `settled` | batch number | settled batch |
+//! | | `settled_heights` | last height | batch number |
+//! | | `attested` | (first height, digest) | batch header |
+//! | | `attestations` | (first height, digest, signer) | signature |
 //! | [`undecided`] | `undecided` | (height, block hash) | block |
 //! | | `own_proposals` | (generation, height, round) | block hash |
 //! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
@@ -22,6 +26,7 @@
 //! To add an area: a file here with its `TableDefinition`s, a `pub(super) fn create` that opens each of them, its line in
 //! `AREAS` and in the table above, and `impl Store` with functions over [`Store::write`] and [`Store::view`].
 
+mod batches;
 mod blocks;
 mod signed;
 mod undecided;
@@ -34,8 +39,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [fn(&WriteTransaction) -> Result<(), StoreError>; 3] =
-    [blocks::create, undecided::create, signed::create];
+const AREAS: [fn(&WriteTransaction) -> Result<(), StoreError>; 4] =
+    [blocks::create, batches::create, undecided::create, signed::create];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
 #[derive(Clone)]

@@ -1,0 +1,234 @@
+//! Batches: what settled on L1, as far as this agent has followed it, and the attestations gathered for what has not.
+//!
+//! Settled batches can be read from L1 again, and a reorg takes them back. Attestations are dropped once their heights
+//! are settled at depth.
+
+use super::{Store, StoreError, decode, encode};
+use crate::crypto::Signature;
+use crate::domain::{Attestation, BatchHeader, BatchNumber, Height, SettledBatch};
+use alloy::primitives::{Address, B256};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+const SETTLED: TableDefinition<u64, &[u8]> = TableDefinition::new("settled");
+const HEIGHTS: TableDefinition<u64, u64> = TableDefinition::new("settled_heights");
+const ATTESTED: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new("attested");
+const ATTESTATIONS: TableDefinition<(u64, &[u8; 32], &[u8; 20]), &[u8; 64]> =
+    TableDefinition::new("attestations");
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(SETTLED)?;
+    transaction.open_table(HEIGHTS)?;
+    transaction.open_table(ATTESTED)?;
+    transaction.open_table(ATTESTATIONS)?;
+    Ok(())
+}
+
+impl Store {
+    /// Takes what L1 says now: everything from `first` on is forgotten, then `batches` are kept. One transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn settle_from(
+        &self,
+        first: BatchNumber,
+        batches: &[SettledBatch],
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut settled = transaction.open_table(SETTLED)?;
+            let mut heights = transaction.open_table(HEIGHTS)?;
+            settled.retain_in(first.get().., |_, _| false)?;
+            heights.retain(|_, number| number < first.get())?;
+            for batch in batches {
+                settled.insert(batch.number.get(), encode(batch).as_slice())?;
+                heights.insert(batch.header.last_height.get(), batch.number.get())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A settled batch by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn settled(&self, number: BatchNumber) -> Result<Option<SettledBatch>, StoreError> {
+        self.view(|transaction| {
+            let found = transaction.open_table(SETTLED)?.get(number.get())?;
+            found.map(|batch| decode("settled", batch.value())).transpose()
+        })
+    }
+
+    /// Number of the settled batch that holds a height, if it is settled.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn settled_at_height(&self, height: Height) -> Result<Option<BatchNumber>, StoreError> {
+        self.view(|transaction| {
+            let heights = transaction.open_table(HEIGHTS)?;
+            let next = heights.range(height.get()..)?.next().transpose()?;
+            Ok(next.map(|(_, number)| BatchNumber::new(number.value())))
+        })
+    }
+
+    /// Keeps attestations of one header, whose EIP-712 digest is `digest`. Known ones stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn keep_attestations(
+        &self,
+        header: &BatchHeader,
+        digest: B256,
+        signatures: &[(Address, Signature)],
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let first = header.first_height.get();
+            let mut attested = transaction.open_table(ATTESTED)?;
+            if attested.get((first, &digest.0))?.is_none() {
+                attested.insert((first, &digest.0), encode(header).as_slice())?;
+            }
+            let mut attestations = transaction.open_table(ATTESTATIONS)?;
+            for (signer, signature) in signatures {
+                attestations.insert((first, &digest.0, &signer.0.0), &signature.to_compact())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// All attestations of batches that begin at `first` or later, by first height.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn attestations_from(&self, first: Height) -> Result<Vec<Attestation>, StoreError> {
+        self.view(|transaction| {
+            let attested = transaction.open_table(ATTESTED)?;
+            let attestations = transaction.open_table(ATTESTATIONS)?;
+            let mut all = Vec::new();
+            for entry in attested.range((first.get(), &[0; 32])..)? {
+                let (key, header) = entry?;
+                let (first, digest) = key.value();
+                let header: BatchHeader = decode("attested", header.value())?;
+                let range = (first, digest, &[0; 20])..=(first, digest, &[0xff; 20]);
+                for entry in attestations.range(range)? {
+                    let (key, signature) = entry?;
+                    all.push(Attestation {
+                        header: header.clone(),
+                        signer: Address::new(*key.value().2),
+                        signature: Signature::from_compact(*signature.value()),
+                    });
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// Drops the attestations of batches that begin before `first`: those are settled for good.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn drop_attestations_before(&self, first: Height) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut attested = transaction.open_table(ATTESTED)?;
+            attested.retain_in(..(first.get(), &[0; 32]), |_, _| false)?;
+            let mut attestations = transaction.open_table(ATTESTATIONS)?;
+            attestations.retain_in(..(first.get(), &[0; 32], &[0; 20]), |_, _| false)?;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::crypto::Signature;
+    use crate::domain::{
+        BatchHeader, BatchNumber, Epoch, Generation, Height, L1Block, Seconds, SettledBatch,
+    };
+    use crate::storage::Store;
+    use alloy::primitives::{Address, B256};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store.redb")).unwrap();
+        (folder, store)
+    }
+
+    fn header(first: u64, last: u64) -> BatchHeader {
+        BatchHeader {
+            generation: Generation::new(0),
+            epoch: Epoch::new(1),
+            first_height: Height::new(first),
+            last_height: Height::new(last),
+            parent_block_hash: B256::repeat_byte(1),
+            blocks_root: B256::repeat_byte(2),
+            last_block_hash: B256::repeat_byte(3),
+            forced_through: 0,
+            l1_origin_number: 4,
+            l1_origin_hash: B256::repeat_byte(5),
+            timestamp: Seconds::new(6),
+            payload_hash: B256::repeat_byte(7),
+            blobs_hash: B256::ZERO,
+            usage_hash: B256::repeat_byte(8),
+            state_root: B256::ZERO,
+        }
+    }
+
+    fn settled(number: u64, first: u64, last: u64) -> SettledBatch {
+        SettledBatch {
+            number: BatchNumber::new(number),
+            header: header(first, last),
+            poster: Address::repeat_byte(9),
+            signers: 7,
+            block: L1Block {
+                number: 100 + number,
+                hash: B256::repeat_byte(10),
+                timestamp: Seconds::new(11),
+            },
+            tx_hash: B256::repeat_byte(12),
+            parent_settled_at: Seconds::new(10),
+            payload_bytes: 13,
+            payload_tokens: 14,
+            late: false,
+        }
+    }
+
+    #[test]
+    fn a_reorg_takes_settled_batches_back() {
+        let (_folder, store) = store();
+        let batches = [settled(1, 1, 4), settled(2, 5, 9), settled(3, 10, 12)];
+        store.settle_from(BatchNumber::new(1), &batches).unwrap();
+        assert_eq!(store.settled_at_height(Height::new(5)).unwrap(), Some(BatchNumber::new(2)));
+        assert_eq!(store.settled_at_height(Height::new(13)).unwrap(), None);
+
+        let other = settled(2, 5, 7);
+        store.settle_from(BatchNumber::new(2), std::slice::from_ref(&other)).unwrap();
+        assert_eq!(store.settled(BatchNumber::new(2)).unwrap(), Some(other));
+        assert_eq!(store.settled(BatchNumber::new(3)).unwrap(), None);
+        assert_eq!(store.settled_at_height(Height::new(8)).unwrap(), None);
+        assert_eq!(store.settled_at_height(Height::new(4)).unwrap(), Some(BatchNumber::new(1)));
+    }
+
+    #[test]
+    fn attestations_are_kept_once_and_dropped_when_settled() {
+        let (_folder, store) = store();
+        let signature = Signature::from_compact([1; 64]);
+        let (a, b) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let (old, new) = (header(1, 4), header(5, 9));
+        store.keep_attestations(&old, B256::repeat_byte(1), &[(a, signature)]).unwrap();
+        store.keep_attestations(&new, B256::repeat_byte(2), &[(a, signature)]).unwrap();
+        store
+            .keep_attestations(&new, B256::repeat_byte(2), &[(a, signature), (b, signature)])
+            .unwrap();
+
+        let signers = |from: u64| -> Vec<(u64, Address)> {
+            let all = store.attestations_from(Height::new(from)).unwrap();
+            all.iter().map(|a| (a.header.first_height.get(), a.signer)).collect()
+        };
+        assert_eq!(signers(1), [(1, a), (5, a), (5, b)]);
+        store.drop_attestations_before(Height::new(5)).unwrap();
+        assert_eq!(signers(0), [(5, a), (5, b)]);
+    }
+}
