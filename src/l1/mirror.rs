@@ -3,8 +3,10 @@
 //! Blocks, sets, rollups, peers and the settled chain are those of the canonical chain up to `head`; a reorg rewinds them
 //! (the follower applies `Removed` in reverse order). What consensus looks at is read *at depth* alone (R15, R16).
 
+use super::facts::Fact;
 use crate::domain::{
-    BlockHeader, Epoch, Generation, L1Block, LeaderSet, Params, PeerEndpoint, RollupId, SettledTip,
+    BatchNumber, BlockHeader, Epoch, Generation, L1Block, LeaderSet, Params, PeerEndpoint,
+    RollupId, SettledBatch, SettledTip,
 };
 use alloy::primitives::Address;
 use std::collections::BTreeMap;
@@ -26,12 +28,16 @@ pub struct Mirror {
     pub genesis: Option<BlockHeader>,
     /// Sets by (generation, epoch they were sealed for).
     pub sets: BTreeMap<(Generation, Epoch), Arc<LeaderSet>>,
-    /// Registered rollups and the L1 block in which they became open.
+    /// Open rollups (R43) and the L1 block in which they became open.
     pub rollups: BTreeMap<RollupId, u64>,
     /// Endpoints of all sequencers, by signer.
     pub peers: BTreeMap<Address, PeerEndpoint>,
     /// Where the settled chain stands.
     pub tip: Option<SettledTip>,
+    /// The batch settled last.
+    pub last_settled: Option<Arc<SettledBatch>>,
+    /// Per sequencer: its keys in the order in which it took them, and its endpoint.
+    sequencers: BTreeMap<u32, (Vec<Address>, Option<(String, String)>)>,
 }
 
 impl Mirror {
@@ -47,6 +53,79 @@ impl Mirror {
             rollups: BTreeMap::new(),
             peers: BTreeMap::new(),
             tip: None,
+            last_settled: None,
+            sequencers: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a settled batch is final by this agent's policy: its L1 block is at depth.
+    pub fn is_final(&self, batch: &SettledBatch) -> bool {
+        self.at_depth.is_some_and(|depth| batch.block.number <= depth.number)
+    }
+
+    /// Adds what an event of L1 block `block` says.
+    pub(super) fn apply(&mut self, block: &L1Block, fact: &Fact) {
+        match fact {
+            Fact::Genesis(header) => {
+                self.tip = Some(SettledTip {
+                    number: BatchNumber::new(0),
+                    last_height: header.height,
+                    last_block_hash: header.hash(),
+                    epoch: header.epoch,
+                    timestamp: header.timestamp.to_seconds(),
+                    settled_at: block.timestamp,
+                });
+                self.genesis = Some(header.clone());
+            }
+            Fact::Sealed(set) => {
+                self.sets.insert((set.generation(), set.sealed_for()), Arc::clone(set));
+            }
+            Fact::Joined { id, signer } | Fact::Rotated { id, signer } => {
+                self.sequencers.entry(*id).or_default().0.push(*signer);
+                self.refresh_peers(*id);
+            }
+            Fact::Endpoint { id, agreement, link } => {
+                self.sequencers.entry(*id).or_default().1 = Some((agreement.clone(), link.clone()));
+                self.refresh_peers(*id);
+            }
+            Fact::RollupFunded { rollup, balance_wei } => {
+                if *balance_wei >= self.params.rollup_reserve_wei {
+                    self.rollups.entry(*rollup).or_insert(block.number);
+                }
+            }
+            Fact::Settled(batch) => {
+                self.tip = Some(SettledTip {
+                    number: batch.number,
+                    last_height: batch.header.last_height,
+                    last_block_hash: batch.header.last_block_hash,
+                    epoch: batch.header.epoch,
+                    timestamp: batch.header.timestamp,
+                    settled_at: batch.block.timestamp,
+                });
+                self.last_settled = Some(Arc::clone(batch));
+            }
+        }
+    }
+
+    /// Forgets everything that events said, but not the blocks; for a reorg, before the events that remain are applied
+    /// again.
+    pub(super) fn forget_facts(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        let (head, at_depth) = (self.head, self.at_depth);
+        *self = Self { blocks, head, at_depth, ..Self::new(self.params.clone()) };
+    }
+
+    /// A key of a set may have been rotated since: all keys of a sequencer lead to its endpoint.
+    fn refresh_peers(&mut self, id: u32) {
+        let Some((signers, Some((agreement, link)))) = self.sequencers.get(&id) else { return };
+        for signer in signers {
+            let peer = PeerEndpoint {
+                id,
+                signer: *signer,
+                agreement: agreement.clone(),
+                link: link.clone(),
+            };
+            self.peers.insert(*signer, peer);
         }
     }
 

@@ -7,10 +7,14 @@ mod client;
 mod convert;
 mod deploy;
 mod error;
+mod facts;
+pub mod follower;
 mod mirror;
+mod settlement;
 
 pub use account::{Account, Order, Sent};
 pub use client::{Client, Fees};
 pub use deploy::deploy;
 pub use error::L1Error;
 pub use mirror::{Mirror, MirrorHandle};
+pub use settlement::{Certified, SettledPayload};

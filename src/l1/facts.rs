@@ -1,0 +1,153 @@
+//! What events on L1 say, in domain types: all that the mirror is made of besides blocks.
+
+use super::bindings::{IBatchInbox, IRollups, IRota, ISequencerRegistry};
+use super::client::Client;
+use super::convert;
+use super::error::L1Error;
+use super::settlement;
+use crate::domain::{
+    BatchNumber, BlockHeader, Deployment, Epoch, L1Block, LeaderSet, RollupId, Seconds,
+    SettledBatch,
+};
+use crate::storage::Store;
+use alloy::primitives::{Address, B256, U256};
+use alloy::rpc::types::{Filter, Log};
+use alloy::sol_types::SolEvent;
+use std::sync::Arc;
+use tracing::warn;
+
+/// One thing that L1 said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// Block 0 was fixed.
+    Genesis(BlockHeader),
+    /// A set was frozen.
+    Sealed(Arc<LeaderSet>),
+    /// A sequencer joined with this key.
+    Joined { id: u32, signer: Address },
+    /// It took another key.
+    Rotated { id: u32, signer: Address },
+    /// It said where it is reached.
+    Endpoint { id: u32, agreement: String, link: String },
+    /// A rollup was registered or funded, and has this allowance now.
+    RollupFunded { rollup: RollupId, balance_wei: U256 },
+    /// A batch settled.
+    Settled(Arc<SettledBatch>),
+}
+
+/// All events that become facts.
+pub(super) fn filter(deployment: &Deployment) -> Filter {
+    Filter::new()
+        .address(vec![deployment.settlement, deployment.registry, deployment.rollups])
+        .event_signature(vec![
+            IRota::GenesisFixed::SIGNATURE_HASH,
+            IRota::Sealed::SIGNATURE_HASH,
+            IBatchInbox::BatchSettled::SIGNATURE_HASH,
+            ISequencerRegistry::Joined::SIGNATURE_HASH,
+            ISequencerRegistry::SignerRotated::SIGNATURE_HASH,
+            ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
+            IRollups::RollupRegistered::SIGNATURE_HASH,
+            IRollups::RollupFunded::SIGNATURE_HASH,
+        ])
+}
+
+/// Reads the logs of one block, in order. What an event only points to (a set's code, a batch's header in the
+/// transaction's input) is fetched, unless the store knows the batch already.
+pub(super) async fn read(
+    client: &Client,
+    deployment: &Deployment,
+    block: &L1Block,
+    logs: &[Log],
+    store: &Store,
+) -> Result<Vec<Fact>, L1Error> {
+    let mut facts = Vec::with_capacity(logs.len());
+    // Submissions of one transaction settle in the order in which its input has them.
+    let mut opened: Option<(B256, std::vec::IntoIter<settlement::SettledPayload>)> = None;
+    for log in logs {
+        let bad = |_| L1Error::BadAnswer { what: "event" };
+        let topic = log.topic0().copied().unwrap_or_default();
+        let fact = match topic {
+            IRota::GenesisFixed::SIGNATURE_HASH => {
+                let event = IRota::GenesisFixed::decode_log(&log.inner).map_err(bad)?;
+                Fact::Genesis(convert::block_header(&event.header))
+            }
+            IRota::Sealed::SIGNATURE_HASH => {
+                let event = IRota::Sealed::decode_log(&log.inner).map_err(bad)?;
+                let code = client.code(event.pointer).await?;
+                Fact::Sealed(Arc::new(convert::leader_set(&code, Epoch::new(event.epoch))?))
+            }
+            ISequencerRegistry::Joined::SIGNATURE_HASH => {
+                let event = ISequencerRegistry::Joined::decode_log(&log.inner).map_err(bad)?;
+                Fact::Joined { id: event.id, signer: event.signer }
+            }
+            ISequencerRegistry::SignerRotated::SIGNATURE_HASH => {
+                let event =
+                    ISequencerRegistry::SignerRotated::decode_log(&log.inner).map_err(bad)?;
+                Fact::Rotated { id: event.id, signer: event.newSigner }
+            }
+            ISequencerRegistry::EndpointChanged::SIGNATURE_HASH => {
+                let event =
+                    ISequencerRegistry::EndpointChanged::decode_log(&log.inner).map_err(bad)?;
+                // Whoever publishes nonsense is not reached; nobody else suffers from it.
+                let Some((agreement, link)) = event.endpoint.split_once(',') else {
+                    warn!(sequencer = event.id, "endpoint is no pair of addresses");
+                    continue;
+                };
+                Fact::Endpoint {
+                    id: event.id,
+                    agreement: agreement.trim().to_owned(),
+                    link: link.trim().to_owned(),
+                }
+            }
+            IRollups::RollupRegistered::SIGNATURE_HASH => {
+                let event = IRollups::RollupRegistered::decode_log(&log.inner).map_err(bad)?;
+                Fact::RollupFunded {
+                    rollup: RollupId::new(event.chainId),
+                    balance_wei: event.balanceWei,
+                }
+            }
+            IRollups::RollupFunded::SIGNATURE_HASH => {
+                let event = IRollups::RollupFunded::decode_log(&log.inner).map_err(bad)?;
+                Fact::RollupFunded {
+                    rollup: RollupId::new(event.chainId),
+                    balance_wei: event.balanceWei,
+                }
+            }
+            IBatchInbox::BatchSettled::SIGNATURE_HASH => {
+                let event = IBatchInbox::BatchSettled::decode_log(&log.inner).map_err(bad)?;
+                let tx_hash = log.transaction_hash.unwrap_or_default();
+                let number = BatchNumber::new(event.number);
+                let known = store.settled(number).ok().flatten();
+                if let Some(batch) =
+                    known.filter(|batch| batch.tx_hash == tx_hash && batch.block == *block)
+                {
+                    facts.push(Fact::Settled(Arc::new(batch)));
+                    continue;
+                }
+                if opened.as_ref().is_none_or(|(hash, _)| *hash != tx_hash) {
+                    let all = settlement::fetch(client, deployment, tx_hash).await?;
+                    opened = Some((tx_hash, all.into_iter()));
+                }
+                let found = opened.as_mut().and_then(|(_, rest)| {
+                    rest.find(|payload| payload.digest(deployment) == event.headerHash)
+                });
+                let found = found.ok_or(L1Error::BadAnswer { what: "settlement input" })?;
+                Fact::Settled(Arc::new(SettledBatch {
+                    number,
+                    header: found.header,
+                    poster: event.poster,
+                    signers: event.signers,
+                    block: *block,
+                    tx_hash,
+                    parent_settled_at: Seconds::new(event.parentSettledAt),
+                    payload_bytes: u64::try_from(found.payload.len()).unwrap_or(u64::MAX),
+                    payload_tokens: event.payloadTokens,
+                    late: event.late,
+                }))
+            }
+            _ => continue,
+        };
+        facts.push(fact);
+    }
+    Ok(facts)
+}

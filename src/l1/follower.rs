@@ -1,0 +1,374 @@
+//! Follows L1: the canonical chain block by block, and what its events say, into the mirror and the store.
+//!
+//! Blocks are tied together by parent hash. When L1 reorganises, the follower goes back to the last block that both
+//! chains share, rebuilds the mirror from the events up to there, and goes on. When no node answers, the mirror stays as
+//! it is and the follower keeps trying.
+
+use super::client::Client;
+use super::error::L1Error;
+use super::facts::{self, Fact};
+use super::mirror::MirrorHandle;
+use crate::domain::{BatchNumber, Deployment, L1Block, SettledBatch};
+use crate::storage::{Store, StoreError};
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::B256;
+use alloy::rpc::types::Log;
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// Blocks that are followed one by one at the start, and kept for reorgs. What lies deeper is read in ranges and taken
+/// for final.
+const WINDOW_BLOCKS: u64 = 128;
+/// Blocks of one request for logs; halved while a node refuses.
+const RANGE_BLOCKS: u64 = 2_000;
+/// Requests in flight while catching up.
+const CONCURRENCY: usize = 8;
+/// The longest pause between two attempts to reach L1.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// Chain id of Anvil and Hardhat, which know no finality worth the name.
+const DEVELOPMENT_CHAIN: u64 = 31_337;
+
+/// Why following stops or pauses.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    L1(#[from] L1Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A reorg deeper than what is kept: everything is read again.
+    #[error("l1 reorganised below block {number}, deeper than what is kept")]
+    TooDeep { number: u64 },
+}
+
+/// Follows until `shutdown`. `poll` is the pause between two looks at L1 while nothing happens.
+pub async fn run(
+    client: Client,
+    deployment: Deployment,
+    mirror: MirrorHandle,
+    store: Store,
+    poll: Duration,
+    shutdown: CancellationToken,
+) {
+    let mut follower = Follower::new(client, deployment, mirror, store);
+    let mut pause = poll;
+    loop {
+        pause = match follower.step().await {
+            Ok(()) => poll,
+            Err(FollowError::TooDeep { number }) => {
+                warn!(number, "l1 reorganised deeper than what is kept, reading it again");
+                follower.chain = None;
+                poll
+            }
+            Err(error) => {
+                warn!(%error, retry_in = ?pause, "l1 not followed");
+                pause.saturating_mul(2).min(MAX_PAUSE)
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Blocks and facts of the canonical chain, as far as it was followed. Pure.
+#[derive(Debug, Default)]
+struct Chain {
+    /// The newest blocks; the first one is taken for final.
+    blocks: BTreeMap<u64, L1Block>,
+    /// Everything that events said, with the block that they are in. Only the last settled batch of those blocks that
+    /// are taken for final is kept.
+    facts: Vec<(L1Block, Fact)>,
+}
+
+impl Chain {
+    fn tip(&self) -> Option<L1Block> {
+        self.blocks.last_key_value().map(|(_, block)| *block)
+    }
+
+    /// Drops the tip and what it said.
+    fn pop(&mut self) {
+        if let Some((number, _)) = self.blocks.pop_last() {
+            self.facts.retain(|(block, _)| block.number < number);
+        }
+    }
+
+    fn push(&mut self, block: L1Block, facts: Vec<Fact>) {
+        self.facts.extend(facts.into_iter().map(|fact| (block, fact)));
+        self.blocks.insert(block.number, block);
+        self.prune();
+    }
+
+    /// Forgets what no reorg and no rebuild needs any more.
+    fn prune(&mut self) {
+        let Some(tip) = self.tip() else { return };
+        let oldest = tip.number.saturating_sub(WINDOW_BLOCKS);
+        self.blocks = self.blocks.split_off(&oldest);
+        let is_old = |(block, fact): &(L1Block, Fact)| {
+            block.number < oldest && matches!(fact, Fact::Settled(_))
+        };
+        let last_old = self.facts.iter().rposition(is_old);
+        let mut index = 0_usize;
+        self.facts.retain(|entry| {
+            let keep = !is_old(entry) || Some(index) == last_old;
+            index = index.saturating_add(1);
+            keep
+        });
+    }
+}
+
+struct Follower {
+    client: Client,
+    deployment: Deployment,
+    mirror: MirrorHandle,
+    store: Store,
+    chain: Option<Chain>,
+}
+
+impl Follower {
+    const fn new(
+        client: Client,
+        deployment: Deployment,
+        mirror: MirrorHandle,
+        store: Store,
+    ) -> Self {
+        Self { client, deployment, mirror, store, chain: None }
+    }
+
+    /// Brings mirror and store to what L1 says now.
+    async fn step(&mut self) -> Result<(), FollowError> {
+        let head = self.client.head().await?;
+        let mut chain = match self.chain.take() {
+            Some(chain) => chain,
+            None => self.catch_up(head).await?,
+        };
+        let result = self.follow(&mut chain, head).await;
+        self.chain = Some(chain);
+        result?;
+        self.look_at_depth().await
+    }
+
+    async fn follow(&self, chain: &mut Chain, head: L1Block) -> Result<(), FollowError> {
+        if self.go_back(chain, head).await? {
+            self.rebuild(chain).await?;
+        }
+        let Some(tip) = chain.tip() else { return Ok(()) };
+        let numbers = tip.number.saturating_add(1)..=head.number;
+        let mut blocks = futures::stream::iter(numbers)
+            .map(|number| self.block_with_logs(number))
+            .buffered(CONCURRENCY);
+        let mut parent = tip.hash;
+        while let Some((block, parent_hash, logs)) = blocks.try_next().await? {
+            if parent_hash != parent {
+                // L1 changed while we were reading: the next step goes back first.
+                debug!(number = block.number, "l1 changed while it was read");
+                return Ok(());
+            }
+            parent = block.hash;
+            let facts =
+                facts::read(&self.client, &self.deployment, &block, &logs, &self.store).await?;
+            self.take(chain, block, facts).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops blocks that are not canonical any more. Whether there were any.
+    async fn go_back(&self, chain: &mut Chain, head: L1Block) -> Result<bool, FollowError> {
+        let mut went_back = false;
+        while let Some(tip) = chain.tip() {
+            let canonical = if tip.number > head.number {
+                None
+            } else if tip.number == head.number {
+                Some(head)
+            } else {
+                let number = BlockNumberOrTag::Number(tip.number);
+                self.client.block(number).await?.map(|(block, _)| block)
+            };
+            if canonical.is_some_and(|block| block.hash == tip.hash) {
+                break;
+            }
+            chain.pop();
+            went_back = true;
+            if chain.blocks.is_empty() {
+                return Err(FollowError::TooDeep { number: tip.number });
+            }
+        }
+        if went_back {
+            let to = chain.tip().map_or(0, |tip| tip.number);
+            info!(to, "l1 reorganised");
+        }
+        Ok(went_back)
+    }
+
+    /// Makes mirror and store say what `chain` says, and nothing else.
+    async fn rebuild(&self, chain: &Chain) -> Result<(), FollowError> {
+        self.mirror.update(|mirror| {
+            mirror.forget_facts();
+            for (block, fact) in &chain.facts {
+                mirror.apply(block, fact);
+            }
+            mirror.head = chain.tip();
+            let end = chain.tip().map_or(0, |tip| tip.number.saturating_add(1));
+            mirror.blocks.split_off(&end);
+        });
+        let next = self.mirror.read().tip.as_ref().map_or(1, |tip| tip.number.next().get());
+        self.settle_from(BatchNumber::new(next), Vec::new()).await
+    }
+
+    /// Takes one block and its facts: the store first, then the mirror.
+    async fn take(
+        &self,
+        chain: &mut Chain,
+        block: L1Block,
+        facts: Vec<Fact>,
+    ) -> Result<(), FollowError> {
+        let settled = settled_in(&facts);
+        if let Some(first) = settled.first().map(|batch| batch.number) {
+            self.settle_from(first, settled).await?;
+        }
+        self.mirror.update(|mirror| {
+            for fact in &facts {
+                mirror.apply(&block, fact);
+            }
+            mirror.head = Some(block);
+            mirror.blocks.insert(block.number, block);
+            let origin =
+                mirror.last_settled.as_ref().map_or(0, |batch| batch.header.l1_origin_number);
+            let oldest = origin.min(block.number.saturating_sub(WINDOW_BLOCKS));
+            if mirror.blocks.first_key_value().is_some_and(|(number, _)| *number < oldest) {
+                mirror.blocks = mirror.blocks.split_off(&oldest);
+            }
+        });
+        chain.push(block, facts);
+        Ok(())
+    }
+
+    /// Reads everything from the deployment up to a little below `head`, in ranges.
+    async fn catch_up(&self, head: L1Block) -> Result<Chain, FollowError> {
+        let start = self.deployment.block.min(head.number);
+        let anchor = head.number.saturating_sub(WINDOW_BLOCKS).max(start);
+        let mut chain = Chain::default();
+
+        let mut from = start;
+        let mut span = RANGE_BLOCKS;
+        while from <= anchor {
+            let to = from.saturating_add(span).saturating_sub(1).min(anchor);
+            let filter = facts::filter(&self.deployment).from_block(from).to_block(to);
+            let logs = match self.client.logs(&filter).await {
+                Ok(logs) => logs,
+                Err(L1Error::Refused { .. }) if span > 1 => {
+                    span /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for (number, logs) in by_block(logs) {
+                let (block, _) = self.block(number).await?;
+                let read =
+                    facts::read(&self.client, &self.deployment, &block, &logs, &self.store).await?;
+                chain.facts.extend(read.into_iter().map(|fact| (block, fact)));
+            }
+            from = to.saturating_add(1);
+        }
+
+        // Decided blocks that are not settled yet name origins from the settled one on: those are still of use.
+        let origin = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
+            Fact::Settled(batch) => Some(batch.header.l1_origin_number),
+            Fact::Genesis(header) => Some(header.l1_origin_number),
+            _ => None,
+        });
+        let oldest = origin.unwrap_or(anchor).min(anchor);
+        let blocks: Vec<L1Block> = futures::stream::iter(oldest..=anchor)
+            .map(|number| async move { self.block(number).await.map(|(block, _)| block) })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+
+        let settled: Vec<Fact> = chain.facts.iter().map(|(_, fact)| fact.clone()).collect();
+        self.settle_from(BatchNumber::new(1), settled_in(&settled)).await?;
+        let anchor = blocks.last().copied().ok_or(L1Error::BadAnswer { what: "block" })?;
+        chain.blocks.insert(anchor.number, anchor);
+        self.mirror.update(|mirror| {
+            mirror.forget_facts();
+            for (block, fact) in &chain.facts {
+                mirror.apply(block, fact);
+            }
+            mirror.head = Some(anchor);
+            mirror.blocks = blocks.iter().map(|block| (block.number, *block)).collect();
+        });
+        info!(from = start, to = anchor.number, facts = chain.facts.len(), "l1 read");
+        Ok(chain)
+    }
+
+    /// Where the newest block at depth is (R16): by finality where L1 has it, else by number. Never goes back.
+    async fn look_at_depth(&self) -> Result<(), FollowError> {
+        let finalized = if self.client.chain_id() == DEVELOPMENT_CHAIN {
+            None
+        } else {
+            self.client.finalized().await?
+        };
+        let deeper = {
+            let mirror = self.mirror.read();
+            let number = mirror.head.map(|head| match finalized {
+                Some(block) => block.number.min(head.number),
+                None => head.number.saturating_sub(mirror.params.origin_depth_blocks),
+            });
+            number
+                .and_then(|number| mirror.blocks.get(&number).copied())
+                .filter(|block| mirror.at_depth.is_none_or(|known| known.number < block.number))
+        };
+        if let Some(block) = deeper {
+            self.mirror.update(|mirror| mirror.at_depth = Some(block));
+        }
+        Ok(())
+    }
+
+    async fn block(&self, number: u64) -> Result<(L1Block, B256), L1Error> {
+        self.client
+            .block(BlockNumberOrTag::Number(number))
+            .await?
+            .ok_or(L1Error::BadAnswer { what: "block" })
+    }
+
+    /// A block with the events in it: those are asked for by its hash, so that they cannot be another block's.
+    async fn block_with_logs(&self, number: u64) -> Result<(L1Block, B256, Vec<Log>), L1Error> {
+        let (block, parent) = self.block(number).await?;
+        let filter = facts::filter(&self.deployment).at_block_hash(block.hash);
+        Ok((block, parent, self.client.logs(&filter).await?))
+    }
+
+    async fn settle_from(
+        &self,
+        first: BatchNumber,
+        batches: Vec<SettledBatch>,
+    ) -> Result<(), FollowError> {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.settle_from(first, &batches))
+            .await
+            .expect("writing to the store does not panic")?;
+        Ok(())
+    }
+}
+
+fn settled_in(facts: &[Fact]) -> Vec<SettledBatch> {
+    facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Settled(batch) => Some(SettledBatch::clone(batch)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Logs in order, grouped by their block.
+fn by_block(logs: Vec<Log>) -> BTreeMap<u64, Vec<Log>> {
+    let mut blocks: BTreeMap<u64, Vec<Log>> = BTreeMap::new();
+    for log in logs {
+        blocks.entry(log.block_number.unwrap_or_default()).or_default().push(log);
+    }
+    blocks
+}
