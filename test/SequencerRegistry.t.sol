@@ -1,0 +1,682 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {ISequencerRegistry, Exit, Sequencer, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
+import {SetLib} from "../contracts/lib/SetLib.sol";
+import {Actor, System} from "./utils/System.sol";
+
+/// SequencerRegistry
+/// ├── join
+/// │   ├── it takes the stake, gives shares, keeps the keys, says so
+/// │   ├── when the stake is below the minimum: it reverts
+/// │   ├── when the signer is zero, or the owner: it reverts
+/// │   ├── when the key belongs or ever belonged to somebody: it reverts
+/// │   ├── when the proof is of another key, or no signature: it reverts
+/// │   ├── when the endpoint is empty or too long: it reverts
+/// │   └── when all seats are taken
+/// │       ├── by members who count: it reverts
+/// │       └── by one who weighs nothing any more: it takes that seat
+/// ├── topUp
+/// │   ├── it gives shares at the price of the pool
+/// │   └── when zero, not the owner's, leaving, tombstoned, held, or the pool is dead: it reverts
+/// ├── requestExit
+/// │   ├── it queues shares; several add up
+/// │   ├── when everything leaves: the sequencer is leaving
+/// │   └── when zero, above the holding, or the rest is below the minimum: it reverts
+/// ├── claim
+/// │   ├── when the clock has run out: it pays the holder
+/// │   ├── it pays what a slash left
+/// │   └── when unknown, another's, paid, not started, not due, or held: it reverts
+/// ├── rotateSigner
+/// │   ├── it binds the new key and keeps the old one bound
+/// │   └── when not the owner's, or leaving: it reverts
+/// ├── setPoster, setEndpoint
+/// │   ├── they change what they say; an earlier poster stays known
+/// │   └── when not the owner's: they revert
+/// ├── jail
+/// │   ├── it takes the weight away at once and holds the pool; the longer hold stands
+/// │   └── when not the slasher, or unknown: it reverts
+/// └── slash
+///     ├── it takes what is there and sends it to the slasher
+///     ├── it lowers every holder's shares, leaving ones too
+///     ├── when for ever: it tombstones, and cannot be jailed any more
+///     └── when not the slasher, or unknown: it reverts
+contract SequencerRegistryTest is System {
+    Actor private alice;
+
+    function setUp() public {
+        _deploy();
+        alice = _actor(0);
+    }
+
+    /* JOIN */
+
+    function test_join_takesStakeAndGivesShares() public {
+        _give(alice.owner, 150 ether);
+        bytes memory proof = _proof(alice.owner, alice.key);
+        address poster = makeAddr("poster");
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.Joined(1, alice.owner, alice.signer, 150 ether, 150_000 ether);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.StatusChanged(1, Status.Active);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.EndpointChanged(1, ENDPOINT);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.PosterChanged(1, poster);
+        vm.prank(alice.owner);
+        uint32 id = registry.join(alice.signer, poster, ENDPOINT, 150 ether, proof);
+
+        assertEq(id, 1);
+        assertEq(registry.count(), 1);
+        assertEq(token.balanceOf(address(registry)), 150 ether);
+        assertEq(registry.sharesOf(1, alice.owner), 150_000 ether);
+        assertEq(registry.idOf(alice.signer), 1);
+        assertEq(registry.ownerOf(1), alice.owner);
+        assertEq(registry.posterOf(alice.signer), poster);
+        assertEq(registry.stakeToken(), address(token));
+
+        Sequencer memory found = registry.sequencer(1);
+        assertEq(found.owner, alice.owner);
+        assertEq(found.signer, alice.signer);
+        assertEq(found.poster, poster);
+        assertEq(uint8(found.status), uint8(Status.Active));
+        assertEq(found.joinedAt, block.timestamp);
+        assertEq(found.assetsWei, 150 ether);
+        assertEq(found.shares, 150_000 ether);
+        assertEq(found.leavingShares, 0);
+        assertEq(found.endpoint, ENDPOINT);
+    }
+
+    function test_join_revertsWhen_stakeIsBelowMinimum() public {
+        bytes memory proof = _proof(alice.owner, alice.key);
+
+        vm.expectRevert(
+            abi.encodeWithSelector(ISequencerRegistry.StakeBelowMinimum.selector, p.minStakeWei, p.minStakeWei - 1)
+        );
+        vm.prank(alice.owner);
+        registry.join(alice.signer, address(0), ENDPOINT, p.minStakeWei - 1, proof);
+    }
+
+    function test_join_revertsWhen_signerIsNotAllowed() public {
+        bytes memory proof = _proof(alice.owner, alice.key);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerNotAllowed.selector, address(0)));
+        vm.prank(alice.owner);
+        registry.join(address(0), address(0), ENDPOINT, STAKE_WEI, proof);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerNotAllowed.selector, alice.owner));
+        vm.prank(alice.owner);
+        registry.join(alice.owner, address(0), ENDPOINT, STAKE_WEI, proof);
+    }
+
+    function test_join_revertsWhen_signerIsTaken() public {
+        _join(0, STAKE_WEI);
+        bytes memory proof = _proof(alice.owner, alice.key);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerTaken.selector, alice.signer, 1));
+        vm.prank(alice.owner);
+        registry.join(alice.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+    }
+
+    function test_join_revertsWhen_proofIsOfAnotherKey() public {
+        bytes memory proof = _proof(alice.owner, alice.key);
+        Actor memory bob = _actor(1);
+        (bool ok, bytes memory answer) = _tryJoin(alice.owner, bob.signer, proof);
+
+        assertFalse(ok);
+        assertEq(bytes4(answer), ISequencerRegistry.ProofNotBySigner.selector);
+    }
+
+    function test_join_revertsWhen_proofIsNoSignature() public {
+        (bool ok, bytes memory answer) = _tryJoin(alice.owner, alice.signer, hex"1234");
+
+        assertFalse(ok);
+        assertEq(answer, abi.encodeWithSelector(ISequencerRegistry.ProofNotBySigner.selector, alice.signer, address(0)));
+    }
+
+    function test_join_revertsWhen_endpointLengthIsOutOfRange() public {
+        _give(alice.owner, STAKE_WEI);
+        bytes memory proof = _proof(alice.owner, alice.key);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.EndpointLength.selector, 1, 256, 0));
+        vm.prank(alice.owner);
+        registry.join(alice.signer, address(0), "", STAKE_WEI, proof);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.EndpointLength.selector, 1, 256, 257));
+        vm.prank(alice.owner);
+        registry.join(alice.signer, address(0), string(new bytes(257)), STAKE_WEI, proof);
+
+        vm.prank(alice.owner);
+        registry.join(alice.signer, address(0), string(new bytes(256)), STAKE_WEI, proof);
+    }
+
+    function test_join_revertsWhen_allSeatsAreTaken() public {
+        _joinMany(p.maxMembers);
+        Actor memory late = _actor(p.maxMembers);
+        _give(late.owner, STAKE_WEI);
+        bytes memory proof = _proof(late.owner, late.key);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, p.maxMembers));
+        vm.prank(late.owner);
+        registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+    }
+
+    function test_join_takesTheSeatOfSomebodyJailed() public {
+        Actor[] memory actors = _joinMany(p.maxMembers);
+        _jail(actors[5].id, 0);
+
+        Actor memory late = _join(p.maxMembers, STAKE_WEI);
+
+        uint256[] memory words = registry.membersAtEpochStart();
+        assertEq(words.length, p.maxMembers);
+        bool found;
+        for (uint256 i = 0; i < words.length; ++i) {
+            assertNotEq(SetLib.signerOf(words[i]), actors[5].signer);
+            if (SetLib.signerOf(words[i]) == late.signer) found = true;
+        }
+        assertTrue(found);
+    }
+
+    function test_join_leavesTheSeatOfWhoStillCountsThisEpoch() public {
+        Actor[] memory actors = _joinMany(p.maxMembers);
+        _sealFirst();
+        _exitAll(actors[5]);
+        Actor memory late = _actor(p.maxMembers);
+        _give(late.owner, STAKE_WEI);
+        bytes memory proof = _proof(late.owner, late.key);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, p.maxMembers));
+        vm.prank(late.owner);
+        registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+
+        _startEpoch(1);
+        vm.prank(late.owner);
+        registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+    }
+
+    /* TOP UP */
+
+    function test_topUp_givesSharesAtThePriceOfThePool() public {
+        _join(0, STAKE_WEI);
+        _slash(1, 50 ether, false);
+        _give(alice.owner, 50 ether);
+
+        // Half of the assets are gone, so the same tokens buy twice the shares (up to the virtual ones).
+        uint256 expected = uint256(50 ether) * (100_000 ether + 1000) / (50 ether + 1);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.ToppedUp(1, alice.owner, 50 ether, expected);
+        vm.prank(alice.owner);
+        uint256 shares = registry.topUp(1, 50 ether);
+
+        assertEq(shares, expected);
+        assertEq(registry.assetsOf(1), 100 ether);
+        assertEq(token.balanceOf(address(registry)), 100 ether);
+    }
+
+    function test_topUp_revertsWhen_amountIsZero() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectRevert(ISequencerRegistry.AmountIsZero.selector);
+        vm.prank(alice.owner);
+        registry.topUp(1, 0);
+    }
+
+    function test_topUp_revertsWhen_callerIsNotTheOwner() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, alice.owner, address(this)));
+        registry.topUp(1, 1);
+    }
+
+    function test_topUp_revertsWhen_idIsUnknown() public {
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownSequencer.selector, 7));
+        registry.topUp(7, 1);
+    }
+
+    function test_topUp_revertsWhen_leavingOrTombstoned() public {
+        _join(0, STAKE_WEI);
+        _exitAll(_actor(0));
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, 1, Status.Leaving));
+        vm.prank(alice.owner);
+        registry.topUp(1, 1);
+
+        _slash(1, 1, true);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, 1, Status.Tombstoned));
+        vm.prank(alice.owner);
+        registry.topUp(1, 1);
+    }
+
+    function test_topUp_revertsWhen_poolIsHeld() public {
+        _join(0, STAKE_WEI);
+        _give(alice.owner, 1 ether);
+        uint64 until = uint64(block.timestamp + 10);
+        _jail(1, until);
+
+        vm.warp(until - 1);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, 1, until));
+        vm.prank(alice.owner);
+        registry.topUp(1, 1 ether);
+
+        vm.warp(until);
+        vm.prank(alice.owner);
+        registry.topUp(1, 1 ether);
+    }
+
+    function test_topUp_revertsWhen_poolIsDead() public {
+        _join(0, STAKE_WEI);
+        _slash(1, STAKE_WEI, false);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolDead.selector, 1));
+        vm.prank(alice.owner);
+        registry.topUp(1, 1 ether);
+    }
+
+    /* EXIT */
+
+    function test_requestExit_queuesSharesAndAddsUp() public {
+        _join(0, 300 ether);
+
+        vm.startPrank(alice.owner);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.ExitRequested(1, 1, alice.owner, 50_000 ether, 0);
+        registry.requestExit(1, 50_000 ether);
+        registry.requestExit(1, 100_000 ether);
+        vm.stopPrank();
+
+        assertEq(registry.sequencer(1).leavingShares, 150_000 ether);
+        assertEq(registry.sharesOf(1, alice.owner), 150_000 ether);
+        assertEq(uint8(registry.sequencer(1).status), uint8(Status.Active));
+        Exit memory second = registry.exit(2);
+        assertEq(second.sequencer, 1);
+        assertEq(second.holder, alice.owner);
+        assertEq(second.shares, 100_000 ether);
+        assertEq(second.epoch, 0);
+    }
+
+    function test_requestExit_namesTheRunningEpoch() public {
+        _join(0, STAKE_WEI);
+        _sealFirst();
+        _startEpoch(5);
+
+        assertEq(registry.exit(_exitAll(_actor(0))).epoch, 5);
+    }
+
+    function test_requestExit_ofEverythingIsLeaving() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.StatusChanged(1, Status.Leaving);
+        _exitAll(_actor(0));
+
+        assertEq(uint8(registry.sequencer(1).status), uint8(Status.Leaving));
+    }
+
+    function test_requestExit_revertsWhen_sharesAreZeroOrAboveTheHolding() public {
+        _join(0, STAKE_WEI);
+        vm.startPrank(alice.owner);
+
+        vm.expectRevert(ISequencerRegistry.AmountIsZero.selector);
+        registry.requestExit(1, 0);
+
+        vm.expectRevert(
+            abi.encodeWithSelector(ISequencerRegistry.SharesAboveHolding.selector, 100_000 ether, 100_000 ether + 1)
+        );
+        registry.requestExit(1, 100_000 ether + 1);
+    }
+
+    function test_requestExit_revertsWhen_restIsBelowMinimum() public {
+        _join(0, 150 ether);
+        vm.startPrank(alice.owner);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.RestBelowMinimum.selector, 100 ether, 100 ether - 1));
+        registry.requestExit(1, 50_000 ether + 1000);
+
+        registry.requestExit(1, 50_000 ether);
+    }
+
+    /* CLAIM */
+
+    function test_claim_paysAfterTheClock() public {
+        _joinMany(2);
+        _sealFirst();
+        uint256 exitId = _exitAll(_actor(0));
+        (bool known,) = registry.claimableAt(exitId);
+        assertFalse(known);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ExitClockNotStarted.selector, 2));
+        vm.prank(alice.owner);
+        registry.claim(exitId);
+
+        // Requested in epoch 0: the first set sealed for epoch 2 or later does not count the shares any more.
+        _sealThrough(3);
+        uint64 due = settlement.startOf(2) + p.exitDelaySeconds;
+        uint64 time;
+        (known, time) = registry.claimableAt(exitId);
+        assertTrue(known);
+        assertEq(time, due);
+
+        _warpTo(due - 1);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ExitNotDue.selector, due, due - 1));
+        vm.prank(alice.owner);
+        registry.claim(exitId);
+
+        _warpTo(due);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.ExitClaimed(exitId, 1, alice.owner, STAKE_WEI);
+        vm.prank(alice.owner);
+        assertEq(registry.claim(exitId), STAKE_WEI);
+
+        assertEq(token.balanceOf(alice.owner), STAKE_WEI);
+        assertEq(registry.assetsOf(1), 0);
+        assertEq(registry.exit(exitId).shares, 0);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ExitAlreadyClaimed.selector, exitId));
+        vm.prank(alice.owner);
+        registry.claim(exitId);
+    }
+
+    function test_claim_clockStartsAtTheFirstSealedSetAfterCarriedOnes() public {
+        _joinMany(2);
+        _sealFirst();
+        uint256 exitId = _exitAll(_actor(0));
+
+        // Nobody seals 1 to 7: the first set, which counts the shares, is carried all the while.
+        _startEpoch(7);
+        settlement.seal(8);
+
+        (bool known, uint64 time) = registry.claimableAt(exitId);
+        assertTrue(known);
+        assertEq(time, settlement.startOf(8) + p.exitDelaySeconds);
+    }
+
+    function test_claim_paysWhatASlashLeft() public {
+        _joinMany(2);
+        _sealFirst();
+        uint256 exitId = _exitAll(_actor(0));
+        _sealThrough(2);
+        _slash(1, 25 ether, false);
+        _advance(p.exitDelaySeconds);
+
+        vm.prank(alice.owner);
+        assertEq(registry.claim(exitId), 75 ether);
+    }
+
+    function test_claim_ofADeadPoolPaysNothing() public {
+        _joinMany(2);
+        _sealFirst();
+        uint256 exitId = _exitAll(_actor(0));
+        _sealThrough(2);
+        _slash(1, STAKE_WEI, true);
+        _advance(p.exitDelaySeconds);
+
+        vm.prank(alice.owner);
+        assertEq(registry.claim(exitId), 0);
+    }
+
+    function test_claim_revertsWhen_exitIsUnknownOrAnothers() public {
+        _join(0, STAKE_WEI);
+        uint256 exitId = _exitAll(_actor(0));
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownExit.selector, exitId + 1));
+        registry.claim(exitId + 1);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownExit.selector, exitId + 1));
+        registry.claimableAt(exitId + 1);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownExit.selector, exitId + 1));
+        registry.exit(exitId + 1);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotHolder.selector, alice.owner, address(this)));
+        registry.claim(exitId);
+    }
+
+    function test_claim_revertsWhen_poolIsHeld() public {
+        _joinMany(2);
+        _sealFirst();
+        uint256 exitId = _exitAll(_actor(0));
+        _sealThrough(2);
+        _advance(p.exitDelaySeconds);
+        uint64 until = uint64(block.timestamp + 10);
+        _jail(1, until);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, 1, until));
+        vm.prank(alice.owner);
+        registry.claim(exitId);
+
+        vm.warp(until);
+        vm.prank(alice.owner);
+        assertEq(registry.claim(exitId), STAKE_WEI);
+    }
+
+    /* KEYS AND ENDPOINTS */
+
+    function test_rotateSigner_bindsTheNewKeyAndKeepsTheOldOne() public {
+        _join(0, STAKE_WEI);
+        Actor memory next = _actor(9);
+        bytes memory proof = _proof(alice.owner, next.key);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.SignerRotated(1, alice.signer, next.signer);
+        vm.prank(alice.owner);
+        registry.rotateSigner(1, next.signer, proof);
+
+        assertEq(registry.sequencer(1).signer, next.signer);
+        assertEq(registry.idOf(next.signer), 1);
+        assertEq(registry.idOf(alice.signer), 1);
+
+        // Not even its own sequencer gets the old key back.
+        proof = _proof(alice.owner, alice.key);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerTaken.selector, alice.signer, 1));
+        vm.prank(alice.owner);
+        registry.rotateSigner(1, alice.signer, proof);
+    }
+
+    function test_rotateSigner_revertsWhen_callerIsNotTheOwner() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, alice.owner, address(this)));
+        registry.rotateSigner(1, address(1), "");
+    }
+
+    function test_rotateSigner_revertsWhen_leaving() public {
+        _join(0, STAKE_WEI);
+        _exitAll(_actor(0));
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, 1, Status.Leaving));
+        vm.prank(alice.owner);
+        registry.rotateSigner(1, address(1), "");
+    }
+
+    function test_setPoster_keepsEarlierPostersKnown() public {
+        _join(0, STAKE_WEI);
+        (address first, address second) = (makeAddr("first"), makeAddr("second"));
+
+        vm.startPrank(alice.owner);
+        registry.setPoster(1, first);
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.PosterChanged(1, second);
+        registry.setPoster(1, second);
+
+        assertEq(registry.posterOf(alice.signer), second);
+        assertTrue(registry.wasPoster(alice.signer, first));
+        assertTrue(registry.wasPoster(alice.signer, second));
+        assertFalse(registry.wasPoster(alice.signer, makeAddr("third")));
+
+        registry.setPoster(1, address(0));
+        assertEq(registry.posterOf(alice.signer), address(0));
+        assertFalse(registry.wasPoster(alice.signer, address(0)));
+    }
+
+    function test_posterOf_unknownSignerIsZero() public {
+        assertEq(registry.posterOf(makeAddr("nobody")), address(0));
+        assertFalse(registry.wasPoster(makeAddr("nobody"), address(0)));
+    }
+
+    function test_setters_revertWhen_callerIsNotTheOwner() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, alice.owner, address(this)));
+        registry.setPoster(1, address(this));
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, alice.owner, address(this)));
+        registry.setEndpoint(1, ENDPOINT);
+    }
+
+    function test_setEndpoint_changesIt() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.EndpointChanged(1, "/dns4/a.example/tcp/1");
+        vm.prank(alice.owner);
+        registry.setEndpoint(1, "/dns4/a.example/tcp/1");
+
+        assertEq(registry.sequencer(1).endpoint, "/dns4/a.example/tcp/1");
+    }
+
+    /* JAIL AND SLASH */
+
+    function test_jail_takesTheWeightAtOnceAndKeepsTheLongerHold() public {
+        _joinMany(2);
+        assertEq(registry.membersAtEpochStart().length, 2);
+        uint64 until = uint64(block.timestamp + 100);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.StatusChanged(1, Status.Jailed);
+        _jail(1, until);
+        _jail(1, until - 50);
+
+        uint256[] memory words = registry.membersAtEpochStart();
+        assertEq(words.length, 1);
+        assertEq(SetLib.signerOf(words[0]), _actor(1).signer);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, 1, until));
+        vm.prank(alice.owner);
+        registry.topUp(1, 1);
+    }
+
+    function test_jail_saysWhatThePoolHoldsAndWhetherItWasHeld() public {
+        _join(0, 120 ether);
+        uint64 until = uint64(block.timestamp + 100);
+
+        vm.startPrank(at.slasher);
+        (uint256 assetsWei, bool alreadyHeld) = registry.jail(1, until);
+        assertEq(assetsWei, 120 ether);
+        assertFalse(alreadyHeld);
+
+        (, alreadyHeld) = registry.jail(1, until);
+        assertTrue(alreadyHeld);
+
+        vm.warp(until);
+        (, alreadyHeld) = registry.jail(1, until);
+        assertFalse(alreadyHeld);
+    }
+
+    function test_jail_revertsWhen_notTheSlasherOrUnknown() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotSlasher.selector, at.slasher, address(this)));
+        registry.jail(1, 0);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownSequencer.selector, 2));
+        _jail(2, 0);
+    }
+
+    function test_slash_takesWhatIsThere() public {
+        _joinMany(2);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.Slashed(1, 130 ether, 100 ether);
+        uint256 slashed = _slash(1, 130 ether, false);
+
+        assertEq(slashed, 100 ether);
+        assertEq(token.balanceOf(at.slasher), 100 ether);
+        assertEq(token.balanceOf(address(registry)), 100 ether);
+        assertEq(registry.assetsOf(1), 0);
+        assertEq(registry.assetsOf(2), 100 ether);
+    }
+
+    function test_slash_tombstonesForEver() public {
+        _joinMany(2);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.StatusChanged(1, Status.Tombstoned);
+        _slash(1, 5 ether, true);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, 1, Status.Tombstoned));
+        _jail(1, 0);
+        assertEq(uint8(registry.sequencer(1).status), uint8(Status.Tombstoned));
+        assertEq(registry.membersAtEpochStart().length, 1);
+    }
+
+    function test_slash_lowersWeightNowAndBefore() public {
+        _joinMany(1);
+        _sealFirst();
+        _give(alice.owner, 100 ether);
+        vm.prank(alice.owner);
+        registry.topUp(1, 100 ether);
+
+        _slash(1, 50 ether, false);
+
+        // A quarter is gone: of the 100 that the next seal counts, and of the 200 after it.
+        assertEq(SetLib.weightOf(registry.membersAtEpochStart()[0]), 75);
+        _startEpoch(1);
+        assertEq(SetLib.weightOf(registry.membersAtEpochStart()[0]), 150);
+    }
+
+    function test_slash_revertsWhen_notTheSlasherOrUnknown() public {
+        _join(0, STAKE_WEI);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotSlasher.selector, at.slasher, address(this)));
+        registry.slash(1, 1, false);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownSequencer.selector, 2));
+        _slash(2, 1, false);
+    }
+
+    /* FUZZ */
+
+    function testFuzz_shareArithmeticNeverFavoursTheHolder(uint256 stake, uint256 slashed, uint256 extra) public {
+        stake = bound(stake, p.minStakeWei, 1e9 ether);
+        slashed = bound(slashed, 0, stake - stake / 1e6);
+        extra = bound(extra, 1, 1e9 ether);
+        _joinMany(1);
+        Actor memory bob = _join(1, stake);
+        if (slashed != 0) _slash(bob.id, slashed, false);
+        _give(bob.owner, extra);
+        vm.prank(bob.owner);
+        registry.topUp(bob.id, extra);
+        _sealFirst();
+        uint256 exitId = _exitAll(bob);
+        _sealThrough(2);
+        _advance(p.exitDelaySeconds);
+
+        vm.prank(bob.owner);
+        uint256 paid = registry.claim(exitId);
+
+        assertLe(paid, stake - slashed + extra);
+        assertApproxEqAbs(paid, stake - slashed + extra, 1);
+        assertEq(registry.assetsOf(bob.id), stake - slashed + extra - paid);
+        assertEq(registry.assetsOf(1), STAKE_WEI);
+    }
+
+    /* HELPERS */
+
+    function _tryJoin(address owner, address signer, bytes memory proof) private returns (bool, bytes memory) {
+        _give(owner, STAKE_WEI);
+        vm.prank(owner);
+        return address(registry).call(abi.encodeCall(registry.join, (signer, address(0), ENDPOINT, STAKE_WEI, proof)));
+    }
+
+    function _exitAll(Actor memory actor) private returns (uint256 exitId) {
+        uint256 shares = registry.sharesOf(actor.id, actor.owner);
+        vm.prank(actor.owner);
+        return registry.requestExit(actor.id, shares);
+    }
+
+    function _jail(uint32 id, uint64 heldUntil) private {
+        vm.prank(at.slasher);
+        registry.jail(id, heldUntil);
+    }
+
+    function _slash(uint32 id, uint256 amountWei, bool tombstone) private returns (uint256) {
+        vm.prank(at.slasher);
+        return registry.slash(id, amountWei, tombstone);
+    }
+}
