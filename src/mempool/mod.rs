@@ -8,11 +8,15 @@
 //! sender and nonce. A full pool therefore refuses; it makes room only from what nobody here was promised: transactions
 //! behind a nonce gap, then those that peers forwarded (the agent that forwarded keeps its own copy).
 
+mod intake;
 mod lane;
 mod limits;
+mod pool;
 mod queue;
 mod refusal;
 
+pub use intake::Intake;
 pub use limits::Limits;
+pub use pool::{Pool, Waiting};
 pub use queue::{Admission, Mempool, NextNonce, Origin};
 pub use refusal::Refusal;

@@ -1,4 +1,5 @@
-//! What an agent must not forget: one redb file, written in durable transactions.
+//! What an agent must not forget: one redb file, written in durable transactions, and beside it the [`Journal`] of
+//! transactions that were accepted and are not yet decided.
 //!
 //! Each area is a file of this module with its own tables; no table is shared between areas.
 //!
@@ -28,10 +29,12 @@
 
 mod batches;
 mod blocks;
+mod journal;
 mod signed;
 mod undecided;
 
 pub use blocks::IncludedTransaction;
+pub use journal::{Journal, JournalError};
 pub use signed::{Ballot, BallotKind, BallotRecord};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};

@@ -1,0 +1,211 @@
+//! The pool as the tasks share it.
+
+use crate::agreement::BlockSource;
+use crate::domain::{Height, Millis, RollupId, RollupTransaction, SignedTransaction};
+use crate::l1::MirrorHandle;
+use crate::mempool::{Admission, Limits, Mempool, Origin, Refusal};
+use crate::storage::{Store, StoreError};
+use alloy::primitives::{Address, B256};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
+use tracing::error;
+
+/// A [`Mempool`] behind a lock, kept in step with the decided chain. Calls are short, but read the store: a few
+/// microseconds each, plus the bodies of blocks decided since the last call.
+pub struct Pool {
+    inner: Mutex<Inner>,
+    limits: Limits,
+    store: Store,
+    mirror: MirrorHandle,
+    started: Instant,
+    work: Notify,
+    accepted: watch::Sender<u64>,
+}
+
+struct Inner {
+    mempool: Mempool,
+    /// The last decided height that the pool has taken into account.
+    through: Height,
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Transactions.
+    pub transactions: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+}
+
+impl Pool {
+    /// An empty pool on top of the decided chain.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the chain cannot be read.
+    pub fn new(limits: Limits, store: Store, mirror: MirrorHandle) -> Result<Self, StoreError> {
+        let through = store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
+        Ok(Self {
+            inner: Mutex::new(Inner { mempool: Mempool::new(limits.clone()), through }),
+            limits,
+            store,
+            mirror,
+            started: Instant::now(),
+            work: Notify::new(),
+            accepted: watch::Sender::new(0),
+        })
+    }
+
+    /// The bounds it keeps.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Admits a transaction, or says why not. One that a decided block holds already is known, not refused, so that a
+    /// client can safely submit again.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub fn admit(
+        &self,
+        transaction: SignedTransaction,
+        origin: Origin,
+    ) -> Result<Admission, Refusal> {
+        let rollup = transaction.transaction.rollup;
+        if !self.mirror.read().rollups.contains_key(&rollup) {
+            return Err(Refusal::UnknownRollup { rollup });
+        }
+        self.admit_again(transaction, origin)
+    }
+
+    /// Admits a transaction that was accepted before: its rollup was registered then, also if L1 has not been read yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub fn admit_again(
+        &self,
+        transaction: SignedTransaction,
+        origin: Origin,
+    ) -> Result<Admission, Refusal> {
+        let (rollup, sender, hash) =
+            (transaction.transaction.rollup, transaction.sender, transaction.hash);
+        let next = self.decided_nonce(rollup, sender);
+        let admission = self.lock().mempool.admit(transaction, origin, next, self.now());
+        match admission {
+            Err(Refusal::NonceTooLow { .. }) if self.is_decided(rollup, hash) => {
+                Ok(Admission::Known)
+            }
+            Ok(Admission::Added | Admission::Replaced(_)) => {
+                self.work.notify_one();
+                admission
+            }
+            other => other,
+        }
+    }
+
+    /// Takes out transactions that could not be stored.
+    pub fn retract(&self, hashes: &[B256]) {
+        let mut inner = self.lock();
+        for hash in hashes {
+            inner.mempool.retract(*hash);
+        }
+    }
+
+    /// Tells those who forward that clients' transactions are on disk.
+    pub fn announce(&self) {
+        self.accepted.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Marked changed whenever clients' transactions were accepted.
+    pub fn accepted(&self) -> watch::Receiver<u64> {
+        self.accepted.subscribe()
+    }
+
+    /// Clients' transactions that wait; see [`Mempool::local_after`].
+    pub fn local_after(&self, arrival: u64, count: usize) -> Vec<(u64, SignedTransaction)> {
+        let next = |rollup, sender| self.decided_nonce(rollup, sender);
+        self.lock().mempool.local_after(arrival, count, &next)
+    }
+
+    /// A transaction that waits, by its hash.
+    pub fn get(&self, hash: B256) -> Option<SignedTransaction> {
+        self.lock().mempool.get(hash).cloned()
+    }
+
+    /// Whether a transaction waits that this agent promised to keep.
+    pub fn is_local(&self, hash: B256) -> bool {
+        self.lock().mempool.is_local(hash)
+    }
+
+    /// The nonce that a sender should sign next, counting what waits.
+    pub fn pending_nonce(&self, rollup: RollupId, sender: Address) -> u64 {
+        let decided = self.decided_nonce(rollup, sender).unwrap_or(0);
+        self.lock().mempool.next_nonce(rollup, sender).unwrap_or(0).max(decided)
+    }
+
+    /// How much waits.
+    pub fn waiting(&self) -> Waiting {
+        let inner = self.lock();
+        Waiting { transactions: inner.mempool.len(), bytes: inner.mempool.bytes() }
+    }
+
+    /// The pool, in step with the decided chain.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.catch_up(&mut inner) {
+            error!(%error, "the pool cannot read the decided chain");
+        }
+        inner
+    }
+
+    fn catch_up(&self, inner: &mut Inner) -> Result<(), StoreError> {
+        let tip = self.store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
+        while inner.through < tip {
+            let height = inner.through.next();
+            if let Some(decided) = self.store.block(height)? {
+                inner.mempool.decided(&decided.block.transactions);
+            }
+            inner.through = height;
+        }
+        Ok(())
+    }
+
+    fn decided_nonce(&self, rollup: RollupId, sender: Address) -> Option<u64> {
+        self.store.next_nonce(rollup, sender).unwrap_or_else(|error| {
+            error!(%error, "the pool cannot read a nonce");
+            None
+        })
+    }
+
+    fn is_decided(&self, rollup: RollupId, hash: B256) -> bool {
+        self.store.locate(rollup, hash).is_ok_and(|place| place.is_some())
+    }
+
+    /// Time since the start: the pool only compares times with each other.
+    fn now(&self) -> Millis {
+        Millis::new(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl BlockSource for Pool {
+    /// See [`Mempool::collect`]. Whatever is decided by now is out of the pool before.
+    fn collect(
+        &self,
+        max_bytes: usize,
+        is_open: &dyn Fn(RollupId) -> bool,
+    ) -> Vec<RollupTransaction> {
+        let next = |rollup, sender| self.decided_nonce(rollup, sender);
+        self.lock().mempool.collect(max_bytes, is_open, &next, self.now())
+    }
+
+    fn has_work(&self) -> bool {
+        self.lock().mempool.has_ready(self.now())
+    }
+
+    fn work(&self) -> &Notify {
+        &self.work
+    }
+}

@@ -1,0 +1,328 @@
+//! What clients were promised: an append-only log of accepted transactions, so that none is lost to a crash.
+//!
+//! A folder of numbered segments, each a run of records `length u32 ‖ rollup u64 ‖ keccak256(raw) ‖ raw`, big-endian. A
+//! record that is cut off or does not match its hash ends its segment: it was never acknowledged. Appending costs one
+//! write and one flush for any number of records; a log beside the store keeps that from queueing behind the store's
+//! single writer. Segments whose transactions are all decided are deleted.
+
+use crate::domain::{RollupId, RollupTransaction};
+use alloy::primitives::{B256, Bytes, keccak256};
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Length, rollup and hash in front of the raw bytes.
+const HEADER_BYTES: usize = 4 + 8 + 32;
+
+/// A segment is closed once it is larger than this.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// With more closed segments than this, one that is needed for less than half of what it held moves to the newest.
+const CLOSED_SEGMENTS: usize = 8;
+
+/// The log of accepted transactions.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    open: Option<Segment>,
+    closed: VecDeque<Closed>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    file: File,
+    bytes: u64,
+    hashes: Vec<B256>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    number: u64,
+    /// Records that it held.
+    held: usize,
+    /// Those that were needed when it was last looked at.
+    hashes: Vec<B256>,
+}
+
+/// Why the journal did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("journal {}: {source}", path.display())]
+pub struct JournalError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+impl Journal {
+    /// Opens or creates the journal in `folder`, and returns with it what it holds, in the order of acceptance.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the folder cannot be read or written. Damaged records are no error.
+    pub fn open(
+        folder: impl Into<PathBuf>,
+    ) -> Result<(Self, Vec<RollupTransaction>), JournalError> {
+        let folder = folder.into();
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+            let name = entry.map_err(at(&folder))?.file_name();
+            numbers.extend(name.to_str().and_then(number_of));
+        }
+        numbers.sort_unstable();
+
+        let mut transactions = Vec::new();
+        let mut closed = VecDeque::new();
+        for number in &numbers {
+            let (held, hashes) = read(&path_of(&folder, *number))?;
+            transactions.extend(held);
+            closed.push_back(Closed { number: *number, held: hashes.len(), hashes });
+        }
+        let next_number = numbers.last().map_or(0, |last| last.saturating_add(1));
+        Ok((Self { folder, open: None, closed, next_number }, transactions))
+    }
+
+    /// Appends transactions; all of them are on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]: none of them may be acknowledged. Whatever part was written stands alone in its segment.
+    pub fn append(
+        &mut self,
+        transactions: &[(B256, &RollupTransaction)],
+    ) -> Result<(), JournalError> {
+        if transactions.is_empty() {
+            return Ok(());
+        }
+        let mut segment = match self.open.take() {
+            Some(segment) => segment,
+            None => self.create()?,
+        };
+        let mut bytes = Vec::new();
+        for (hash, transaction) in transactions {
+            bytes.extend(u32::try_from(transaction.raw.len()).unwrap_or(u32::MAX).to_be_bytes());
+            bytes.extend(transaction.rollup.get().to_be_bytes());
+            bytes.extend(hash.0);
+            bytes.extend(&transaction.raw);
+        }
+        let written = segment.file.write_all(&bytes).and_then(|()| segment.file.sync_data());
+        segment.hashes.extend(transactions.iter().map(|(hash, _)| *hash));
+        segment.bytes =
+            segment.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if let Err(source) = written {
+            // What follows a torn record would not be found again, so the segment ends here.
+            let path = path_of(&self.folder, segment.number);
+            self.close(segment);
+            return Err(JournalError { path, source });
+        }
+        if segment.bytes > SEGMENT_BYTES {
+            self.close(segment);
+        } else {
+            self.open = Some(segment);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Journal::prune`] may have something to do: a segment was closed.
+    pub fn wants_pruning(&self) -> bool {
+        !self.closed.is_empty() && self.open.is_none()
+    }
+
+    /// Deletes closed segments of which nothing is needed any more; of many that are needed for little, folds one.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when a file cannot be deleted or moved; nothing that is needed was lost.
+    pub fn prune(&mut self, is_needed: &dyn Fn(B256) -> bool) -> Result<(), JournalError> {
+        let mut kept = VecDeque::new();
+        while let Some(mut segment) = self.closed.pop_front() {
+            segment.hashes.retain(|hash| is_needed(*hash));
+            if segment.hashes.is_empty() {
+                self.delete(segment.number)?;
+            } else {
+                kept.push_back(segment);
+            }
+        }
+        self.closed = kept;
+        if self.closed.len() <= CLOSED_SEGMENTS {
+            return Ok(());
+        }
+        let sparse =
+            self.closed.iter().position(|one| one.hashes.len().saturating_mul(2) < one.held);
+        let Some(sparse) = sparse.and_then(|index| self.closed.remove(index)) else {
+            return Ok(());
+        };
+        let (held, _) = read(&path_of(&self.folder, sparse.number))?;
+        let needed: Vec<(B256, &RollupTransaction)> = held
+            .iter()
+            .map(|transaction| (transaction.hash(), transaction))
+            .filter(|(hash, _)| is_needed(*hash))
+            .collect();
+        self.append(&needed)?;
+        self.delete(sparse.number)
+    }
+
+    fn create(&mut self) -> Result<Segment, JournalError> {
+        let number = self.next_number;
+        let path = path_of(&self.folder, number);
+        let file =
+            OpenOptions::new().append(true).create_new(true).open(&path).map_err(at(&path))?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(at(&self.folder))?;
+        self.next_number = number.saturating_add(1);
+        Ok(Segment { number, file, bytes: 0, hashes: Vec::new() })
+    }
+
+    fn close(&mut self, segment: Segment) {
+        let Segment { number, hashes, .. } = segment;
+        self.closed.push_back(Closed { number, held: hashes.len(), hashes });
+    }
+
+    fn delete(&self, number: u64) -> Result<(), JournalError> {
+        let path = path_of(&self.folder, number);
+        fs::remove_file(&path).map_err(at(&path))
+    }
+}
+
+fn path_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:010}.log"))
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".log")?.parse().ok()
+}
+
+fn at(path: &Path) -> impl Fn(std::io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError { path: path.clone(), source }
+}
+
+/// The records of a segment, up to the first one that is cut off or damaged.
+fn read(path: &Path) -> Result<(Vec<RollupTransaction>, Vec<B256>), JournalError> {
+    let bytes = Bytes::from(fs::read(path).map_err(at(path))?);
+    let mut transactions = Vec::new();
+    let mut hashes = Vec::new();
+    let mut start: usize = 0;
+    while let Some((rollup, hash, raw)) = record(&bytes, start) {
+        if keccak256(&raw) != hash {
+            break;
+        }
+        start = start.saturating_add(HEADER_BYTES).saturating_add(raw.len());
+        transactions.push(RollupTransaction { rollup, raw });
+        hashes.push(hash);
+    }
+    Ok((transactions, hashes))
+}
+
+fn record(bytes: &Bytes, start: usize) -> Option<(RollupId, B256, Bytes)> {
+    let (length, rest) = bytes.get(start..)?.split_first_chunk::<4>()?;
+    let (rollup, rest) = rest.split_first_chunk::<8>()?;
+    let (hash, rest) = rest.split_first_chunk::<32>()?;
+    let raw = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((RollupId::new(u64::from_be_bytes(*rollup)), hash.into(), bytes.slice_ref(raw)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transaction(n: u32, size: usize) -> RollupTransaction {
+        let mut raw = vec![7; size];
+        raw[..4].copy_from_slice(&n.to_be_bytes());
+        RollupTransaction { rollup: RollupId::new(4242), raw: raw.into() }
+    }
+
+    fn append(journal: &mut Journal, transactions: &[RollupTransaction]) {
+        let listed: Vec<_> = transactions.iter().map(|t| (t.hash(), t)).collect();
+        journal.append(&listed).unwrap();
+    }
+
+    fn segments(folder: &Path) -> Vec<PathBuf> {
+        let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn gives_back_what_was_appended_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let all: Vec<_> = (0..5).map(|n| transaction(n, 50)).collect();
+        let (mut journal, held) = Journal::open(folder.path()).unwrap();
+        assert!(held.is_empty());
+        append(&mut journal, &all[..2]);
+        append(&mut journal, &all[2..3]);
+        drop(journal);
+        let (mut journal, held) = Journal::open(folder.path()).unwrap();
+        assert_eq!(held, all[..3]);
+        append(&mut journal, &all[3..]);
+        drop(journal);
+        assert_eq!(Journal::open(folder.path()).unwrap().1, all);
+    }
+
+    #[test]
+    fn a_cut_anywhere_loses_only_what_it_cuts() {
+        let folder = tempfile::tempdir().unwrap();
+        let all: Vec<_> = (0..3).map(|n| transaction(n, 20)).collect();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        append(&mut journal, &all);
+        drop(journal);
+        let path = segments(folder.path()).remove(0);
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let (_, held) = Journal::open(folder.path()).unwrap();
+            assert_eq!(held, all[..length / (HEADER_BYTES + 20)], "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_not_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let all: Vec<_> = (0..2).map(|n| transaction(n, 20)).collect();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        append(&mut journal, &all);
+        drop(journal);
+        let path = segments(folder.path()).remove(0);
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(Journal::open(folder.path()).unwrap().1, all[..1]);
+    }
+
+    #[test]
+    fn deletes_what_nobody_needs_and_carries_on_what_somebody_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        let stuck = transaction(0, 100);
+        append(&mut journal, std::slice::from_ref(&stuck));
+        let needed = |hash| hash == stuck.hash();
+        for n in 1..=12 {
+            append(&mut journal, &[transaction(n, (SEGMENT_BYTES as usize) + 1)]);
+            assert!(journal.wants_pruning());
+            journal.prune(&needed).unwrap();
+        }
+        assert_eq!(segments(folder.path()).len(), 1, "only the first one is needed");
+        drop(journal);
+
+        // Segments that are all needed for one small transaction each: the oldest are folded into the newest.
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        let small: Vec<_> = (100..120).map(|n| transaction(n, 100)).collect();
+        for (n, one) in small.iter().enumerate() {
+            let big = transaction(n as u32, (SEGMENT_BYTES as usize) + 1);
+            append(&mut journal, &[one.clone(), transaction(n as u32, 50), big]);
+            journal
+                .prune(&|hash| hash == stuck.hash() || small.iter().any(|s| s.hash() == hash))
+                .unwrap();
+        }
+        assert!(segments(folder.path()).len() <= CLOSED_SEGMENTS + 2);
+        drop(journal);
+        let (_, held) = Journal::open(folder.path()).unwrap();
+        for one in small.iter().chain([&stuck]) {
+            assert!(held.contains(one));
+        }
+    }
+}
