@@ -13,3 +13,6 @@ pub mod mempool;
 pub mod rota;
 pub mod storage;
 pub mod telemetry;
+
+#[cfg(test)]
+mod testing;

@@ -155,3 +155,6 @@ fn decode(pool: &Pool, rollup: RollupId, raw: Bytes) -> Result<SignedTransaction
     }
     Ok(signed)
 }
+
+#[cfg(test)]
+mod tests;

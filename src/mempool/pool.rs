@@ -4,7 +4,7 @@ use crate::agreement::BlockSource;
 use crate::domain::{Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::mempool::{Admission, Limits, Mempool, Origin, Refusal};
-use crate::storage::{Store, StoreError};
+use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -207,5 +207,11 @@ impl BlockSource for Pool {
 
     fn work(&self) -> &Notify {
         &self.work
+    }
+
+    fn known(&self, rollup: RollupId, hash: B256) -> Option<IncludedTransaction> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = inner.mempool.get(hash).filter(|one| one.transaction.rollup == rollup)?;
+        Some(IncludedTransaction { hash, sender: known.sender, nonce: known.nonce })
     }
 }

@@ -294,6 +294,11 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::arithmetic_side_effects,
+        reason = "small numbers"
+    )]
     fn deletes_what_nobody_needs_and_carries_on_what_somebody_does() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, _) = Journal::open(folder.path()).unwrap();
@@ -312,8 +317,10 @@ mod tests {
         let (mut journal, _) = Journal::open(folder.path()).unwrap();
         let small: Vec<_> = (100..120).map(|n| transaction(n, 100)).collect();
         for (n, one) in small.iter().enumerate() {
-            let big = transaction(n as u32, (SEGMENT_BYTES as usize) + 1);
-            append(&mut journal, &[one.clone(), transaction(n as u32, 50), big]);
+            let mut group = vec![one.clone()];
+            group.extend((0..20).map(|i| transaction(n as u32 * 100 + i, 50)));
+            group.push(transaction(n as u32, (SEGMENT_BYTES as usize) + 1));
+            append(&mut journal, &group);
             journal
                 .prune(&|hash| hash == stuck.hash() || small.iter().any(|s| s.hash() == hash))
                 .unwrap();

@@ -1,0 +1,161 @@
+#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+
+use super::Intake;
+use crate::agreement::BlockSource;
+use crate::domain::{RollupId, SignedTransaction, TransactionError};
+use crate::mempool::{Limits, Origin, Pool, Refusal};
+use crate::storage::Journal;
+use crate::testing::{ROLLUP, Surroundings, key, params, raw_priced, raw_transaction, transaction};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+fn start(around: &Surroundings) -> (Arc<Pool>, Intake, JoinHandle<()>) {
+    let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
+    let pool = Arc::new(pool);
+    let (journal, held) = Journal::open(around.folder.path().join("journal")).unwrap();
+    let (intake, thread) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+    (pool, intake, thread)
+}
+
+fn collected(pool: &Pool) -> Vec<SignedTransaction> {
+    let open = |_| true;
+    let block = pool.collect(1 << 20, &open);
+    SignedTransaction::decode_all(&block, 1 << 16).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_the_process_until_it_is_decided() {
+    let around = Surroundings::new(params());
+    let (pool, intake, thread) = start(&around);
+    let from = key(1);
+    for nonce in 0..3 {
+        let hash = intake.submit(ROLLUP, raw_transaction(&from, nonce)).await.unwrap();
+        assert_eq!(hash, transaction(&from, nonce).hash);
+    }
+    assert_eq!(pool.pending_nonce(ROLLUP, from.address()), 3);
+    drop((pool, intake));
+    thread.join().unwrap();
+
+    around.decide(&[transaction(&from, 0)]);
+    let (pool, intake, _) = start(&around);
+    // The answer comes after what the journal held is back.
+    intake.submit(ROLLUP, raw_transaction(&from, 3)).await.unwrap();
+    assert_eq!(collected(&pool), [1, 2, 3].map(|nonce| transaction(&from, nonce)));
+    assert!(pool.is_local(transaction(&from, 2).hash));
+}
+
+#[tokio::test]
+async fn blocks_leave_the_pool_before_the_next_collection() {
+    let around = Surroundings::new(params());
+    let (pool, intake, _) = start(&around);
+    let from = key(1);
+    for nonce in 0..2 {
+        intake.submit(ROLLUP, raw_transaction(&from, nonce)).await.unwrap();
+    }
+    assert!(pool.has_work());
+    around.decide(&[transaction(&from, 0)]);
+    assert_eq!(collected(&pool), [transaction(&from, 1)]);
+    // Nonce 1 with another fee, as another agent's client sent it.
+    let other = raw_priced(&from, 1, ROLLUP, 7);
+    around.decide(&[SignedTransaction::decode(other, 1 << 16).unwrap()]);
+    assert_eq!(collected(&pool), []);
+    assert!(!pool.has_work());
+    assert_eq!(pool.pending_nonce(ROLLUP, from.address()), 2);
+}
+
+#[tokio::test]
+async fn submitting_again_is_answered_the_same() {
+    let around = Surroundings::new(params());
+    let (_pool, intake, _) = start(&around);
+    let from = key(1);
+    let hash = transaction(&from, 0).hash;
+    assert_eq!(intake.submit(ROLLUP, raw_transaction(&from, 0)).await, Ok(hash));
+    assert_eq!(intake.submit(ROLLUP, raw_transaction(&from, 0)).await, Ok(hash));
+    around.decide(&[transaction(&from, 0)]);
+    assert_eq!(intake.submit(ROLLUP, raw_transaction(&from, 0)).await, Ok(hash));
+    let late = intake.submit(ROLLUP, raw_priced(&from, 0, ROLLUP, 5)).await;
+    assert_eq!(late, Err(Refusal::NonceTooLow { expected: 1, actual: 0 }));
+}
+
+#[tokio::test]
+async fn refuses_what_is_not_for_this_rollup_or_for_none() {
+    let around = Surroundings::new(params());
+    let (_pool, intake, _) = start(&around);
+    let from = key(1);
+    let other = RollupId::new(7);
+    let raw = raw_priced(&from, 0, other, 1);
+    assert_eq!(
+        intake.submit(ROLLUP, raw.clone()).await,
+        Err(Refusal::WrongRollup { expected: ROLLUP, actual: other })
+    );
+    assert_eq!(intake.submit(other, raw).await, Err(Refusal::UnknownRollup { rollup: other }));
+    assert!(matches!(
+        intake.submit(ROLLUP, vec![3, 0xc0].into()).await,
+        Err(Refusal::Invalid(TransactionError::Blob))
+    ));
+    let mut forged = raw_transaction(&from, 0).to_vec();
+    forged.truncate(forged.len() - 1);
+    assert!(matches!(
+        intake.submit(ROLLUP, forged.into()).await,
+        Err(Refusal::Invalid(TransactionError::Malformed { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_promises_nothing() {
+    let around = Surroundings::new(params());
+    let folder = around.folder.path().join("journal");
+    let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
+    let pool = Arc::new(pool);
+    let (journal, held) = Journal::open(&folder).unwrap();
+    let (intake, _) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let from = key(1);
+    let refused = intake.submit(ROLLUP, raw_transaction(&from, 0)).await;
+    assert!(matches!(refused, Err(Refusal::NotStored { .. })), "{refused:?}");
+    assert_eq!(pool.waiting().transactions, 0);
+
+    std::fs::create_dir_all(&folder).unwrap();
+    intake.submit(ROLLUP, raw_transaction(&from, 0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn remembers_whom_it_checked_already() {
+    let around = Surroundings::new(params());
+    let (pool, _, _) = start(&around);
+    let known = transaction(&key(1), 0);
+    assert_eq!(pool.known(ROLLUP, known.hash), None);
+    pool.admit(known.clone(), Origin::Local).unwrap();
+    let included = pool.known(ROLLUP, known.hash).unwrap();
+    assert_eq!((included.sender, included.nonce), (known.sender, 0));
+    assert_eq!(pool.known(RollupId::new(7), known.hash), None);
+}
+
+/// A figure, not a check: `cargo test --release --lib intake -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn accepted_transactions_per_second() {
+    let around = Surroundings::new(params());
+    let (_pool, intake, _) = start(&around);
+    let raws: Vec<_> =
+        (0..200).flat_map(|nonce| (1..101).map(move |n| raw_transaction(&key(n), nonce))).collect();
+    let count = raws.len();
+    let began = Instant::now();
+    let tasks: Vec<_> = raws
+        .chunks(count / 64)
+        .map(|chunk| {
+            let (intake, chunk) = (intake.clone(), chunk.to_vec());
+            tokio::spawn(async move {
+                for raw in chunk {
+                    intake.submit(ROLLUP, raw).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{count} accepted durably in {seconds:.2} s: {:.0}/s", count as f64 / seconds);
+}

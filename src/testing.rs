@@ -1,0 +1,115 @@
+//! What several modules' tests need: signed transactions, and an agent's surroundings without an agent.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use crate::crypto::SecretKey;
+use crate::domain::{
+    Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height, Millis, Params,
+    RollupId, RollupTransaction, SignedTransaction,
+};
+use crate::l1::{Mirror, MirrorHandle};
+use crate::storage::{IncludedTransaction, Store};
+use alloy::consensus::transaction::RlpEcdsaEncodableTx;
+use alloy::consensus::{SignableTransaction, TxEip1559};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+
+/// The rollup of these tests.
+pub(crate) const ROLLUP: RollupId = RollupId::new(4242);
+
+/// A key made of one byte.
+pub(crate) fn key(n: u8) -> SecretKey {
+    SecretKey::from_bytes([n; 32]).unwrap()
+}
+
+/// An EIP-1559 transaction of [`ROLLUP`], signed.
+pub(crate) fn raw_transaction(from: &SecretKey, nonce: u64) -> Bytes {
+    raw_priced(from, nonce, ROLLUP, 1_000_000_000)
+}
+
+/// The same with another rollup and fee.
+pub(crate) fn raw_priced(from: &SecretKey, nonce: u64, rollup: RollupId, fee_wei: u128) -> Bytes {
+    let tx = TxEip1559 {
+        chain_id: rollup.get(),
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: fee_wei,
+        max_priority_fee_per_gas: fee_wei,
+        to: TxKind::Call(Address::repeat_byte(0xaa)),
+        value: U256::from(1),
+        ..Default::default()
+    };
+    let signature = from.sign(tx.signature_hash()).to_rsv();
+    let signature = alloy::primitives::Signature::from_raw_array(&signature).unwrap();
+    let mut raw = Vec::new();
+    tx.eip2718_encode(&signature, &mut raw);
+    raw.into()
+}
+
+/// The same, decoded.
+pub(crate) fn transaction(from: &SecretKey, nonce: u64) -> SignedTransaction {
+    SignedTransaction::decode(raw_transaction(from, nonce), 1 << 16).unwrap()
+}
+
+/// The parameters of the devnet profile.
+pub(crate) fn params() -> Params {
+    let mut profile: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(include_str!("../script/config/devnet.json")).unwrap();
+    profile.insert("genesis".into(), 1_700_000_000_u64.into());
+    serde_json::from_value(profile.into()).unwrap()
+}
+
+/// A store in a folder of its own and a mirror in which [`ROLLUP`] is registered.
+pub(crate) struct Surroundings {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) mirror: MirrorHandle,
+}
+
+impl Surroundings {
+    pub(crate) fn new(params: Params) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store.redb")).unwrap();
+        let mut mirror = Mirror::new(params);
+        mirror.rollups.insert(ROLLUP, 0);
+        let genesis = header(0, B256::ZERO);
+        store.write_genesis(&genesis).unwrap();
+        mirror.genesis = Some(genesis);
+        Self { folder, store, mirror: MirrorHandle::new(mirror) }
+    }
+
+    /// Decides the next block with these transactions, and returns its height.
+    pub(crate) fn decide(&self, transactions: &[SignedTransaction]) -> Height {
+        let (tip, parent) = self.store.decided_tip().unwrap().unwrap();
+        let mut header = header(tip.next().get(), parent);
+        header.tx_count = transactions.len().try_into().unwrap();
+        let included: Vec<_> = transactions
+            .iter()
+            .map(|one| IncludedTransaction { hash: one.hash, sender: one.sender, nonce: one.nonce })
+            .collect();
+        let body: Vec<RollupTransaction> =
+            transactions.iter().map(|one| one.transaction.clone()).collect();
+        let height = header.height;
+        let decided = DecidedBlock {
+            block: Block { header, transactions: body },
+            certificate: Certificate::default(),
+        };
+        self.store.append_decided(&decided, &included).unwrap();
+        height
+    }
+}
+
+fn header(height: u64, parent_hash: B256) -> BlockHeader {
+    BlockHeader {
+        generation: Generation::new(0),
+        height: Height::new(height),
+        epoch: Epoch::new(0),
+        proposer: Address::repeat_byte(1),
+        timestamp: Millis::new(height.saturating_mul(250).saturating_add(1_700_000_000_000)),
+        parent_hash,
+        l1_origin_number: 1,
+        l1_origin_hash: B256::repeat_byte(1),
+        forced_through: 0,
+        tx_count: 0,
+        tx_root: B256::ZERO,
+    }
+}
