@@ -28,6 +28,7 @@ pub struct Journal {
     open: Option<Segment>,
     closed: VecDeque<Closed>,
     next_number: u64,
+    segment_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -83,7 +84,9 @@ impl Journal {
             closed.push_back(Closed { number: *number, held: hashes.len(), hashes });
         }
         let next_number = numbers.last().map_or(0, |last| last.saturating_add(1));
-        Ok((Self { folder, open: None, closed, next_number }, transactions))
+        let journal =
+            Self { folder, open: None, closed, next_number, segment_bytes: SEGMENT_BYTES };
+        Ok((journal, transactions))
     }
 
     /// Appends transactions; all of them are on disk when this returns.
@@ -119,7 +122,7 @@ impl Journal {
             self.close(segment);
             return Err(JournalError { path, source });
         }
-        if segment.bytes > SEGMENT_BYTES {
+        if segment.bytes > self.segment_bytes {
             self.close(segment);
         } else {
             self.open = Some(segment);
@@ -302,11 +305,12 @@ mod tests {
     fn deletes_what_nobody_needs_and_carries_on_what_somebody_does() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        journal.segment_bytes = 4_096;
         let stuck = transaction(0, 100);
         append(&mut journal, std::slice::from_ref(&stuck));
         let needed = |hash| hash == stuck.hash();
         for n in 1..=12 {
-            append(&mut journal, &[transaction(n, (SEGMENT_BYTES as usize) + 1)]);
+            append(&mut journal, &[transaction(n, 5_000)]);
             assert!(journal.wants_pruning());
             journal.prune(&needed).unwrap();
         }
@@ -315,11 +319,12 @@ mod tests {
 
         // Segments that are all needed for one small transaction each: the oldest are folded into the newest.
         let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        journal.segment_bytes = 4_096;
         let small: Vec<_> = (100..120).map(|n| transaction(n, 100)).collect();
         for (n, one) in small.iter().enumerate() {
             let mut group = vec![one.clone()];
             group.extend((0..20).map(|i| transaction(n as u32 * 100 + i, 50)));
-            group.push(transaction(n as u32, (SEGMENT_BYTES as usize) + 1));
+            group.push(transaction(n as u32, 5_000));
             append(&mut journal, &group);
             journal
                 .prune(&|hash| hash == stuck.hash() || small.iter().any(|s| s.hash() == hash))
