@@ -43,6 +43,14 @@ pub enum LeaderSetError {
     /// R4 keeps the total below 2^56.
     #[error("total weight does not fit 56 bits")]
     TotalTooLarge,
+    /// Code that is not that of a set.
+    #[error("code of {length} bytes is not that of a set: {field} does not fit")]
+    BadCode {
+        /// Its length in bytes.
+        length: usize,
+        /// The first field that is wrong.
+        field: &'static str,
+    },
     /// R4 bounds a set.
     #[error("{count} members, at most {}", LeaderSet::MAX_MEMBERS)]
     TooMany {
@@ -87,6 +95,58 @@ impl LeaderSet {
         Ok(Self { generation, sealed_for, seed, total, members })
     }
 
+    /// Reads the code of a set's data contract, STOP byte included.
+    ///
+    /// ```text
+    /// offset  0     1        8        40             44       45 + 27 i  65 + 27 i
+    ///         STOP  total 7  seed 32  generation 4   count 1  signer 20  weight 7     big-endian
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LeaderSetError::BadCode`] when the layout is another, else as [`LeaderSet::new`].
+    pub fn from_code(code: &[u8], sealed_for: Epoch) -> Result<Self, LeaderSetError> {
+        let bad = |field| LeaderSetError::BadCode { length: code.len(), field };
+        let (stop, rest) = code.split_first_chunk::<1>().ok_or(bad("STOP"))?;
+        let (total, rest) = rest.split_first_chunk::<7>().ok_or(bad("total"))?;
+        let (seed, rest) = rest.split_first_chunk::<32>().ok_or(bad("seed"))?;
+        let (generation, rest) = rest.split_first_chunk::<4>().ok_or(bad("generation"))?;
+        let (count, mut rest) = rest.split_first_chunk::<1>().ok_or(bad("count"))?;
+        if *stop != [0] {
+            return Err(bad("STOP"));
+        }
+        let mut members = Vec::with_capacity(usize::from(count[0]));
+        for _ in 0..count[0] {
+            let (signer, tail) = rest.split_first_chunk::<20>().ok_or(bad("signer"))?;
+            let (weight, tail) = tail.split_first_chunk::<7>().ok_or(bad("weight"))?;
+            members.push(Member { signer: Address::new(*signer), weight: from_seven(*weight) });
+            rest = tail;
+        }
+        if !rest.is_empty() {
+            return Err(bad("count"));
+        }
+        let generation = Generation::new(u32::from_be_bytes(*generation));
+        let set = Self::new(generation, sealed_for, B256::new(*seed), members)?;
+        if set.total != from_seven(*total) {
+            return Err(bad("total"));
+        }
+        Ok(set)
+    }
+
+    /// The code that [`LeaderSet::from_code`] reads.
+    pub fn to_code(&self) -> Vec<u8> {
+        let mut code = vec![0];
+        code.extend_from_slice(&to_seven(self.total));
+        code.extend_from_slice(self.seed.as_slice());
+        code.extend_from_slice(&self.generation.get().to_be_bytes());
+        code.push(u8::try_from(self.members.len()).unwrap_or(u8::MAX));
+        for member in &self.members {
+            code.extend_from_slice(member.signer.as_slice());
+            code.extend_from_slice(&to_seven(member.weight));
+        }
+        code
+    }
+
     /// The generation that it belongs to.
     pub const fn generation(&self) -> Generation {
         self.generation
@@ -120,5 +180,78 @@ impl LeaderSet {
     /// Whether `signed` is more than 2/3 of the total (3 x signed > 2 x total).
     pub const fn is_quorum(&self, signed: u64) -> bool {
         (signed as u128).saturating_mul(3) > (self.total as u128).saturating_mul(2)
+    }
+}
+
+/// Weights stay below 2^56 (R4): the top byte is always zero.
+const fn to_seven(weight: u64) -> [u8; 7] {
+    let [_, bytes @ ..] = weight.to_be_bytes();
+    bytes
+}
+
+const fn from_seven(bytes: [u8; 7]) -> u64 {
+    let [a, b, c, d, e, f, g] = bytes;
+    u64::from_be_bytes([0, a, b, c, d, e, f, g])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LeaderSet, LeaderSetError, Member};
+    use crate::domain::{Epoch, Generation};
+    use alloy::primitives::{Address, B256};
+    use proptest::prelude::*;
+
+    fn member(signer: u64, weight: u64) -> Member {
+        Member { signer: Address::left_padding_from(&signer.to_be_bytes()), weight }
+    }
+
+    fn set(members: Vec<Member>) -> Result<LeaderSet, LeaderSetError> {
+        LeaderSet::new(Generation::new(2), Epoch::new(9), B256::repeat_byte(3), members)
+    }
+
+    #[test]
+    fn what_breaks_the_rule_is_named() {
+        let m = member;
+        assert_eq!(set(vec![m(2, 1), m(2, 1)]), Err(LeaderSetError::NotAscending { index: 1 }));
+        assert_eq!(set(vec![m(2, 1), m(3, 0)]), Err(LeaderSetError::ZeroWeight { index: 1 }));
+        assert_eq!(set(vec![m(1, 1 << 55), m(2, 1 << 55)]), Err(LeaderSetError::TotalTooLarge));
+        let many = (0..129).map(|i| m(i, 1)).collect();
+        assert_eq!(set(many), Err(LeaderSetError::TooMany { count: 129 }));
+    }
+
+    #[test]
+    fn a_quorum_is_more_than_two_thirds() {
+        let set = set(vec![member(1, 100), member(2, 200)]).unwrap();
+        assert!(!set.is_quorum(200));
+        assert!(set.is_quorum(201));
+    }
+
+    #[test]
+    fn code_of_another_shape_is_refused() {
+        let code = set(vec![member(1, 5), member(2, 6)]).unwrap().to_code();
+        let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut code = code.clone();
+            change(&mut code);
+            match LeaderSet::from_code(&code, Epoch::new(9)) {
+                Err(LeaderSetError::BadCode { field, .. }) => field,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refusal(&|code| code[0] = 1), "STOP");
+        assert_eq!(refusal(&|code| code[7] += 1), "total");
+        assert_eq!(refusal(&|code| code[44] = 1), "count");
+        assert_eq!(refusal(&|code| code[44] = 3), "signer");
+        assert_eq!(refusal(&|code| drop(code.pop())), "weight");
+        assert_eq!(refusal(&|code| code.push(0)), "count");
+        assert_eq!(refusal(&Vec::clear), "STOP");
+    }
+
+    proptest! {
+        #[test]
+        fn code_is_read_as_it_was_written(weights in prop::collection::vec(1_u64..1 << 48, 0..=128)) {
+            let members = (0..).zip(weights).map(|(i, weight)| member(i, weight)).collect();
+            let set = set(members).unwrap();
+            prop_assert_eq!(LeaderSet::from_code(&set.to_code(), Epoch::new(9)), Ok(set));
+        }
     }
 }
