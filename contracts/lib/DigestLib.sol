@@ -45,8 +45,8 @@ library DigestLib {
     }
 
     /// @notice What is signed: the digest of a struct hash under a domain.
-    function digest(bytes32 domain, bytes32 structHash) internal pure returns (bytes32) {
-        return MessageHashUtils.toTypedDataHash(domain, structHash);
+    function digest(bytes32 domain, bytes32 message) internal pure returns (bytes32) {
+        return MessageHashUtils.toTypedDataHash(domain, message);
     }
 
     // The structs are static and their ABI encoding is the concatenation of their fields' words, which is what EIP-712

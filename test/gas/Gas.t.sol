@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {stdJson} from "forge-std/StdJson.sol";
+
+import {Settled} from "../../contracts/interfaces/IBatchInbox.sol";
+import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
+import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
+import {Actor} from "../utils/System.sol";
+import {Chain} from "../utils/Chain.sol";
+
+/// @title Gas of whole transactions
+/// @notice Measures every figure of bench/gas.json in isolation, so that the 21,000 of a transaction, its calldata and cold
+/// storage count. `tools/gas` writes the file; `tools/gas --check` fails when a figure has grown by more than 1 %.
+///
+/// Conditions: leader in the middle of the set, no payload, the tip settled before; the ring slot warm (in use before)
+/// except in `…_cold`; equal stakes; a pool that has all it is asked for.
+contract GasTest is Chain {
+    using stdJson for string;
+
+    string private constant FILE = "bench/gas.json";
+    uint256 private constant TOLERANCE_PERMILLE = 10;
+
+    string[] private _names;
+    mapping(string name => uint256 gas) private _figures;
+
+    function test_gas() external {
+        vm.skip(!_isolated(), "measures whole transactions: run tools/gas");
+
+        _settlement();
+        _seal();
+        _slasher();
+        _staking();
+        _rewards();
+
+        if (vm.envOr("ROTA_GAS_WRITE", false)) _write();
+        else _check();
+    }
+
+    /* FIGURES */
+
+    function _settlement() private {
+        _measureSettle("settle_4_3", 4, 3, true);
+        _measureSettle("settle_48_33", 48, 33, true);
+        _measureSettle("settle_100_67", 100, 67, true);
+        _measureSettle("settle_4_3_cold", 4, 3, false);
+    }
+
+    function _measureSettle(string memory name, uint256 n, uint256 k, bool warm) private {
+        _beginSettled(n);
+        BatchHeader memory header = _emptyHeaderLedBy(n / 2);
+        address leader = _leader(header);
+        Signature[] memory signatures = _attest(header, _first(k));
+        if (warm) _warmRing(header, k);
+
+        vm.prank(leader, leader);
+        settlement.settle(header, _first(k), signatures, "");
+        _note(name);
+    }
+
+    function _seal() private {
+        _measureSeal("seal_4", 4);
+        _measureSeal("seal_48", 48);
+        _measureSeal("seal_100", 100);
+    }
+
+    function _measureSeal(string memory name, uint256 n) private {
+        _beginSettled(n);
+        settlement.seal(2);
+        _note(name);
+    }
+
+    function _slasher() private {
+        KeyReference memory key = KeyReference({generation: 0, epoch: 1, index: 2});
+
+        uint256 secret = _beginWithOffender();
+        Vote memory voteA = Vote({generation: 0, height: 100, round: 1, blockHash: keccak256("a")});
+        Vote memory voteB = Vote({generation: 0, height: 100, round: 1, blockHash: keccak256("b")});
+        slasher.reportDoubleVote(
+            key,
+            VoteType.Precommit,
+            voteA,
+            _signVote(secret, VoteType.Precommit, voteA),
+            voteB,
+            _signVote(secret, VoteType.Precommit, voteB)
+        );
+        _note("slash_double_vote");
+
+        secret = _beginWithOffender();
+        Proposal memory proposalA =
+            Proposal({generation: 0, height: 100, round: 1, polRound: -1, blockHash: keccak256("a")});
+        Proposal memory proposalB =
+            Proposal({generation: 0, height: 100, round: 1, polRound: -1, blockHash: keccak256("b")});
+        slasher.reportDoubleProposal(
+            key, proposalA, _signProposal(secret, proposalA), proposalB, _signProposal(secret, proposalB)
+        );
+        _note("slash_double_proposal");
+
+        secret = _beginWithOffender();
+        BatchHeader memory headerA = _nextHeader(8);
+        BatchHeader memory headerB = _nextHeader(8);
+        headerB.lastBlockHash = keccak256("b");
+        BlockProof memory none;
+        slasher.reportDoubleAttestation(
+            key,
+            headerA.lastHeight,
+            headerA,
+            _sign(secret, settlement.batchDigest(headerA)),
+            none,
+            headerB,
+            _sign(secret, settlement.batchDigest(headerB)),
+            none
+        );
+        _note("slash_double_attestation");
+    }
+
+    function _staking() private {
+        _beginSettled(4);
+        Actor memory actor = _actor(100);
+        _give(actor.owner, 2 * STAKE_WEI);
+        bytes memory proof = _proof(actor.owner, actor.key);
+
+        vm.prank(actor.owner);
+        uint32 id = registry.join(actor.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        _note("join");
+
+        _sealThrough(2);
+        vm.prank(actor.owner);
+        registry.topUp(id, STAKE_WEI);
+        _note("top_up");
+
+        uint256 shares = registry.sharesOf(id, actor.owner);
+        vm.prank(actor.owner);
+        uint256 exitId = registry.requestExit(id, shares);
+        _note("exit");
+
+        _sealThrough(4);
+        _advance(p.exitDelaySeconds);
+        vm.prank(actor.owner);
+        registry.claim(exitId);
+        _note("claim");
+    }
+
+    function _rewards() private {
+        _beginSettled(48);
+        Settled[] memory batches = new Settled[](20);
+        for (uint256 i = 0; i < batches.length; ++i) {
+            BatchHeader memory header = _nextHeader(p.turnLength / 4);
+            _settle(header);
+            _advance(1);
+        }
+        for (uint256 i = 0; i < batches.length; ++i) {
+            batches[i] = _settledBatches[1 + i];
+        }
+        settlement.tally(2, batches);
+        _note("tally_20");
+
+        _advance(p.epochSeconds * (p.maxEpochLag + 2));
+        rewardPool.claimSigner(0, 1, 0);
+        _note("claim_rewards");
+    }
+
+    /* CONDITIONS */
+
+    /// @dev `n` sequencers, a funded pool, one batch settled and tallied.
+    function _beginSettled(uint256 n) private {
+        delete _settledBatches;
+        _begin(n);
+        vm.deal(address(this), 100 ether);
+        token.mint(address(this), 1000 ether);
+        token.approve(address(rewardPool), type(uint256).max);
+        rewardPool.fund{value: 100 ether}(1000 ether);
+
+        _settle(_nextHeader(1));
+        _tallyAll();
+        _advance(1);
+    }
+
+    /// @return secret Key of member 2 of the set of epoch 1.
+    function _beginWithOffender() private returns (uint256 secret) {
+        _beginSettled(4);
+        return _keyOf(settlement.memberAt(0, 1, 2).signer);
+    }
+
+    function _emptyHeaderLedBy(uint256 index) private view returns (BatchHeader memory header) {
+        header = _nextHeaderLedBy(index);
+        header.payloadHash = keccak256("");
+    }
+
+    /// @dev Settles `header` once to see which slot it writes first, takes that back, and puts something there.
+    function _warmRing(BatchHeader memory header, uint256 k) private {
+        address leader = _leader(header);
+        Signature[] memory signatures = _attest(header, _first(k));
+        uint256 snapshot = vm.snapshotState();
+        vm.record();
+        vm.prank(leader, leader);
+        settlement.settle(header, _first(k), signatures, "");
+        (, bytes32[] memory written) = vm.accesses(address(settlement));
+        vm.revertToState(snapshot);
+
+        for (uint256 i = 0; i < written.length; ++i) {
+            if (vm.load(address(settlement), written[i]) == 0) {
+                vm.store(address(settlement), written[i], bytes32(uint256(1)));
+            }
+        }
+    }
+
+    function _isolated() private returns (bool) {
+        _deploy();
+        vm.prank(address(1));
+        token.approve(address(2), 1);
+        return vm.lastCallGas().gasTotalUsed > 21_000;
+    }
+
+    /* THE FILE */
+
+    function _note(string memory name) private {
+        _names.push(name);
+        _figures[name] = vm.lastCallGas().gasTotalUsed;
+    }
+
+    function _write() private {
+        string memory json;
+        for (uint256 i = 0; i < _names.length; ++i) {
+            json = vm.serializeUint("gas", _names[i], _figures[_names[i]]);
+        }
+        vm.writeJson(json, FILE);
+    }
+
+    function _check() private {
+        string memory json = vm.readFile(FILE);
+        bool grown;
+        for (uint256 i = 0; i < _names.length; ++i) {
+            string memory name = _names[i];
+            uint256 old = json.readUint(string.concat(".", name));
+            if (_figures[name] * 1000 > old * (1000 + TOLERANCE_PERMILLE)) {
+                grown = true;
+                emit log_string(
+                    string.concat(name, " grew from ", vm.toString(old), " to ", vm.toString(_figures[name]))
+                );
+            }
+        }
+        assertFalse(grown, "gas grew by more than 1 %: if that is meant, run `make gas` and commit bench/gas.json");
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Settled, Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
+import {System} from "./System.sol";
+
+/// Sees the fees that a called contract sees: in isolation they differ from those of the test itself.
+contract Fees {
+    uint256 public baseFeeWei;
+    uint256 public blobBaseFeeWei;
+
+    function read() external returns (uint256, uint256) {
+        baseFeeWei = block.basefee;
+        blobBaseFeeWei = block.blobbasefee;
+        return (baseFeeWei, blobBaseFeeWei);
+    }
+}
+
+/// @title A settled chain to test on
+/// @notice Builds the batches that an honest quorum would build on the tip, and settles them.
+abstract contract Chain is System {
+    bytes internal constant PAYLOAD = hex"0001020300";
+    /// Calldata tokens of {PAYLOAD}: two zero bytes and three others.
+    uint64 internal constant PAYLOAD_TOKENS = 14;
+
+    Fees private immutable FEES = new Fees();
+
+    /// @notice What {tally} will be asked to book, in the order in which it settled.
+    Settled[] internal _settledBatches;
+
+    /// @notice A running system of `n` sequencers at the start of epoch 1.
+    function _begin(uint256 n) internal {
+        _deploy();
+        vm.fee(1 gwei);
+        _joinMany(n);
+        _sealFirst();
+        _sealThrough(1);
+    }
+
+    /// @notice A header of `blocks` blocks on the tip, as of now, for {PAYLOAD}.
+    function _nextHeader(uint64 blocks) internal view returns (BatchHeader memory header) {
+        Tip memory tip = settlement.tip();
+        header.generation = settlement.generation();
+        header.epoch = _epoch();
+        header.firstHeight = tip.lastHeight + 1;
+        header.lastHeight = tip.lastHeight + blocks;
+        header.parentBlockHash = tip.lastBlockHash;
+        header.lastBlockHash = keccak256(abi.encode("block", header.lastHeight));
+        header.blocksRoot = keccak256(abi.encode("root", header.lastHeight));
+        header.l1OriginNumber = uint64(block.number) - 1;
+        header.l1OriginHash = blockhash(block.number - 1);
+        header.timestamp = uint64(block.timestamp);
+        header.payloadHash = keccak256(PAYLOAD);
+        header.usageHash = keccak256("usage");
+    }
+
+    /// @notice {_nextHeader} that ends in a turn whose leader is member `index`, within 2^14 blocks.
+    function _nextHeaderLedBy(uint256 index) internal view returns (BatchHeader memory header) {
+        LeaderSet memory set = settlement.leaderSet(_epoch());
+        uint64 turn = settlement.tip().lastHeight / p.turnLength + 1;
+        while (settlement.leaderOf(_epoch(), turn) != set.members[index].signer) ++turn;
+        return _nextHeader((turn + 1) * p.turnLength - 1 - settlement.tip().lastHeight);
+    }
+
+    /// @notice Leader of the turn in which `header` ends.
+    function _leader(BatchHeader memory header) internal view returns (address) {
+        return settlement.leaderOf(header.epoch, header.lastHeight / p.turnLength);
+    }
+
+    /// @notice Settles `header` with a quorum, sent by its leader.
+    function _settle(BatchHeader memory header) internal {
+        _settleAs(_leader(header), header);
+    }
+
+    function _settleAs(address poster, BatchHeader memory header) internal {
+        uint128 signers = _quorum(header.epoch);
+        Signature[] memory signatures = _attest(header, signers);
+        _settledBatches.push(_settledBy(poster, header, signers));
+
+        vm.prank(poster, poster);
+        settlement.settle(header, signers, signatures, PAYLOAD);
+    }
+
+    /// @notice What the ring will hold of `header` if `poster` settles it now.
+    function _settledBy(address poster, BatchHeader memory header, uint128 signers)
+        internal
+        returns (Settled memory)
+    {
+        (uint256 baseFeeWei, uint256 blobBaseFeeWei) = FEES.read();
+        return Settled({
+            header: header,
+            signers: signers,
+            poster: poster,
+            settledAt: uint64(block.timestamp),
+            parentSettledAt: settlement.tip().settledAt,
+            baseFeeWei: baseFeeWei,
+            blobBaseFeeWei: blobBaseFeeWei,
+            payloadTokens: PAYLOAD_TOKENS,
+            blobs: 0,
+            late: false
+        });
+    }
+
+    /// @notice Books everything that {_settleAs} settled and nobody has booked.
+    function _tallyAll() internal {
+        uint64 first = settlement.nextTally();
+        uint256 n = _settledBatches.length + 1 - first;
+        Settled[] memory batches = new Settled[](n);
+        for (uint256 i = 0; i < n; ++i) {
+            batches[i] = _settledBatches[first - 1 + i];
+        }
+        settlement.tally(first, batches);
+    }
+
+    function _submission(BatchHeader memory header) internal view returns (Submission memory) {
+        uint128 signers = _quorum(header.epoch);
+        return Submission({
+            header: header,
+            signers: signers,
+            signatures: _attest(header, signers),
+            payload: PAYLOAD
+        });
+    }
+
+    /// @notice The first `k` members of a set.
+    function _first(uint256 k) internal pure returns (uint128) {
+        return uint128((uint256(1) << k) - 1);
+    }
+}
