@@ -24,8 +24,9 @@ devnet: setup ## Anvil, contracts, four agents, traffic and a live view; ARGS="-
 
 test: test-contracts test-rust ## Every test of both languages
 
-test-contracts: setup ## Forge: unit, fuzz, invariants, vectors
+test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against bench/gas.json
 	$(FORGE) test --offline
+	tools/gas --check
 
 test-rust: setup ## Cargo: unit, property, vectors, end to end on Anvil
 	cargo test $(CARGO_FLAGS) --no-fail-fast

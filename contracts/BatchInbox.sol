@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Rota} from "./Rota.sol";
+import {SigningDomain} from "./SigningDomain.sol";
 import {IBatchInbox, Submission, Tip} from "./interfaces/IBatchInbox.sol";
 import {CertificateLib} from "./lib/CertificateLib.sol";
 import {DigestLib} from "./lib/DigestLib.sol";
@@ -15,7 +16,7 @@ import {BatchHeader, BlockHeader, Signature} from "./types/Wire.sol";
 /// @title The settled chain
 /// @notice See {IBatchInbox}. A batch is judged completely when it settles; nothing judges it again. What is booked for
 /// it afterwards (see {Tally}) changes neither the chain nor who may extend it.
-abstract contract BatchInbox is IBatchInbox, Rota {
+abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     uint64 private constant MAX_BLOCKS = 1 << 14;
     /// After so many takeover times anyone may post.
     uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
@@ -25,8 +26,6 @@ abstract contract BatchInbox is IBatchInbox, Rota {
     uint64 internal immutable MAX_EPOCH_LAG;
     uint64 internal immutable RING_SIZE;
     uint64 private immutable DRIFT_SECONDS;
-    uint256 private immutable DOMAIN_CHAIN_ID;
-    bytes32 private immutable DOMAIN_SEPARATOR;
 
     TipWord internal _tip;
     bytes32 private _lastBlockHash;
@@ -34,14 +33,12 @@ abstract contract BatchInbox is IBatchInbox, Rota {
     /// Slot `number % RING_SIZE` belongs to the newest batch of that remainder.
     mapping(uint64 slot => bytes32 value) private _ring;
 
-    constructor(Params memory p, Addresses memory addresses) Rota(p, addresses) {
+    constructor(Params memory p, Addresses memory addresses) Rota(p, addresses) SigningDomain(addresses.settlement) {
         TURN_LENGTH = p.turnLength;
         TAKEOVER_SECONDS = p.takeoverSeconds;
         MAX_EPOCH_LAG = p.maxEpochLag;
         RING_SIZE = p.ringSize;
         DRIFT_SECONDS = p.driftSeconds;
-        DOMAIN_CHAIN_ID = block.chainid;
-        DOMAIN_SEPARATOR = DigestLib.domainSeparator(block.chainid, address(this));
     }
 
     /* SETTLING */
@@ -89,20 +86,17 @@ abstract contract BatchInbox is IBatchInbox, Rota {
 
         uint64 number = before.number() + 1;
         uint64 tokens = PayloadLib.tokens(payload);
-        _tip = TipLib.pack(
-            Tip({
-                number: number,
-                lastHeight: header.lastHeight,
-                lastBlockHash: header.lastBlockHash,
-                epoch: header.epoch,
-                timestamp: header.timestamp,
-                l1OriginNumber: header.l1OriginNumber,
-                settledAt: uint64(block.timestamp),
-                forcedThrough: header.forcedThrough,
-                consumed: consumed
-            }),
-            header.generation
-        );
+        _tip = TipLib.pack({
+            number_: number,
+            lastHeight_: header.lastHeight,
+            epoch_: header.epoch,
+            timestamp_: header.timestamp,
+            l1OriginNumber_: header.l1OriginNumber,
+            settledAt_: uint64(block.timestamp),
+            forcedThrough_: header.forcedThrough,
+            consumed_: consumed,
+            generation_: header.generation
+        });
         _lastBlockHash = header.lastBlockHash;
         _ring[number % RING_SIZE] = keccak256(
             abi.encode(
@@ -221,20 +215,17 @@ abstract contract BatchInbox is IBatchInbox, Rota {
 
     /// @inheritdoc Rota
     function _onGenesis(BlockHeader memory header, bytes32 blockHash) internal override {
-        _tip = TipLib.pack(
-            Tip({
-                number: 0,
-                lastHeight: 0,
-                lastBlockHash: blockHash,
-                epoch: header.epoch,
-                timestamp: GENESIS,
-                l1OriginNumber: header.l1OriginNumber,
-                settledAt: uint64(block.timestamp),
-                forcedThrough: 0,
-                consumed: 0
-            }),
-            0
-        );
+        _tip = TipLib.pack({
+            number_: 0,
+            lastHeight_: 0,
+            epoch_: header.epoch,
+            timestamp_: GENESIS,
+            l1OriginNumber_: header.l1OriginNumber,
+            settledAt_: uint64(block.timestamp),
+            forcedThrough_: 0,
+            consumed_: 0,
+            generation_: 0
+        });
         _lastBlockHash = blockHash;
     }
 
@@ -257,14 +248,9 @@ abstract contract BatchInbox is IBatchInbox, Rota {
         return DigestLib.digest(domainSeparator(), DigestLib.structHash(header));
     }
 
-    /// @inheritdoc IBatchInbox
-    /// @dev Worked out anew after a fork of L1 that took another chain id, so that neither fork's signatures count on the
-    /// other.
-    function domainSeparator() public view returns (bytes32) {
-        return
-            block.chainid == DOMAIN_CHAIN_ID
-                ? DOMAIN_SEPARATOR
-                : DigestLib.domainSeparator(block.chainid, address(this));
+    /// @inheritdoc SigningDomain
+    function domainSeparator() public view override(IBatchInbox, SigningDomain) returns (bytes32) {
+        return SigningDomain.domainSeparator();
     }
 
     /// @inheritdoc Rota

@@ -31,10 +31,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     struct Entry {
         Standing standing;
         address owner;
-        uint40 joinedAt;
-        /// L1 time until which the pool takes no deposits and pays no claims (R36). Beside the owner, so that a report never
-        /// pays for a fresh slot.
-        uint40 heldUntil;
+        uint64 joinedAt;
         address poster;
         Pool pool;
         string endpoint;
@@ -103,7 +100,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
         _count = id;
         entry.owner = msg.sender;
-        entry.joinedAt = uint40(block.timestamp);
+        entry.joinedAt = uint64(block.timestamp);
         entry.standing.status = Status.Active;
         _takeKey(id, msg.sender, signer, proof);
         _takeSeat(id);
@@ -215,17 +212,18 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
     /// @inheritdoc ISequencerRegistry
     function jail(uint32 id, uint64 heldUntil) external onlySlasher returns (uint256 assetsWei, bool alreadyHeld) {
-        Entry storage entry = _entry(id);
+        Entry storage entry = _entries[id];
         Status status = entry.standing.status;
-        uint64 heldBefore = entry.heldUntil;
+        uint64 heldBefore = entry.pool.heldUntil;
 
+        require(status != Status.None, UnknownSequencer(id));
         require(status != Status.Tombstoned, StatusNotAllowed(id, status));
 
         assetsWei = entry.pool.assetsWei;
         alreadyHeld = block.timestamp < heldBefore;
-        if (heldUntil > heldBefore) entry.heldUntil = uint256(heldUntil).toUint40();
+        if (heldUntil > heldBefore) entry.pool.heldUntil = uint256(heldUntil).toUint40();
         if (status != Status.Jailed) {
-            entry.standing.silence(Status.Jailed);
+            entry.standing.silence(_stamp(), Status.Jailed);
             emit StatusChanged(id, Status.Jailed);
         }
     }
@@ -250,7 +248,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             standing.weightBefore = uint56(Math.mulDiv(standing.weightBefore, assetsBefore - slashedWei, assetsBefore));
         }
         if (tombstone && standing.status != Status.Tombstoned) {
-            standing.silence(Status.Tombstoned);
+            standing.silence(_stamp(), Status.Tombstoned);
             emit StatusChanged(id, Status.Tombstoned);
         }
 
@@ -363,7 +361,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     }
 
     function _requireNotHeld(Entry storage entry, uint32 id) private view {
-        uint64 heldUntil = entry.heldUntil;
+        uint64 heldUntil = entry.pool.heldUntil;
         require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
     }
 

@@ -8,6 +8,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
+import {SigningDomain} from "./SigningDomain.sol";
 import {IRota} from "./interfaces/IRota.sol";
 import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {BlockProof, Case, CaseStatus, ISlasher, KeyReference, Offence} from "./interfaces/ISlasher.sol";
@@ -20,7 +21,7 @@ import {BatchHeader, Proposal, Signature, Vote, VoteType} from "./types/Wire.sol
 /// @title Evidence in, stake out
 /// @notice See {ISlasher}. Two signatures of one key that exclude each other are a fault whatever the reason for them was,
 /// and nothing else is judged here: no votes, no committee, no view of who was online.
-contract Slasher is ISlasher, Deployment, ReentrancyGuardTransient {
+contract Slasher is ISlasher, Deployment, SigningDomain, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
@@ -68,7 +69,10 @@ contract Slasher is ISlasher, Deployment, ReentrancyGuardTransient {
     mapping(uint32 sequencer => Penalty) private _penalties;
     mapping(address reporter => uint256 wei_) private _bounties;
 
-    constructor(Params memory p, Addresses memory addresses) Deployment(p, addresses, addresses.slasher) {
+    constructor(Params memory p, Addresses memory addresses)
+        Deployment(p, addresses, addresses.slasher)
+        SigningDomain(addresses.settlement)
+    {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
         SETTLEMENT = IRota(addresses.settlement);
         REGISTRY = ISequencerRegistry(addresses.registry);
@@ -103,7 +107,7 @@ contract Slasher is ISlasher, Deployment, ReentrancyGuardTransient {
         require(a.blockHash != b.blockHash, SameBlock(a.blockHash));
 
         address signer = _keyOf(key);
-        bytes32 domain = _domain();
+        bytes32 domain = domainSeparator();
         _requireSigned(signer, DigestLib.digest(domain, DigestLib.structHash(a, voteType)), signatureA);
         _requireSigned(signer, DigestLib.digest(domain, DigestLib.structHash(b, voteType)), signatureB);
 
@@ -124,7 +128,7 @@ contract Slasher is ISlasher, Deployment, ReentrancyGuardTransient {
         require(a.blockHash != b.blockHash, SameBlock(a.blockHash));
 
         address signer = _keyOf(key);
-        bytes32 domain = _domain();
+        bytes32 domain = domainSeparator();
         _requireSigned(signer, DigestLib.digest(domain, DigestLib.structHash(a)), signatureA);
         _requireSigned(signer, DigestLib.digest(domain, DigestLib.structHash(b)), signatureB);
 
@@ -146,7 +150,7 @@ contract Slasher is ISlasher, Deployment, ReentrancyGuardTransient {
         uint64 differing = _differingHeight(height, a, proofA, b, proofB);
 
         address signer = _keyOf(key);
-        bytes32 domain = _domain();
+        bytes32 domain = domainSeparator();
         _requireSigned(signer, DigestLib.digest(domain, DigestLib.structHash(a)), signatureA);
         _requireSigned(signer, DigestLib.digest(domain, DigestLib.structHash(b)), signatureB);
 
@@ -347,10 +351,6 @@ contract Slasher is ISlasher, Deployment, ReentrancyGuardTransient {
     /// @inheritdoc ISlasher
     function bountyOf(address reporter) external view returns (uint256) {
         return _bounties[reporter];
-    }
-
-    function _domain() private view returns (bytes32) {
-        return DigestLib.domainSeparator(block.chainid, address(SETTLEMENT));
     }
 
     function _startOf(uint64 epoch) private view returns (uint64) {

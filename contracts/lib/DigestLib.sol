@@ -60,8 +60,16 @@ library DigestLib {
         return keccak256(abi.encode(PROPOSAL_TYPEHASH, proposal));
     }
 
-    function structHash(BatchHeader calldata header) internal pure returns (bytes32) {
-        return keccak256(abi.encode(BATCH_TYPEHASH, header));
+    /// @dev Taken from calldata as it is: field by field it would cost 600 gas more in every settlement. A field wider than
+    /// its type gives a hash that nobody signed. Memory-safe: writes behind the free pointer.
+    function structHash(BatchHeader calldata header) internal pure returns (bytes32 hashed) {
+        bytes32 typehash = BATCH_TYPEHASH;
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore(start, typehash)
+            calldatacopy(add(start, 32), header, 480)
+            hashed := keccak256(start, 512)
+        }
     }
 
     function structHash(OrderReceipt calldata receipt) internal pure returns (bytes32) {

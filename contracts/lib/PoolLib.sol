@@ -7,6 +7,9 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 /// A sequencer's stake. Leaving shares are among `shares` until they are claimed.
 struct Pool {
     uint128 assetsWei;
+    /// L1 time until which the pool takes no deposits and pays no claims (R36). Beside the assets, because a report reads
+    /// them and should not pay for another slot.
+    uint40 heldUntil;
     uint128 shares;
     uint128 leavingShares;
 }

@@ -37,11 +37,12 @@ library StandingLib {
         standing.weight = weight;
     }
 
-    /// @notice Takes all weight away, also what an earlier moment would still count.
-    function silence(Standing storage standing, Status status) internal {
+    /// @notice Takes all weight away at `stamp`, also what the start of the running epoch would still count.
+    /// @dev Before a change in the running epoch the previous values are not looked at, and the next change replaces them.
+    function silence(Standing storage standing, uint32 stamp, Status status) internal {
         standing.weight = 0;
-        standing.weightBefore = 0;
         standing.status = status;
+        if (standing.changed == stamp) standing.weightBefore = 0;
     }
 
     /// @notice The member word as of the start of epoch `running`, with or without weight.

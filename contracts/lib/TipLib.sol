@@ -31,14 +31,24 @@ library TipLib {
     /// @notice Heights end here.
     error HeightAboveMaximum(uint64 maximum, uint64 actual);
 
-    function pack(Tip memory tip, uint32 runningGeneration) internal pure returns (TipWord) {
-        require(tip.lastHeight <= MAX_HEIGHT, HeightAboveMaximum(MAX_HEIGHT, tip.lastHeight));
+    function pack(
+        uint64 number_,
+        uint64 lastHeight_,
+        uint64 epoch_,
+        uint64 timestamp_,
+        uint64 l1OriginNumber_,
+        uint64 settledAt_,
+        uint64 forcedThrough_,
+        uint64 consumed_,
+        uint32 generation_
+    ) internal pure returns (TipWord) {
+        require(lastHeight_ <= MAX_HEIGHT, HeightAboveMaximum(MAX_HEIGHT, lastHeight_));
 
         return TipWord.wrap(
-            uint256(tip.number) | (uint256(tip.lastHeight) << LAST_HEIGHT) | (uint256(tip.epoch) << EPOCH)
-                | (uint256(tip.timestamp) << TIMESTAMP) | (uint256(tip.settledAt) << SETTLED_AT)
-                | (uint256(tip.l1OriginNumber) << ORIGIN) | (uint256(tip.forcedThrough) << FORCED)
-                | (uint256(tip.consumed) << CONSUMED) | (uint256(runningGeneration) << GENERATION)
+            uint256(number_) | (uint256(lastHeight_) << LAST_HEIGHT) | (uint256(epoch_) << EPOCH)
+                | (uint256(timestamp_) << TIMESTAMP) | (uint256(settledAt_) << SETTLED_AT)
+                | (uint256(l1OriginNumber_) << ORIGIN) | (uint256(forcedThrough_) << FORCED)
+                | (uint256(consumed_) << CONSUMED) | (uint256(generation_) << GENERATION)
         );
     }
 

@@ -97,21 +97,18 @@ contract GasTest is Chain {
         );
         _note("slash_double_proposal");
 
-        secret = _beginWithOffender();
-        BatchHeader memory headerA = _nextHeader(8);
-        BatchHeader memory headerB = _nextHeader(8);
-        headerB.lastBlockHash = keccak256("b");
+        _measureDoubleAttestation(key);
+    }
+
+    function _measureDoubleAttestation(KeyReference memory key) private {
+        uint256 secret = _beginWithOffender();
+        BatchHeader memory a = _nextHeader(8);
+        BatchHeader memory b = _nextHeader(8);
+        b.lastBlockHash = keccak256("b");
+        Signature memory signatureA = _sign(secret, settlement.batchDigest(a));
+        Signature memory signatureB = _sign(secret, settlement.batchDigest(b));
         BlockProof memory none;
-        slasher.reportDoubleAttestation(
-            key,
-            headerA.lastHeight,
-            headerA,
-            _sign(secret, settlement.batchDigest(headerA)),
-            none,
-            headerB,
-            _sign(secret, settlement.batchDigest(headerB)),
-            none
-        );
+        slasher.reportDoubleAttestation(key, a.lastHeight, a, signatureA, none, b, signatureB, none);
         _note("slash_double_attestation");
     }
 
@@ -236,9 +233,9 @@ contract GasTest is Chain {
             uint256 old = json.readUint(string.concat(".", name));
             if (_figures[name] * 1000 > old * (1000 + TOLERANCE_PERMILLE)) {
                 grown = true;
-                emit log_string(
-                    string.concat(name, " grew from ", vm.toString(old), " to ", vm.toString(_figures[name]))
-                );
+                emit log_string(string.concat(
+                        name, " grew from ", vm.toString(old), " to ", vm.toString(_figures[name])
+                    ));
             }
         }
         assertFalse(grown, "gas grew by more than 1 %: if that is meant, run `make gas` and commit bench/gas.json");

@@ -84,10 +84,7 @@ abstract contract Chain is System {
     }
 
     /// @notice What the ring will hold of `header` if `poster` settles it now.
-    function _settledBy(address poster, BatchHeader memory header, uint128 signers)
-        internal
-        returns (Settled memory)
-    {
+    function _settledBy(address poster, BatchHeader memory header, uint128 signers) internal returns (Settled memory) {
         (uint256 baseFeeWei, uint256 blobBaseFeeWei) = FEES.read();
         return Settled({
             header: header,
@@ -116,12 +113,7 @@ abstract contract Chain is System {
 
     function _submission(BatchHeader memory header) internal view returns (Submission memory) {
         uint128 signers = _quorum(header.epoch);
-        return Submission({
-            header: header,
-            signers: signers,
-            signatures: _attest(header, signers),
-            payload: PAYLOAD
-        });
+        return Submission({header: header, signers: signers, signatures: _attest(header, signers), payload: PAYLOAD});
     }
 
     /// @notice The first `k` members of a set.
