@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
+import {IRota, LeaderSet, Member} from "../contracts/interfaces/IRota.sol";
+import {CodeLib} from "../contracts/lib/CodeLib.sol";
+import {DrawLib} from "../contracts/lib/DrawLib.sol";
+import {FrozenSet, SetLib} from "../contracts/lib/SetLib.sol";
+import {BlockHeader} from "../contracts/types/Wire.sol";
+import {Config, ConfigLib} from "../script/ConfigLib.sol";
+import {Actor, System} from "./utils/System.sol";
+
+/// Rota
+/// ├── seal
+/// │   ├── given nothing was ever sealed
+/// │   │   ├── when before genesis: it reverts
+/// │   │   ├── when the epoch is not the running one: it reverts
+/// │   │   ├── when too few are eligible: it reverts, and the next epoch can be tried
+/// │   │   ├── it freezes who had joined when the epoch began
+/// │   │   └── it fixes block 0
+/// │   └── given a set was sealed
+/// │       ├── when the epoch is not the next one: it reverts
+/// │       ├── when it was sealed already: it reverts
+/// │       ├── when too few are eligible: it reverts and the set before is carried
+/// │       ├── it freezes the state of the start of the running epoch
+/// │       ├── it chains the seed
+/// │       ├── it leaves out who is jailed at the call
+/// │       └── it refunds the sealer
+/// ├── leaderSet, leaderSetOf, setOf, memberAt, totalAt
+/// │   ├── they give the sealed or the carried set, members ascending by signer
+/// │   └── when nothing was sealed at or before: they revert
+/// ├── leaderOf, schedule
+/// │   ├── they give first draws
+/// │   └── when the schedule is too long: it reverts
+/// ├── firstSealedAtOrAfter
+/// │   └── it finds by search what a walk would find
+/// └── epochAt, startOf, params, generation
+///     └── they give what was deployed
+contract RotaTest is System {
+    using DrawLib for FrozenSet;
+
+    function setUp() public {
+        _deploy();
+    }
+
+    /* THE FIRST SEAL */
+
+    function test_seal_revertsWhen_beforeGenesis() public {
+        _joinMany(2);
+        vm.warp(p.genesis - 1);
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.BeforeGenesis.selector, p.genesis, p.genesis - 1));
+        settlement.seal(0);
+    }
+
+    function test_seal_revertsWhen_firstIsNotTheRunningEpoch() public {
+        _joinMany(2);
+        _startEpoch(3);
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 3, 2));
+        settlement.seal(2);
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 3, 4));
+        settlement.seal(4);
+    }
+
+    function test_seal_revertsWhen_nobodyHadJoinedBeforeTheEpoch() public {
+        _startEpoch(0);
+        _joinMany(2);
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
+        settlement.seal(0);
+
+        _startEpoch(1);
+        settlement.seal(1);
+        assertEq(settlement.leaderSet(1).members.length, 2);
+    }
+
+    function test_seal_firstCountsWhoJoinedBeforeGenesis() public {
+        _joinMany(2);
+        vm.warp(p.genesis);
+        _join(2, STAKE_WEI);
+
+        settlement.seal(0);
+
+        assertEq(settlement.leaderSet(0).members.length, 2);
+    }
+
+    function test_seal_fixesBlockZero() public {
+        _joinMany(1);
+        _startEpoch(2);
+        BlockHeader memory header = BlockHeader({
+            generation: 0,
+            height: 0,
+            epoch: 2,
+            proposer: address(0),
+            timestamp: p.genesis * 1000,
+            parentHash: 0,
+            l1OriginNumber: uint64(block.number) - 1,
+            l1OriginHash: blockhash(block.number - 1),
+            forcedThrough: 0,
+            txCount: 0,
+            txRoot: keccak256(hex"02")
+        });
+        bytes32 blockHash = keccak256(abi.encode(header));
+
+        vm.expectEmit(address(settlement));
+        emit IRota.GenesisFixed(blockHash, header);
+        settlement.seal(2);
+
+        assertEq(settlement.tip().lastBlockHash, blockHash);
+        assertEq(settlement.tip().lastHeight, 0);
+        assertEq(settlement.tip().epoch, 2);
+        assertEq(settlement.tip().timestamp, p.genesis);
+        assertEq(settlement.tip().l1OriginNumber, header.l1OriginNumber);
+    }
+
+    /* LATER SEALS */
+
+    function test_seal_revertsWhen_epochIsNotTheNext() public {
+        _joinMany(1);
+        _sealFirst();
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 1, 0));
+        settlement.seal(0);
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 1, 2));
+        settlement.seal(2);
+
+        // The last second of the window, and the first one after it.
+        _warpTo(settlement.startOf(1) - 1);
+        settlement.seal(1);
+        _startEpoch(2);
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 3, 2));
+        settlement.seal(2);
+    }
+
+    function test_seal_revertsWhen_sealedAlready() public {
+        _joinMany(1);
+        _sealFirst();
+        settlement.seal(1);
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, 1));
+        settlement.seal(1);
+    }
+
+    function test_seal_tooFewMembersCarriesTheSetBefore() public {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.minMembers = 2;
+        _deploy(config);
+        Actor[] memory actors = _joinMany(2);
+        _sealFirst();
+        vm.prank(at.slasher);
+        registry.jail(actors[0].id, 0);
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
+        settlement.seal(1);
+
+        _startEpoch(4);
+        LeaderSet memory set = settlement.leaderSet(4);
+        assertEq(set.sealedFor, 0);
+        assertEq(set.members.length, 2, "frozen means frozen: the jailed member stays");
+    }
+
+    function test_seal_freezesTheStateOfTheStartOfTheRunningEpoch() public {
+        Actor[] memory actors = _joinMany(2);
+        _sealFirst();
+        _startEpoch(5);
+        settlement.seal(6);
+        _startEpoch(6);
+
+        // In epoch 6: one tops up, one rotates, one joins. None of it is in the set of 7; all of it is in that of 8.
+        _give(actors[0].owner, 50 ether);
+        vm.prank(actors[0].owner);
+        registry.topUp(actors[0].id, 50 ether);
+        Actor memory next = _actor(9);
+        bytes memory proof = _proof(actors[1].owner, next.key);
+        vm.prank(actors[1].owner);
+        registry.rotateSigner(actors[1].id, next.signer, proof);
+        Actor memory late = _join(2, STAKE_WEI);
+
+        settlement.seal(7);
+        LeaderSet memory set = settlement.leaderSet(7);
+        assertEq(set.total, 200);
+        assertEq(set.members.length, 2);
+        assertEq(_weightIn(set, actors[0].signer), 100);
+        assertEq(_weightIn(set, actors[1].signer), 100);
+
+        _startEpoch(7);
+        settlement.seal(8);
+        set = settlement.leaderSet(8);
+        assertEq(set.total, 350);
+        assertEq(_weightIn(set, actors[0].signer), 150);
+        assertEq(_weightIn(set, actors[1].signer), 0);
+        assertEq(_weightIn(set, next.signer), 100);
+        assertEq(_weightIn(set, late.signer), 100);
+    }
+
+    function test_seal_ofAChangeInEveryEpochLagsByOne() public {
+        Actor memory alice = _joinMany(1)[0];
+        _sealFirst();
+        _give(alice.owner, 1000 ether);
+
+        // 10 more in each epoch k; the set of k + 1 counts what was there when k began.
+        for (uint64 k = 0; k < 4; ++k) {
+            vm.prank(alice.owner);
+            registry.topUp(alice.id, 10 ether);
+            settlement.seal(k + 1);
+            assertEq(settlement.leaderSet(k + 1).total, 100 + 10 * k);
+            _startEpoch(k + 1);
+        }
+    }
+
+    function test_seal_leavesOutTheExitsOfTheEpochBefore() public {
+        Actor[] memory actors = _joinMany(2);
+        _sealFirst();
+        uint256 shares = registry.sharesOf(actors[0].id, actors[0].owner);
+        vm.prank(actors[0].owner);
+        registry.requestExit(actors[0].id, shares);
+
+        settlement.seal(1);
+        assertEq(settlement.leaderSet(1).members.length, 2);
+        _startEpoch(1);
+        settlement.seal(2);
+        assertEq(settlement.leaderSet(2).members.length, 1);
+    }
+
+    function test_seal_leavesOutWhoIsJailedAtTheCall() public {
+        Actor[] memory actors = _joinMany(2);
+        _sealFirst();
+        vm.prank(at.slasher);
+        registry.jail(actors[0].id, 0);
+
+        settlement.seal(1);
+
+        assertEq(settlement.leaderSet(1).members.length, 1);
+        assertEq(settlement.leaderSet(1).members[0].signer, actors[1].signer);
+        assertEq(settlement.leaderSet(0).members.length, 2);
+    }
+
+    function test_seal_chainsTheSeed() public {
+        _joinMany(1);
+        _startEpoch(0);
+        vm.prevrandao(bytes32(uint256(11)));
+        settlement.seal(0);
+        bytes32 first = keccak256(abi.encode(bytes32(0), uint256(11), uint64(0)));
+        assertEq(settlement.leaderSet(0).seed, first);
+
+        // Epoch 1 is carried; the seed goes on from the last set that was sealed.
+        _startEpoch(1);
+        vm.prevrandao(bytes32(uint256(22)));
+        settlement.seal(2);
+        assertEq(settlement.leaderSet(2).seed, keccak256(abi.encode(first, uint256(22), uint64(2))));
+    }
+
+    function test_seal_saysWhereTheSetLies() public {
+        _joinMany(3);
+        _startEpoch(0);
+        bytes32 seed = keccak256(abi.encode(bytes32(0), block.prevrandao, uint64(0)));
+        address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
+
+        vm.expectEmit(address(settlement));
+        emit IRota.Sealed(0, 0, pointer, seed, 300, 3);
+        settlement.seal(0);
+
+        (address found, uint64 sealedFor) = settlement.setOf(0, 0);
+        assertEq(found, pointer);
+        assertEq(sealedFor, 0);
+        assertEq(pointer.code.length, 45 + 3 * 27);
+    }
+
+    function test_seal_refundsTheSealer() public {
+        _joinMany(4);
+        _sealFirst();
+        vm.fee(10 gwei);
+        vm.txGasPrice(10 gwei);
+        rewardPool.fund{value: 1 ether}(0);
+        address sealer = makeAddr("sealer");
+
+        vm.prank(sealer);
+        uint256 before = gasleft();
+        settlement.seal(1);
+        uint256 used = before - gasleft();
+
+        uint256 refund = rewardPool.posterBalance(sealer);
+        // Its own gas and a flat part for what it cannot see; never twice what it cost.
+        assertGt(refund, used * 10 gwei * 9 / 10);
+        assertLt(refund, (used + 60_000) * 10 gwei);
+    }
+
+    function test_seal_withAnEmptyRewardPoolGoesOn() public {
+        _joinMany(1);
+        _sealFirst();
+        vm.fee(10 gwei);
+
+        settlement.seal(1);
+
+        assertEq(rewardPool.posterBalance(address(this)), 0);
+    }
+
+    function test_seal_ofTheLargestSet() public {
+        _joinMany(p.maxMembers);
+        _sealFirst();
+        settlement.seal(1);
+
+        LeaderSet memory set = settlement.leaderSet(1);
+        assertEq(set.members.length, p.maxMembers);
+        for (uint256 i = 1; i < set.members.length; ++i) {
+            assertGt(uint160(set.members[i].signer), uint160(set.members[i - 1].signer));
+        }
+    }
+
+    function test_seal_revertsWhen_codeCannotBeDeposited() public {
+        _joinMany(2);
+        _startEpoch(0);
+        // The next address to create at is taken, as no honest chain would have it: the deposit fails like out of gas.
+        address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
+        vm.etch(pointer, hex"00");
+
+        vm.expectRevert(abi.encodeWithSelector(CodeLib.CodeDepositFailed.selector, 44 + 2 * 27));
+        settlement.seal(0);
+    }
+
+    /* READING */
+
+    function test_leaderSet_givesSealedAndCarriedSets() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _startEpoch(4);
+        settlement.seal(5);
+        _startEpoch(6);
+
+        assertEq(settlement.leaderSet(0).sealedFor, 0);
+        assertEq(settlement.leaderSet(4).sealedFor, 0);
+        assertEq(settlement.leaderSet(5).sealedFor, 5);
+        assertEq(settlement.leaderSet(6).sealedFor, 5);
+        assertEq(settlement.leaderSetOf(0, 6).seed, settlement.leaderSet(5).seed);
+
+        LeaderSet memory set = settlement.leaderSet(6);
+        assertEq(set.generation, 0);
+        assertEq(set.total, 300);
+        assertEq(set.members.length, 3);
+        for (uint256 i = 0; i < 3; ++i) {
+            if (i != 0) assertGt(uint160(set.members[i].signer), uint160(set.members[i - 1].signer));
+            assertEq(_weightIn(set, actors[i].signer), 100);
+            Member memory member = settlement.memberAt(0, 6, i);
+            assertEq(member.signer, set.members[i].signer);
+            assertEq(member.weight, 100);
+        }
+        assertEq(settlement.totalAt(0, 6), 300);
+    }
+
+    function test_leaderSet_revertsWhen_nothingWasSealed() public {
+        bytes memory none = abi.encodeWithSelector(IRota.NoSetInForce.selector, 0, 3);
+        vm.expectRevert(none);
+        settlement.leaderSet(3);
+
+        _joinMany(1);
+        _startEpoch(4);
+        settlement.seal(4);
+        vm.expectRevert(none);
+        settlement.leaderSet(3);
+        vm.expectRevert(none);
+        settlement.setOf(0, 3);
+        vm.expectRevert(none);
+        settlement.leaderOf(3, 0);
+        vm.expectRevert(abi.encodeWithSelector(IRota.NoSetInForce.selector, 1, 4));
+        settlement.leaderSetOf(1, 4);
+    }
+
+    function test_memberAt_revertsWhen_indexIsOutside() public {
+        _joinMany(2);
+        _sealFirst();
+
+        vm.expectRevert(abi.encodeWithSelector(SetLib.IndexOutsideSet.selector, 2, 2));
+        settlement.memberAt(0, 0, 2);
+    }
+
+    function test_leaderOf_andSchedule_giveFirstDraws() public {
+        _joinMany(5);
+        _sealFirst();
+        (address pointer,) = settlement.setOf(0, 0);
+        FrozenSet set = SetLib.load(pointer);
+
+        address[] memory leaders = settlement.schedule(0, 7, 20);
+        assertEq(leaders.length, 20);
+        for (uint64 i = 0; i < 20; ++i) {
+            (address expected,) = set.member(set.draw(7 + i, 0));
+            assertEq(leaders[i], expected);
+            assertEq(settlement.leaderOf(0, 7 + i), expected);
+        }
+        assertEq(settlement.schedule(0, 0, 0).length, 0);
+    }
+
+    function test_schedule_revertsWhen_tooLong() public {
+        _joinMany(1);
+        _sealFirst();
+
+        assertEq(settlement.schedule(0, 0, 256).length, 256);
+        vm.expectRevert(abi.encodeWithSelector(IRota.ScheduleTooLong.selector, 256, 257));
+        settlement.schedule(0, 0, 257);
+    }
+
+    function testFuzz_firstSealedAtOrAfter_findsWhatAWalkFinds(uint256 pattern) public {
+        _joinMany(1);
+        _sealFirst();
+        bool[20] memory isSealed;
+        isSealed[0] = true;
+        for (uint64 e = 1; e < 20; ++e) {
+            if ((pattern >> e) & 1 == 1) {
+                settlement.seal(e);
+                isSealed[e] = true;
+            }
+            _startEpoch(e);
+        }
+
+        for (uint64 asked = 0; asked < 20; ++asked) {
+            (bool found, uint64 answer) = settlement.firstSealedAtOrAfter(asked);
+            uint64 walk = asked;
+            while (walk < 20 && !isSealed[walk]) ++walk;
+            assertEq(found, walk < 20);
+            if (found) assertEq(answer, walk);
+
+            walk = asked;
+            while (!isSealed[walk]) --walk;
+            (, uint64 sealedFor) = settlement.setOf(0, asked);
+            assertEq(sealedFor, walk);
+        }
+    }
+
+    function test_timeAndParameters() public view {
+        assertEq(settlement.epochAt(p.genesis - 1), 0);
+        assertEq(settlement.epochAt(p.genesis), 0);
+        assertEq(settlement.epochAt(p.genesis + p.epochSeconds - 1), 0);
+        assertEq(settlement.epochAt(p.genesis + p.epochSeconds), 1);
+        assertEq(settlement.startOf(0), p.genesis);
+        assertEq(settlement.startOf(3), p.genesis + 3 * p.epochSeconds);
+        assertEq(abi.encode(settlement.params()), abi.encode(p));
+        assertEq(settlement.generation(), 0);
+    }
+
+    /* HELPERS */
+
+    function _weightIn(LeaderSet memory set, address signer) private pure returns (uint64) {
+        for (uint256 i = 0; i < set.members.length; ++i) {
+            if (set.members[i].signer == signer) return set.members[i].weight;
+        }
+        return 0;
+    }
+}
