@@ -1,5 +1,355 @@
-//! Agreement on one order of blocks: the adapter of the BFT engine. No type of the engine leaves this module.
+//! Agreement on one order of blocks (§3 of the protocol): the adapter of the BFT engine, Malachite. No type of the engine
+//! leaves this module.
+//!
+//! ```text
+//!  engine (votes, log, sync, network)  <->  app: one task, one message at a time
+//!        |        |                              | builds     from the mempool (source), on the chain's tip
+//!        |        | signs through the guard      | judges     blocks that arrive in parts (streams, candidates, validity)
+//!        |        ' verifies by recovery         | commits    to the store, then bumps `decided`
+//!        '-> events -> evidence -> sink          ' starts     the next height: whose (heights), when (pace)
+//! ```
+//!
+//! The value agreed on is the whole block header (R13), its id the block hash; bodies travel beside it in unsigned parts.
+//! The leader set of a height follows from the block before and from L1 (R15), so a height starts only once this agent has
+//! seen that much of L1. An agent that is in no set follows along, and votes from the first height whose set holds it.
+//!
+//! What an agent does after it was killed: the store says where the chain ends, the engine's log what was signed at the
+//! running height, the store which blocks it spoke for, and peers send what was decided meanwhile.
+//!
+//! Three things end [`run`]: the shutdown token, an engine that ended or no longer answers, and a store that fails. The
+//! agent then exits, and a supervisor starts it again. A refusal of the guard is none of them: the engine is started again
+//! in place, without a voice until the height in question is decided (R46).
 
+mod app;
+mod candidates;
+mod codec;
+mod context;
+mod engine;
+mod evidence;
+mod heights;
+mod origin;
+mod pace;
+mod peers;
+mod signing;
 mod source;
+mod streams;
+mod validity;
 
 pub use source::BlockSource;
+
+use crate::domain::{BlockHeader, Evidence, Height};
+use crate::guard::Guard;
+use crate::l1::MirrorHandle;
+use crate::storage::{Store, StoreError};
+use alloy::primitives::B256;
+use app::{App, Tools};
+use engine::{Engine, Voice};
+use heights::Heights;
+use libp2p::identity::Keypair;
+use malachitebft_core_types::LinearTimeouts;
+use signing::{RecoveringVerifier, Refusals};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Blocks that are asked for in one request while catching up, less one.
+const SYNC_BATCH: u64 = 9;
+
+/// How often the engine is asked for a sign of life, and how long it may take.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How this agent takes part in agreement.
+#[derive(Clone, Debug)]
+pub struct AgreementConfig {
+    /// Folder of the engine's log; each generation has its own in it.
+    pub folder: PathBuf,
+    /// Multiaddr to listen on, `/ip4/0.0.0.0/tcp/27000`.
+    pub listen: String,
+    /// The libp2p identity that the endpoint in the registry names.
+    pub identity: Keypair,
+    /// How long a round waits. Local policy; see [`Timeouts::for_interval`].
+    pub timeouts: Timeouts,
+    /// Heights at which this agent votes and proposes twice, to be caught. Never in a release.
+    #[cfg(feature = "byzantine")]
+    pub equivocate: Option<std::ops::RangeInclusive<u64>>,
+}
+
+/// How long a round of agreement waits in its steps; each later round waits half as long again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a proposal and its block.
+    pub propose: Duration,
+    /// For more prevotes, once two thirds of the weight disagree.
+    pub prevote: Duration,
+    /// For more precommits, once two thirds of the weight disagree.
+    pub precommit: Duration,
+}
+
+impl Timeouts {
+    /// Suits a block interval: the propose step has at least 500 ms, the others 250 ms, or their share of the interval.
+    pub fn for_interval(interval: Duration) -> Self {
+        let vote = interval.clamp(Duration::from_millis(250), Duration::from_secs(2));
+        Self { propose: vote.saturating_mul(2), prevote: vote, precommit: vote }
+    }
+}
+
+impl From<Timeouts> for LinearTimeouts {
+    fn from(Timeouts { propose, prevote, precommit }: Timeouts) -> Self {
+        Self {
+            propose,
+            propose_delta: propose / 2,
+            prevote,
+            prevote_delta: prevote / 2,
+            precommit,
+            precommit_delta: precommit / 2,
+            rebroadcast: propose.saturating_add(prevote).saturating_add(precommit),
+            max_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why agreement ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreementError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store holds another chain than the one that L1 began.
+    #[error(
+        "the store's block 0 is {stored}, L1's is {expected}: it belongs to another deployment"
+    )]
+    OtherChain {
+        /// Hash of the block 0 that L1 fixed.
+        expected: B256,
+        /// Hash of the stored one.
+        stored: B256,
+    },
+    /// A setting that the engine cannot use.
+    #[error("agreement setting {field} is `{value}`: {reason}")]
+    Setting {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The engine did not come up.
+    #[error("the agreement engine did not start: {reason}")]
+    EngineStart {
+        /// What it said.
+        reason: String,
+    },
+    /// The engine ended by itself.
+    #[error("the agreement engine ended")]
+    EngineEnded,
+    /// The engine no longer answers.
+    #[error("the agreement engine has not answered for {seconds} s")]
+    EngineStalled {
+        /// How long.
+        seconds: u64,
+    },
+    /// A block was decided that this agent voted for and does not have: its disk lost what it had confirmed.
+    #[error("block {hash} was decided at height {height} and is not in the store")]
+    BlockMissing {
+        /// The height.
+        height: Height,
+        /// The block.
+        hash: B256,
+    },
+}
+
+/// How one life of the engine ended, if not by an error.
+enum End {
+    Shutdown,
+    /// The guard refused at this height: it has to be decided without this agent.
+    Refused(Height),
+    /// The height that this agent kept out of is decided.
+    CaughtUp,
+}
+
+/// Takes part in agreement until `shutdown`. Waits for L1 to show block 0 at depth if it must. After each decided block,
+/// and only once it is on disk, `decided` is set to its height.
+///
+/// # Errors
+///
+/// [`AgreementError`]: the agent should exit and be started again. `OtherChain` and `Setting` need a person.
+#[expect(clippy::too_many_arguments, reason = "everything that agreement works with, named once")]
+pub async fn run(
+    config: AgreementConfig,
+    mirror: MirrorHandle,
+    store: Store,
+    guard: Arc<Guard>,
+    source: Arc<dyn BlockSource>,
+    decided: watch::Sender<Height>,
+    evidence: mpsc::Sender<Evidence>,
+    shutdown: CancellationToken,
+) -> Result<(), AgreementError> {
+    let Some(genesis) = genesis(&mirror, &shutdown).await else { return Ok(()) };
+    let expected = genesis.hash();
+    let (at, chain) = (genesis.height, store.clone());
+    candidates::blocking(move || chain.write_genesis(&genesis)).await?;
+    if let Some((stored, _)) = store.header(at)?
+        && stored != expected
+    {
+        return Err(AgreementError::OtherChain { expected, stored });
+    }
+
+    let member = Member { config, mirror, store, guard, source, decided, evidence, shutdown };
+    let mut silent_through: Option<Height> = None;
+    loop {
+        match member.live(silent_through).await? {
+            End::Shutdown => return Ok(()),
+            End::Refused(height) => {
+                tracing::warn!(%height, "going on without a vote until this height is decided");
+                silent_through = silent_through.max(Some(height));
+            }
+            End::CaughtUp => silent_through = None,
+        }
+    }
+}
+
+/// Block 0, once L1 shows at depth that it was fixed (R2). `None` on shutdown.
+async fn genesis(mirror: &MirrorHandle, shutdown: &CancellationToken) -> Option<BlockHeader> {
+    let mut changes = mirror.subscribe();
+    loop {
+        {
+            let mirror = mirror.read();
+            let depth = mirror.at_depth.map(|block| block.number);
+            let fixed = |header: &&BlockHeader| depth > Some(header.l1_origin_number);
+            if let Some(header) = mirror.genesis.as_ref().filter(fixed) {
+                return Some(header.clone());
+            }
+        }
+        tokio::select! {
+            changed = changes.changed() => changed.ok()?,
+            () = shutdown.cancelled() => return None,
+        }
+    }
+}
+
+/// What outlives an engine.
+struct Member {
+    config: AgreementConfig,
+    mirror: MirrorHandle,
+    store: Store,
+    guard: Arc<Guard>,
+    source: Arc<dyn BlockSource>,
+    decided: watch::Sender<Height>,
+    evidence: mpsc::Sender<Evidence>,
+    shutdown: CancellationToken,
+}
+
+impl Member {
+    /// One life of the engine, with a voice unless a height is to pass without one.
+    async fn live(&self, silent_through: Option<Height>) -> Result<End, AgreementError> {
+        let tip = self.tip()?;
+        self.decided.send_replace(tip.0.height);
+        let generation = tip.0.generation;
+        let voice = if silent_through.is_some() { Voice::Silent } else { Voice::Full };
+        let params = self.mirror.read().params.clone();
+        let heights = Heights::default();
+        let refusals = Refusals::default();
+        let domain = *self.guard.domain();
+        let verifier = RecoveringVerifier::new(generation, domain, heights.clone());
+        let peers = peers::addresses(&self.mirror, self.guard.address());
+
+        let mut engine = Engine::start(
+            &self.config,
+            generation,
+            &self.guard,
+            voice,
+            verifier.clone(),
+            refusals.clone(),
+            peers.iter().cloned().collect(),
+        )
+        .await?;
+
+        let (found_tx, found) = mpsc::channel(64);
+        let pool = evidence::EvidencePool::new(generation, verifier, heights.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(evidence::watch(pool, engine.events(), found, self.evidence.clone()));
+        tasks.spawn(peers::follow(
+            self.mirror.clone(),
+            self.guard.address(),
+            peers,
+            engine.network_requests(),
+        ));
+        let mut app = App::new(
+            Tools {
+                address: self.guard.address(),
+                params,
+                timeouts: self.config.timeouts,
+                mirror: self.mirror.clone(),
+                store: self.store.clone(),
+                source: Arc::clone(&self.source),
+                heights,
+                decided: self.decided.clone(),
+                network: engine.network(),
+                found: found_tx,
+            },
+            tip,
+        );
+        let end = self.drive(&mut app, &mut engine, silent_through).await;
+        tasks.shutdown().await;
+        engine.stop().await;
+        match (end, refusals.take()) {
+            (Err(AgreementError::EngineEnded), Some(height)) => Ok(End::Refused(height)),
+            (end, _) => end,
+        }
+    }
+
+    async fn drive(
+        &self,
+        app: &mut App,
+        engine: &mut Engine,
+        silent_through: Option<Height>,
+    ) -> Result<End, AgreementError> {
+        let mut changes = self.mirror.subscribe();
+        let mut probe = tokio::time::interval(PROBE_EVERY);
+        let (asleep_tx, mut asleep) = mpsc::channel(1);
+        loop {
+            let wake_at = app.start_when_due().await?;
+            if silent_through.is_some_and(|height| app.height() >= height) {
+                return Ok(End::CaughtUp);
+            }
+            let woken = async {
+                match wake_at {
+                    Some(then) => tokio::time::sleep_until(Instant::into(then)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = engine.next() => match message {
+                    Some(message) => app.on(message).await?,
+                    None => return Err(AgreementError::EngineEnded),
+                },
+                () = woken => {}
+                () = self.source.work().notified(), if app.is_waiting() => {}
+                changed = changes.changed() => match changed {
+                    Ok(()) => app.look_at_l1(),
+                    Err(_) => return Ok(End::Shutdown),
+                },
+                _ = probe.tick() => engine.probe(PROBE_PATIENCE, asleep_tx.clone()),
+                Some(()) = asleep.recv() => {
+                    return Err(AgreementError::EngineStalled { seconds: PROBE_PATIENCE.as_secs() });
+                }
+                () = self.shutdown.cancelled() => return Ok(End::Shutdown),
+            }
+        }
+    }
+
+    fn tip(&self) -> Result<(BlockHeader, B256), AgreementError> {
+        let (height, hash) = self.store.decided_tip()?.unwrap_or_default();
+        let (_, header) =
+            self.store.header(height)?.ok_or(AgreementError::BlockMissing { height, hash })?;
+        Ok((header, hash))
+    }
+}
+
+#[cfg(test)]
+mod tests;

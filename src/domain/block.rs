@@ -99,6 +99,12 @@ pub struct Certificate {
 )]
 pub struct Signer(pub [u8; 20]);
 
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Address::new(self.0).fmt(f)
+    }
+}
+
 /// A block with the certificate that decided it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct DecidedBlock {

@@ -1,0 +1,458 @@
+//! The application that the engine drives: builds and judges blocks, commits what is decided, and says when the next
+//! height starts. One task, one message at a time.
+
+use super::candidates::{Candidates, blocking};
+use super::codec::{decode_block, encode_block};
+use super::context::{HeaderValue, Part, RotaContext};
+use super::heights::{Heights, Term};
+use super::origin::Origins;
+use super::pace::{Pace, Start};
+use super::source::BlockSource;
+use super::streams::{Streams, cut, stream_id};
+use super::{AgreementError, Timeouts};
+use crate::batch::{body, payload};
+use crate::crypto::Signature;
+use crate::domain::{
+    self, Block, BlockHeader, Certificate, DecidedBlock, Height, Millis, Params, Signer, tx_root,
+};
+use crate::l1::MirrorHandle;
+use crate::storage::Store;
+use alloy::primitives::{Address, B256};
+use malachitebft_app_channel::app::types::streaming::StreamMessage;
+use malachitebft_app_channel::app::types::sync::RawDecidedValue;
+use malachitebft_app_channel::app::types::{LocallyProposedValue, PeerId, ProposedValue};
+use malachitebft_app_channel::{AppMsg, NetworkMsg, Reply};
+use malachitebft_core_consensus::MisbehaviorEvidence;
+use malachitebft_core_types::{
+    CommitCertificate, CommitSignature, ExtendedCommitCertificate, HeightParams, LinearTimeouts,
+    Round, Value as _, VoteExtensions,
+};
+use malachitebft_engine::host::{Next, SyncedValueOutcome};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
+
+/// Heights ahead of the running one of which parts are taken: honest agents are at most one ahead of those they need.
+const AHEAD: u64 = 2;
+
+/// A reply that starts a height, held back until it is time.
+enum Waiting {
+    /// The engine has just come up.
+    First(Reply<(Height, HeightParams<RotaContext>)>),
+    /// A height is over.
+    Next(Reply<Next<RotaContext>>),
+}
+
+/// What the application works with.
+pub(super) struct Tools {
+    pub(super) address: Address,
+    pub(super) params: Params,
+    pub(super) timeouts: Timeouts,
+    pub(super) mirror: MirrorHandle,
+    pub(super) store: Store,
+    pub(super) source: Arc<dyn BlockSource>,
+    pub(super) heights: Heights,
+    pub(super) decided: watch::Sender<Height>,
+    pub(super) network: mpsc::Sender<NetworkMsg<RotaContext>>,
+    pub(super) found: mpsc::Sender<MisbehaviorEvidence<RotaContext>>,
+}
+
+/// The application's state.
+pub(super) struct App {
+    tools: Tools,
+    /// The last decided block and its hash.
+    tip: (BlockHeader, B256),
+    /// Terms of the running height.
+    term: Option<Term>,
+    candidates: Candidates,
+    streams: Streams,
+    origins: Origins,
+    pace: Pace,
+    waiting: Option<Waiting>,
+    streams_sent: u64,
+}
+
+impl App {
+    /// Takes up the chain at `tip`.
+    pub(super) fn new(tools: Tools, tip: (BlockHeader, B256)) -> Self {
+        let candidates =
+            Candidates::new(tools.store.clone(), tools.mirror.clone(), Arc::clone(&tools.source));
+        let streams = Streams::new(payload::max_body_bytes(&tools.params));
+        let pace = Pace { started: Instant::now(), behind: true, seen: tip.0.height };
+        let mut app = Self {
+            tools,
+            tip,
+            term: None,
+            candidates,
+            streams,
+            origins: Origins::default(),
+            pace,
+            waiting: None,
+            streams_sent: 0,
+        };
+        app.look_at_l1();
+        app
+    }
+
+    /// The last decided height.
+    pub(super) const fn height(&self) -> Height {
+        self.tip.0.height
+    }
+
+    /// Whether a height waits to be started.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Notes what L1 shows at depth by now.
+    pub(super) fn look_at_l1(&mut self) {
+        let at_depth = self.tools.mirror.read().at_depth;
+        self.origins.observe(at_depth, Instant::now());
+    }
+
+    /// Starts the waiting height if it is time; else says when to ask again, if time alone will do.
+    pub(super) async fn start_when_due(&mut self) -> Result<Option<Instant>, AgreementError> {
+        let Some(waiting) = &self.waiting else { return Ok(None) };
+        let next = self.tip.0.height.next();
+        if matches!(waiting, Waiting::Next(_)) {
+            let has_work = self.tools.source.has_work();
+            let idle = self.tools.params.idle_interval();
+            if let Start::At(then) = self.pace.start_of(next, has_work, idle)
+                && Instant::now() < then
+            {
+                return Ok(Some(then));
+            }
+        }
+        let term = {
+            let mirror = self.tools.mirror.read();
+            Term::after(&mirror, &self.tip.0, self.tip.1)
+        };
+        let term = match term {
+            Ok(term) => term,
+            Err(reason) => {
+                tracing::info!(height = %next, %reason, "height waits for L1");
+                return Ok(None);
+            }
+        };
+        self.start(term).await.map(|()| None)
+    }
+
+    async fn start(&mut self, term: Term) -> Result<(), AgreementError> {
+        let height = term.height;
+        self.tools.heights.note(&term);
+        self.candidates.begin(height).await?;
+        self.streams.forget_below(height);
+        self.pace = Pace { started: Instant::now(), behind: false, seen: self.pace.seen };
+
+        let interval = self.tools.params.interval();
+        let timeouts = LinearTimeouts::from(self.tools.timeouts);
+        let params = HeightParams::new(term.set.clone(), timeouts, Some(interval));
+        self.term = Some(term);
+        let told = match self.waiting.take() {
+            Some(Waiting::First(reply)) => reply.send((height, params)).is_ok(),
+            Some(Waiting::Next(reply)) => reply.send(Next::Start(height, params)).is_ok(),
+            None => true,
+        };
+        if told { Ok(()) } else { Err(AgreementError::EngineEnded) }
+    }
+
+    /// Does what the engine asks for. A reply that nobody waits for any more is no error: the engine is ending, and its
+    /// channel will say so.
+    pub(super) async fn on(&mut self, message: AppMsg<RotaContext>) -> Result<(), AgreementError> {
+        match message {
+            AppMsg::ConsensusReady { reply } => self.waiting = Some(Waiting::First(reply)),
+            AppMsg::StartedRound { height, round, proposer, reply_value, .. } => {
+                tracing::debug!(%height, %round, %proposer, "round started");
+                let _ = reply_value.send(self.round_started(height).await?);
+            }
+            AppMsg::GetValue { height, round, reply, .. } => {
+                if let Some(value) = self.propose(height, round).await? {
+                    let _ = reply.send(value);
+                }
+            }
+            AppMsg::ReceivedProposalPart { from, published_by, part, reply } => {
+                let _ = reply.send(self.part(published_by.unwrap_or(from), part).await?);
+            }
+            AppMsg::RestreamProposal { height, round, valid_round, address, value_id } => {
+                self.stream(height, value_id.hash(), round, valid_round, address).await;
+            }
+            AppMsg::Decided { certificate, reply, .. } => {
+                self.commit(certificate).await?;
+                let _ = reply.send(());
+            }
+            AppMsg::Finalized { evidence, reply, .. } => {
+                if !evidence.is_empty() && self.tools.found.try_send(evidence).is_err() {
+                    tracing::warn!("evidence found by the engine was dropped: too much waits");
+                }
+                self.waiting = Some(Waiting::Next(reply));
+            }
+            AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
+                let _ = reply.send(self.synced(height, round, proposer, &value_bytes).await?);
+            }
+            AppMsg::GetDecidedValues { range, reply } => {
+                let _ = reply.send(self.decided_values(range).await?);
+            }
+            // Block 0 is read from L1 by everybody and has no certificate.
+            AppMsg::GetHistoryMinHeight { reply } => {
+                let _ = reply.send(Height::new(1));
+            }
+            // Extensions are off at every height; the engine asks for neither.
+            AppMsg::ExtendVote { reply, .. } => {
+                let _ = reply.send(None);
+            }
+            AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
+                let _ = reply.send(extensions.into_iter().map(|(by, ())| (by, Ok(()))).collect());
+            }
+        }
+        Ok(())
+    }
+
+    async fn round_started(
+        &mut self,
+        height: Height,
+    ) -> Result<Vec<ProposedValue<RotaContext>>, AgreementError> {
+        match &self.term {
+            Some(term) if term.height == height => self.candidates.round_started(term, now()).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The block to propose: the one of an earlier round or run if there is one (R18), else a new one, on disk before
+    /// anybody hears of it.
+    async fn propose(
+        &mut self,
+        height: Height,
+        round: Round,
+    ) -> Result<Option<LocallyProposedValue<RotaContext>>, AgreementError> {
+        let (Some(term), Some(at)) = (&self.term, round.as_u32()) else { return Ok(None) };
+        if term.height != height {
+            return Ok(None);
+        }
+        let generation = term.parent.generation;
+        let store = self.tools.store.clone();
+        let own = blocking(move || store.own_proposals(generation, height)).await?;
+        let earlier = own.first().and_then(|(_, hash)| {
+            self.candidates
+                .included(height, *hash)
+                .map(|(block, included)| (block, included, *hash))
+        });
+        let (block, included, hash) = match earlier {
+            Some((block, included, hash)) => (block, included.as_ref().clone(), hash),
+            None => {
+                let block = self.build(term, own.is_empty()).await;
+                let included = super::validity::judge_body(
+                    &self.tools.params,
+                    &block,
+                    self.tools.source.as_ref(),
+                )
+                .await;
+                match included {
+                    Ok(included) => (Arc::clone(&block), included, block.header.hash()),
+                    Err(error) => {
+                        tracing::error!(%height, %error, "the mempool gave what no block may hold");
+                        let empty = self.build(term, false).await;
+                        (Arc::clone(&empty), Vec::new(), empty.header.hash())
+                    }
+                }
+            }
+        };
+        let (store, kept) = (self.tools.store.clone(), Arc::clone(&block));
+        let at = domain::Round::new(at);
+        blocking(move || store.keep_own_proposal(at, &kept)).await?;
+
+        let value = HeaderValue::new(block.header.clone());
+        let transactions = block.transactions.len();
+        self.candidates.hold_own(round, hash, block, included);
+        tracing::debug!(%height, %round, %hash, transactions, "proposing");
+        let own = Signer(self.tools.address.0.0);
+        self.stream(height, hash, round, Round::Nil, own).await;
+        Ok(Some(LocallyProposedValue::new(height, round, value)))
+    }
+
+    /// Builds a block on the tip.
+    async fn build(&self, term: &Term, with_transactions: bool) -> Arc<Block> {
+        let parent = term.parent.clone();
+        let settling = Duration::from_secs(self.tools.params.l1_block_seconds) / 2;
+        let (origin, earliest) = {
+            let mirror = self.tools.mirror.read();
+            let newer = self.origins.pick(Instant::now(), settling).filter(|block| {
+                block.number > parent.l1_origin_number
+                    && mirror.blocks.get(&block.number).is_some_and(|seen| seen.hash == block.hash)
+            });
+            newer.map_or(
+                ((parent.l1_origin_number, parent.l1_origin_hash), term.parent_origin_time),
+                |block| ((block.number, block.hash), block.timestamp),
+            )
+        };
+        let (epoch, parent_hash, height) = (term.epoch, term.parent_hash, term.height);
+        let proposer = self.tools.address;
+        let (source, mirror) = (Arc::clone(&self.tools.source), self.tools.mirror.clone());
+        let limit = payload::max_body_bytes(&self.tools.params);
+        blocking(move || {
+            let transactions = if with_transactions {
+                source.collect(limit, &|rollup| mirror.read().is_open(rollup, origin.0))
+            } else {
+                Vec::new()
+            };
+            let header = BlockHeader {
+                generation: parent.generation,
+                height,
+                epoch,
+                proposer,
+                timestamp: now().max(parent.timestamp).max(earliest.to_millis()),
+                parent_hash,
+                l1_origin_number: origin.0,
+                l1_origin_hash: origin.1,
+                forced_through: parent.forced_through,
+                tx_count: u32::try_from(transactions.len()).unwrap_or(u32::MAX),
+                tx_root: tx_root(&transactions),
+            };
+            Arc::new(Block { header, transactions })
+        })
+        .await
+    }
+
+    /// Sends a block in parts to everybody.
+    async fn stream(
+        &mut self,
+        height: Height,
+        hash: B256,
+        round: Round,
+        pol_round: Round,
+        proposer: Signer,
+    ) {
+        let Some(candidate) = self.candidates.get(height, hash) else {
+            tracing::warn!(%height, %hash, "asked to send a block that is not held");
+            return;
+        };
+        let block = Arc::clone(&candidate.block);
+        self.streams_sent = self.streams_sent.wrapping_add(1);
+        let id = stream_id(hash, round, self.streams_sent);
+        let body = body::encode(&block.transactions);
+        for message in cut(id, round, pol_round, proposer, &block.header, &body) {
+            if self.tools.network.send(NetworkMsg::PublishProposalPart(message)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn part(
+        &mut self,
+        publisher: PeerId,
+        message: StreamMessage<Part>,
+    ) -> Result<Option<ProposedValue<RotaContext>>, AgreementError> {
+        let running = self.tip.0.height.next();
+        if let Some(Part::Init { height, .. }) = message.content.as_data() {
+            let ahead = height.get().saturating_sub(running.get());
+            if *height < running || ahead > AHEAD {
+                return Ok(None);
+            }
+            self.pace.seen = self.pace.seen.max(*height);
+        }
+        let arrived = match self.streams.insert(publisher, message) {
+            Ok(Some(arrived)) => arrived,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                tracing::warn!(peer = %publisher, %error, "stream dropped");
+                return Ok(None);
+            }
+        };
+        match &self.term {
+            Some(term) => self.candidates.arrived(term, arrived, now()).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn synced(
+        &mut self,
+        height: Height,
+        round: Round,
+        proposer: Signer,
+        bytes: &[u8],
+    ) -> Result<SyncedValueOutcome<RotaContext>, AgreementError> {
+        let Some(term) = self.term.as_ref().filter(|term| term.height == height) else {
+            return Ok(SyncedValueOutcome::LocalTransientError);
+        };
+        let Some(block) = decode_block(bytes) else { return Ok(SyncedValueOutcome::PeerFault) };
+        let proposed = self.candidates.synced(term, block, round, proposer).await?;
+        self.pace.behind = true;
+        Ok(proposed.map_or(SyncedValueOutcome::PeerFault, SyncedValueOutcome::Verdict))
+    }
+
+    /// Writes a decided block, then tells everybody.
+    async fn commit(
+        &mut self,
+        certificate: CommitCertificate<RotaContext>,
+    ) -> Result<(), AgreementError> {
+        let (height, hash) = (certificate.height, certificate.value_id.hash());
+        if height <= self.tip.0.height {
+            return Ok(());
+        }
+        let (block, included) = self
+            .candidates
+            .included(height, hash)
+            .ok_or(AgreementError::BlockMissing { height, hash })?;
+        let header = block.header.clone();
+        let signatures: Vec<(Signer, Signature)> = certificate
+            .commit_signatures
+            .iter()
+            .map(|commit| (commit.address, commit.signature))
+            .collect();
+        let round = domain::Round::new(certificate.round.as_u32().unwrap_or_default());
+        let certificate = Certificate { round, signatures };
+        let store = self.tools.store.clone();
+        blocking(move || {
+            let block = Arc::unwrap_or_clone(block);
+            store.append_decided(&DecidedBlock { block, certificate }, &included)
+        })
+        .await?;
+
+        tracing::debug!(%height, %round, %hash, transactions = header.tx_count, "decided");
+        self.tip = (header, hash);
+        self.tools.decided.send_replace(height);
+        Ok(())
+    }
+
+    async fn decided_values(
+        &self,
+        range: RangeInclusive<Height>,
+    ) -> Result<Vec<RawDecidedValue<RotaContext>>, AgreementError> {
+        let store = self.tools.store.clone();
+        blocking(move || {
+            let mut values = Vec::new();
+            let end = range.end().get().min(range.start().get().saturating_add(super::SYNC_BATCH));
+            for height in range.start().get()..=end {
+                let Some(decided) = store.block(Height::new(height))? else { break };
+                values.push(raw(decided));
+            }
+            Ok(values)
+        })
+        .await
+    }
+}
+
+/// A decided block as peers ask for it.
+fn raw(decided: DecidedBlock) -> RawDecidedValue<RotaContext> {
+    let DecidedBlock { block, certificate } = decided;
+    let commit = CommitCertificate {
+        height: block.header.height,
+        round: Round::new(certificate.round.get()),
+        value_id: HeaderValue::new(block.header.clone()).id(),
+        commit_signatures: certificate
+            .signatures
+            .into_iter()
+            .map(|(signer, signature)| CommitSignature::new(signer, signature))
+            .collect(),
+    };
+    let none = VoteExtensions::new(Vec::new());
+    let certificate =
+        ExtendedCommitCertificate::from_commit_certificate_and_extensions(commit, none);
+    RawDecidedValue::new(encode_block(&block), certificate)
+}
+
+/// This agent's clock.
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,100 @@
+//! Which set agrees on which height (R12, R15): a function of the block before and of what L1 shows.
+
+use super::context::HeightSet;
+use crate::domain::{BlockHeader, Epoch, Height, LeaderSet, Seconds};
+use crate::l1::Mirror;
+use crate::rota;
+use alloy::primitives::B256;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The terms on which a height is agreed.
+#[derive(Clone, Debug)]
+pub(super) struct Term {
+    /// The height.
+    pub(super) height: Height,
+    /// Its epoch.
+    pub(super) epoch: Epoch,
+    /// The block before.
+    pub(super) parent: BlockHeader,
+    /// Hash of it.
+    pub(super) parent_hash: B256,
+    /// L1 time of the origin that the block before names.
+    pub(super) parent_origin_time: Seconds,
+    /// Who agrees.
+    pub(super) set: HeightSet,
+}
+
+/// Why the terms of a height are not known. Each can pass when L1 is read further; none is the fault of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unknown {
+    /// The L1 block that the parent names as origin has not been seen, or is no longer kept.
+    #[error("L1 block {number}, the origin of the last block, is not in view")]
+    Origin {
+        /// Its number.
+        number: u64,
+    },
+    /// No set is sealed for the epoch or an earlier one.
+    #[error("no leader set is known for epoch {epoch}")]
+    Set {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The set in force has no member: nothing is ordered (R5).
+    #[error("the leader set of epoch {epoch} is empty")]
+    Empty {
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
+
+impl Term {
+    /// The terms of the height after `parent`.
+    pub(super) fn after(
+        mirror: &Mirror,
+        parent: &BlockHeader,
+        parent_hash: B256,
+    ) -> Result<Self, Unknown> {
+        let number = parent.l1_origin_number;
+        let origin = mirror
+            .blocks
+            .get(&number)
+            .filter(|block| block.hash == parent.l1_origin_hash)
+            .ok_or(Unknown::Origin { number })?;
+        let epoch = rota::epoch_of_next(&mirror.params, parent, origin.timestamp);
+        let set: Arc<LeaderSet> =
+            mirror.set_for(parent.generation, epoch).ok_or(Unknown::Set { epoch })?;
+        let order = rota::order(&mirror.params, parent, epoch, &set);
+        Ok(Self {
+            height: parent.height.next(),
+            epoch,
+            parent: parent.clone(),
+            parent_hash,
+            parent_origin_time: origin.timestamp,
+            set: HeightSet::new(&set, order).ok_or(Unknown::Empty { epoch })?,
+        })
+    }
+}
+
+/// The sets of the last heights, shared with those who check signatures.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heights(Arc<RwLock<BTreeMap<Height, HeightSet>>>);
+
+impl Heights {
+    /// How many heights back a late message can still be judged.
+    pub(super) const KEPT: usize = 256;
+
+    /// Notes who agrees on a height.
+    pub(super) fn note(&self, term: &Term) {
+        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        sets.insert(term.height, term.set.clone());
+        while sets.len() > Self::KEPT {
+            sets.pop_first();
+        }
+    }
+
+    /// Who agrees on a height, if it is a recent one.
+    pub(super) fn set_of(&self, height: Height) -> Option<HeightSet> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&height).cloned()
+    }
+}

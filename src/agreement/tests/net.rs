@@ -1,0 +1,308 @@
+//! A network of agents in one process: real engines over real sockets on loopback, a made-up L1.
+
+use crate::agreement::{AgreementConfig, AgreementError, BlockSource, Timeouts, run};
+use crate::crypto::{SecretKey, SigningDomain};
+use crate::domain::{
+    BlockHeader, Epoch, Evidence, Generation, Height, L1Block, LeaderSet, Member, Millis, Params,
+    PeerEndpoint, RollupId, RollupTransaction, Seconds, SignedTransaction, tx_root,
+};
+use crate::guard::Guard;
+use crate::l1::{Mirror, MirrorHandle};
+use crate::storage::{IncludedTransaction, Store};
+use alloy::consensus::TxEip1559;
+use alloy::consensus::transaction::{RlpEcdsaEncodableTx, SignableTransaction};
+use alloy::primitives::{Address, B256, Signature, TxKind, keccak256};
+use libp2p::identity::Keypair;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(super) const ROLLUP: RollupId = RollupId::new(4_242);
+
+/// Nothing here takes nearly as long; the machine may be busy.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for what must happen.
+pub(super) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, happens)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// A mempool that keeps what is not decided.
+pub(super) struct TestSource {
+    store: Store,
+    waiting: Mutex<Vec<RollupTransaction>>,
+    work: Notify,
+}
+
+impl TestSource {
+    fn undecided(&self) -> Vec<RollupTransaction> {
+        let mut waiting = self.waiting.lock().unwrap();
+        waiting.retain(|tx| self.store.locate(tx.rollup, tx.hash()).unwrap().is_none());
+        waiting.clone()
+    }
+
+    pub(super) fn submit(&self, transaction: RollupTransaction) {
+        self.waiting.lock().unwrap().push(transaction);
+        self.work.notify_one();
+    }
+}
+
+impl BlockSource for TestSource {
+    fn collect(
+        &self,
+        max_bytes: usize,
+        is_open: &dyn Fn(RollupId) -> bool,
+    ) -> Vec<RollupTransaction> {
+        let mut left = max_bytes;
+        let mut taken = Vec::new();
+        for tx in self.undecided() {
+            let bytes = crate::batch::body::max_transaction_bytes(&tx);
+            if bytes > left || !is_open(tx.rollup) {
+                break;
+            }
+            left -= bytes;
+            taken.push(tx);
+        }
+        taken
+    }
+
+    fn has_work(&self) -> bool {
+        !self.undecided().is_empty()
+    }
+
+    fn work(&self) -> &Notify {
+        &self.work
+    }
+
+    fn known(&self, _rollup: RollupId, _hash: B256) -> Option<IncludedTransaction> {
+        None
+    }
+}
+
+/// A user's transaction, signed.
+pub(super) fn transaction(nonce: u64) -> RollupTransaction {
+    let tx = TxEip1559 {
+        chain_id: ROLLUP.get(),
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 30,
+        to: TxKind::Call(Address::repeat_byte(1)),
+        ..Default::default()
+    };
+    let key = SecretKey::from_bytes([0x77; 32]).unwrap();
+    let rsv = key.sign(tx.signature_hash()).to_rsv();
+    let mut raw = Vec::new();
+    tx.eip2718_encode(&Signature::from_raw_array(&rsv).unwrap(), &mut raw);
+    let signed = SignedTransaction::decode(raw.into(), 4_096).unwrap();
+    signed.transaction
+}
+
+/// What of an agent outlives its runs.
+pub(super) struct Seat {
+    key: [u8; 32],
+    pub(super) address: Address,
+    identity: Keypair,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Seat {
+    fn new(index: u8) -> Self {
+        let key = keccak256([index]).0;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self {
+            key,
+            address: SecretKey::from_bytes(key).unwrap().address(),
+            identity: Keypair::generate_ed25519(),
+            port: listener.local_addr().unwrap().port(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(super) fn store_path(&self) -> PathBuf {
+        self.folder.path().join("rota.redb")
+    }
+
+    pub(super) fn secret(&self) -> SecretKey {
+        SecretKey::from_bytes(self.key).unwrap()
+    }
+}
+
+/// A running agent.
+pub(super) struct Agent {
+    pub(super) store: Store,
+    pub(super) source: Arc<TestSource>,
+    pub(super) decided: watch::Receiver<Height>,
+    pub(super) evidence: mpsc::Receiver<Evidence>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), AgreementError>>,
+}
+
+impl Agent {
+    /// Waits until this agent has decided `height`.
+    pub(super) async fn reaches(&mut self, height: u64) {
+        let height = Height::new(height);
+        let reached = self.decided.wait_for(|at| *at >= height);
+        soon(&format!("height {height}"), reached).await.unwrap();
+    }
+
+    /// Waits until this agent has decided a transaction.
+    pub(super) async fn decides(&mut self, tx: &RollupTransaction) {
+        let decided = async {
+            while self.store.locate(tx.rollup, tx.hash()).unwrap().is_none() {
+                self.decided.changed().await.unwrap();
+            }
+        };
+        soon("a transaction is decided", decided).await;
+    }
+
+    /// Stops it and gives up the store.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        soon("an agent stops", self.running).await.unwrap().unwrap();
+    }
+}
+
+/// The agents' seats and the L1 that all of them see.
+pub(super) struct Net {
+    pub(super) seats: Vec<Seat>,
+    pub(super) mirror: MirrorHandle,
+    pub(super) domain: SigningDomain,
+    /// L1 time of block 0 of the test.
+    began: u64,
+}
+
+impl Net {
+    /// `members` of the seats are in the first set.
+    pub(super) fn new(seats: u8, members: usize) -> Self {
+        Self::with_pace(seats, members, Duration::from_millis(50), Duration::from_millis(100))
+    }
+
+    pub(super) fn with_pace(seats: u8, members: usize, interval: Duration, idle: Duration) -> Self {
+        let seats: Vec<_> = (1..=seats).map(Seat::new).collect();
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - 30;
+        let params = Params {
+            genesis: began,
+            interval_millis: interval.as_millis().try_into().unwrap(),
+            idle_interval_millis: idle.as_millis().try_into().unwrap(),
+            ..Params::for_tests()
+        };
+        let mut mirror = Mirror::new(params);
+        mirror.peers = seats.iter().map(|seat| (seat.address, endpoint(seat))).collect();
+        mirror.rollups = BTreeMap::from([(ROLLUP, 0)]);
+        let net = Self {
+            mirror: MirrorHandle::new(mirror),
+            domain: SigningDomain::new(31_337, Address::repeat_byte(7)),
+            began,
+            seats,
+        };
+        net.seal(0, &(0..members).collect::<Vec<_>>());
+        net.mine_through(10);
+        let origin = net.l1_block(0);
+        net.mirror.update(|mirror| {
+            mirror.genesis = Some(BlockHeader {
+                generation: Generation::new(0),
+                height: Height::new(0),
+                epoch: Epoch::new(0),
+                proposer: Address::ZERO,
+                timestamp: Millis::new(began * 1_000),
+                parent_hash: B256::ZERO,
+                l1_origin_number: origin.number,
+                l1_origin_hash: origin.hash,
+                forced_through: 0,
+                tx_count: 0,
+                tx_root: tx_root(&[]),
+            });
+        });
+        net
+    }
+
+    fn l1_block(&self, number: u64) -> L1Block {
+        let hash = keccak256(number.to_be_bytes());
+        L1Block { number, hash, timestamp: Seconds::new(self.began + number) }
+    }
+
+    /// L1 has grown to this block, one a second.
+    pub(super) fn mine_through(&self, head: u64) {
+        self.mirror.update(|mirror| {
+            mirror.blocks = (0..=head).map(|n| (n, self.l1_block(n))).collect();
+            mirror.head = Some(self.l1_block(head));
+            mirror.at_depth = Some(self.l1_block(head - 4));
+        });
+    }
+
+    /// Freezes a set.
+    pub(super) fn seal(&self, epoch: u64, seats: &[usize]) {
+        let (generation, epoch) = (Generation::new(0), Epoch::new(epoch));
+        let mut members: Vec<_> = seats
+            .iter()
+            .map(|seat| Member { signer: self.seats[*seat].address, weight: 10 })
+            .collect();
+        members.sort_by_key(|member| member.signer);
+        let set = LeaderSet::new(generation, epoch, keccak256("seed"), members).unwrap();
+        self.mirror.update(|mirror| mirror.sets.insert((generation, epoch), Arc::new(set)));
+    }
+
+    pub(super) fn start(&self, seat: usize) -> Agent {
+        self.start_with(seat, |_| {})
+    }
+
+    pub(super) fn start_with(
+        &self,
+        seat: usize,
+        change: impl FnOnce(&mut AgreementConfig),
+    ) -> Agent {
+        let seat = &self.seats[seat];
+        let store = Store::open(seat.store_path()).unwrap();
+        let guard = Arc::new(Guard::new(seat.secret(), self.domain, store.clone()));
+        let source = Arc::new(TestSource {
+            store: store.clone(),
+            waiting: Mutex::default(),
+            work: Notify::new(),
+        });
+        let (decided_tx, decided) = watch::channel(Height::new(0));
+        let (evidence_tx, evidence) = mpsc::channel(1_024);
+        let stop = CancellationToken::new();
+        let mut config = AgreementConfig {
+            folder: seat.folder.path().to_owned(),
+            listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port),
+            identity: seat.identity.clone(),
+            timeouts: Timeouts::for_interval(Duration::from_millis(250)),
+            #[cfg(feature = "byzantine")]
+            equivocate: None,
+        };
+        change(&mut config);
+        let running = tokio::spawn(run(
+            config,
+            self.mirror.clone(),
+            store.clone(),
+            guard,
+            Arc::clone(&source) as Arc<dyn BlockSource>,
+            decided_tx,
+            evidence_tx,
+            stop.clone(),
+        ));
+        Agent { store, source, decided, evidence, stop, running }
+    }
+
+    pub(super) fn start_all(&self) -> Vec<Agent> {
+        (0..self.seats.len()).map(|seat| self.start(seat)).collect()
+    }
+}
+
+fn endpoint(seat: &Seat) -> PeerEndpoint {
+    let peer = seat.identity.public().to_peer_id();
+    PeerEndpoint {
+        id: 0,
+        signer: seat.address,
+        agreement: format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", seat.port),
+        link: String::new(),
+    }
+}
