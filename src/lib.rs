@@ -6,6 +6,7 @@ pub mod agreement;
 pub mod batch;
 pub mod config;
 pub mod crypto;
+pub mod derive;
 pub mod domain;
 pub mod guard;
 pub mod l1;
