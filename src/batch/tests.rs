@@ -1,5 +1,11 @@
 //! Blocks for the tests of this module, and the way from blocks to a header and back.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "small numbers of the tests' own making"
+)]
+
 use crate::batch::payload::{self, Version};
 use crate::batch::{HeaderError, build_header, default_epoch, epoch_is_legal, open};
 use crate::domain::{

@@ -58,6 +58,12 @@ impl Iterator for Draws {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "small numbers of the tests' own making"
+    )]
+
     use super::{draw, draw_order};
     use crate::domain::{Epoch, Generation, LeaderSet, Member, Turn};
     use alloy::primitives::{Address, B256, U256, keccak256};

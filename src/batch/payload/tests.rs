@@ -1,3 +1,9 @@
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "small numbers of the tests' own making"
+)]
+
 use super::{
     HEADER_BYTES, PayloadError, Version, block_bytes, decode, encode, encode_cheapest,
     max_body_bytes, tokens,

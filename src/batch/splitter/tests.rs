@@ -1,3 +1,9 @@
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "small numbers of the tests' own making"
+)]
+
 use super::{BatchRange, SplitError, Splitter};
 use crate::batch::payload::{HEADER_BYTES, MAX_BLOCKS};
 use crate::batch::tests::settled;

@@ -1,3 +1,9 @@
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "small numbers of the tests' own making"
+)]
+
 use super::{Derivation, DeriveError, DerivedBatch, Item, NoopReason};
 use crate::batch::payload::{PayloadError, Version, encode};
 use crate::batch::{HeaderError, build_header};
@@ -89,8 +95,10 @@ fn settle(derivation: &mut Derivation, number: u64, blocks: &[Block]) -> Derived
     derivation.settle(BatchNumber::new(number), &header, &payload, &|_, _| true).unwrap()
 }
 
-/// (height, index) of the transactions, and the numbers of the entries with the height that consumed them.
-fn places(batch: &DerivedBatch) -> (Vec<(u64, u32)>, Vec<(u64, u64)>) {
+/// (height, index) of the transactions, and (height that consumed it, number) of the entries.
+type Places = (Vec<(u64, u32)>, Vec<(u64, u64)>);
+
+fn places(batch: &DerivedBatch) -> Places {
     let mut transactions = Vec::new();
     let mut forced = Vec::new();
     for item in &batch.items {

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests' own making")]
+
 use super::{RollupTransaction, SignedTransaction, TransactionError};
 use crate::crypto::{SecretKey, SignatureError};
 use crate::domain::RollupId;
@@ -161,7 +163,7 @@ fn a_trailing_byte_is_refused() {
 fn a_block_names_the_first_transaction_that_is_wrong() {
     let good = SignedTransaction::decode(encode(&eip1559()), LIMIT).unwrap().transaction;
     let bad = RollupTransaction { rollup: RollupId::new(1), ..good.clone() };
-    assert_eq!(SignedTransaction::decode_all(&[good.clone()], LIMIT).unwrap().len(), 1);
+    assert_eq!(SignedTransaction::decode_all(std::slice::from_ref(&good), LIMIT).unwrap().len(), 1);
     let error = SignedTransaction::decode_all(&[good, bad], LIMIT).unwrap_err();
     assert_eq!(error.to_string(), "transaction 1: transaction is for rollup 4242, listed under 1");
 }
