@@ -11,6 +11,7 @@ pub mod domain;
 pub mod guard;
 pub mod l1;
 pub mod mempool;
+pub mod network;
 pub mod rota;
 pub mod storage;
 pub mod telemetry;

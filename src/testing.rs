@@ -4,8 +4,8 @@
 
 use crate::crypto::SecretKey;
 use crate::domain::{
-    Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height, Millis, Params,
-    RollupId, RollupTransaction, SignedTransaction,
+    BatchHeader, Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height, Millis,
+    Params, RollupId, RollupTransaction, Seconds, SignedTransaction,
 };
 use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
@@ -111,5 +111,26 @@ fn header(height: u64, parent_hash: B256) -> BlockHeader {
         forced_through: 0,
         tx_count: 0,
         tx_root: B256::ZERO,
+    }
+}
+
+/// A batch header whose heights end at `last_height`.
+pub(crate) fn batch_header(last_height: u64) -> BatchHeader {
+    BatchHeader {
+        generation: Generation::new(0),
+        epoch: Epoch::new(0),
+        first_height: Height::new(1),
+        last_height: Height::new(last_height),
+        parent_block_hash: B256::repeat_byte(1),
+        blocks_root: B256::repeat_byte(2),
+        last_block_hash: B256::repeat_byte(3),
+        forced_through: 0,
+        l1_origin_number: 1,
+        l1_origin_hash: B256::repeat_byte(1),
+        timestamp: Seconds::new(1_700_000_001),
+        payload_hash: B256::repeat_byte(4),
+        blobs_hash: B256::ZERO,
+        usage_hash: B256::repeat_byte(5),
+        state_root: B256::ZERO,
     }
 }

@@ -1,0 +1,316 @@
+#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+
+use super::{
+    Behaviour, BehaviourEvent, Delivery, Incoming, Network, NetworkConfig, SignedBatchMessage,
+    build,
+};
+use crate::crypto::Signature;
+use crate::domain::{BatchHeader, PeerEndpoint, RollupId, RollupTransaction};
+use crate::l1::{Mirror, MirrorHandle};
+use crate::network::{LANE_MESSAGES, Link, LinkMessage, MAX_MESSAGE_BYTES, Sent};
+use crate::testing::{batch_header, params};
+use alloy::primitives::Address;
+use futures::StreamExt;
+use libp2p::identity::Keypair;
+use libp2p::request_response::{Event, Message};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, Swarm};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Node {
+    signer: Address,
+    identity: Keypair,
+    address: Multiaddr,
+    link: Link,
+    incoming: Incoming,
+    _running: DropGuard,
+}
+
+fn mirror() -> MirrorHandle {
+    MirrorHandle::new(Mirror::new(params()))
+}
+
+fn enlist(mirror: &MirrorHandle, n: u8, identity: &Keypair, address: &Multiaddr) -> Address {
+    let signer = Address::repeat_byte(n);
+    let link = format!("{address}/p2p/{}", identity.public().to_peer_id());
+    let endpoint = PeerEndpoint { id: n.into(), signer, agreement: String::new(), link };
+    mirror.update(|mirror| mirror.peers.insert(signer, endpoint));
+    signer
+}
+
+async fn start_at(mirror: &MirrorHandle, n: u8, identity: Keypair, port: u16) -> Node {
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let config = NetworkConfig { identity: identity.clone(), listen };
+    let (network, link, incoming) = Network::bind(config, mirror.clone()).await.unwrap();
+    let address = network.address().clone();
+    let signer = enlist(mirror, n, &identity, &address);
+    let shutdown = CancellationToken::new();
+    tokio::spawn(network.run(shutdown.clone()));
+    Node { signer, identity, address, link, incoming, _running: shutdown.drop_guard() }
+}
+
+async fn start(mirror: &MirrorHandle, n: u8) -> Node {
+    start_at(mirror, n, Keypair::generate_ed25519(), 0).await
+}
+
+async fn connected(link: &Link, to: Address) {
+    let up = async {
+        while !link.peers().iter().any(|peer| peer.signer == to && peer.connected) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, up).await.expect("peers connect");
+}
+
+/// Waits until a node knows of a peer.
+async fn listed(link: &Link, signer: Address) {
+    let known = async {
+        while !link.peers().iter().any(|peer| peer.signer == signer) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, known).await.expect("the registry is followed");
+}
+
+fn transactions(n: u32, size: usize) -> LinkMessage {
+    let mut raw = vec![7; size];
+    raw[..4].copy_from_slice(&n.to_be_bytes());
+    LinkMessage::Transactions(vec![RollupTransaction { rollup: RollupId::new(1), raw: raw.into() }])
+}
+
+async fn next_number(node: &mut Node) -> (Address, u32) {
+    let delivery = timeout(SOON, node.incoming.transactions.recv()).await.unwrap().unwrap();
+    (delivery.from, number(&delivery))
+}
+
+fn number(delivery: &Delivery<Vec<RollupTransaction>>) -> u32 {
+    u32::from_be_bytes(delivery.content[0].raw[..4].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn peers_of_the_registry_find_each_other_and_keep_the_order() {
+    let mirror = mirror();
+    let (a, mut b) = (start(&mirror, 1).await, start(&mirror, 2).await);
+    connected(&a.link, b.signer).await;
+    for n in 0..50 {
+        assert_eq!(a.link.send(b.signer, &transactions(n, 500)).unwrap(), Sent::Queued);
+    }
+    for n in 0..50 {
+        assert_eq!(next_number(&mut b).await, (a.signer, n));
+    }
+    assert_eq!(a.link.send(a.signer, &transactions(0, 4)).unwrap(), Sent::UnknownPeer);
+    let nobody = Address::repeat_byte(99);
+    assert_eq!(a.link.send(nobody, &transactions(0, 4)).unwrap(), Sent::UnknownPeer);
+}
+
+#[tokio::test]
+async fn attestations_do_not_wait_for_transactions() {
+    let mirror = mirror();
+    let (a, mut b) = (start(&mirror, 1).await, start(&mirror, 2).await);
+    connected(&a.link, b.signer).await;
+    // Nobody takes b's transactions, so their lane is stuck.
+    for n in 0..20 {
+        a.link.send(b.signer, &transactions(n, 500)).unwrap();
+    }
+    let header: BatchHeader = batch_header(7);
+    let signature = Signature::from_compact([3; 64]);
+    let message = LinkMessage::Attestation { header: header.clone(), signature };
+    assert_eq!(a.link.broadcast(&message).unwrap(), 1);
+    a.link.send(b.signer, &LinkMessage::WantAttestation { header: header.clone() }).unwrap();
+    let first = timeout(SOON, b.incoming.attestations.recv()).await.unwrap().unwrap();
+    let expected = SignedBatchMessage::Attestation { header: header.clone(), signature };
+    assert_eq!((first.from, &first.content), (a.signer, &expected));
+    let second = timeout(SOON, b.incoming.attestations.recv()).await.unwrap().unwrap();
+    assert_eq!(second.content, SignedBatchMessage::Want { header });
+}
+
+#[tokio::test]
+async fn who_joins_later_is_found_and_who_leaves_is_cut_off() {
+    let mirror = mirror();
+    let a = start(&mirror, 1).await;
+    let mut c = start(&mirror, 3).await;
+    connected(&a.link, c.signer).await;
+    a.link.send(c.signer, &transactions(1, 4)).unwrap();
+    assert_eq!(next_number(&mut c).await, (a.signer, 1));
+
+    mirror.update(|mirror| mirror.peers.remove(&a.signer));
+    let gone = async {
+        while !c.link.peers().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, gone).await.unwrap();
+    a.link.send(c.signer, &transactions(2, 4)).unwrap();
+    enlist(&mirror, 1, &a.identity, &a.address);
+    connected(&c.link, a.signer).await;
+    // What a had left for c goes out now: it was not given up while c refused.
+    assert_eq!(next_number(&mut c).await, (a.signer, 2));
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_gets_what_waited() {
+    let mirror = mirror();
+    let (a, b) = (start(&mirror, 1).await, start(&mirror, 2).await);
+    connected(&a.link, b.signer).await;
+    let (identity, address, signer) = (b.identity.clone(), b.address.clone(), b.signer);
+    drop(b);
+    let gone = async {
+        while a.link.peers().iter().any(|peer| peer.connected) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, gone).await.unwrap();
+    a.link.send(signer, &transactions(5, 4)).unwrap();
+    let port = address.iter().find_map(|part| match part {
+        libp2p::multiaddr::Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    let mut b = start_at(&mirror, 2, identity, port.unwrap()).await;
+    assert_eq!(next_number(&mut b).await, (a.signer, 5));
+}
+
+#[tokio::test]
+async fn a_slow_peer_costs_its_own_oldest_messages_only() {
+    let mirror = mirror();
+    let a = start(&mirror, 1).await;
+    let absent =
+        enlist(&mirror, 9, &Keypair::generate_ed25519(), &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
+    listed(&a.link, absent).await;
+    let limit = u32::try_from(LANE_MESSAGES).unwrap();
+    for n in 0..limit {
+        assert_eq!(a.link.send(absent, &transactions(n, 4)).unwrap(), Sent::Queued);
+    }
+    assert_eq!(a.link.send(absent, &transactions(limit, 4)).unwrap(), Sent::DroppedOldest);
+    assert_eq!(a.link.peers()[0].queued, LANE_MESSAGES);
+}
+
+/// A peer that speaks the protocol but not its rules, connected as far as it can tell itself.
+async fn rogue(identity: Keypair, to: &Node) -> Swarm<Behaviour> {
+    let mut swarm = build(identity).unwrap();
+    let id = to.identity.public().to_peer_id();
+    swarm.behaviour_mut().gate.allow_peer(id);
+    swarm.dial(to.address.clone()).unwrap();
+    let up = async {
+        while !matches!(swarm.next().await, Some(SwarmEvent::ConnectionEstablished { .. })) {}
+    };
+    timeout(SOON, up).await.unwrap();
+    swarm
+}
+
+/// Drives a rogue until its message is acknowledged, or it is cut off.
+async fn acknowledged(swarm: &mut Swarm<Behaviour>) -> bool {
+    let outcome = async {
+        loop {
+            match swarm.next().await {
+                Some(SwarmEvent::ConnectionClosed { .. }) => return false,
+                Some(SwarmEvent::Behaviour(BehaviourEvent::Requests(Event::Message {
+                    message: Message::Response { .. },
+                    ..
+                }))) => return true,
+                _ => {}
+            }
+        }
+    };
+    timeout(SOON, outcome).await.unwrap()
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    let mirror = mirror();
+    let mut a = start(&mirror, 1).await;
+    let member = Keypair::generate_ed25519();
+    let signer = enlist(&mirror, 8, &member, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
+    listed(&a.link, signer).await;
+    let mut member = rogue(member, &a).await;
+    let id = a.identity.public().to_peer_id();
+    member.behaviour_mut().requests.send_request(&id, transactions(0, 4).encode().unwrap());
+    assert!(acknowledged(&mut member).await, "in the registry");
+    assert_eq!(next_number(&mut a).await.1, 0);
+
+    let mut stranger = rogue(Keypair::generate_ed25519(), &a).await;
+    let frame = transactions(1, 4).encode().unwrap();
+    let id = a.identity.public().to_peer_id();
+    stranger.behaviour_mut().requests.send_request(&id, frame);
+    assert!(!acknowledged(&mut stranger).await);
+    assert!(a.incoming.transactions.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_flood_is_held_back_and_hurts_nobody_else() {
+    let mirror = mirror();
+    let mut a = start(&mirror, 1).await;
+    let flooder = Keypair::generate_ed25519();
+    let nowhere = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
+    let flooding = enlist(&mirror, 8, &flooder, &nowhere);
+    let b = start(&mirror, 2).await;
+    connected(&b.link, a.signer).await;
+    listed(&a.link, flooding).await;
+
+    let mut rogue = rogue(flooder, &a).await;
+    let id = a.identity.public().to_peer_id();
+    for n in 0..24 {
+        let frame = transactions(n, MAX_MESSAGE_BYTES - 100).encode().unwrap();
+        rogue.behaviour_mut().requests.send_request(&id, frame);
+    }
+    let flood = tokio::spawn(async move { while rogue.next().await.is_some() {} });
+
+    // The consumer finishes nothing: the flooder has its places and no more, and b's message comes through.
+    let first = timeout(SOON, a.incoming.transactions.recv()).await.unwrap().unwrap();
+    assert_eq!(first.from, flooding);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    b.link.send(a.signer, &transactions(77, 4)).unwrap();
+    let mut held = vec![first];
+    loop {
+        let delivery = timeout(SOON, a.incoming.transactions.recv()).await.unwrap().unwrap();
+        if delivery.from == b.signer {
+            assert_eq!(number(&delivery), 77);
+            break;
+        }
+        assert_eq!(delivery.from, flooding);
+        held.push(delivery);
+    }
+    assert!(held.len() <= super::INBOX_PER_PEER, "{} places taken", held.len());
+    flood.abort();
+}
+
+#[tokio::test]
+async fn who_sends_no_message_is_barred() {
+    let mirror = mirror();
+    let a = start(&mirror, 1).await;
+    for (n, bytes) in [(8, vec![255_u8; 100]), (9, vec![0_u8; MAX_MESSAGE_BYTES + 1])] {
+        let identity = Keypair::generate_ed25519();
+        let signer = enlist(&mirror, n, &identity, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
+        listed(&a.link, signer).await;
+        let mut noisy = rogue(identity.clone(), &a).await;
+        let id = a.identity.public().to_peer_id();
+        noisy.behaviour_mut().requests.send_request(&id, bytes.into());
+        assert!(!acknowledged(&mut noisy).await, "cut off");
+        drop(noisy);
+
+        let mut again = rogue(identity, &a).await;
+        let frame = transactions(1, 4).encode().unwrap();
+        again.behaviour_mut().requests.send_request(&id, frame);
+        assert!(!acknowledged(&mut again).await, "and stays out");
+    }
+}
+
+#[tokio::test]
+async fn who_is_reported_is_barred() {
+    let mirror = mirror();
+    let (a, b) = (start(&mirror, 1).await, start(&mirror, 2).await);
+    connected(&b.link, a.signer).await;
+    a.link.report(b.signer);
+    let gone = async {
+        while b.link.peers().iter().any(|peer| peer.connected) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, gone).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!b.link.peers().iter().any(|peer| peer.connected));
+}
