@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Arrays} from "@openzeppelin/contracts/utils/Arrays.sol";
-
 import {Deployment} from "./Deployment.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {IRota, LeaderSet, Member} from "./interfaces/IRota.sol";
@@ -10,6 +8,7 @@ import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {CodeLib} from "./lib/CodeLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
+import {SortLib} from "./lib/SortLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 import {BlockHeader} from "./types/Wire.sol";
 
@@ -65,7 +64,7 @@ abstract contract Rota is IRota, Deployment {
         require(members.length >= MIN_MEMBERS, TooFewMembers(MIN_MEMBERS, members.length));
 
         // The words have the signer in front: sorted words are sorted signers.
-        Arrays.sort(members);
+        members = SortLib.sort(members);
         bytes32 seedBefore =
             sealedCount == 0 ? bytes32(0) : SetLib.load(_sealed[current][epochs[sealedCount - 1]]).seed();
         bytes32 seed = keccak256(abi.encode(seedBefore, block.prevrandao, epoch));

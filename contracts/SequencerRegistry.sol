@@ -262,13 +262,16 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     /// @inheritdoc ISequencerRegistry
     function membersAtEpochStart() external view returns (uint256[] memory words) {
         uint64 running = _epoch();
-        uint256 seats = _seats.length;
-        words = new uint256[](seats);
+        uint32[] memory ids = _seats;
+        words = new uint256[](ids.length);
 
         uint256 found;
-        for (uint256 i = 0; i < seats; ++i) {
-            uint256 word = _entries[_seats[i]].standing.wordAtStartOf(running);
-            if (SetLib.weightOf(word) != 0) words[found++] = word;
+        // Unchecked: both indices are below the length of both arrays.
+        unchecked {
+            for (uint256 i = 0; i < ids.length; ++i) {
+                uint256 word = _entries[ids[i]].standing.wordAtStartOf(running);
+                if (SetLib.weightOf(word) != 0) words[found++] = word;
+            }
         }
 
         // Memory-safe: only ever shortens the array.

@@ -41,17 +41,20 @@ library SetLib {
 
         uint256 sum;
         bytes memory packed = new bytes(n * MEMBER_BYTES + 5);
-        for (uint256 i = 0; i < n; ++i) {
-            uint256 word_ = members[i];
-            sum += uint56(word_ >> 40);
-            // Memory-safe: writes 32 bytes at 27·i; the five zeros beyond the member are overwritten by the next one,
-            // and those after the last lie in the five bytes that were allocated for them.
-            assembly ("memory-safe") {
-                mstore(add(add(packed, 0x20), mul(i, 27)), word_)
+        // Memory-safe: reads the words of `members` and writes 32 bytes at 27·i each; the five zeros beyond a member are
+        // overwritten by the next one, and those after the last lie in the five bytes that were allocated for them. The
+        // sum of at most 128 weights of 56 bits cannot overflow.
+        assembly ("memory-safe") {
+            let source := add(members, 0x20)
+            let end := add(source, shl(5, n))
+            for { let target := add(packed, 0x20) } lt(source, end) { target := add(target, 27) } {
+                let word_ := mload(source)
+                sum := add(sum, and(shr(40, word_), 0xffffffffffffff))
+                mstore(target, word_)
+                source := add(source, 0x20)
             }
         }
-
-        // Memory-safe: cuts the five spare bytes off again.
+        // Memory-safe: cuts the spare bytes off again.
         assembly ("memory-safe") {
             mstore(packed, sub(mload(packed), 5))
         }
