@@ -64,7 +64,7 @@ abstract contract Rota is IRota, Deployment {
         require(members.length >= MIN_MEMBERS, TooFewMembers(MIN_MEMBERS, members.length));
 
         // The words have the signer in front: sorted words are sorted signers.
-        members = SortLib.sort(members);
+        SortLib.sort(members);
         bytes32 seedBefore =
             sealedCount == 0 ? bytes32(0) : SetLib.load(_sealed[current][epochs[sealedCount - 1]]).seed();
         bytes32 seed = keccak256(abi.encode(seedBefore, block.prevrandao, epoch));

@@ -37,6 +37,14 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         string endpoint;
     }
 
+    /// An {Exit}, in two words.
+    struct ExitRecord {
+        uint32 sequencer;
+        address holder;
+        uint64 epoch;
+        uint128 shares;
+    }
+
     bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
     uint256 private constant MIN_ENDPOINT_BYTES = 1;
     uint256 private constant MAX_ENDPOINT_BYTES = 256;
@@ -53,7 +61,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     uint256 private immutable MIN_STAKE_WEI;
     uint256 private immutable WEIGHT_UNIT_WEI;
 
-    /// Ids that may weigh something, in no order; a vacated seat is given away when somebody needs it. Eight to a slot.
+    /// Ids that may weigh something; a vacated seat is given away when somebody needs it. Eight to a slot.
     uint32[] private _seats;
     uint32 private _count;
     uint256 private _exitCount;
@@ -63,7 +71,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     mapping(address signer => uint32 id) private _idOf;
     mapping(uint32 id => mapping(address poster => bool)) private _posterEver;
     mapping(uint32 id => mapping(address holder => uint256 shares)) private _holdings;
-    mapping(uint256 exitId => Exit) private _exits;
+    mapping(uint256 exitId => ExitRecord) private _exits;
 
     modifier onlySlasher() {
         require(msg.sender == SLASHER, NotSlasher(SLASHER, msg.sender));
@@ -103,7 +111,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         entry.joinedAt = uint64(block.timestamp);
         entry.standing.status = Status.Active;
         _takeKey(id, msg.sender, signer, proof);
-        _takeSeat(id);
+        _takeSeat(id, signer);
         uint256 shares = _credit(entry, id, stakeWei);
         _refresh(entry, signer);
 
@@ -175,7 +183,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(all || rest >= MIN_STAKE_WEI, RestBelowMinimum(MIN_STAKE_WEI, rest));
 
         uint64 epoch = _epoch();
-        _exits[exitId] = Exit({sequencer: id, holder: msg.sender, shares: shares, epoch: epoch});
+        _exits[exitId] = ExitRecord({sequencer: id, holder: msg.sender, epoch: epoch, shares: shares.toUint128()});
         if (all && entry.standing.status == Status.Active) {
             entry.standing.status = Status.Leaving;
             emit StatusChanged(id, Status.Leaving);
@@ -187,7 +195,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
     /// @inheritdoc ISequencerRegistry
     function claim(uint256 exitId) external nonReentrant returns (uint256 amountWei) {
-        Exit storage exit_ = _exits[exitId];
+        ExitRecord storage exit_ = _exits[exitId];
         (uint32 id, address holder, uint256 shares) = (exit_.sequencer, exit_.holder, exit_.shares);
         Entry storage entry = _entries[id];
 
@@ -307,8 +315,9 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
     /// @inheritdoc ISequencerRegistry
     function exit(uint256 exitId) external view returns (Exit memory) {
-        require(_exits[exitId].sequencer != 0, UnknownExit(exitId));
-        return _exits[exitId];
+        ExitRecord storage exit_ = _exits[exitId];
+        require(exit_.sequencer != 0, UnknownExit(exitId));
+        return Exit({sequencer: exit_.sequencer, holder: exit_.holder, shares: exit_.shares, epoch: exit_.epoch});
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -378,22 +387,38 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         _idOf[signer] = id;
     }
 
-    /// @dev Once all seats are taken, the first whose holder weighs nothing, now and at the start of the running epoch,
-    /// is given away. Whoever loses a seat so was jailed or has left.
-    function _takeSeat(uint32 id) private {
-        uint256 seats = _seats.length;
-        if (seats < MAX_MEMBERS) {
-            _seats.push(id);
-            return;
+    /// @dev Seats are kept in the order of the keys with which their holders joined, so that a seal finds its members
+    /// nearly sorted; everybody between the freed seat and the new place moves by one.
+    function _takeSeat(uint32 id, address signer) private {
+        uint32[] memory ids = _seats;
+        uint256 seat = ids.length;
+        if (seat < MAX_MEMBERS) _seats.push(id);
+        else seat = _vacatedSeat(ids);
+
+        uint256 low = 0;
+        uint256 high = ids.length;
+        while (low < high) {
+            uint256 middle = (low + high) / 2;
+            if (_entries[ids[middle]].standing.signer < signer) low = middle + 1;
+            else high = middle;
         }
 
+        for (; seat > low; --seat) {
+            _seats[seat] = ids[seat - 1];
+        }
+        for (; seat + 1 < low; ++seat) {
+            _seats[seat] = ids[seat + 1];
+        }
+        _seats[seat] = id;
+    }
+
+    /// @dev The first seat whose holder weighs nothing, now and at the start of the running epoch. Whoever loses a seat so
+    /// was jailed or has left.
+    function _vacatedSeat(uint32[] memory ids) private view returns (uint256 seat) {
         uint64 running = _epoch();
-        for (uint256 i = 0; i < seats; ++i) {
-            Standing storage standing = _entries[_seats[i]].standing;
-            if (standing.weight == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) {
-                _seats[i] = id;
-                return;
-            }
+        for (; seat < ids.length; ++seat) {
+            Standing storage standing = _entries[ids[seat]].standing;
+            if (standing.weight == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) return seat;
         }
         revert ActiveSetFull(MAX_MEMBERS);
     }

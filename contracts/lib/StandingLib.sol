@@ -6,7 +6,7 @@ import {SetLib} from "./SetLib.sol";
 
 /// What a seal reads of a sequencer, in two words; the second only if something changed in the running epoch.
 ///
-///     signer 160 | weight 56 | changed 32 | status 8
+///     signer 160 | weight 56 | changed 32 | status 8      (from the low bits up)
 ///     signerBefore 160 | weightBefore 56
 struct Standing {
     address signer;
@@ -47,8 +47,13 @@ library StandingLib {
 
     /// @notice The member word as of the start of epoch `running`, with or without weight.
     function wordAtStartOf(Standing storage standing, uint64 running) internal view returns (uint256) {
-        return standing.changed <= running
-            ? SetLib.word(standing.signer, standing.weight)
-            : SetLib.word(standing.signerBefore, standing.weightBefore);
+        uint256 slot;
+        // Reads the first word of the struct, as drawn above, in one go: a seal does this for every member.
+        assembly ("memory-safe") {
+            slot := sload(standing.slot)
+        }
+        // Truncation is meant: the casts cut the fields out of the word.
+        if (uint32(slot >> 216) > running) return SetLib.word(standing.signerBefore, standing.weightBefore);
+        return SetLib.word(address(uint160(slot)), uint56(slot >> 160));
     }
 }

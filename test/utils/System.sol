@@ -88,6 +88,11 @@ abstract contract System is Test {
         vm.deployCode("RewardPool.sol:RewardPool", arguments);
         vm.deployCode("Rollups.sol:Rollups", arguments);
 
+        _attach();
+    }
+
+    /// @notice Takes the addresses in {at} for the system to work with.
+    function _attach() internal {
         token = IStakeToken(at.stakeToken);
         registry = ISequencerRegistry(at.registry);
         settlement = ISettlement(at.settlement);

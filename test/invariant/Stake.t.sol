@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+import {Sequencer, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
+import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {SetLib} from "../../contracts/lib/SetLib.sol";
+import {Actor, System} from "../utils/System.sol";
+
+/// Acts as owners, the slasher and time do. Every action either finds somebody for whom it is allowed or does nothing.
+contract StakeHandler is System {
+    uint256 public depositedWei;
+    uint256 public claimedWei;
+    uint256 public slashedWei;
+    uint256 public donatedWei;
+    uint64 public sealedLast;
+
+    uint256[] private _open;
+    uint256 private _keysUsed;
+    mapping(uint32 id => uint256 number) private _numberOf;
+
+    constructor() {
+        _deploy();
+        for (uint256 i = 0; i < 3; ++i) {
+            _joinAs(STAKE_WEI);
+        }
+        _sealFirst();
+    }
+
+    /* ACTIONS */
+
+    function join(uint256 stakeWei) external {
+        if (registry.count() >= 10) return;
+        _joinAs(bound(stakeWei, p.minStakeWei, 10_000 ether));
+    }
+
+    function topUp(uint256 who, uint256 amountWei) external {
+        Actor memory actor = _pick(who);
+        Sequencer memory entry = registry.sequencer(actor.id);
+        if (entry.status != Status.Active && entry.status != Status.Jailed) return;
+        // A pool slashed to next to nothing prices its shares beyond what 128 bits hold; it is as good as dead.
+        if (entry.assetsWei < 1 ether) return;
+        amountWei = bound(amountWei, 1, 1000 ether);
+        _give(actor.owner, amountWei);
+
+        vm.prank(actor.owner);
+        registry.topUp(actor.id, amountWei);
+        depositedWei += amountWei;
+    }
+
+    function requestExit(uint256 who, uint256 shares) external {
+        Actor memory actor = _pick(who);
+        uint256 holding = registry.sharesOf(actor.id, actor.owner);
+        if (holding == 0) return;
+        shares = bound(shares, 1, holding);
+        Sequencer memory entry = registry.sequencer(actor.id);
+        uint256 rest = Math.mulDiv(entry.assetsWei, holding - shares, entry.shares);
+        if (rest < p.minStakeWei) shares = holding;
+
+        vm.prank(actor.owner);
+        _open.push(registry.requestExit(actor.id, shares));
+    }
+
+    function claim(uint256 which) external {
+        if (_open.length == 0) return;
+        which = bound(which, 0, _open.length - 1);
+        uint256 exitId = _open[which];
+        (bool known, uint64 time) = registry.claimableAt(exitId);
+        if (!known || block.timestamp < time) return;
+
+        vm.prank(registry.exit(exitId).holder);
+        claimedWei += registry.claim(exitId);
+        _open[which] = _open[_open.length - 1];
+        _open.pop();
+    }
+
+    function slash(uint256 who, uint256 amountWei, bool tombstone) external {
+        Actor memory actor = _pick(who);
+        amountWei = bound(amountWei, 0, registry.assetsOf(actor.id) * 11 / 10);
+
+        vm.prank(at.slasher);
+        slashedWei += registry.slash(actor.id, amountWei, tombstone && amountWei % 4 == 0);
+    }
+
+    function jail(uint256 who) external {
+        Actor memory actor = _pick(who);
+        if (registry.sequencer(actor.id).status == Status.Tombstoned) return;
+
+        vm.prank(at.slasher);
+        registry.jail(actor.id, 0);
+    }
+
+    function rotate(uint256 who) external {
+        Actor memory actor = _pick(who);
+        Status status = registry.sequencer(actor.id).status;
+        if (status != Status.Active && status != Status.Jailed) return;
+        Actor memory next = _actor(_keysUsed++);
+        bytes memory proof = _proof(actor.owner, next.key);
+
+        vm.prank(actor.owner);
+        registry.rotateSigner(actor.id, next.signer, proof);
+    }
+
+    function donate(uint256 amountWei) external {
+        amountWei = bound(amountWei, 0, 1000 ether);
+        token.mint(address(registry), amountWei);
+        donatedWei += amountWei;
+    }
+
+    function seal() external {
+        uint64 next = _epoch() + 1;
+        if (sealedLast == next || registry.membersAtEpochStart().length < p.minMembers) return;
+        settlement.seal(next);
+        sealedLast = next;
+    }
+
+    function pass(uint256 seconds_) external {
+        _advance(bound(seconds_, 1, 2 * p.epochSeconds));
+    }
+
+    /* WHAT THE INVARIANTS READ */
+
+    function openExits() external view returns (uint256[] memory) {
+        return _open;
+    }
+
+    function _joinAs(uint256 stakeWei) private {
+        uint256 number = _keysUsed++;
+        Actor memory actor = _join(number, stakeWei);
+        _numberOf[actor.id] = number;
+        depositedWei += stakeWei;
+    }
+
+    /// @dev The owner stays that of the number with which it joined, whatever its key is now.
+    function _pick(uint256 who) private returns (Actor memory actor) {
+        uint32 id = uint32(bound(who, 1, registry.count()));
+        actor = _actor(_numberOf[id]);
+        actor.id = id;
+    }
+
+    /* HANDLES, FOR THE INVARIANT CONTRACT */
+
+    function contracts() external view returns (address registry_, address settlement_, address token_) {
+        return (at.registry, at.settlement, at.stakeToken);
+    }
+
+    function weightUnitWei() external view returns (uint256) {
+        return p.weightUnitWei;
+    }
+}
+
+/// Invariants of stake; README.md says them in words.
+contract StakeInvariants is System {
+    StakeHandler private _handler;
+
+    function setUp() public {
+        _handler = new StakeHandler();
+        (at.registry, at.settlement, at.stakeToken) = _handler.contracts();
+        _attach();
+
+        bytes4[] memory actions = new bytes4[](10);
+        actions[0] = StakeHandler.join.selector;
+        actions[1] = StakeHandler.topUp.selector;
+        actions[2] = StakeHandler.requestExit.selector;
+        actions[3] = StakeHandler.claim.selector;
+        actions[4] = StakeHandler.slash.selector;
+        actions[5] = StakeHandler.jail.selector;
+        actions[6] = StakeHandler.rotate.selector;
+        actions[7] = StakeHandler.donate.selector;
+        actions[8] = StakeHandler.seal.selector;
+        actions[9] = StakeHandler.pass.selector;
+        targetContract(address(_handler));
+        targetSelector(FuzzSelector({addr: address(_handler), selectors: actions}));
+    }
+
+    function invariant_stakeIsBackedByTokens() public view {
+        assertEq(token.balanceOf(at.registry), _assets() + _handler.donatedWei());
+    }
+
+    function invariant_nothingIsLostOrMade() public view {
+        assertEq(_handler.depositedWei(), _assets() + _handler.claimedWei() + _handler.slashedWei());
+    }
+
+    function invariant_sharesAddUp() public view {
+        uint256 n = registry.count();
+        uint256[] memory leaving = new uint256[](n + 1);
+        uint256[] memory open = _handler.openExits();
+        for (uint256 i = 0; i < open.length; ++i) {
+            leaving[registry.exit(open[i]).sequencer] += registry.exit(open[i]).shares;
+        }
+        for (uint32 id = 1; id <= n; ++id) {
+            Sequencer memory entry = registry.sequencer(id);
+            assertEq(entry.leavingShares, leaving[id]);
+            assertEq(entry.shares, registry.sharesOf(id, entry.owner) + leaving[id]);
+        }
+    }
+
+    function invariant_sharesNeverBuyMoreThanTheAssets() public view {
+        for (uint32 id = 1; id <= registry.count(); ++id) {
+            Sequencer memory entry = registry.sequencer(id);
+            assertLe(Math.mulDiv(entry.shares, entry.assetsWei + 1, entry.shares + 1000), entry.assetsWei);
+        }
+    }
+
+    function invariant_noWeightAboveStake() public view {
+        uint256[] memory words = registry.membersAtEpochStart();
+        for (uint256 i = 0; i < words.length; ++i) {
+            uint32 id = registry.idOf(SetLib.signerOf(words[i]));
+            assertLe(SetLib.weightOf(words[i]) * _handler.weightUnitWei(), registry.assetsOf(id));
+        }
+    }
+
+    function invariant_frozenSetsAreSound() public view {
+        LeaderSet memory set = settlement.leaderSet(_handler.sealedLast());
+        uint256 sum;
+        for (uint256 i = 0; i < set.members.length; ++i) {
+            if (i != 0) assertGt(uint160(set.members[i].signer), uint160(set.members[i - 1].signer));
+            assertGt(set.members[i].weight, 0);
+            sum += set.members[i].weight;
+        }
+        assertEq(set.total, sum);
+        assertLe(set.members.length, SetLib.MAX_MEMBERS);
+    }
+
+    function _assets() private view returns (uint256 sum) {
+        for (uint32 id = 1; id <= registry.count(); ++id) {
+            sum += registry.assetsOf(id);
+        }
+    }
+}
