@@ -128,6 +128,34 @@ impl Account {
         Err(L1Error::Refused { code: 0, reason: "no nonce was taken".to_owned() })
     }
 
+    /// Asks whether L1 would take this now, without sending it.
+    ///
+    /// # Errors
+    ///
+    /// [`L1Error::Reverted`] with the contract's reason, or what is in the way to L1.
+    pub async fn check(&self, order: &Order) -> Result<(), L1Error> {
+        self.estimate(order).await.map(|_| ())
+    }
+
+    /// How many of its transactions wait in the node's pool.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub async fn waiting(&self) -> Result<u64, L1Error> {
+        let pending = self.client.nonce(self.address(), true).await?;
+        Ok(pending.saturating_sub(self.client.nonce(self.address(), false).await?))
+    }
+
+    /// What a replacement should pay: more than before by what nodes ask for, and what is asked now, within the cap.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub async fn raised(&self, before: Fees) -> Result<Fees, L1Error> {
+        Ok(before.bumped().max(self.fees().await?).capped(self.max_fee_wei))
+    }
+
     /// Sends again at the nonce of an earlier transaction, to take its place.
     ///
     /// # Errors
@@ -160,7 +188,7 @@ impl Account {
                     let seconds = PATIENCE.as_secs().saturating_mul(u64::from(MAX_BUMPS));
                     return Err(L1Error::NotIncluded { tx: last.hash, seconds });
                 }
-                let fees = last.fees.bumped().max(self.fees().await?).capped(self.max_fee_wei);
+                let fees = self.raised(last.fees).await?;
                 match self.replace(order, &last, fees).await {
                     Ok(sent) => attempts.push(sent),
                     // Included in this moment: the next look finds the receipt.

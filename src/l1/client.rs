@@ -111,7 +111,8 @@ impl Client {
         self.chain_id
     }
 
-    /// The nodes themselves, for what this client has no word for.
+    /// The nodes themselves, for what only a test does to them.
+    #[cfg(test)]
     pub(super) const fn provider(&self) -> &DynProvider {
         &self.provider
     }
@@ -260,6 +261,28 @@ impl Client {
             .block_id(block)
             .await
             .map_err(|error| L1Error::of(&error, account))
+    }
+
+    /// Next nonce of an account by what is included up to a block.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering, and a block that is not canonical any more.
+    pub async fn nonce_at(&self, account: Address, block: B256) -> Result<u64, L1Error> {
+        self.provider
+            .get_transaction_count(account)
+            .block_id(BlockId::hash(block))
+            .await
+            .map_err(|error| L1Error::of(&error, account))
+    }
+
+    /// Whether a node has this transaction, waiting or included.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub async fn knows(&self, transaction: B256) -> Result<bool, L1Error> {
+        Ok(self.transaction(transaction).await?.is_some())
     }
 
     /// What the node suggests to pay for a prompt inclusion.

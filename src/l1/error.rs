@@ -4,6 +4,7 @@ use super::bindings;
 use alloy::dyn_abi::{DynSolValue, ErrorExt};
 use alloy::json_abi;
 use alloy::primitives::{Address, B256, hex};
+use alloy::sol_types::{Panic, Revert, SolError as _};
 use alloy::transports::{RpcError, TransportError};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -119,8 +120,11 @@ static ERRORS: LazyLock<Vec<json_abi::Error>> = LazyLock::new(|| {
 
 /// Name and arguments of a custom error, or what else a revert says.
 pub(super) fn describe_revert(data: &[u8]) -> String {
-    if let Some(reason) = alloy::sol_types::decode_revert_reason(data) {
-        return reason;
+    if let Ok(revert) = Revert::abi_decode(data) {
+        return revert.reason;
+    }
+    if let Ok(panic) = Panic::abi_decode(data) {
+        return panic.to_string();
     }
     let selector = data.get(..4).unwrap_or_default();
     for error in ERRORS.iter().filter(|error| error.selector().as_slice() == selector) {

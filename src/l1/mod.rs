@@ -11,10 +11,14 @@ mod facts;
 pub mod follower;
 mod mirror;
 mod settlement;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use account::{Account, Order, Sent};
 pub use client::{Client, Fees};
 pub use deploy::deploy;
 pub use error::L1Error;
 pub use mirror::{Mirror, MirrorHandle};
-pub use settlement::{Certified, SettledPayload};
+pub use settlement::{Certified, SettledPayload, fitting, order as settle_order};

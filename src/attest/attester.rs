@@ -1,0 +1,534 @@
+//! What the attesting task does at each turn. No clock but L1's and a monotonic one for repeats; blocks on the store.
+
+use super::ledger::{Cut, Ledger, Refusal};
+use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
+use crate::batch::payload::{self, Version};
+use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_legal};
+use crate::crypto::Signature;
+use crate::domain::{BatchHeader, Block, Epoch, Evidence, Generation, Height, LeaderSet, Params};
+use crate::guard::{Guard, GuardError};
+use crate::l1::MirrorHandle;
+use crate::poster;
+use crate::rota::draw;
+use crate::storage::{Store, StoreError};
+use alloy::primitives::{Address, B256, Bytes};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tracing::{debug, error, info, warn};
+
+/// How long to wait before an attestation is sent or asked for again.
+const REPEAT: Duration = Duration::from_secs(2);
+/// Open batches, from the oldest on, whose attestations are repeated and asked for.
+const REPEATED_BATCHES: usize = 32;
+/// The most blocks of a header that somebody asks to sign: reading them costs time.
+const MAX_WANTED_BLOCKS: u64 = 4_096;
+
+/// Why attesting cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The decided chain is not the settled one: more than 2/3 of a set signed something else than they decided.
+    #[error("block {height} settled as {settled}, but was decided as {decided}")]
+    Diverged {
+        /// The height.
+        height: Height,
+        /// On L1.
+        settled: B256,
+        /// Here.
+        decided: B256,
+    },
+}
+
+/// The attesting machine of one agent.
+pub struct Attester {
+    mirror: MirrorHandle,
+    store: Store,
+    guard: Arc<Guard>,
+    peers: Arc<dyn Peers>,
+    ledger: LedgerHandle,
+    evidence: mpsc::Sender<Evidence>,
+    cutter: Option<Cutter>,
+    repeated: Option<Instant>,
+}
+
+/// The decided chain above the last cut.
+struct Cutter {
+    splitter: Splitter,
+    /// Blocks that no batch holds yet.
+    pending: VecDeque<Block>,
+}
+
+/// What matters of L1, read at once.
+#[derive(Clone, Copy)]
+struct View {
+    generation: Generation,
+    settled: Height,
+    settled_hash: B256,
+    settled_epoch: Epoch,
+    at_head: Epoch,
+    at_depth: Epoch,
+}
+
+impl Attester {
+    /// Attests with the key behind `guard`, if it is in a set.
+    pub fn new(
+        mirror: MirrorHandle,
+        store: Store,
+        guard: Arc<Guard>,
+        peers: Arc<dyn Peers>,
+        ledger: LedgerHandle,
+        evidence: mpsc::Sender<Evidence>,
+    ) -> Self {
+        Self { mirror, store, guard, peers, ledger, evidence, cutter: None, repeated: None }
+    }
+
+    /// Does all that there is to do now.
+    pub(super) fn advance(
+        &mut self,
+        messages: Vec<(Address, Message)>,
+    ) -> Result<(), AttestError> {
+        let Some(view) = self.view() else { return Ok(()) };
+        self.follow_settlement(&view)?;
+        self.cut(&view)?;
+        self.renew_epochs(&view)?;
+        for (from, message) in messages {
+            match message {
+                Message::Attestation { header, signature } => {
+                    self.receive(from, &header, signature)?;
+                }
+                Message::Want { header } => self.answer(&view, from, &header)?,
+            }
+        }
+        self.repeat(&view);
+        self.ledger.announce();
+        Ok(())
+    }
+
+    fn view(&self) -> Option<View> {
+        let mirror = self.mirror.read();
+        let tip = mirror.tip.as_ref()?;
+        let generation = mirror.genesis.as_ref()?.generation;
+        let epoch_of = |block: Option<crate::domain::L1Block>| {
+            block.map_or(tip.epoch, |block| mirror.params.epoch_at(block.timestamp))
+        };
+        Some(View {
+            generation,
+            settled: tip.last_height,
+            settled_hash: tip.last_block_hash,
+            settled_epoch: tip.epoch,
+            at_head: epoch_of(mirror.head),
+            at_depth: epoch_of(mirror.at_depth),
+        })
+    }
+
+    /// Drops what settled; starts over above the settled height where the cuts do not follow from it.
+    fn follow_settlement(&mut self, view: &View) -> Result<(), AttestError> {
+        let follows = {
+            let mut ledger = self.ledger.lock();
+            match ledger.as_mut() {
+                Some(ledger) if ledger.settled() == view.settled => self.cutter.is_some(),
+                Some(ledger) => {
+                    // After a reorg the ledger has forgotten what it must have again.
+                    let went_back = view.settled < ledger.settled();
+                    ledger.settle(view.settled, view.settled_epoch) && !went_back
+                }
+                None => {
+                    *ledger =
+                        Some(Ledger::new(view.generation, view.settled, view.settled_epoch));
+                    false
+                }
+            }
+        };
+        let outrun = self.cutter.as_ref().is_some_and(|cutter| {
+            cutter.splitter.open_since().unwrap_or(cutter.splitter.next_height()) <= view.settled
+        });
+        if !follows || outrun {
+            self.start_over(view)?;
+        }
+        Ok(())
+    }
+
+    fn start_over(&mut self, view: &View) -> Result<(), AttestError> {
+        self.cutter = None;
+        // Block 0 and what sync brings may come later than L1's word of them.
+        let Some((decided, header)) = self.store.header(view.settled)? else { return Ok(()) };
+        if decided != view.settled_hash {
+            return Err(AttestError::Diverged {
+                height: view.settled,
+                settled: view.settled_hash,
+                decided,
+            });
+        }
+        let mut ledger = Ledger::new(view.generation, view.settled, view.settled_epoch);
+        for known in self.store.attestations_from(view.settled.next())? {
+            let Some(set) = self.set(known.header.epoch) else { continue };
+            let digest = self.guard.domain().batch(&known.header);
+            // What contradicts has been reported when it came.
+            let _ = ledger.add(&known.header, digest, known.signer, known.signature, &set);
+        }
+        *self.ledger.lock() = Some(ledger);
+        let params = self.mirror.read().params.clone();
+        self.cutter = Some(Cutter {
+            splitter: Splitter::new(&params, &header),
+            pending: VecDeque::new(),
+        });
+        info!(above = %view.settled, "cutting batches");
+        Ok(())
+    }
+
+    /// Cuts what is decided, and signs it.
+    fn cut(&mut self, view: &View) -> Result<(), AttestError> {
+        while self.ledger.lock().as_ref().is_some_and(|l| l.open().len() < CONGESTED_BATCHES) {
+            let Some(cutter) = self.cutter.as_mut() else { return Ok(()) };
+            let Some(decided) = self.store.block(cutter.splitter.next_height())? else {
+                return Ok(());
+            };
+            let body_bytes = crate::batch::body::body_bytes(&decided.block.transactions);
+            let range = cutter
+                .splitter
+                .push(&decided.block.header, body_bytes)
+                .expect("the next height is the one that was read");
+            cutter.pending.push_back(decided.block);
+            if let Some(range) = range {
+                let count = cutter
+                    .pending
+                    .iter()
+                    .take_while(|block| block.header.height <= range.last)
+                    .count();
+                let blocks: Vec<Block> = cutter.pending.drain(..count).collect();
+                self.attest_new(view, range, &blocks)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attest_new(
+        &self,
+        view: &View,
+        range: BatchRange,
+        blocks: &[Block],
+    ) -> Result<(), AttestError> {
+        let Some(last) = blocks.last() else { return Ok(()) };
+        let last_block_epoch = last.header.epoch;
+        let before = self.ledger.lock().as_ref().map_or(view.settled_epoch, |ledger| {
+            ledger.epoch_before(ledger.open().len())
+        });
+        let params = self.mirror.read().params.clone();
+        let epoch = default_epoch(&params, last_block_epoch, before, view.at_head, view.at_depth);
+        let header = match payload::encode_cheapest(blocks) {
+            Ok(payload) => build_header(blocks, epoch, &payload),
+            Err(error) => {
+                error!(%error, first = %range.first, last = %range.last, "batch has no payload");
+                None
+            }
+        };
+        let Some(header) = header else { return Ok(()) };
+        let cut = Cut { digest: self.guard.domain().batch(&header), header, last_block_epoch };
+        debug!(first = %range.first, last = %range.last, %epoch, "batch cut");
+        if let Some(ledger) = self.ledger.lock().as_mut() {
+            ledger.push(cut.clone());
+        }
+        self.sign_and_send(&cut.header, blocks)
+    }
+
+    /// Signs if this agent is in the set, and tells the poster of the turn and the next in line.
+    fn sign_and_send(&self, header: &BatchHeader, blocks: &[Block]) -> Result<(), AttestError> {
+        let Some(set) = self.set(header.epoch) else { return Ok(()) };
+        if let Some(signature) = self.sign(header, blocks, &set)? {
+            self.tell_posters(header, signature, &set);
+        }
+        Ok(())
+    }
+
+    fn sign(
+        &self,
+        header: &BatchHeader,
+        blocks: &[Block],
+        set: &LeaderSet,
+    ) -> Result<Option<Signature>, AttestError> {
+        let own = self.guard.address();
+        if set.index_of(own).is_none() {
+            return Ok(None);
+        }
+        let hashes: Vec<(Height, B256)> =
+            blocks.iter().map(|block| (block.header.height, block.header.hash())).collect();
+        let signature = match self.guard.sign_attestation(header, &hashes) {
+            Ok(signature) => signature,
+            Err(GuardError::Store(error)) => return Err(error.into()),
+            Err(refusal) => {
+                warn!(%refusal, first = %header.first_height, "batch not signed");
+                return Ok(None);
+            }
+        };
+        self.keep(own, header, signature, set)?;
+        Ok(Some(signature))
+    }
+
+    fn tell_posters(&self, header: &BatchHeader, signature: Signature, set: &LeaderSet) {
+        let turn = self.mirror.read().params.turn_of(header.last_height);
+        let own = self.guard.address();
+        let mut told = None;
+        for attempt in 0..2 {
+            let poster = draw(set, turn, attempt)
+                .and_then(|place| set.members().get(place))
+                .map(|member| member.signer);
+            if let Some(poster) = poster.filter(|poster| *poster != own && told != Some(*poster)) {
+                let header = Box::new(header.clone());
+                self.peers.send(poster, Message::Attestation { header, signature });
+                told = Some(poster);
+            }
+        }
+    }
+
+    /// Takes another member's attestation.
+    fn receive(
+        &self,
+        from: Address,
+        header: &BatchHeader,
+        signature: Signature,
+    ) -> Result<(), AttestError> {
+        let digest = self.guard.domain().batch(header);
+        let signer = match signature.recover(digest) {
+            Ok(signer) => signer,
+            Err(error) => {
+                debug!(%from, %error, "attestation with a bad signature");
+                return Ok(());
+            }
+        };
+        let Some(set) = self.set(header.epoch) else {
+            debug!(%from, epoch = %header.epoch, "attestation of an epoch without a set");
+            return Ok(());
+        };
+        self.keep(signer, header, signature, &set)
+    }
+
+    /// Adds to the ledger and, if it is new there, to the store; hands a contradiction on.
+    fn keep(
+        &self,
+        signer: Address,
+        header: &BatchHeader,
+        signature: Signature,
+        set: &LeaderSet,
+    ) -> Result<(), AttestError> {
+        let digest = self.guard.domain().batch(header);
+        let added: Result<_, Refusal> = match self.ledger.lock().as_mut() {
+            Some(ledger) => ledger.add(header, digest, signer, signature, set),
+            None => return Ok(()),
+        };
+        match added {
+            Ok((is_new, evidence)) => {
+                if is_new {
+                    self.store.keep_attestations(header, digest, &[(signer, signature)])?;
+                }
+                if let Some(evidence) = evidence {
+                    warn!(offender = %signer, "double attestation");
+                    if self.evidence.try_send(evidence).is_err() {
+                        warn!(offender = %signer, "evidence queue is full, dropped");
+                    }
+                }
+            }
+            Err(refusal) => debug!(%signer, %refusal, "attestation not taken"),
+        }
+        Ok(())
+    }
+
+    /// Signs what a member of the attesting set asks for, if it is legal (R23).
+    fn answer(
+        &self,
+        view: &View,
+        from: Address,
+        header: &BatchHeader,
+    ) -> Result<(), AttestError> {
+        let own = self.guard.address();
+        let Some(set) = self.set(header.epoch) else { return Ok(()) };
+        if set.index_of(from).is_none() || set.index_of(own).is_none() {
+            return Ok(());
+        }
+        let known = self
+            .ledger
+            .lock()
+            .as_ref()
+            .map_or(0, |ledger| ledger.signed_variants(header.first_height, own));
+        let Some(blocks) = self.legal_blocks(view, header, known)? else {
+            debug!(%from, first = %header.first_height, "asked to sign what is not legal here");
+            return Ok(());
+        };
+        if let Some(signature) = self.sign(header, &blocks, &set)? {
+            let header = Box::new(header.clone());
+            self.peers.send(from, Message::Attestation { header, signature });
+        }
+        Ok(())
+    }
+
+    /// The blocks of a header that may be signed; `None` if it may not.
+    fn legal_blocks(
+        &self,
+        view: &View,
+        header: &BatchHeader,
+        signed: usize,
+    ) -> Result<Option<Vec<Block>>, AttestError> {
+        let count = header.last_height.get().saturating_sub(header.first_height.get());
+        let in_range = header.generation == view.generation
+            && view.settled < header.first_height
+            && header.first_height <= header.last_height
+            && count < MAX_WANTED_BLOCKS;
+        if !in_range {
+            return Ok(None);
+        }
+        let Some((_, last)) = self.store.header(header.last_height)? else { return Ok(None) };
+        let params = self.mirror.read().params.clone();
+        let before = view.settled_epoch;
+        if !epoch_is_legal(&params, header.epoch, last.epoch, before, view.at_head) {
+            return Ok(None);
+        }
+        let digest = self.guard.domain().batch(header);
+        if signed >= MAX_VARIANTS && self.store.attestation(self.guard.address(), digest)?.is_none()
+        {
+            return Ok(None);
+        }
+        let blocks = read_blocks(&self.store, header.first_height, header.last_height)?;
+        let bytes: usize = blocks.iter().map(payload::block_bytes).sum();
+        let max_bytes = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
+        if bytes > max_bytes && blocks.len() > 1 {
+            return Ok(None);
+        }
+        Ok(payload_of(header, &blocks).is_some().then_some(blocks))
+    }
+
+    /// Gives open batches a later epoch where R22 asks for one: after an outage, or because the batch before got one.
+    fn renew_epochs(&self, view: &View) -> Result<(), AttestError> {
+        let params: Params = self.mirror.read().params.clone();
+        let mut index = 0_usize;
+        loop {
+            let (cut, epoch) = {
+                let ledger = self.ledger.lock();
+                let Some(ledger) = ledger.as_ref() else { return Ok(()) };
+                let Some(cut) = ledger.open().get(index) else { return Ok(()) };
+                let before = ledger.epoch_before(index);
+                let at_head = view.at_head;
+                let legal = before.max(Epoch::new(
+                    at_head.get().saturating_sub(params.max_epoch_lag),
+                ));
+                let certified = ledger
+                    .certificate(index, legal, at_head, |epoch| self.set(epoch))
+                    .map(|certificate| certificate.header);
+                match certified {
+                    // What a quorum signed and can still settle stays; the batches after it follow its epoch.
+                    Some(header) if header.epoch == cut.header.epoch => (None, header.epoch),
+                    Some(header) => (Some(cut.clone()), header.epoch),
+                    None => {
+                        let epoch = default_epoch(
+                            &params,
+                            cut.last_block_epoch,
+                            before,
+                            at_head,
+                            view.at_depth,
+                        );
+                        ((epoch != cut.header.epoch).then(|| cut.clone()), epoch)
+                    }
+                }
+            };
+            if let Some(cut) = cut {
+                let blocks =
+                    read_blocks(&self.store, cut.header.first_height, cut.header.last_height)?;
+                let header = BatchHeader { epoch, ..cut.header };
+                let digest = self.guard.domain().batch(&header);
+                info!(first = %header.first_height, %epoch, "batch attested in a later epoch");
+                let renewed = Cut { header: header.clone(), digest, ..cut };
+                if let Some(ledger) = self.ledger.lock().as_mut() {
+                    ledger.replace(index, renewed);
+                }
+                self.sign_and_send(&header, &blocks)?;
+            }
+            index = index.saturating_add(1);
+        }
+    }
+
+    /// Sends again, and asks for, what may have been lost: for the oldest open batches only.
+    fn repeat(&mut self, view: &View) {
+        if self.repeated.is_some_and(|last| last.elapsed() < REPEAT) {
+            return;
+        }
+        self.repeated = Some(Instant::now());
+        let (params, head) = {
+            let mirror = self.mirror.read();
+            (mirror.params.clone(), mirror.head)
+        };
+        let Some(head) = head else { return };
+        let own = self.guard.address();
+        let open: Vec<(Cut, Vec<Address>)> = {
+            let ledger = self.ledger.lock();
+            let Some(ledger) = ledger.as_ref() else { return };
+            let cuts = ledger.open().iter().take(REPEATED_BATCHES).enumerate();
+            cuts.map(|(index, cut)| {
+                let set = self.set(cut.header.epoch);
+                let certified = ledger
+                    .certificate(index, Epoch::new(0), view.at_head, |epoch| self.set(epoch))
+                    .is_some();
+                let missing = match set {
+                    Some(set) if !certified => ledger.missing(index, &set),
+                    _ => Vec::new(),
+                };
+                (cut.clone(), missing)
+            })
+            .collect()
+        };
+        for (cut, missing) in open {
+            let Some(set) = self.set(cut.header.epoch) else { continue };
+            if let Ok(Some(signature)) = self.store.attestation(own, cut.digest) {
+                self.tell_posters(&cut.header, signature, &set);
+            }
+            let opens = poster::opens_at(&params, &set, &cut.header, own);
+            if head.timestamp.get().saturating_add(params.l1_block_seconds) >= opens.get() {
+                for member in missing.into_iter().filter(|member| *member != own) {
+                    let header = Box::new(cut.header.clone());
+                    self.peers.send(member, Message::Want { header });
+                }
+            }
+        }
+    }
+
+    fn set(&self, epoch: Epoch) -> Option<Arc<LeaderSet>> {
+        let mirror = self.mirror.read();
+        let generation = mirror.genesis.as_ref()?.generation;
+        mirror.set_for(generation, epoch)
+    }
+}
+
+/// Decided blocks of a range, as far as there are any.
+fn read_blocks(store: &Store, first: Height, last: Height) -> Result<Vec<Block>, StoreError> {
+    let mut blocks = Vec::new();
+    let mut height = first;
+    while height <= last {
+        let Some(decided) = store.block(height)? else { break };
+        blocks.push(decided.block);
+        height = height.next();
+    }
+    Ok(blocks)
+}
+
+/// The payload that a header commits to, if the header is that of these blocks: raw or packed (R24).
+fn payload_of(header: &BatchHeader, blocks: &[Block]) -> Option<Bytes> {
+    [Version::Zstd, Version::Raw].into_iter().find_map(|version| {
+        let payload = payload::encode(blocks, version).ok()?;
+        let built = build_header(blocks, header.epoch, &payload)?;
+        (built == *header).then_some(payload)
+    })
+}
+
+/// The payload of a batch of decided blocks.
+///
+/// # Errors
+///
+/// [`StoreError`] when the store fails; a header that does not fit the decided blocks has no payload.
+pub(crate) fn payload_for(
+    store: &Store,
+    header: &BatchHeader,
+) -> Result<Option<Bytes>, StoreError> {
+    let blocks = read_blocks(store, header.first_height, header.last_height)?;
+    Ok(payload_of(header, &blocks))
+}

@@ -1,0 +1,172 @@
+//! A real Anvil with a real deployment, for tests.
+
+use super::{Account, Client, actions, deploy};
+use crate::crypto::{SecretKey, SigningDomain};
+use crate::domain::{
+    BatchHeader, Block, BlockHeader, Deployment, Height, LeaderSet, Millis, Params, RollupId,
+    tx_root,
+};
+use alloy::node_bindings::{Anvil, AnvilInstance};
+use alloy::primitives::{Address, Bytes, U256};
+use alloy::providers::ext::AnvilApi as _;
+use alloy::rpc::types::anvil::ReorgOptions;
+use std::path::PathBuf;
+
+/// One ETH, and one stake token.
+pub(crate) const ONE: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
+
+/// An L1 of our own with the devnet's parameters and four sequencers. Anvil mines a block per transaction; it ends with
+/// the world.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) deployment: Deployment,
+    pub(crate) params: Params,
+    pub(crate) domain: SigningDomain,
+    anvil: AnvilInstance,
+}
+
+impl World {
+    /// Deploys, with `change` applied to the devnet's configuration.
+    pub(crate) async fn deploy(change: impl FnOnce(String) -> String) -> Self {
+        let anvil = Anvil::at(anvil_path())
+            .args(["--hardfork", "prague", "--gas-limit", "60000000"])
+            .try_spawn()
+            .expect("anvil starts: `make setup` installs it");
+        let client = Client::connect(&[anvil.endpoint_url()]).await.unwrap();
+        let config = include_str!("../../script/config/devnet.json")
+            .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 0");
+        let rich = account(&client, &anvil, 0);
+        let deployment = deploy(&rich, &change(config)).await.unwrap();
+        let params = client.verify(&deployment).await.unwrap();
+        let domain = SigningDomain::new(deployment.chain_id, deployment.settlement);
+        Self { client, deployment, params, domain, anvil }
+    }
+
+    /// Deploys, lets `count` sequencers with equal stake join, and seals the first epoch.
+    pub(crate) async fn with_members(count: usize) -> Self {
+        let world = Self::deploy(|config| config).await;
+        for index in 0..count {
+            world.join(index).await;
+        }
+        let rollup = RollupId::new(77);
+        actions::register_rollup(&world.rich(), &world.deployment, rollup, ONE).await.unwrap();
+        actions::fund_pool(&world.rich(), &world.deployment, ONE, U256::ZERO).await.unwrap();
+        let epoch = world.params.epoch_at(world.client.head().await.unwrap().timestamp);
+        actions::seal(&world.rich(), &world.deployment, epoch).await.unwrap();
+        world
+    }
+
+    async fn join(&self, index: usize) {
+        let owner = account(&self.client, &self.anvil, index + 1);
+        let stake_wei = ONE * U256::from(100);
+        actions::mint(&owner, &self.deployment, owner.address(), stake_wei).await.unwrap();
+        let signer = signer(index);
+        let joining = actions::Joining {
+            signer: &signer,
+            poster: Address::ZERO,
+            endpoint: format!("/ip4/127.0.0.1/tcp/{index},/ip4/127.0.0.1/tcp/{}", index + 1_000),
+            stake_wei,
+        };
+        let id = actions::join(&owner, &self.deployment, joining).await.unwrap();
+        assert_eq!(usize::try_from(id).unwrap(), index + 1);
+        actions::send_eth(&self.rich(), signer.address(), ONE).await.unwrap();
+    }
+
+    /// An account with ETH that is no sequencer.
+    pub(crate) fn rich(&self) -> Account {
+        account(&self.client, &self.anvil, 0)
+    }
+
+    /// The L1 account of a member's signer.
+    pub(crate) fn poster(&self, signer: Address) -> Account {
+        let index = (0..8).find(|index| self::signer(*index).address() == signer).unwrap();
+        Account::new(self.client.clone(), &signer_bytes(index)).unwrap()
+    }
+
+    pub(crate) async fn mine(&self, blocks: u64, seconds: u64) {
+        self.client.provider().anvil_mine(Some(blocks), Some(seconds)).await.unwrap();
+    }
+
+    pub(crate) async fn reorg(&self, depth: u64) {
+        let options = ReorgOptions { depth, tx_block_pairs: Vec::new() };
+        self.client.provider().anvil_reorg(options).await.unwrap();
+    }
+
+    pub(crate) async fn rollback(&self, depth: u64) {
+        self.client.provider().anvil_rollback(Some(depth)).await.unwrap();
+    }
+
+    /// A batch of one block without transactions on top of `parent`, signed by all members of `set`.
+    pub(crate) fn batch(
+        &self,
+        set: &LeaderSet,
+        parent: &BlockHeader,
+        seconds: u64,
+    ) -> (Block, super::Certified) {
+        let header = BlockHeader {
+            height: parent.height.next(),
+            proposer: set.members()[0].signer,
+            timestamp: Millis::new(parent.timestamp.get() + 1_000 * seconds),
+            parent_hash: parent.hash(),
+            tx_count: 0,
+            tx_root: tx_root(&[]),
+            ..parent.clone()
+        };
+        let block = Block { header, transactions: Vec::new() };
+        let blocks = [block.clone()];
+        let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
+        let header = crate::batch::build_header(&blocks, parent.epoch, &payload).unwrap();
+        (block, self.certify(set, header, payload))
+    }
+
+    /// Signatures of all members over a header.
+    pub(crate) fn certify(
+        &self,
+        set: &LeaderSet,
+        header: BatchHeader,
+        payload: Bytes,
+    ) -> super::Certified {
+        let digest = self.domain.batch(&header);
+        let keys: Vec<SecretKey> = (0..8).map(signer).collect();
+        let signatures = set
+            .members()
+            .iter()
+            .map(|m| keys.iter().find(|key| key.address() == m.signer).unwrap().sign(digest))
+            .collect();
+        let members = set.members().len();
+        super::Certified { header, signers: (1 << members) - 1, signatures, members, payload }
+    }
+
+    /// The member whose turn it is to post a batch that ends at `last`.
+    pub(crate) fn turn_of(&self, set: &LeaderSet, last: Height) -> Address {
+        let place = crate::rota::draw(set, self.params.turn_of(last), 0).unwrap();
+        set.members()[place].signer
+    }
+}
+
+fn signer_bytes(index: usize) -> [u8; 32] {
+    [u8::try_from(index).unwrap() + 0x51; 32]
+}
+
+/// The hot key of the sequencer that joined as number `index`.
+pub(crate) fn signer(index: usize) -> SecretKey {
+    SecretKey::from_bytes(signer_bytes(index)).unwrap()
+}
+
+fn account(client: &Client, anvil: &AnvilInstance, index: usize) -> Account {
+    let key: [u8; 32] = anvil.nth_key(index).unwrap().to_bytes().into();
+    Account::new(client.clone(), &key).unwrap()
+}
+
+/// The binary itself: npm's launcher would leave it running when it is killed.
+fn anvil_path() -> PathBuf {
+    if let Some(path) = std::env::var_os("ANVIL") {
+        return path.into();
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let os = if os == "macos" { "darwin" } else { os };
+    let arch = if arch == "x86_64" { "amd64" } else { "arm64" };
+    let local = root.join(format!("node_modules/@foundry-rs/anvil-{os}-{arch}/bin/anvil"));
+    if local.exists() { local } else { PathBuf::from("anvil") }
+}

@@ -1,0 +1,155 @@
+//! L1 against a real Anvil.
+
+use super::testing::{ONE, World, signer};
+use super::{L1Error, Mirror, MirrorHandle, actions, follower, settlement};
+use crate::domain::{BatchNumber, RollupId};
+use crate::storage::Store;
+use alloy::primitives::{Address, U256};
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A follower that runs until the end of the test.
+struct Following {
+    mirror: MirrorHandle,
+    store: Store,
+    _folder: tempfile::TempDir,
+    _stop: DropGuard,
+}
+
+impl Following {
+    fn start(world: &World) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store.redb")).unwrap();
+        let mirror = MirrorHandle::new(Mirror::new(world.params.clone()));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(follower::run(
+            world.client.clone(),
+            world.deployment.clone(),
+            mirror.clone(),
+            store.clone(),
+            Duration::from_millis(20),
+            shutdown.clone(),
+        ));
+        Self { mirror, store, _folder: folder, _stop: shutdown.drop_guard() }
+    }
+
+    /// Waits until the mirror looks as it should.
+    async fn until(&self, what: &str, condition: impl Fn(&Mirror) -> bool) {
+        let mut changes = self.mirror.subscribe();
+        let wait = async {
+            while !condition(&self.mirror.read()) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+            panic!("the mirror never showed: {what}; it has {:?}", self.mirror.read().tip)
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refuses_a_deployment_that_is_not_there() {
+    let world = World::deploy(|config| config).await;
+    let mut other = world.deployment.clone();
+    other.chain_id = 1;
+    let error = world.client.verify(&other).await.unwrap_err();
+    assert_eq!(error, L1Error::WrongChain { expected: 1, actual: 31_337 });
+
+    let mut other = world.deployment.clone();
+    other.slasher = Address::repeat_byte(7);
+    let error = world.client.verify(&other).await.unwrap_err();
+    assert_eq!(error, L1Error::NoContract { name: "slasher", address: other.slasher });
+
+    let mut other = world.deployment.clone();
+    other.slasher = other.rollups;
+    let error = world.client.verify(&other).await.unwrap_err();
+    assert!(matches!(error, L1Error::OtherDeployment { name: "registry", .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contract_that_refuses_its_parameters_says_why() {
+    let result = std::panic::AssertUnwindSafe(World::deploy(|config| {
+        config.replace("\"exitDelaySeconds\": 600", "\"exitDelaySeconds\": 6")
+    }));
+    let error = tokio::spawn(async move { result.0.await.deployment }).await.unwrap_err();
+    let panic = error.into_panic();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("ExitDelayTooShort(minimum: 420, actual: 6)"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_join_top_up_leave_and_register() {
+    let world = World::with_members(1).await;
+    let deployment = &world.deployment;
+    let record = actions::sequencer(&world.client, deployment, 1).await.unwrap();
+    assert_eq!((record.signer, record.stake_wei), (signer(0).address(), ONE * U256::from(100)));
+    assert_eq!(actions::id_of(&world.client, deployment, record.signer).await.unwrap(), Some(1));
+    assert_eq!(actions::id_of(&world.client, deployment, Address::ZERO).await.unwrap(), None);
+
+    // The rich account owns no sequencer.
+    let stranger = world.rich();
+    let error = actions::rotate(&stranger, deployment, 1, &signer(5)).await.unwrap_err();
+    assert!(error.to_string().contains("NotOwner(expected: "), "{error}");
+    let error = actions::register_rollup(&stranger, deployment, RollupId::new(77), ONE).await;
+    assert!(error.unwrap_err().to_string().contains("AlreadyRegistered(chainId: 77"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follows_a_settled_batch_through_reorgs() {
+    let world = World::with_members(4).await;
+    let following = Following::start(&world);
+    following
+        .until("a set, a rollup, four peers", |mirror| {
+            mirror.genesis.is_some()
+                && mirror.sets.len() == 1
+                && mirror.peers.len() == 4
+                && mirror.is_open(RollupId::new(77), u64::MAX)
+        })
+        .await;
+    let (genesis, set) = {
+        let mirror = following.mirror.read();
+        let genesis = mirror.genesis.clone().unwrap();
+        let set = mirror.set_for(genesis.generation, genesis.epoch).unwrap();
+        assert_eq!(mirror.tip.as_ref().unwrap().last_block_hash, genesis.hash());
+        (genesis, set)
+    };
+
+    // Three batches: one alone, two in one transaction.
+    let (block1, batch1) = world.batch(&set, &genesis, 1);
+    let (block2, batch2) = world.batch(&set, &block1.header, 0);
+    let (block3, batch3) = world.batch(&set, &block2.header, 0);
+    world.mine(1, 2).await;
+    let poster = world.poster(world.turn_of(&set, block1.header.height));
+    let order = settlement::order(&world.deployment, std::slice::from_ref(&batch1));
+    poster.execute(&order).await.unwrap();
+    let both = settlement::order(&world.deployment, &[batch2.clone(), batch3.clone()]);
+    poster.execute(&both).await.unwrap();
+    following.until("three batches", |m| m.tip.as_ref().unwrap().number.get() == 3).await;
+    let kept = following.store.settled(BatchNumber::new(3)).unwrap().unwrap();
+    assert_eq!(kept.header, batch3.header);
+    assert_eq!((kept.signers, kept.poster), (0b1111, poster.address()));
+
+    // L1 forgets the second transaction, then settles it again.
+    world.reorg(1).await;
+    following.until("one batch", |m| m.tip.as_ref().unwrap().number.get() == 1).await;
+    following.until("the new block", |m| m.head == m.blocks.values().next_back().copied()).await;
+    assert_eq!(following.store.settled(BatchNumber::new(2)).unwrap(), None);
+    poster.execute(&both).await.unwrap();
+    following.until("three batches", |m| m.tip.as_ref().unwrap().number.get() == 3).await;
+
+    // L1 becomes shorter than what was seen.
+    world.rollback(2).await;
+    following.until("one batch", |m| m.tip.as_ref().unwrap().number.get() == 1).await;
+
+    // Who starts now sees the same.
+    poster.execute(&both).await.unwrap();
+    following.until("three batches", |m| m.tip.as_ref().unwrap().number.get() == 3).await;
+    let fresh = Following::start(&world);
+    fresh.until("three batches", |m| m.tip.as_ref().is_some_and(|t| t.number.get() == 3)).await;
+    for number in 1..=3 {
+        let number = BatchNumber::new(number);
+        assert_eq!(fresh.store.settled(number).unwrap(), following.store.settled(number).unwrap());
+    }
+    world.mine(world.params.origin_depth_blocks, 1).await;
+    fresh.until("a final batch", |m| m.is_final(m.last_settled.as_ref().unwrap())).await;
+}
