@@ -3,6 +3,7 @@
 //! A table of contents, in reading order. `domain`, `crypto`, `rota` and `batch` are pure: no clock, no disk, no network.
 
 pub mod agreement;
+pub mod attest;
 pub mod batch;
 pub mod config;
 pub mod crypto;
@@ -12,9 +13,11 @@ pub mod guard;
 pub mod l1;
 pub mod mempool;
 pub mod network;
+pub mod poster;
 pub mod rota;
 pub mod storage;
 pub mod telemetry;
+pub mod watch;
 
 #[cfg(test)]
 mod testing;

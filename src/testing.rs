@@ -98,7 +98,8 @@ impl Surroundings {
     }
 }
 
-fn header(height: u64, parent_hash: B256) -> BlockHeader {
+/// A header on top of `parent_hash`.
+pub(crate) fn header(height: u64, parent_hash: B256) -> BlockHeader {
     BlockHeader {
         generation: Generation::new(0),
         height: Height::new(height),

@@ -87,10 +87,7 @@ impl Attester {
     }
 
     /// Does all that there is to do now.
-    pub(super) fn advance(
-        &mut self,
-        messages: Vec<(Address, Message)>,
-    ) -> Result<(), AttestError> {
+    pub(super) fn advance(&mut self, messages: Vec<(Address, Message)>) -> Result<(), AttestError> {
         let Some(view) = self.view() else { return Ok(()) };
         self.follow_settlement(&view)?;
         self.cut(&view)?;
@@ -137,8 +134,7 @@ impl Attester {
                     ledger.settle(view.settled, view.settled_epoch) && !went_back
                 }
                 None => {
-                    *ledger =
-                        Some(Ledger::new(view.generation, view.settled, view.settled_epoch));
+                    *ledger = Some(Ledger::new(view.generation, view.settled, view.settled_epoch));
                     false
                 }
             }
@@ -172,10 +168,8 @@ impl Attester {
         }
         *self.ledger.lock() = Some(ledger);
         let params = self.mirror.read().params.clone();
-        self.cutter = Some(Cutter {
-            splitter: Splitter::new(&params, &header),
-            pending: VecDeque::new(),
-        });
+        self.cutter =
+            Some(Cutter { splitter: Splitter::new(&params, &header), pending: VecDeque::new() });
         info!(above = %view.settled, "cutting batches");
         Ok(())
     }
@@ -214,9 +208,11 @@ impl Attester {
     ) -> Result<(), AttestError> {
         let Some(last) = blocks.last() else { return Ok(()) };
         let last_block_epoch = last.header.epoch;
-        let before = self.ledger.lock().as_ref().map_or(view.settled_epoch, |ledger| {
-            ledger.epoch_before(ledger.open().len())
-        });
+        let before = self
+            .ledger
+            .lock()
+            .as_ref()
+            .map_or(view.settled_epoch, |ledger| ledger.epoch_before(ledger.open().len()));
         let params = self.mirror.read().params.clone();
         let epoch = default_epoch(&params, last_block_epoch, before, view.at_head, view.at_depth);
         let header = match payload::encode_cheapest(blocks) {
@@ -337,12 +333,7 @@ impl Attester {
     }
 
     /// Signs what a member of the attesting set asks for, if it is legal (R23).
-    fn answer(
-        &self,
-        view: &View,
-        from: Address,
-        header: &BatchHeader,
-    ) -> Result<(), AttestError> {
+    fn answer(&self, view: &View, from: Address, header: &BatchHeader) -> Result<(), AttestError> {
         let own = self.guard.address();
         let Some(set) = self.set(header.epoch) else { return Ok(()) };
         if set.index_of(from).is_none() || set.index_of(own).is_none() {
@@ -410,9 +401,8 @@ impl Attester {
                 let Some(cut) = ledger.open().get(index) else { return Ok(()) };
                 let before = ledger.epoch_before(index);
                 let at_head = view.at_head;
-                let legal = before.max(Epoch::new(
-                    at_head.get().saturating_sub(params.max_epoch_lag),
-                ));
+                let legal =
+                    before.max(Epoch::new(at_head.get().saturating_sub(params.max_epoch_lag)));
                 let certified = ledger
                     .certificate(index, legal, at_head, |epoch| self.set(epoch))
                     .map(|certificate| certificate.header);

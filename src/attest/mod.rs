@@ -9,8 +9,8 @@
 mod attester;
 mod ledger;
 
-pub use attester::{AttestError, Attester};
 pub(crate) use attester::payload_for;
+pub use attester::{AttestError, Attester};
 pub use ledger::{Certificate, Cut, Ledger, MAX_VARIANTS, Refusal};
 
 use crate::crypto::Signature;

@@ -375,7 +375,7 @@ fn possession(deployment: &Deployment, owner: Address, signer: &SecretKey) -> By
 }
 
 /// The first event of a kind in a receipt.
-fn event<E: SolEvent>(receipt: &TransactionReceipt) -> Result<E, L1Error> {
+pub(super) fn event<E: SolEvent>(receipt: &TransactionReceipt) -> Result<E, L1Error> {
     receipt
         .inner
         .logs()

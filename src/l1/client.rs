@@ -10,6 +10,7 @@ use alloy::network::{BlockResponse as _, TransactionBuilder as _};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
+use alloy::rpc::types::state::AccountOverride;
 use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolValue as _};
 use alloy::transports::http::Http;
@@ -111,8 +112,7 @@ impl Client {
         self.chain_id
     }
 
-    /// The nodes themselves, for what only a test does to them.
-    #[cfg(test)]
+    /// The nodes themselves, for what this client has no word for.
     pub(super) const fn provider(&self) -> &DynProvider {
         &self.provider
     }
@@ -317,6 +317,24 @@ impl Client {
             .estimate_gas(request)
             .await
             .map_err(|error| L1Error::of(&error, to.unwrap_or_default()))
+    }
+
+    /// Runs a contract's creation as if `from` had this nonce; nothing is sent.
+    pub(super) async fn try_create(
+        &self,
+        from: Address,
+        nonce: u64,
+        code: &Bytes,
+    ) -> Result<(), L1Error> {
+        let mut request = TransactionRequest::default().with_from(from).with_input(code.clone());
+        request.set_create();
+        let account = AccountOverride { nonce: Some(nonce), ..AccountOverride::default() };
+        self.provider
+            .call(request)
+            .account_override(from, account)
+            .await
+            .map(|_| ())
+            .map_err(|error| L1Error::of(&error, from.create(nonce)))
     }
 
     pub(super) async fn send_raw(&self, raw: &[u8]) -> Result<B256, L1Error> {

@@ -62,6 +62,11 @@ pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Err
         creations.push((name, [code, &arguments].concat()));
     }
 
+    // The registry stands alone and checks every parameter: what it refuses is refused before anything is paid.
+    let registry = Bytes::from([bindings::SEQUENCER_REGISTRY, &arguments].concat());
+    let place = first.saturating_add(u64::from(config.stake_token.is_zero()));
+    client.try_create(account.address(), place, &registry).await?;
+
     // All are sent before the first is included: they come into the same few blocks.
     let mut sent = Vec::with_capacity(creations.len());
     for (name, code) in creations {
@@ -74,12 +79,11 @@ pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Err
     for (name, transaction, order) in sent {
         let succeeded = await_receipt(client, transaction.hash).await?;
         if !succeeded {
-            let reason = match client
-                .estimate_gas(account.address(), None, U256::ZERO, &order.input)
-                .await
-            {
+            let from = account.address();
+            let reason = match client.try_create(from, transaction.nonce, &order.input).await {
                 Err(L1Error::Reverted { reason, .. }) => reason,
-                _ => "it could not be created".to_owned(),
+                Err(error) => error.to_string(),
+                Ok(()) => "its creation ran out of gas".to_owned(),
             };
             let contract = account.address().create(transaction.nonce);
             return Err(L1Error::Reverted { contract, reason: format!("{name}: {reason}") });

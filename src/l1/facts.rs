@@ -1,6 +1,6 @@
 //! What events on L1 say, in domain types: all that the mirror is made of besides blocks.
 
-use super::bindings::{IBatchInbox, IRollups, IRota, ISequencerRegistry};
+use super::bindings::{IBatchInbox, IRollups, IRota, ISequencerRegistry, ISlasher};
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
@@ -13,6 +13,7 @@ use crate::storage::Store;
 use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::warn;
 
@@ -33,12 +34,21 @@ pub(super) enum Fact {
     RollupFunded { rollup: RollupId, balance_wei: U256 },
     /// A batch settled.
     Settled(Arc<SettledBatch>),
+    /// An offence was reported.
+    Reported { case: B256 },
+    /// Its penalty was applied.
+    Executed { case: B256 },
 }
 
 /// All events that become facts.
 pub(super) fn filter(deployment: &Deployment) -> Filter {
     Filter::new()
-        .address(vec![deployment.settlement, deployment.registry, deployment.rollups])
+        .address(vec![
+            deployment.settlement,
+            deployment.registry,
+            deployment.rollups,
+            deployment.slasher,
+        ])
         .event_signature(vec![
             IRota::GenesisFixed::SIGNATURE_HASH,
             IRota::Sealed::SIGNATURE_HASH,
@@ -48,6 +58,8 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
             IRollups::RollupRegistered::SIGNATURE_HASH,
             IRollups::RollupFunded::SIGNATURE_HASH,
+            ISlasher::Reported::SIGNATURE_HASH,
+            ISlasher::Executed::SIGNATURE_HASH,
         ])
 }
 
@@ -58,7 +70,7 @@ pub(super) async fn read(
     deployment: &Deployment,
     block: &L1Block,
     logs: &[Log],
-    store: &Store,
+    store: Option<&Store>,
 ) -> Result<Vec<Fact>, L1Error> {
     let mut facts = Vec::with_capacity(logs.len());
     // Submissions of one transaction settle in the order in which its input has them.
@@ -113,11 +125,19 @@ pub(super) async fn read(
                     balance_wei: event.balanceWei,
                 }
             }
+            ISlasher::Reported::SIGNATURE_HASH => {
+                let event = ISlasher::Reported::decode_log(&log.inner).map_err(bad)?;
+                Fact::Reported { case: event.caseId }
+            }
+            ISlasher::Executed::SIGNATURE_HASH => {
+                let event = ISlasher::Executed::decode_log(&log.inner).map_err(bad)?;
+                Fact::Executed { case: event.caseId }
+            }
             IBatchInbox::BatchSettled::SIGNATURE_HASH => {
                 let event = IBatchInbox::BatchSettled::decode_log(&log.inner).map_err(bad)?;
                 let tx_hash = log.transaction_hash.unwrap_or_default();
                 let number = BatchNumber::new(event.number);
-                let known = store.settled(number).ok().flatten();
+                let known = store.and_then(|store| store.settled(number).ok().flatten());
                 if let Some(batch) =
                     known.filter(|batch| batch.tx_hash == tx_hash && batch.block == *block)
                 {
@@ -150,4 +170,13 @@ pub(super) async fn read(
         facts.push(fact);
     }
     Ok(facts)
+}
+
+/// Logs in order, grouped by their block.
+pub(super) fn by_block(logs: Vec<Log>) -> BTreeMap<u64, Vec<Log>> {
+    let mut blocks: BTreeMap<u64, Vec<Log>> = BTreeMap::new();
+    for log in logs {
+        blocks.entry(log.block_number.unwrap_or_default()).or_default().push(log);
+    }
+    blocks
 }

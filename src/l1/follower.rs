@@ -170,7 +170,8 @@ impl Follower {
             }
             parent = block.hash;
             let facts =
-                facts::read(&self.client, &self.deployment, &block, &logs, &self.store).await?;
+                facts::read(&self.client, &self.deployment, &block, &logs, Some(&self.store))
+                    .await?;
             self.take(chain, block, facts).await?;
         }
         Ok(())
@@ -266,10 +267,11 @@ impl Follower {
                 }
                 Err(error) => return Err(error.into()),
             };
-            for (number, logs) in by_block(logs) {
+            for (number, logs) in facts::by_block(logs) {
                 let (block, _) = self.block(number).await?;
                 let read =
-                    facts::read(&self.client, &self.deployment, &block, &logs, &self.store).await?;
+                    facts::read(&self.client, &self.deployment, &block, &logs, Some(&self.store))
+                        .await?;
                 chain.facts.extend(read.into_iter().map(|fact| (block, fact)));
             }
             from = to.saturating_add(1);
@@ -362,13 +364,4 @@ fn settled_in(facts: &[Fact]) -> Vec<SettledBatch> {
             _ => None,
         })
         .collect()
-}
-
-/// Logs in order, grouped by their block.
-fn by_block(logs: Vec<Log>) -> BTreeMap<u64, Vec<Log>> {
-    let mut blocks: BTreeMap<u64, Vec<Log>> = BTreeMap::new();
-    for log in logs {
-        blocks.entry(log.block_number.unwrap_or_default()).or_default().push(log);
-    }
-    blocks
 }

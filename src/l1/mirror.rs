@@ -8,8 +8,8 @@ use crate::domain::{
     BatchNumber, BlockHeader, Epoch, Generation, L1Block, LeaderSet, Params, PeerEndpoint,
     RollupId, SettledBatch, SettledTip,
 };
-use alloy::primitives::Address;
-use std::collections::BTreeMap;
+use alloy::primitives::{Address, B256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use tokio::sync::watch;
 
@@ -36,6 +36,10 @@ pub struct Mirror {
     pub tip: Option<SettledTip>,
     /// The batch settled last.
     pub last_settled: Option<Arc<SettledBatch>>,
+    /// Offences that were reported and not executed.
+    pub open_cases: BTreeSet<B256>,
+    /// Offences that were reported, executed or not.
+    pub reported: u64,
     /// Per sequencer: its keys in the order in which it took them, and its endpoint.
     sequencers: BTreeMap<u32, (Vec<Address>, Option<(String, String)>)>,
 }
@@ -54,6 +58,8 @@ impl Mirror {
             peers: BTreeMap::new(),
             tip: None,
             last_settled: None,
+            open_cases: BTreeSet::new(),
+            reported: 0,
             sequencers: BTreeMap::new(),
         }
     }
@@ -92,6 +98,13 @@ impl Mirror {
                 if *balance_wei >= self.params.rollup_reserve_wei {
                     self.rollups.entry(*rollup).or_insert(block.number);
                 }
+            }
+            Fact::Reported { case } => {
+                self.open_cases.insert(*case);
+                self.reported = self.reported.saturating_add(1);
+            }
+            Fact::Executed { case } => {
+                self.open_cases.remove(case);
             }
             Fact::Settled(batch) => {
                 self.tip = Some(SettledTip {

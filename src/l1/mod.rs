@@ -6,10 +6,12 @@ mod bindings;
 mod client;
 mod convert;
 mod deploy;
+pub mod duties;
 mod error;
 mod facts;
 pub mod follower;
 mod mirror;
+mod replay;
 mod settlement;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,4 +23,5 @@ pub use client::{Client, Fees};
 pub use deploy::deploy;
 pub use error::L1Error;
 pub use mirror::{Mirror, MirrorHandle};
+pub use replay::{Replay, ReplayError};
 pub use settlement::{Certified, SettledPayload, fitting, order as settle_order};

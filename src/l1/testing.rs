@@ -1,16 +1,19 @@
 //! A real Anvil with a real deployment, for tests.
 
-use super::{Account, Client, actions, deploy};
+use super::{Account, Client, Mirror, MirrorHandle, actions, deploy, follower};
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
     BatchHeader, Block, BlockHeader, Deployment, Height, LeaderSet, Millis, Params, RollupId,
     tx_root,
 };
+use crate::storage::Store;
 use alloy::node_bindings::{Anvil, AnvilInstance};
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::providers::ext::AnvilApi as _;
 use alloy::rpc::types::anvil::ReorgOptions;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// One ETH, and one stake token.
 pub(crate) const ONE: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
@@ -77,6 +80,20 @@ impl World {
         account(&self.client, &self.anvil, 0)
     }
 
+    /// An empty block on top of `parent`.
+    pub(crate) fn block(&self, set: &LeaderSet, parent: &BlockHeader, seconds: u64) -> Block {
+        let header = BlockHeader {
+            height: parent.height.next(),
+            proposer: set.members()[0].signer,
+            timestamp: Millis::new(parent.timestamp.get() + 1_000 * seconds),
+            parent_hash: parent.hash(),
+            tx_count: 0,
+            tx_root: tx_root(&[]),
+            ..parent.clone()
+        };
+        Block { header, transactions: Vec::new() }
+    }
+
     /// The L1 account of a member's signer.
     pub(crate) fn poster(&self, signer: Address) -> Account {
         let index = (0..8).find(|index| self::signer(*index).address() == signer).unwrap();
@@ -103,16 +120,7 @@ impl World {
         parent: &BlockHeader,
         seconds: u64,
     ) -> (Block, super::Certified) {
-        let header = BlockHeader {
-            height: parent.height.next(),
-            proposer: set.members()[0].signer,
-            timestamp: Millis::new(parent.timestamp.get() + 1_000 * seconds),
-            parent_hash: parent.hash(),
-            tx_count: 0,
-            tx_root: tx_root(&[]),
-            ..parent.clone()
-        };
-        let block = Block { header, transactions: Vec::new() };
+        let block = self.block(set, parent, seconds);
         let blocks = [block.clone()];
         let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
         let header = crate::batch::build_header(&blocks, parent.epoch, &payload).unwrap();
@@ -141,6 +149,45 @@ impl World {
     pub(crate) fn turn_of(&self, set: &LeaderSet, last: Height) -> Address {
         let place = crate::rota::draw(set, self.params.turn_of(last), 0).unwrap();
         set.members()[place].signer
+    }
+}
+
+/// A follower that runs until the end of the test.
+pub(crate) struct Following {
+    pub(crate) mirror: MirrorHandle,
+    pub(crate) store: Store,
+    _folder: tempfile::TempDir,
+    _stop: DropGuard,
+}
+
+impl Following {
+    pub(crate) fn start(world: &World) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store.redb")).unwrap();
+        let mirror = MirrorHandle::new(Mirror::new(world.params.clone()));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(follower::run(
+            world.client.clone(),
+            world.deployment.clone(),
+            mirror.clone(),
+            store.clone(),
+            Duration::from_millis(20),
+            shutdown.clone(),
+        ));
+        Self { mirror, store, _folder: folder, _stop: shutdown.drop_guard() }
+    }
+
+    /// Waits until the mirror looks as it should.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Mirror) -> bool) {
+        let mut changes = self.mirror.subscribe();
+        let wait = async {
+            while !condition(&self.mirror.read()) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+            panic!("the mirror never showed: {what}; it has {:?}", self.mirror.read().tip)
+        });
     }
 }
 

@@ -1,51 +1,9 @@
 //! L1 against a real Anvil.
 
-use super::testing::{ONE, World, signer};
-use super::{L1Error, Mirror, MirrorHandle, actions, follower, settlement};
+use super::testing::{Following, ONE, World, signer};
+use super::{L1Error, Replay, actions, settlement};
 use crate::domain::{BatchNumber, RollupId};
-use crate::storage::Store;
 use alloy::primitives::{Address, U256};
-use std::time::Duration;
-use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// A follower that runs until the end of the test.
-struct Following {
-    mirror: MirrorHandle,
-    store: Store,
-    _folder: tempfile::TempDir,
-    _stop: DropGuard,
-}
-
-impl Following {
-    fn start(world: &World) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("store.redb")).unwrap();
-        let mirror = MirrorHandle::new(Mirror::new(world.params.clone()));
-        let shutdown = CancellationToken::new();
-        tokio::spawn(follower::run(
-            world.client.clone(),
-            world.deployment.clone(),
-            mirror.clone(),
-            store.clone(),
-            Duration::from_millis(20),
-            shutdown.clone(),
-        ));
-        Self { mirror, store, _folder: folder, _stop: shutdown.drop_guard() }
-    }
-
-    /// Waits until the mirror looks as it should.
-    async fn until(&self, what: &str, condition: impl Fn(&Mirror) -> bool) {
-        let mut changes = self.mirror.subscribe();
-        let wait = async {
-            while !condition(&self.mirror.read()) {
-                changes.changed().await.unwrap();
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
-            panic!("the mirror never showed: {what}; it has {:?}", self.mirror.read().tip)
-        });
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refuses_a_deployment_that_is_not_there() {
@@ -117,7 +75,7 @@ async fn follows_a_settled_batch_through_reorgs() {
     // Three batches: one alone, two in one transaction.
     let (block1, batch1) = world.batch(&set, &genesis, 1);
     let (block2, batch2) = world.batch(&set, &block1.header, 0);
-    let (block3, batch3) = world.batch(&set, &block2.header, 0);
+    let (_, batch3) = world.batch(&set, &block2.header, 0);
     world.mine(1, 2).await;
     let poster = world.poster(world.turn_of(&set, block1.header.height));
     let order = settlement::order(&world.deployment, std::slice::from_ref(&batch1));
@@ -152,4 +110,12 @@ async fn follows_a_settled_batch_through_reorgs() {
     }
     world.mine(world.params.origin_depth_blocks, 1).await;
     fresh.until("a final batch", |m| m.is_final(m.last_settled.as_ref().unwrap())).await;
+
+    // And so does who reads it all from L1 alone.
+    let head = world.client.head().await.unwrap().number;
+    let params = world.params.clone();
+    let mut replay = Replay::new(world.client.clone(), world.deployment.clone(), params);
+    let derived = replay.advance(head).await.unwrap();
+    let headers: Vec<_> = derived.iter().map(|(batch, _)| batch.header.clone()).collect();
+    assert_eq!(headers, [batch1.header, batch2.header, batch3.header]);
 }

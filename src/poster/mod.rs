@@ -6,6 +6,8 @@
 
 mod pipeline;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use pipeline::{Action, Flight, Look, MAX_FLIGHTS, Pipeline, Span};
 pub use schedule::{may_post, opens_at};
@@ -96,14 +98,16 @@ impl Poster {
             }
         }
 
-        let group = |first: Height| {
-            let from = ready.iter().position(|batch| batch.header.first_height == first)?;
-            let batches = ready.get(from..)?;
-            let last = batches.get(fitting(batches).checked_sub(1)?)?;
-            Some(Span { first, last: last.header.last_height })
+        let actions = {
+            let group = |first: Height| {
+                let from = ready.iter().position(|batch| batch.header.first_height == first)?;
+                let batches = ready.get(from..)?;
+                let last = batches.get(fitting(batches).checked_sub(1)?)?;
+                Some(Span { first, last: last.header.last_height })
+            };
+            let look = Look { now, l1_block, settled, nonce, lost: &lost, group: &group };
+            self.pipeline.plan(&look)
         };
-        let look = Look { now, l1_block, settled, nonce, lost: &lost, group: &group };
-        let actions = self.pipeline.plan(&look);
         for action in actions {
             self.act(action, &ready, settled, nonce).await?;
         }
@@ -198,17 +202,20 @@ impl Poster {
 
     /// The certified batches from the settled tip on that this agent may post now, with their payloads.
     async fn ready(&mut self, params: &Params, head: L1Block) -> Result<Vec<Certified>, PostError> {
-        let certificates = {
+        let (tip, generation) = {
             let mirror = self.mirror.read();
+            match (mirror.tip.clone(), mirror.genesis.as_ref()) {
+                (Some(tip), Some(genesis)) => (tip, genesis.generation),
+                _ => return Ok(Vec::new()),
+            }
+        };
+        // The mirror is read while the ledger is held, never the other way round: as in the attester.
+        let set_of = |epoch: Epoch| -> Option<Arc<LeaderSet>> {
+            self.mirror.read().set_for(generation, epoch)
+        };
+        let certificates = {
             let ledger = self.ledger.lock();
-            let (Some(tip), Some(genesis), Some(ledger)) =
-                (mirror.tip.as_ref(), mirror.genesis.as_ref(), ledger.as_ref())
-            else {
-                return Ok(Vec::new());
-            };
-            let set_of = |epoch: Epoch| -> Option<Arc<LeaderSet>> {
-                mirror.set_for(genesis.generation, epoch)
-            };
+            let Some(ledger) = ledger.as_ref() else { return Ok(Vec::new()) };
             let newest = params.epoch_at(head.timestamp);
             let lagging = Epoch::new(newest.get().saturating_sub(params.max_epoch_lag));
             let mut oldest = tip.epoch.max(lagging);

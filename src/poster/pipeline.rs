@@ -41,7 +41,7 @@ pub struct Flight {
 }
 
 /// What L1 shows at one block.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Look<'a> {
     /// Monotonic time.
     pub now: Duration,
@@ -183,8 +183,7 @@ mod tests {
     /// Batches of ten heights are ready up to `end`; each fills a transaction.
     fn tens(end: u64) -> impl Fn(Height) -> Option<Span> {
         move |first| {
-            (first.get() % 10 == 1 && first.get() < end)
-                .then(|| span(first.get(), first.get() + 9))
+            (first.get() % 10 == 1 && first.get() < end).then(|| span(first.get(), first.get() + 9))
         }
     }
 

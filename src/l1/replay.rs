@@ -1,0 +1,134 @@
+//! The settled chain from L1 alone: what a rollup node runs, and `rota verify`.
+//!
+//! Reads events and the inputs of settling transactions in order, checks the certificate of each batch against the set
+//! that L1 had frozen, and derives its transactions. Needs no agent and no store. Give it blocks that L1 will not take
+//! back.
+
+use super::client::Client;
+use super::error::L1Error;
+use super::facts::{self, Fact};
+use super::mirror::Mirror;
+use super::settlement::{self, SettledPayload};
+use crate::crypto::SigningDomain;
+use crate::derive::{Derivation, DeriveError, DerivedBatch};
+use crate::domain::{BatchNumber, Deployment, LeaderSet, Params, RollupId, SettledBatch};
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::B256;
+use std::sync::Arc;
+
+/// Blocks of one request for logs.
+const RANGE_BLOCKS: u64 = 2_000;
+
+/// Why L1 does not derive.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// L1 did not tell.
+    #[error(transparent)]
+    L1(#[from] L1Error),
+    /// What L1 told does not form a chain.
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
+    /// A batch settled before block 0 was fixed, or in an epoch without a set.
+    #[error("batch {number} settled without a leader set")]
+    NoSet {
+        /// Its number.
+        number: BatchNumber,
+    },
+    /// A batch settled without the signatures of a quorum.
+    #[error("batch {number} settled with {signed} of a weight of {total}")]
+    NoQuorum {
+        /// Its number.
+        number: BatchNumber,
+        /// Weight of the members whose signatures are good.
+        signed: u64,
+        /// Weight of the set.
+        total: u64,
+    },
+}
+
+/// Reads the settled chain in order.
+pub struct Replay {
+    client: Client,
+    deployment: Deployment,
+    mirror: Mirror,
+    derivation: Option<Derivation>,
+    next_block: u64,
+}
+
+impl Replay {
+    /// Begins at the deployment.
+    pub fn new(client: Client, deployment: Deployment, params: Params) -> Self {
+        let next_block = deployment.block;
+        Self { client, deployment, mirror: Mirror::new(params), derivation: None, next_block }
+    }
+
+    /// Reads on up to and including L1 block `to`; returns the batches that settled on the way.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError`]. Nothing can be read on after an error other than [`ReplayError::L1`]; after that one the batches
+    /// of the same call must be asked for with a new replay.
+    pub async fn advance(
+        &mut self,
+        to: u64,
+    ) -> Result<Vec<(SettledBatch, DerivedBatch)>, ReplayError> {
+        let mut derived = Vec::new();
+        while self.next_block <= to {
+            let end = self.next_block.saturating_add(RANGE_BLOCKS).saturating_sub(1).min(to);
+            let filter = facts::filter(&self.deployment).from_block(self.next_block).to_block(end);
+            let logs = self.client.logs(&filter).await?;
+            for (number, logs) in facts::by_block(logs) {
+                let (block, _) = self
+                    .client
+                    .block(BlockNumberOrTag::Number(number))
+                    .await?
+                    .ok_or(L1Error::BadAnswer { what: "block" })?;
+                let read = facts::read(&self.client, &self.deployment, &block, &logs, None).await?;
+                for fact in read {
+                    if let Fact::Settled(batch) = &fact {
+                        let items = self.settle(batch).await?;
+                        derived.push((SettledBatch::clone(batch), items));
+                    }
+                    self.mirror.apply(&block, &fact);
+                }
+            }
+            self.next_block = end.saturating_add(1);
+        }
+        Ok(derived)
+    }
+
+    async fn settle(&mut self, batch: &SettledBatch) -> Result<DerivedBatch, ReplayError> {
+        let number = batch.number;
+        let set = self
+            .mirror
+            .set_for(batch.header.generation, batch.header.epoch)
+            .ok_or(ReplayError::NoSet { number })?;
+        let digest = SigningDomain::new(self.deployment.chain_id, self.deployment.settlement)
+            .batch(&batch.header);
+        let carried = settlement::fetch(&self.client, &self.deployment, batch.tx_hash)
+            .await?
+            .into_iter()
+            .find(|carried| carried.header == batch.header)
+            .ok_or(L1Error::BadAnswer { what: "settlement input" })?;
+        let signed = signed_weight(&set, &carried, digest);
+        if !set.is_quorum(signed) {
+            return Err(ReplayError::NoQuorum { number, signed, total: set.total() });
+        }
+
+        let genesis = self.mirror.genesis.as_ref().ok_or(ReplayError::NoSet { number })?;
+        let derivation =
+            self.derivation.get_or_insert_with(|| Derivation::new(&self.mirror.params, genesis));
+        let is_open = |rollup: RollupId, origin: u64| self.mirror.is_open(rollup, origin);
+        Ok(derivation.settle(number, &batch.header, &carried.payload, &is_open)?)
+    }
+}
+
+/// Weight of the members whose signatures over `digest` stand where the bitmap says.
+fn signed_weight(set: &Arc<LeaderSet>, carried: &SettledPayload, digest: B256) -> u64 {
+    let bits = (0..u128::BITS).map(|bit| carried.signers >> bit & 1 == 1);
+    let marked = set.members().iter().zip(bits).filter(|(_, signed)| *signed);
+    marked
+        .zip(&carried.signatures)
+        .filter(|((member, _), signature)| signature.recover(digest) == Ok(member.signer))
+        .fold(0, |sum, ((member, _), _)| sum.saturating_add(member.weight))
+}
