@@ -21,6 +21,9 @@ import {Deploy} from "../script/Deploy.s.sol";
 ///     ├── when it is given other parameters than the registry: it reverts
 ///     └── when a relation of §12 does not hold: it reverts
 contract DeployTest is Test {
+    /// What L1 takes as the code of a contract (EIP-170). Forge does not mind more in tests.
+    uint256 private constant MAX_CODE_BYTES = 24_576;
+
     string[5] private _artifacts = [
         "SequencerRegistry.sol:SequencerRegistry",
         "Settlement.sol:Settlement",
@@ -126,5 +129,8 @@ contract DeployTest is Test {
         assertEq(abi.encode(IRota(addresses.settlement).params()), abi.encode(params));
         assertEq(ISequencerRegistry(addresses.registry).stakeToken(), addresses.stakeToken);
         assertGt(addresses.stakeToken.code.length, 0);
+        assertLe(addresses.settlement.code.length, MAX_CODE_BYTES);
+        assertLe(addresses.slasher.code.length, MAX_CODE_BYTES);
+        assertLe(addresses.registry.code.length, MAX_CODE_BYTES);
     }
 }
