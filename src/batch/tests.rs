@@ -7,7 +7,7 @@
 )]
 
 use crate::batch::payload::{self, Version};
-use crate::batch::{HeaderError, build_header, default_epoch, epoch_is_legal, open};
+use crate::batch::{HeaderError, body, build_header, default_epoch, epoch_is_legal, open, usage};
 use crate::domain::{
     Block, BlockHeader, Epoch, Generation, Height, Millis, Params, RollupId, RollupTransaction,
     tx_root,
@@ -191,6 +191,31 @@ fn a_header_that_does_not_fit_its_payload_is_refused() {
 }
 
 proptest! {
+    #[test]
+    fn the_default_epoch_is_legal_and_the_oldest_as_long_as_that_settles(
+        last in 0_u64..20, before in 0_u64..20, behind in 0_u64..3, beyond in 0_u64..50,
+    ) {
+        let params = Params { max_epoch_lag: 3, ..Params::for_tests() };
+        let (last, before) = (Epoch::new(last), Epoch::new(before));
+        let oldest = last.max(before);
+        let head = Epoch::new(oldest.get() + beyond);
+        let depth = Epoch::new(head.get().saturating_sub(behind));
+        let epoch = default_epoch(&params, last, before, head, depth);
+        prop_assert!(epoch_is_legal(&params, epoch, last, before, head));
+        prop_assert_eq!(epoch == oldest || depth < oldest, beyond < 3 || depth <= oldest);
+    }
+
+    #[test]
+    fn usage_is_what_the_bodies_take_without_naming_rollups(steps in steps(6)) {
+        let blocks = build(&steps);
+        let charged: u64 = usage(&blocks).iter().map(|entry| u64::from(entry.bytes)).sum();
+        let bodies: usize = blocks.iter().map(|block| body::body_bytes(&block.transactions)).sum();
+        let transactions = || blocks.iter().flat_map(|block| &block.transactions);
+        let named: usize = transactions().map(|tx| body::max_transaction_bytes(tx) - body::transaction_bytes(tx)).sum();
+        let bodies = bodies as u64;
+        prop_assert!(charged <= bodies && bodies <= charged + named as u64);
+    }
+
     #[test]
     fn blocks_come_back_from_header_and_payload(steps in steps(12), packed in any::<bool>()) {
         let blocks = build(&steps);

@@ -287,13 +287,7 @@ impl<W: Window> Derivation<W> {
         if let Some(first) = self.window.kept_at(transaction.rollup, transaction.hash()) {
             return Err(NoopReason::Duplicate { first });
         }
-        let signed = SignedTransaction::decode(transaction.raw.clone(), self.max_transaction_bytes)
-            .map_err(NoopReason::Invalid)?;
-        if signed.transaction.rollup != transaction.rollup {
-            let (expected, actual) = (transaction.rollup, signed.transaction.rollup);
-            return Err(NoopReason::Invalid(TransactionError::WrongRollup { expected, actual }));
-        }
-        Ok(signed)
+        transaction.decode(self.max_transaction_bytes).map_err(NoopReason::Invalid)
     }
 }
 

@@ -23,6 +23,21 @@ impl RollupTransaction {
     pub fn hash(&self) -> B256 {
         keccak256(&self.raw)
     }
+
+    /// Decodes the bytes, as [`SignedTransaction::decode`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`TransactionError::WrongRollup`] when they are for another rollup than the one listed.
+    pub fn decode(&self, limit: usize) -> Result<SignedTransaction, TransactionError> {
+        let signed = SignedTransaction::decode(self.raw.clone(), limit)?;
+        let (expected, actual) = (self.rollup, signed.transaction.rollup);
+        if expected == actual {
+            Ok(signed)
+        } else {
+            Err(TransactionError::WrongRollup { expected, actual })
+        }
+    }
 }
 
 /// A transaction that was decoded and whose sender was recovered.
@@ -83,16 +98,8 @@ impl SignedTransaction {
     ) -> Result<Vec<Self>, InvalidTransaction> {
         let mut decoded = Vec::with_capacity(transactions.len());
         for (index, transaction) in transactions.iter().enumerate() {
-            let signed = Self::decode(transaction.raw.clone(), limit)
-                .map_err(|reason| InvalidTransaction { index, reason })?;
-            if signed.transaction.rollup != transaction.rollup {
-                let reason = TransactionError::WrongRollup {
-                    expected: transaction.rollup,
-                    actual: signed.transaction.rollup,
-                };
-                return Err(InvalidTransaction { index, reason });
-            }
-            decoded.push(signed);
+            let signed = transaction.decode(limit);
+            decoded.push(signed.map_err(|reason| InvalidTransaction { index, reason })?);
         }
         Ok(decoded)
     }

@@ -50,6 +50,7 @@ mod tests {
     };
     use crate::rota::{draw, draw_order};
     use alloy::primitives::{Address, B256, keccak256};
+    use proptest::prelude::*;
 
     fn params() -> Params {
         Params::for_tests()
@@ -129,5 +130,26 @@ mod tests {
         assert_eq!(at(0), Epoch::new(4));
         assert_eq!(at(1_000 + 5 * 60 - 1), Epoch::new(4));
         assert_eq!(at(1_000 + 5 * 60), Epoch::new(5));
+    }
+
+    proptest! {
+        #[test]
+        fn everybody_proposes_once_before_anybody_does_twice(
+            height in 0_u64..1_000, epoch in 3_u64..6, by in 0_u8..10, first in any::<u32>(),
+        ) {
+            let set = set();
+            let parent = BlockHeader {
+                height: Height::new(height),
+                proposer: Address::repeat_byte(by),
+                ..parent()
+            };
+            let epoch = Epoch::new(epoch);
+            let order = order(&params(), &parent, epoch, &set);
+            prop_assert_eq!(order.first().copied(), holder(&params(), &parent, epoch, &set));
+            let rounds = (0..7).map(|i| Round::new((first / 2).saturating_add(i)));
+            let mut proposers: Vec<_> = rounds.filter_map(|round| proposer(&order, round)).collect();
+            proposers.sort_unstable();
+            prop_assert!(proposers.into_iter().eq(0..7));
+        }
     }
 }
