@@ -209,6 +209,37 @@ contract RotaTest is System {
         }
     }
 
+    /// Up to two changes in each of ten epochs, the seal before, between or after them; held against a plain history.
+    function testFuzz_seal_countsTheStateOfTheStartOfTheRunningEpoch(uint256 dice) public {
+        Actor memory alice = _joinMany(1)[0];
+        _sealFirst();
+        _give(alice.owner, 1000 ether);
+        uint256 stake = 100;
+
+        for (uint64 epoch = 0; epoch < 10; ++epoch) {
+            uint256 atStart = stake;
+            uint256 sealAfter = dice % 3;
+            for (uint256 i = 0; i < 3; ++i) {
+                if (i == sealAfter) settlement.seal(epoch + 1);
+                dice >>= 3;
+                if (dice % 8 > 4 || i == 2) continue;
+
+                vm.startPrank(alice.owner);
+                if (dice % 2 == 0 && stake > 110) {
+                    registry.requestExit(alice.id, 10_000 ether);
+                    stake -= 10;
+                } else {
+                    registry.topUp(alice.id, 20 ether);
+                    stake += 20;
+                }
+                vm.stopPrank();
+                _advance(5);
+            }
+            assertEq(settlement.leaderSet(epoch + 1).total, atStart);
+            _startEpoch(epoch + 1);
+        }
+    }
+
     function test_seal_leavesOutTheExitsOfTheEpochBefore() public {
         Actor[] memory actors = _joinMany(2);
         _sealFirst();

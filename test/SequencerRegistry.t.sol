@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {ISequencerRegistry, Exit, Sequencer, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {SetLib} from "../contracts/lib/SetLib.sol";
+import {Config, ConfigLib} from "../script/ConfigLib.sol";
 import {Actor, System} from "./utils/System.sol";
 
 /// SequencerRegistry
@@ -12,6 +13,8 @@ import {Actor, System} from "./utils/System.sol";
 /// │   ├── when the signer is zero, or the owner: it reverts
 /// │   ├── when the key belongs or ever belonged to somebody: it reverts
 /// │   ├── when the proof is of another key, or no signature: it reverts
+/// │   ├── when the total weight would reach 2^56: it reverts
+/// │   ├── it keeps seats in the order of keys
 /// │   ├── when the endpoint is empty or too long: it reverts
 /// │   └── when all seats are taken
 /// │       ├── by members who count: it reverts
@@ -176,6 +179,39 @@ contract SequencerRegistryTest is System {
             if (SetLib.signerOf(words[i]) == late.signer) found = true;
         }
         assertTrue(found);
+    }
+
+    function test_join_keepsSeatsInTheOrderOfKeys() public {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.maxMembers = 12;
+        _deploy(config);
+        Actor[] memory actors = _joinMany(12);
+        _requireAscending(12);
+
+        // Whoever comes later takes the seat of somebody jailed: below, above or in its own place.
+        for (uint256 i = 0; i < 12; ++i) {
+            _jail(actors[i].id, 0);
+            _join(12 + i, STAKE_WEI);
+            _requireAscending(12);
+        }
+    }
+
+    function test_join_revertsWhen_theTotalWeightWouldNotFitItsField() public {
+        Config memory config = ConfigLib.read("devnet");
+        (config.params.weightUnitWei, config.params.minStakeWei) = (3, 3);
+        _deploy(config);
+        uint256 maximum = 3 * 2 ** 56 - 1;
+        _join(0, maximum - 3);
+        _give(alice.owner, 4);
+
+        vm.startPrank(alice.owner);
+        vm.expectRevert(
+            abi.encodeWithSelector(ISequencerRegistry.TotalStakeAboveMaximum.selector, maximum, maximum + 1)
+        );
+        registry.topUp(1, 4);
+        registry.topUp(1, 3);
+
+        assertEq(SetLib.weightOf(registry.membersAtEpochStart()[0]), type(uint56).max);
     }
 
     function test_join_leavesTheSeatOfWhoStillCountsThisEpoch() public {
@@ -657,6 +693,14 @@ contract SequencerRegistryTest is System {
     }
 
     /* HELPERS */
+
+    function _requireAscending(uint256 n) private view {
+        uint256[] memory words = registry.membersAtEpochStart();
+        assertEq(words.length, n);
+        for (uint256 i = 1; i < n; ++i) {
+            assertGt(words[i], words[i - 1]);
+        }
+    }
 
     function _tryJoin(address owner, address signer, bytes memory proof) private returns (bool, bytes memory) {
         _give(owner, STAKE_WEI);
