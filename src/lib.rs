@@ -15,6 +15,7 @@ pub mod mempool;
 pub mod network;
 pub mod poster;
 pub mod rota;
+pub mod rpc;
 pub mod storage;
 pub mod telemetry;
 pub mod watch;

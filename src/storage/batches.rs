@@ -15,6 +15,9 @@ const ATTESTED: TableDefinition<(u64, &[u8; 32]), &[u8]> = TableDefinition::new(
 const ATTESTATIONS: TableDefinition<(u64, &[u8; 32], &[u8; 20]), &[u8; 64]> =
     TableDefinition::new("attestations");
 
+/// Headers that one height may have: members sign eight splits at most (R23).
+const ATTESTED_AT: usize = 32;
+
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(SETTLED)?;
     transaction.open_table(HEIGHTS)?;
@@ -122,6 +125,38 @@ impl Store {
                 }
             }
             Ok(all)
+        })
+    }
+
+    /// The batches that hold a height and are not settled for good, each with those who have attested to it: those that
+    /// begin last come first, and at most [`ATTESTED_AT`] are looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn attested_at(
+        &self,
+        height: Height,
+    ) -> Result<Vec<(BatchHeader, Vec<Address>)>, StoreError> {
+        self.view(|transaction| {
+            let attested = transaction.open_table(ATTESTED)?;
+            let attestations = transaction.open_table(ATTESTATIONS)?;
+            let mut found = Vec::new();
+            for entry in attested.range(..=(height.get(), &[0xff; 32]))?.rev().take(ATTESTED_AT) {
+                let (key, header) = entry?;
+                let (first, digest) = key.value();
+                let header: BatchHeader = decode("attested", header.value())?;
+                if header.last_height < height {
+                    continue;
+                }
+                let mut signers = Vec::new();
+                let range = (first, digest, &[0; 20])..=(first, digest, &[0xff; 20]);
+                for entry in attestations.range(range)? {
+                    signers.push(Address::new(*entry?.0.value().2));
+                }
+                found.push((header, signers));
+            }
+            Ok(found)
         })
     }
 

@@ -1,0 +1,392 @@
+//! `rota_*`: where the network, its batches and a transaction stand.
+
+use crate::domain::{
+    BatchHeader, BatchNumber, BlockHeader, Epoch, Generation, Height, L1Block, RollupId, Round,
+    SettledBatch, Turn,
+};
+use crate::rota::{draw, epoch_of_next, holder};
+use crate::rpc::arguments::BlockReference;
+use crate::rpc::methods::{Call, Method};
+use crate::rpc::{CLIENT_VERSION, RpcContext, RpcError, view};
+use alloy::primitives::{Address, B256, Bytes};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Turns that one schedule covers at most.
+const SCHEDULE_TURNS: u64 = 256;
+
+/// Turns that a schedule covers when not asked otherwise.
+const SCHEDULE_DEFAULT: u64 = 8;
+
+/// The methods.
+pub(super) const METHODS: &[Method] = &[
+    Method { name: "rota_status", most: 0, dear: false, answer: status },
+    Method { name: "rota_schedule", most: 3, dear: false, answer: schedule },
+    Method { name: "rota_getBlock", most: 1, dear: true, answer: block },
+    Method { name: "rota_getBatch", most: 1, dear: false, answer: batch },
+    Method { name: "rota_getTransaction", most: 1, dear: false, answer: transaction },
+];
+
+fn answer(value: impl Serialize) -> Result<Value, RpcError> {
+    serde_json::to_value(value).map_err(RpcError::internal)
+}
+
+/// Where the agent and its network stand.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    client_version: &'static str,
+    signer: Address,
+    default_rollup: RollupId,
+    l1_chain_id: u64,
+    settlement: Address,
+    generation: Generation,
+    /// Epoch of the height that is agreed on now.
+    epoch: Option<Epoch>,
+    turn: Option<Turn>,
+    /// Signer of the member that holds that height.
+    leader: Option<Address>,
+    decided: Option<Place>,
+    settled: Option<SettledPlace>,
+    final_height: Height,
+    l1_head: Option<L1Block>,
+    l1_at_depth: Option<L1Block>,
+    pool: PoolStatus,
+}
+
+#[derive(Debug, Serialize)]
+struct Place {
+    height: Height,
+    hash: B256,
+}
+
+#[derive(Debug, Serialize)]
+struct SettledPlace {
+    batch: BatchNumber,
+    height: Height,
+    hash: B256,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolStatus {
+    transactions: usize,
+    bytes: usize,
+}
+
+/// Who leads the height after a block.
+struct Lead {
+    generation: Generation,
+    epoch: Epoch,
+    turn: Turn,
+    leader: Option<Address>,
+}
+
+/// Follows from the last decided block and what the agent knows of L1; `None` before block 0, or when L1's block that it
+/// names is not known yet.
+fn lead(context: &RpcContext) -> Result<Option<Lead>, RpcError> {
+    let Some((height, _)) = context.store.decided_tip()? else { return Ok(None) };
+    let Some((_, parent)) = context.store.header(height)? else { return Ok(None) };
+    let mirror = context.mirror.read();
+    let Some(origin) = mirror.blocks.get(&parent.l1_origin_number) else { return Ok(None) };
+    let epoch = epoch_of_next(&mirror.params, &parent, origin.timestamp);
+    let generation = parent.generation;
+    let leader = mirror.set_for(generation, epoch).and_then(|set| {
+        let place = holder(&mirror.params, &parent, epoch, &set)?;
+        set.members().get(place).map(|member| member.signer)
+    });
+    Ok(Some(Lead { generation, epoch, turn: mirror.params.turn_of(height.next()), leader }))
+}
+
+fn status(call: &Call<'_>) -> Result<Value, RpcError> {
+    let context = call.context;
+    let lead = lead(context)?;
+    let decided = context.store.decided_tip()?;
+    let final_height = view::finalized(&context.store, &context.mirror)?;
+    let waiting = context.pool.waiting();
+    let mirror = context.mirror.read();
+    answer(Status {
+        client_version: CLIENT_VERSION,
+        signer: context.signer,
+        default_rollup: context.default_rollup,
+        l1_chain_id: context.deployment.chain_id,
+        settlement: context.deployment.settlement,
+        generation: lead.as_ref().map_or(Generation::new(0), |lead| lead.generation),
+        epoch: lead.as_ref().map(|lead| lead.epoch),
+        turn: lead.as_ref().map(|lead| lead.turn),
+        leader: lead.and_then(|lead| lead.leader),
+        decided: decided.map(|(height, hash)| Place { height, hash }),
+        settled: mirror.tip.as_ref().map(|tip| SettledPlace {
+            batch: tip.number,
+            height: tip.last_height,
+            hash: tip.last_block_hash,
+        }),
+        final_height,
+        l1_head: mirror.head,
+        l1_at_depth: mirror.at_depth,
+        pool: PoolStatus { transactions: waiting.transactions, bytes: waiting.bytes },
+    })
+}
+
+/// Who leads from turn to turn. Stickiness within a turn aside (R12), the draws are those of L1.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Schedule {
+    generation: Generation,
+    epoch: Epoch,
+    /// The epoch that the set in force was sealed for; earlier than `epoch` when it was carried forward.
+    sealed_for: Epoch,
+    seed: B256,
+    /// Weights may exceed what JSON numbers hold exactly.
+    total_weight: String,
+    members: Vec<MemberView>,
+    turns: Vec<TurnView>,
+}
+
+#[derive(Debug, Serialize)]
+struct MemberView {
+    signer: Address,
+    weight: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TurnView {
+    turn: Turn,
+    first_height: Height,
+    last_height: Height,
+    leader: Option<Address>,
+}
+
+fn schedule(call: &Call<'_>) -> Result<Value, RpcError> {
+    let lead = lead(call.context)?;
+    let now = |read: fn(&Lead) -> u64| lead.as_ref().map_or(0, read);
+    let epoch = call.arguments.number(0, "epoch")?.unwrap_or(now(|lead| lead.epoch.get()));
+    let first = call.arguments.number(1, "firstTurn")?.unwrap_or(now(|lead| lead.turn.get()));
+    let count = match call.arguments.number(2, "count")? {
+        Some(_) => call.arguments.count(2, "count", SCHEDULE_TURNS)?,
+        None => SCHEDULE_DEFAULT,
+    };
+    let generation = lead.map_or(Generation::new(0), |lead| lead.generation);
+    let mirror = call.context.mirror.read();
+    let set = mirror.set_for(generation, Epoch::new(epoch));
+    answer(set.map(|set| {
+        let length = mirror.params.turn_length;
+        let turns = (first..first.saturating_add(count)).map(|turn| {
+            let start = turn.saturating_mul(length);
+            let drawn = draw(&set, Turn::new(turn), 0);
+            TurnView {
+                turn: Turn::new(turn),
+                first_height: Height::new(start),
+                last_height: Height::new(start.saturating_add(length.saturating_sub(1))),
+                leader: drawn.and_then(|place| set.members().get(place)).map(|one| one.signer),
+            }
+        });
+        let members = set.members().iter();
+        Schedule {
+            generation,
+            epoch: Epoch::new(epoch),
+            sealed_for: set.sealed_for(),
+            seed: set.seed(),
+            total_weight: set.total().to_string(),
+            members: members
+                .map(|one| MemberView { signer: one.signer, weight: one.weight.to_string() })
+                .collect(),
+            turns: turns.collect(),
+        }
+    }))
+}
+
+/// A decided block with all rollups' transactions and the certificate that decided it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockView {
+    hash: B256,
+    header: BlockHeader,
+    transactions: Vec<TransactionView>,
+    certificate: CertificateView,
+    /// The batch that settled it, if one has.
+    batch: Option<BatchNumber>,
+}
+
+#[derive(Debug, Serialize)]
+struct TransactionView {
+    rollup: RollupId,
+    hash: B256,
+    raw: Bytes,
+}
+
+#[derive(Debug, Serialize)]
+struct CertificateView {
+    round: Round,
+    signatures: Vec<SignatureView>,
+}
+
+#[derive(Debug, Serialize)]
+struct SignatureView {
+    signer: Address,
+    /// EIP-2098, 64 bytes.
+    signature: Bytes,
+}
+
+fn block(call: &Call<'_>) -> Result<Value, RpcError> {
+    let store = &call.context.store;
+    let Some(height) = view::resolve(call.context, call.arguments.block(0)?)? else {
+        return Ok(Value::Null);
+    };
+    let Some(decided) = store.block(height)? else { return Ok(Value::Null) };
+    let transactions = decided.block.transactions.into_iter().map(|one| TransactionView {
+        rollup: one.rollup,
+        hash: one.hash(),
+        raw: one.raw,
+    });
+    let signatures = decided.certificate.signatures.iter().map(|(signer, signature)| {
+        SignatureView { signer: Address::new(signer.0), signature: signature.to_compact().into() }
+    });
+    answer(BlockView {
+        hash: decided.block.header.hash(),
+        transactions: transactions.collect(),
+        certificate: CertificateView {
+            round: decided.certificate.round,
+            signatures: signatures.collect(),
+        },
+        batch: store.settled_at_height(height)?,
+        header: decided.block.header,
+    })
+}
+
+/// A settled batch.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchView {
+    number: BatchNumber,
+    /// `settled`, or `final` once its L1 block is deep enough.
+    status: Stage,
+    header: BatchHeader,
+    poster: Address,
+    /// The members of the attesting set that signed.
+    signers: Vec<Address>,
+    l1_block: L1Block,
+    l1_transaction: B256,
+    payload_bytes: u64,
+    late: bool,
+}
+
+fn batch(call: &Call<'_>) -> Result<Value, RpcError> {
+    let context = call.context;
+    let number = match call.arguments.block(0)? {
+        BlockReference::Latest => context.mirror.read().tip.as_ref().map(|tip| tip.number),
+        BlockReference::Height(number) => Some(BatchNumber::new(number.get())),
+        _ => return Err(call.arguments.no_batch(0)),
+    };
+    let Some(number) = number else { return Ok(Value::Null) };
+    let Some(batch) = context.store.settled(number)? else { return Ok(Value::Null) };
+    let mirror = context.mirror.read();
+    let set = mirror.set_for(batch.header.generation, batch.header.epoch);
+    let members = set.iter().flat_map(|set| set.members());
+    let signed = |index: usize| {
+        u32::try_from(index).ok().and_then(|index| batch.signers.checked_shr(index)).unwrap_or(0)
+            & 1
+            == 1
+    };
+    let signers =
+        members.enumerate().filter(|(index, _)| signed(*index)).map(|(_, member)| member.signer);
+    answer(BatchView {
+        number,
+        status: stage_of(mirror.is_final(&batch)),
+        poster: batch.poster,
+        signers: signers.collect(),
+        l1_block: batch.block,
+        l1_transaction: batch.tx_hash,
+        payload_bytes: batch.payload_bytes,
+        late: batch.late,
+        header: batch.header,
+    })
+}
+
+/// How far a transaction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Stage {
+    /// Accepted, in no decided block yet.
+    Pending,
+    /// In a decided block.
+    Decided,
+    /// In a batch that more than 2/3 of the weight has signed.
+    Attested,
+    /// In a batch that L1 has accepted.
+    Settled,
+    /// Settled in an L1 block that is deep enough.
+    Final,
+}
+
+const fn stage_of(is_final: bool) -> Stage {
+    if is_final { Stage::Final } else { Stage::Settled }
+}
+
+/// Where a transaction stands. What is not known yet is null.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TransactionStatus {
+    hash: B256,
+    rollup: RollupId,
+    status: Stage,
+    height: Option<Height>,
+    /// Its place among all transactions of the block.
+    index: Option<u32>,
+    block_hash: Option<B256>,
+    batch: Option<BatchNumber>,
+    l1_block: Option<L1Block>,
+    l1_transaction: Option<B256>,
+}
+
+fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
+    let hash = call.arguments.hash(0, "hash")?;
+    let rollup = call.rollup()?;
+    let context = call.context;
+    let mut found = TransactionStatus {
+        hash,
+        rollup,
+        status: Stage::Pending,
+        height: None,
+        index: None,
+        block_hash: None,
+        batch: None,
+        l1_block: None,
+        l1_transaction: None,
+    };
+    let Some((height, index)) = context.store.locate(rollup, hash)? else {
+        let waits = context.pool.get(hash).is_some_and(|one| one.transaction.rollup == rollup);
+        return answer(waits.then_some(found));
+    };
+    found.height = Some(height);
+    found.index = Some(index);
+    found.block_hash = context.store.header(height)?.map(|(hash, _)| hash);
+    found.status = match settled_batch(context, height)? {
+        Some(batch) => {
+            found.batch = Some(batch.number);
+            found.l1_block = Some(batch.block);
+            found.l1_transaction = Some(batch.tx_hash);
+            stage_of(context.mirror.read().is_final(&batch))
+        }
+        None if is_attested(context, height)? => Stage::Attested,
+        None => Stage::Decided,
+    };
+    answer(Some(found))
+}
+
+fn settled_batch(context: &RpcContext, height: Height) -> Result<Option<SettledBatch>, RpcError> {
+    let Some(number) = context.store.settled_at_height(height)? else { return Ok(None) };
+    Ok(context.store.settled(number)?)
+}
+
+/// Whether a batch with this height has been signed by more than 2/3 of the weight of its epoch's set.
+fn is_attested(context: &RpcContext, height: Height) -> Result<bool, RpcError> {
+    let gathered = context.store.attested_at(height)?;
+    let mirror = context.mirror.read();
+    Ok(gathered.iter().any(|(header, signers)| {
+        mirror.set_for(header.generation, header.epoch).is_some_and(|set| {
+            let signed = set.members().iter().filter(|member| signers.contains(&member.signer));
+            set.is_quorum(signed.fold(0, |sum: u64, member| sum.saturating_add(member.weight)))
+        })
+    }))
+}
