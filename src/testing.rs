@@ -79,8 +79,14 @@ impl Surroundings {
 
     /// Decides the next block with these transactions, and returns its height.
     pub(crate) fn decide(&self, transactions: &[SignedTransaction]) -> Height {
+        self.decide_by(Address::repeat_byte(1), transactions)
+    }
+
+    /// The same, by this proposer.
+    pub(crate) fn decide_by(&self, by: Address, transactions: &[SignedTransaction]) -> Height {
         let (tip, parent) = self.store.decided_tip().unwrap().unwrap();
         let mut header = header(tip.next().get(), parent);
+        header.proposer = by;
         header.tx_count = transactions.len().try_into().unwrap();
         let included: Vec<_> = transactions
             .iter()

@@ -8,6 +8,7 @@
 //! sender and nonce. A full pool therefore refuses; it makes room only from what nobody here was promised: transactions
 //! behind a nonce gap, then those that peers forwarded (the agent that forwarded keeps its own copy).
 
+mod forward;
 mod intake;
 mod lane;
 mod limits;
@@ -15,6 +16,7 @@ mod pool;
 mod queue;
 mod refusal;
 
+pub use forward::{Forwarder, receive};
 pub use intake::Intake;
 pub use limits::Limits;
 pub use pool::{Pool, Waiting};

@@ -106,6 +106,11 @@ impl Pool {
         }
     }
 
+    /// Whether a transaction waits or was decided: there is nothing to learn from seeing it again.
+    pub fn has_seen(&self, rollup: RollupId, hash: B256) -> bool {
+        self.lock().mempool.get(hash).is_some() || self.is_decided(rollup, hash)
+    }
+
     /// Takes out transactions that could not be stored.
     pub fn retract(&self, hashes: &[B256]) {
         let mut inner = self.lock();

@@ -1,5 +1,6 @@
 //! The pool itself: pure, and deterministic in the order of its calls.
 
+use crate::batch::body::{max_transaction_bytes, transaction_bytes};
 use crate::domain::{Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::mempool::lane::{Entry, Lane, LaneKey};
 use crate::mempool::{Limits, Refusal};
@@ -31,9 +32,6 @@ pub enum Admission {
 
 /// The next nonce of a sender as decided blocks say it.
 pub type NextNonce<'a> = &'a dyn Fn(RollupId, Address) -> Option<u64>;
-
-/// Bytes that a transaction takes in a block beyond its raw bytes, at most.
-const TRANSACTION_OVERHEAD_BYTES: usize = 16;
 
 /// A collection stops looking once this many ready transactions did not fit.
 const MISFITS: usize = 64;
@@ -190,8 +188,15 @@ impl Mempool {
             let Some(Reverse((_, key, nonce))) = candidate else { break };
             let Some(lane) = self.lanes.get(&key) else { continue };
             let Some(entry) = lane.in_run(nonce) else { continue };
-            let size =
-                entry.transaction.transaction.raw.len().saturating_add(TRANSACTION_OVERHEAD_BYTES);
+            let transaction = &entry.transaction.transaction;
+            let size = if taken
+                .last()
+                .is_some_and(|before: &RollupTransaction| before.rollup == transaction.rollup)
+            {
+                transaction_bytes(transaction)
+            } else {
+                max_transaction_bytes(transaction)
+            };
             let Some(rest) = left.checked_sub(size) else {
                 misfits = misfits.saturating_add(1);
                 if misfits >= MISFITS {
@@ -200,7 +205,7 @@ impl Mempool {
                 continue;
             };
             left = rest;
-            taken.push(entry.transaction.transaction.clone());
+            taken.push(transaction.clone());
             let following_nonce = nonce.saturating_add(1);
             if let Some(entry) = lane.in_run(following_nonce) {
                 following.push(Reverse((entry.arrival, key, following_nonce)));

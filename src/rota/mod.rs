@@ -3,6 +3,8 @@
 
 mod draw;
 mod order;
+mod schedule;
 
 pub use draw::{draw, draw_order};
 pub use order::{epoch_of_next, holder, order, proposer};
+pub use schedule::{Expected, upcoming};

@@ -1,0 +1,205 @@
+//! Between pools: what clients gave this agent goes to those who will lead, what peers forward comes in.
+//!
+//! A client's transaction goes to the leader of this turn and of the next, once it is on disk. Whoever becomes one of the
+//! two gets everything that waits, and what has waited long goes out again: a leader may have been full, or gone. The
+//! agent that a client submitted to keeps the transaction; the leaders' copies are theirs to drop.
+
+use crate::domain::{Height, RollupTransaction, SignedTransaction};
+use crate::l1::MirrorHandle;
+use crate::mempool::{Origin, Pool};
+use crate::network::{Delivery, Link, LinkMessage, MAX_TRANSACTIONS};
+use crate::rota;
+use crate::storage::Store;
+use alloy::primitives::Address;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// Transactions that come in within this time travel in one message.
+const GATHER: Duration = Duration::from_millis(3);
+
+/// How often what still waits since the last time is sent again.
+const AGAIN: Duration = Duration::from_secs(4);
+
+/// Raw bytes in one message, about: a message stays well below [`crate::network::MAX_MESSAGE_BYTES`].
+const MESSAGE_BYTES: usize = 64 << 10;
+
+/// Transactions looked at in one go, so that the pool's lock is short.
+const PAGE: usize = 1_024;
+
+/// Takes the transactions of this agent's clients to the leaders.
+pub struct Forwarder {
+    /// Where they wait.
+    pub pool: Arc<Pool>,
+    /// The way to the leaders.
+    pub link: Link,
+    /// The decided chain, whose tip says whose turn it is.
+    pub store: Store,
+    /// The leader sets.
+    pub mirror: MirrorHandle,
+    /// This agent's signer: it needs nothing forwarded.
+    pub own: Address,
+}
+
+/// How far the forwarder is.
+#[derive(Debug, Default)]
+struct Progress {
+    leaders: Vec<Address>,
+    /// The last arrival that went to all of `leaders`.
+    sent: u64,
+    /// What `sent` was when things were last sent again.
+    sent_before: u64,
+}
+
+impl Forwarder {
+    /// Runs until `shutdown`. `decided` is marked changed with each decided block.
+    pub async fn run(self, mut decided: watch::Receiver<Height>, shutdown: CancellationToken) {
+        let mut accepted = self.pool.accepted();
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut progress = Progress::default();
+        self.follow(&mut progress);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Ok(()) = decided.changed() => self.follow(&mut progress),
+                Ok(()) = accepted.changed() => {
+                    tokio::time::sleep(GATHER).await;
+                    accepted.mark_unchanged();
+                }
+                _ = again.tick() => {
+                    let through = std::mem::replace(&mut progress.sent_before, progress.sent);
+                    self.send(&progress.leaders, 0, through);
+                }
+            }
+            progress.sent = self.send(&progress.leaders, progress.sent, u64::MAX);
+        }
+    }
+
+    /// Finds out who leads now; who did not before gets everything that the others have.
+    fn follow(&self, progress: &mut Progress) {
+        let leaders = self.leaders();
+        let fresh: Vec<Address> =
+            leaders.iter().filter(|one| !progress.leaders.contains(one)).copied().collect();
+        if !fresh.is_empty() {
+            self.send(&fresh, 0, progress.sent);
+        }
+        progress.leaders = leaders;
+    }
+
+    /// The leaders of this turn and of the next, without this agent.
+    fn leaders(&self) -> Vec<Address> {
+        let tip = self.store.decided_tip().and_then(|tip| match tip {
+            Some((height, _)) => self.store.header(height),
+            None => Ok(None),
+        });
+        match tip {
+            Ok(Some((_, header))) => {
+                let upcoming = rota::upcoming(&self.mirror.read(), &header, 2);
+                let mut leaders: Vec<Address> =
+                    upcoming.iter().map(|one| one.leader).filter(|one| *one != self.own).collect();
+                leaders.dedup();
+                leaders
+            }
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                warn!(%error, "the forwarder cannot read the decided chain");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Sends what arrived after `after` and not after `through`; returns how far it came.
+    fn send(&self, to: &[Address], after: u64, through: u64) -> u64 {
+        let mut last = after;
+        loop {
+            let mut page = self.pool.local_after(last, PAGE);
+            page.retain(|(arrival, _)| *arrival <= through);
+            let Some((arrival, _)) = page.last() else { return last };
+            last = *arrival;
+            for message in messages(page.into_iter().map(|(_, one)| one)) {
+                for leader in to {
+                    match self.link.send(*leader, &message) {
+                        Ok(sent) => debug!(%leader, ?sent, "transactions forwarded"),
+                        Err(error) => warn!(%leader, %error, "transactions cannot be forwarded"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs transactions into messages, in order.
+fn messages(transactions: impl Iterator<Item = SignedTransaction>) -> Vec<LinkMessage> {
+    let mut messages = Vec::new();
+    let mut packed: Vec<RollupTransaction> = Vec::new();
+    let mut bytes: usize = 0;
+    for SignedTransaction { transaction, .. } in transactions {
+        let size = transaction.raw.len();
+        let full = bytes.saturating_add(size) > MESSAGE_BYTES || packed.len() >= MAX_TRANSACTIONS;
+        if full && !packed.is_empty() {
+            messages.push(LinkMessage::Transactions(std::mem::take(&mut packed)));
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(size);
+        packed.push(transaction);
+    }
+    if !packed.is_empty() {
+        messages.push(LinkMessage::Transactions(packed));
+    }
+    messages
+}
+
+/// Takes in what peers forward, one message after the other, each checked off the async threads. Runs until `shutdown`.
+pub async fn receive(
+    pool: Arc<Pool>,
+    link: Link,
+    mut incoming: mpsc::Receiver<Delivery<Vec<RollupTransaction>>>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let delivery = tokio::select! {
+            () = shutdown.cancelled() => return,
+            delivery = incoming.recv() => match delivery {
+                Some(delivery) => delivery,
+                None => return,
+            },
+        };
+        let (from, pool) = (delivery.from, Arc::clone(&pool));
+        let honest = tokio::task::spawn_blocking(move || admit(&pool, &delivery)).await;
+        if !honest.unwrap_or(true) {
+            link.report(from);
+        }
+    }
+}
+
+/// Admits what a peer forwarded. False if an honest agent would not have forwarded it.
+fn admit(pool: &Pool, delivery: &Delivery<Vec<RollupTransaction>>) -> bool {
+    for transaction in &delivery.content {
+        if pool.has_seen(transaction.rollup, transaction.hash()) {
+            continue;
+        }
+        let limit = pool.limits().transaction_bytes;
+        match SignedTransaction::decode(transaction.raw.clone(), limit) {
+            Ok(signed) if signed.transaction.rollup == transaction.rollup => {
+                if let Err(refusal) = pool.admit(signed, Origin::Peer(delivery.from)) {
+                    debug!(peer = %delivery.from, %refusal, "a forwarded transaction is refused");
+                }
+            }
+            Ok(_) => return false,
+            // The bound on size is this agent's own.
+            Err(crate::domain::TransactionError::TooLarge { .. }) => {}
+            Err(error) => {
+                debug!(peer = %delivery.from, %error, "a forwarded transaction is none");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;
