@@ -202,8 +202,6 @@ fn commits_to(header: &BatchHeader, blocks: &[(Height, B256)]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
     use super::{Guard, GuardError};
     use crate::crypto::{SecretKey, SigningDomain, merkle};
     use crate::domain::{
@@ -238,7 +236,7 @@ mod tests {
             last_height: blocks.last().unwrap().0,
             parent_block_hash: parent,
             blocks_root: merkle::root(&leaves),
-            last_block_hash: hashes[hashes.len() - 1],
+            last_block_hash: *hashes.last().unwrap(),
             forced_through: 0,
             l1_origin_number: 1,
             l1_origin_hash: B256::repeat_byte(1),

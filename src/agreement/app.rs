@@ -4,7 +4,7 @@
 use super::candidates::{Candidates, blocking};
 use super::codec::{decode_block, encode_block};
 use super::context::{HeaderValue, Part, RotaContext};
-use super::heights::{Heights, Term};
+use super::heights::{Heights, Term, Unknown};
 use super::origin::Origins;
 use super::pace::{Pace, Start};
 use super::source::BlockSource;
@@ -70,6 +70,8 @@ pub(super) struct App {
     origins: Origins,
     pace: Pace,
     waiting: Option<Waiting>,
+    /// What the waiting height lacks, so that it is said once.
+    lacking: Option<Unknown>,
     streams_sent: u64,
 }
 
@@ -89,6 +91,7 @@ impl App {
             origins: Origins::default(),
             pace,
             waiting: None,
+            lacking: None,
             streams_sent: 0,
         };
         app.look_at_l1();
@@ -103,6 +106,11 @@ impl App {
     /// Whether a height waits to be started.
     pub(super) const fn is_waiting(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    /// Whether the engine has come up.
+    pub(super) const fn is_up(&self) -> bool {
+        self.term.is_some() || self.waiting.is_some()
     }
 
     /// Notes what L1 shows at depth by now.
@@ -131,7 +139,9 @@ impl App {
         let term = match term {
             Ok(term) => term,
             Err(reason) => {
-                tracing::info!(height = %next, %reason, "height waits for L1");
+                if self.lacking.replace(reason) != Some(reason) {
+                    tracing::warn!(height = %next, %reason, "height waits for L1");
+                }
                 return Ok(None);
             }
         };
@@ -140,6 +150,7 @@ impl App {
 
     async fn start(&mut self, term: Term) -> Result<(), AgreementError> {
         let height = term.height;
+        self.lacking = None;
         self.tools.heights.note(&term);
         self.candidates.begin(height).await?;
         self.streams.forget_below(height);
@@ -273,7 +284,8 @@ impl App {
     /// Builds a block on the tip.
     async fn build(&self, term: &Term, with_transactions: bool) -> Arc<Block> {
         let parent = term.parent.clone();
-        let settling = Duration::from_secs(self.tools.params.l1_block_seconds) / 2;
+        let half_an_l1_block = self.tools.params.l1_block_seconds.saturating_mul(500);
+        let settling = Duration::from_millis(half_an_l1_block);
         let (origin, earliest) = {
             let mirror = self.tools.mirror.read();
             let newer = self.origins.pick(Instant::now(), settling).filter(|block| {

@@ -6,6 +6,7 @@ use super::signing::{GuardedSigner, RecoveringVerifier, Refusals};
 use super::{AgreementConfig, AgreementError, SYNC_BATCH};
 use crate::domain::{Generation, LeaderSet, Signer as SignerAddress};
 use crate::guard::Guard;
+use libp2p::multiaddr::Protocol;
 use malachitebft_app_channel::app::config::{
     ConsensusConfig, DiscoveryConfig, NodeConfig, P2pConfig, ProtocolNames, PubSubProtocol,
     ValuePayload, ValueSyncConfig,
@@ -19,8 +20,10 @@ use malachitebft_app_channel::{
     WalContext,
 };
 use malachitebft_signing::Signer as _;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// How long a stopped engine may take to end.
@@ -148,6 +151,7 @@ impl Engine {
             reason: error.to_string(),
         };
         let settings = Settings::new(config, generation, guard, peers)?;
+        free(&settings.consensus.p2p.listen_addr).await?;
         let address = SignerAddress(guard.address().0.0);
         let signer = GuardedSigner::new(generation, Arc::clone(guard), refusals);
         let wal = config.folder.join(format!("engine-{generation}")).join("wal");
@@ -225,16 +229,50 @@ impl Engine {
         });
     }
 
-    /// Ends the engine and waits until its log and its port are free.
+    /// Ends the engine. Its parts are stopped one by one, so that they close the log and the sockets; a supervisor that
+    /// is stopped first would kill them.
     pub(super) async fn stop(self) {
         let Self { channels, handle } = self;
         drop(channels);
         if handle.handle.is_finished() {
             return;
         }
-        let stopped = handle.actor.stop_and_wait(None, None);
-        if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
+        let parts = handle.actor.get_cell();
+        parts.stop_children_and_wait(None, Some(STOP_PATIENCE)).await;
+        let stopped = handle.actor.stop_and_wait(None, Some(STOP_PATIENCE)).await;
+        if stopped.is_err() && !handle.handle.is_finished() {
             tracing::warn!("the agreement engine did not stop in time");
+        }
+    }
+}
+
+/// Waits until nobody listens where the engine will: it says nothing when it cannot, and an engine that failed may hold
+/// its socket for a moment.
+async fn free(listen: &Multiaddr) -> Result<(), AgreementError> {
+    let setting = |reason: &str| AgreementError::Setting {
+        field: "listen",
+        value: listen.to_string(),
+        reason: reason.to_owned(),
+    };
+    let mut parts = listen.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => {
+            return Err(setting("expected /ip4/<address>/tcp/<port> or /ip6/<address>/tcp/<port>"));
+        }
+    };
+    let Some(Protocol::Tcp(port)) = parts.next() else {
+        return Err(setting("expected /tcp/<port> after the address"));
+    };
+    let until = Instant::now().checked_add(STOP_PATIENCE);
+    loop {
+        match TcpListener::bind((ip, port)).await {
+            Ok(_) => return Ok(()),
+            Err(error) if until.is_none_or(|until| Instant::now() >= until) => {
+                return Err(setting(&error.to_string()));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }

@@ -168,3 +168,117 @@ pub(super) async fn watch(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Evidence, EvidencePool, Signature};
+    use crate::agreement::context::{BlockId, HeaderValue, HeightSet, Proposal, RotaContext, Vote};
+    use crate::agreement::heights::{Heights, Term};
+    use crate::agreement::signing::RecoveringVerifier;
+    use crate::crypto::{SecretKey, SigningDomain};
+    use crate::domain::{
+        BlockHeader, Epoch, Generation, Height, LeaderSet, Member, Millis, Seconds, Signer,
+    };
+    use crate::testing::{header, key};
+    use alloy::primitives::{Address, B256};
+    use malachitebft_core_types::{Context, NilOrVal, Round};
+
+    const GENERATION: Generation = Generation::new(0);
+    const HEIGHT: Height = Height::new(8);
+
+    fn domain() -> SigningDomain {
+        SigningDomain::new(1, Address::repeat_byte(1))
+    }
+
+    /// A pool that knows one member, the key 1, at one height.
+    fn pool() -> EvidencePool {
+        let members = vec![Member { signer: key(1).address(), weight: 1 }];
+        let set = LeaderSet::new(GENERATION, Epoch::new(0), B256::ZERO, members).unwrap();
+        let parent = header(7, B256::ZERO);
+        let heights = Heights::default();
+        heights.note(&Term {
+            height: HEIGHT,
+            epoch: Epoch::new(0),
+            parent_hash: parent.hash(),
+            parent_origin_time: Seconds::new(0),
+            set: HeightSet::new(&set, vec![0]).unwrap(),
+            parent,
+        });
+        let verifier = RecoveringVerifier::new(GENERATION, domain(), heights.clone());
+        EvidencePool::new(GENERATION, verifier, heights)
+    }
+
+    fn signer_of(key: &SecretKey) -> Signer {
+        Signer(key.address().0.0)
+    }
+
+    fn vote(by: &SecretKey, height: Height, block: Option<u8>) -> (Vote, Signature) {
+        let value = block.map_or(NilOrVal::Nil, |byte| NilOrVal::Val(BlockId([byte; 32])));
+        let vote = RotaContext.new_precommit(height, Round::new(1), value, signer_of(by));
+        let (vote_type, signed) = vote.to_domain(GENERATION).unwrap();
+        (vote, by.sign(domain().vote(vote_type, &signed)))
+    }
+
+    fn proposal(by: &SecretKey, pol_round: Round, timestamp: u64) -> (Proposal, Signature) {
+        let header =
+            BlockHeader { timestamp: Millis::new(timestamp), ..header(HEIGHT.get(), B256::ZERO) };
+        let value = HeaderValue::new(header);
+        let proposal =
+            RotaContext.new_proposal(HEIGHT, Round::new(1), value, pol_round, signer_of(by));
+        let signature = by.sign(domain().proposal(&proposal.to_domain(GENERATION).unwrap()));
+        (proposal, signature)
+    }
+
+    fn votes(pool: &mut EvidencePool, votes: &[(Vote, Signature)]) -> Vec<Evidence> {
+        votes.iter().filter_map(|(vote, signature)| pool.vote(vote, *signature)).collect()
+    }
+
+    #[test]
+    fn two_votes_for_different_blocks_are_reported_once() {
+        let by = key(1);
+        let seen = [
+            vote(&by, HEIGHT, Some(1)),
+            vote(&by, HEIGHT, Some(1)),
+            vote(&by, HEIGHT, None),
+            vote(&by, HEIGHT, Some(2)),
+        ];
+        let offences = votes(&mut pool(), &seen);
+        let [Evidence::DoubleVote { offender, a, b, .. }] = offences.as_slice() else {
+            panic!("{offences:?}")
+        };
+        assert_eq!(*offender, by.address());
+        assert_eq!((a.0.block_hash, b.0.block_hash), (B256::repeat_byte(1), B256::ZERO));
+    }
+
+    #[test]
+    fn nobody_is_accused_with_a_forged_vote() {
+        let (honest, forger) = (key(1), key(2));
+        let mut forged = vote(&forger, HEIGHT, Some(2));
+        forged.0 = vote(&honest, HEIGHT, Some(2)).0;
+        let seen = [vote(&honest, HEIGHT, Some(1)), forged.clone()];
+        assert_eq!(votes(&mut pool(), &seen), vec![]);
+        let seen = [forged, vote(&honest, HEIGHT, Some(1))];
+        assert_eq!(votes(&mut pool(), &seen), vec![]);
+    }
+
+    #[test]
+    fn strangers_and_unknown_heights_are_left_alone() {
+        let stranger = key(2);
+        let seen = [vote(&stranger, HEIGHT, Some(1)), vote(&stranger, HEIGHT, Some(2))];
+        assert_eq!(votes(&mut pool(), &seen), vec![]);
+        let later = Height::new(900);
+        let seen = [vote(&key(1), later, Some(1)), vote(&key(1), later, Some(2))];
+        assert_eq!(votes(&mut pool(), &seen), vec![]);
+    }
+
+    #[test]
+    fn one_block_proposed_with_two_earlier_rounds_is_no_offence() {
+        let (mut pool, by) = (pool(), key(1));
+        for (proposal, signature) in [proposal(&by, Round::Nil, 1), proposal(&by, Round::ZERO, 1)] {
+            assert_eq!(pool.proposal(&proposal, signature), None);
+        }
+        let (other, signature) = proposal(&by, Round::Nil, 2);
+        let offence = pool.proposal(&other, signature);
+        assert!(matches!(offence, Some(Evidence::DoubleProposal { .. })), "{offence:?}");
+    }
+}

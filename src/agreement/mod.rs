@@ -62,6 +62,9 @@ const SYNC_BATCH: u64 = 9;
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the engine may take to ask for its first height.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How this agent takes part in agreement.
 #[derive(Clone, Debug)]
 pub struct AgreementConfig {
@@ -99,13 +102,14 @@ impl Timeouts {
 
 impl From<Timeouts> for LinearTimeouts {
     fn from(Timeouts { propose, prevote, precommit }: Timeouts) -> Self {
+        let half = |whole: Duration| whole.checked_div(2).unwrap_or_default();
         Self {
             propose,
-            propose_delta: propose / 2,
+            propose_delta: half(propose),
             prevote,
-            prevote_delta: prevote / 2,
+            prevote_delta: half(prevote),
             precommit,
-            precommit_delta: precommit / 2,
+            precommit_delta: half(precommit),
             rebroadcast: propose.saturating_add(prevote).saturating_add(precommit),
             max_timeout: Duration::from_secs(60),
         }
@@ -311,6 +315,8 @@ impl Member {
     ) -> Result<End, AgreementError> {
         let mut changes = self.mirror.subscribe();
         let mut probe = tokio::time::interval(PROBE_EVERY);
+        let start_by = tokio::time::sleep(START_PATIENCE);
+        tokio::pin!(start_by);
         let (asleep_tx, mut asleep) = mpsc::channel(1);
         loop {
             let wake_at = app.start_when_due().await?;
@@ -329,6 +335,10 @@ impl Member {
                     None => return Err(AgreementError::EngineEnded),
                 },
                 () = woken => {}
+                () = &mut start_by, if !app.is_up() => {
+                    let reason = "it has not asked for a height".to_owned();
+                    return Err(AgreementError::EngineStart { reason });
+                }
                 () = self.source.work().notified(), if app.is_waiting() => {}
                 changed = changes.changed() => match changed {
                     Ok(()) => app.look_at_l1(),

@@ -39,8 +39,6 @@ impl Origins {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::arithmetic_side_effects, reason = "tests")]
-
     use super::Origins;
     use crate::domain::{L1Block, Seconds};
     use alloy::primitives::B256;

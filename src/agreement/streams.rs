@@ -195,3 +195,128 @@ pub(super) fn stream_id(hash: B256, round: Round, attempt: u64) -> StreamId {
     bytes.extend_from_slice(&attempt.to_be_bytes());
     StreamId::new(bytes.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Arrived, BadStream, PIECE_BYTES, Part, Round, STREAMS_A_PEER, StreamContent, StreamMessage,
+        Streams, cut, stream_id,
+    };
+    use crate::batch::body;
+    use crate::domain::{Block, Height, RollupId, RollupTransaction, Signer};
+    use crate::testing::header;
+    use alloy::primitives::B256;
+    use malachitebft_app_channel::app::types::PeerId;
+
+    const LIMIT: usize = 4 * PIECE_BYTES;
+    const PROPOSER: Signer = Signer([7; 20]);
+
+    fn peer() -> PeerId {
+        PeerId::from_bytes(&libp2p::PeerId::random().to_bytes()).unwrap()
+    }
+
+    fn block(bytes: usize) -> Block {
+        let raw = vec![0xab; bytes].into();
+        let transactions = vec![RollupTransaction { rollup: RollupId::new(5), raw }];
+        Block { header: header(9, B256::ZERO), transactions }
+    }
+
+    fn messages(block: &Block, attempt: u64) -> Vec<StreamMessage<Part>> {
+        let id = stream_id(block.header.hash(), Round::ZERO, attempt);
+        let body = body::encode(&block.transactions);
+        cut(id, Round::new(1), Round::ZERO, PROPOSER, &block.header, &body)
+    }
+
+    fn feed(
+        streams: &mut Streams,
+        from: PeerId,
+        messages: impl IntoIterator<Item = StreamMessage<Part>>,
+    ) -> Result<Option<Arrived>, BadStream> {
+        let mut last = Ok(None);
+        for message in messages {
+            last = streams.insert(from, message);
+        }
+        last
+    }
+
+    fn arrived(block: Block) -> Arrived {
+        Arrived { round: Round::new(1), pol_round: Round::ZERO, proposer: PROPOSER, block }
+    }
+
+    #[test]
+    fn a_block_arrives_whole_in_any_order() {
+        let block = block(3 * PIECE_BYTES);
+        let mut streams = Streams::new(LIMIT);
+        let from = peer();
+        assert_eq!(feed(&mut streams, from, messages(&block, 1)), Ok(Some(arrived(block.clone()))));
+        let backwards = messages(&block, 2).into_iter().rev();
+        assert_eq!(feed(&mut streams, from, backwards), Ok(Some(arrived(block))));
+    }
+
+    #[test]
+    fn a_missing_piece_keeps_the_block_back() {
+        let mut some = messages(&block(3 * PIECE_BYTES), 1);
+        some.remove(1);
+        assert_eq!(feed(&mut Streams::new(LIMIT), peer(), some), Ok(None));
+    }
+
+    #[test]
+    fn one_peer_cannot_finish_the_stream_of_another() {
+        let mut streams = Streams::new(LIMIT);
+        let mut all = messages(&block(10), 1);
+        let end = all.pop().unwrap();
+        assert_eq!(feed(&mut streams, peer(), all), Ok(None));
+        assert_eq!(streams.insert(peer(), end), Ok(None));
+    }
+
+    #[test]
+    fn a_stream_is_bounded_in_bytes_and_messages() {
+        let mut streams = Streams::new(LIMIT);
+        let from = peer();
+        let large: Vec<_> = messages(&block(5 * PIECE_BYTES), 1).into_iter().take(6).collect();
+        assert_eq!(feed(&mut streams, from, large), Err(BadStream::TooLong { limit: LIMIT }));
+
+        let id = stream_id(B256::ZERO, Round::ZERO, 2);
+        let far = StreamMessage::new(id.clone(), u64::MAX, StreamContent::Fin);
+        assert!(matches!(streams.insert(from, far), Err(BadStream::TooLong { .. })));
+        let piece = Part::Body(vec![0; PIECE_BYTES + 1]);
+        let fat = StreamMessage::new(id, 1, StreamContent::Data(piece));
+        let actual = PIECE_BYTES + 1;
+        assert_eq!(streams.insert(from, fat), Err(BadStream::PieceTooLarge { actual }));
+    }
+
+    #[test]
+    fn a_new_stream_takes_the_place_of_the_oldest() {
+        let mut streams = Streams::new(LIMIT);
+        let from = peer();
+        let mut first = messages(&block(10), 0);
+        let end = first.pop().unwrap();
+        feed(&mut streams, from, first).unwrap();
+        for attempt in 1..=STREAMS_A_PEER as u64 {
+            feed(&mut streams, from, messages(&block(10), attempt).into_iter().take(1)).unwrap();
+        }
+        assert_eq!(streams.insert(from, end), Ok(None));
+    }
+
+    #[test]
+    fn a_stream_without_a_header_is_no_block() {
+        let id = stream_id(B256::ZERO, Round::ZERO, 1);
+        let all = [
+            StreamMessage::new(id.clone(), 0, StreamContent::Data(Part::Body(vec![1]))),
+            StreamMessage::new(id, 1, StreamContent::Fin),
+        ];
+        let result = feed(&mut Streams::new(LIMIT), peer(), all);
+        assert_eq!(result, Err(BadStream::NoHeader));
+    }
+
+    #[test]
+    fn heights_that_are_over_are_forgotten() {
+        let mut streams = Streams::new(LIMIT);
+        let from = peer();
+        let mut all = messages(&block(10), 1);
+        let end = all.pop().unwrap();
+        feed(&mut streams, from, all).unwrap();
+        streams.forget_below(Height::new(10));
+        assert_eq!(streams.insert(from, end), Ok(None));
+    }
+}

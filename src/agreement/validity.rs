@@ -178,3 +178,160 @@ pub(super) fn judge_view(
     let closed = block.transactions.iter().find(|tx| !mirror.is_open(tx.rollup, number));
     Ok(closed.map_or(Ok(()), |tx| Err(NotYet::Closed { rollup: tx.rollup, origin: number })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Invalid, NotYet, judge_header, judge_view};
+    use crate::agreement::context::HeightSet;
+    use crate::agreement::heights::Term;
+    use crate::domain::{
+        Block, BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Member, Millis, Params,
+        Seconds, Signer, tx_root,
+    };
+    use crate::l1::Mirror;
+    use crate::testing::{key, transaction};
+    use alloy::primitives::{Address, B256};
+
+    const SIGNERS: [u8; 3] = [1, 2, 3];
+
+    /// Proposers by round: 3, 1, 2.
+    fn term() -> Term {
+        let members =
+            SIGNERS.map(|n| Member { signer: Address::repeat_byte(n), weight: 10 }).to_vec();
+        let set = LeaderSet::new(Generation::new(0), Epoch::new(1), B256::ZERO, members).unwrap();
+        let parent = BlockHeader {
+            generation: Generation::new(0),
+            height: Height::new(7),
+            epoch: Epoch::new(1),
+            proposer: Address::repeat_byte(1),
+            timestamp: Millis::new(50_000),
+            parent_hash: B256::repeat_byte(6),
+            l1_origin_number: 40,
+            l1_origin_hash: B256::repeat_byte(40),
+            forced_through: 0,
+            tx_count: 0,
+            tx_root: tx_root(&[]),
+        };
+        Term {
+            height: Height::new(8),
+            epoch: Epoch::new(2),
+            parent_hash: parent.hash(),
+            parent_origin_time: Seconds::new(49),
+            set: HeightSet::new(&set, vec![2, 0, 1]).unwrap(),
+            parent,
+        }
+    }
+
+    fn header() -> BlockHeader {
+        let term = term();
+        BlockHeader {
+            height: term.height,
+            epoch: term.epoch,
+            proposer: Address::repeat_byte(3),
+            timestamp: Millis::new(51_000),
+            parent_hash: term.parent_hash,
+            l1_origin_number: 41,
+            l1_origin_hash: B256::repeat_byte(41),
+            ..term.parent
+        }
+    }
+
+    fn mirror() -> Mirror {
+        let mut mirror = Mirror::new(Params::for_tests());
+        for n in 40..=42_u8 {
+            let block = L1Block {
+                number: n.into(),
+                hash: B256::repeat_byte(n),
+                timestamp: Seconds::new(u64::from(n).saturating_add(10)),
+            };
+            mirror.blocks.insert(block.number, block);
+        }
+        mirror.head = mirror.blocks.get(&42).copied();
+        mirror.at_depth = mirror.blocks.get(&41).copied();
+        mirror
+    }
+
+    fn view(header: BlockHeader, now: u64) -> Result<Result<(), NotYet>, Invalid> {
+        let block = Block { header, transactions: Vec::new() };
+        judge_view(&mirror(), &block, Millis::new(now))
+    }
+
+    #[test]
+    fn a_header_on_the_tip_by_the_proposer_is_valid() {
+        assert_eq!(judge_header(&term(), &header(), 0), Ok(()));
+    }
+
+    #[test]
+    fn each_field_must_follow_from_the_chain() {
+        let breaches: [(&str, fn(&mut BlockHeader)); 6] = [
+            ("generation", |h| h.generation = Generation::new(1)),
+            ("height", |h| h.height = Height::new(9)),
+            ("epoch", |h| h.epoch = Epoch::new(1)),
+            ("parentHash", |h| h.parent_hash = B256::ZERO),
+            ("forcedThrough", |h| h.forced_through = 1),
+            ("l1OriginHash", |h| h.l1_origin_number = 40),
+        ];
+        for (field, breach) in breaches {
+            let mut header = header();
+            breach(&mut header);
+            let error = judge_header(&term(), &header, 0).unwrap_err();
+            assert!(matches!(error, Invalid::Mismatch { field: f, .. } if f == field), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_block_belongs_to_who_could_propose_until_its_round() {
+        let second = BlockHeader { proposer: Address::repeat_byte(1), ..header() };
+        let proposer = Signer([1; 20]);
+        let error = Invalid::NotAProposer { proposer, height: Height::new(8) };
+        assert_eq!(judge_header(&term(), &second, 0), Err(error));
+        assert_eq!(judge_header(&term(), &second, 1), Ok(()));
+        assert_eq!(judge_header(&term(), &header(), 1), Ok(()));
+        let stranger = BlockHeader { proposer: Address::repeat_byte(9), ..header() };
+        assert!(judge_header(&term(), &stranger, 7).is_err());
+    }
+
+    #[test]
+    fn time_and_origin_never_go_back() {
+        let early = BlockHeader { timestamp: Millis::new(49_999), ..header() };
+        assert!(matches!(judge_header(&term(), &early, 0), Err(Invalid::TooEarly { .. })));
+        let back = BlockHeader { l1_origin_number: 39, ..header() };
+        assert!(matches!(judge_header(&term(), &back, 0), Err(Invalid::OriginGoesBack { .. })));
+    }
+
+    #[test]
+    fn an_origin_that_is_not_at_depth_here_is_not_valid_yet() {
+        let ahead = BlockHeader { l1_origin_number: 42, ..header() };
+        assert_eq!(view(ahead, 51_000), Ok(Err(NotYet::Origin { number: 42 })));
+        let other = BlockHeader { l1_origin_hash: B256::ZERO, ..header() };
+        assert_eq!(view(other, 51_000), Ok(Err(NotYet::Origin { number: 41 })));
+        assert_eq!(view(header(), 51_000), Ok(Ok(())));
+    }
+
+    #[test]
+    fn a_block_from_the_future_waits_for_the_clock() {
+        let (timestamp, now) = (Millis::new(51_000), Millis::new(49_999));
+        assert_eq!(view(header(), now.get()), Ok(Err(NotYet::Ahead { timestamp, now })));
+        assert_eq!(view(header(), 50_000), Ok(Ok(())));
+    }
+
+    #[test]
+    fn a_block_older_than_its_origin_is_invalid() {
+        let early = BlockHeader { timestamp: Millis::new(50_999), ..header() };
+        assert!(matches!(view(early, 60_000), Err(Invalid::TooEarly { .. })));
+    }
+
+    #[test]
+    fn transactions_wait_until_their_rollup_is_seen_open() {
+        let tx = transaction(&key(5), 0).transaction;
+        let block = Block { header: header(), transactions: vec![tx.clone()] };
+        let mut mirror = mirror();
+        let now = Millis::new(51_000);
+        let closed = NotYet::Closed { rollup: tx.rollup, origin: 41 };
+        assert_eq!(judge_view(&mirror, &block, now), Ok(Err(closed.clone())));
+        mirror.rollups.insert(tx.rollup, 42);
+        assert_eq!(judge_view(&mirror, &block, now), Ok(Err(closed)));
+        mirror.rollups.insert(tx.rollup, 41);
+        assert_eq!(judge_view(&mirror, &block, now), Ok(Ok(())));
+    }
+}

@@ -41,9 +41,11 @@ use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Opens the tables of an area.
+type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
+
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [fn(&WriteTransaction) -> Result<(), StoreError>; 4] =
-    [blocks::create, batches::create, undecided::create, signed::create];
+const AREAS: [Create; 4] = [blocks::create, batches::create, undecided::create, signed::create];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
 #[derive(Clone)]

@@ -163,8 +163,6 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::{Ballot, BallotKind, BallotRecord, Store};
     use crate::crypto::Signature;
     use crate::domain::{Generation, Height, Round};

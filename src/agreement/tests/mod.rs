@@ -1,19 +1,15 @@
 //! Whole agents, in one process, against each other.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "tests"
-)]
+#![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 mod net;
 
-use crate::domain::{Height, VoteType};
+use crate::domain::{Epoch, Generation, Height, Round, VoteType};
 use crate::rota;
-use crate::storage::Store;
+use crate::storage::{Ballot, BallotKind, BallotRecord, Store};
 use alloy::primitives::Address;
 use net::{Agent, Net, soon, transaction};
+use std::time::{Duration, Instant};
 
 /// Asserts that both hold the same blocks up to `height`, each certified and by a proposer whose turn it was.
 fn assert_one_chain(net: &Net, a: &Store, b: &Store, height: u64) {
@@ -57,6 +53,21 @@ async fn all_reach(agents: &mut [Agent], height: u64) {
     for agent in agents {
         agent.reaches(height).await;
     }
+}
+
+/// Waits until the newest block at `agent` carries a precommit of `member`.
+async fn votes(agent: &mut Agent, member: Address) {
+    let voted = async {
+        loop {
+            let tip = agent.store.decided_tip().unwrap().unwrap().0;
+            let decided = agent.store.block(tip).unwrap().unwrap();
+            if decided.certificate.signatures.iter().any(|(by, _)| Address::new(by.0) == member) {
+                return;
+            }
+            agent.decided.changed().await.unwrap();
+        }
+    };
+    soon("a vote is counted", voted).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,18 +117,139 @@ async fn an_agent_that_was_stopped_catches_up_and_votes_again() {
     all_reach(&mut agents, away + 20).await;
     assert_one_chain(&net, &agents[0].store, &agents[3].store, away + 20);
 
-    let back = net.seats[3].address;
-    let votes_again = async {
-        loop {
-            let tip = agents[0].store.decided_tip().unwrap().unwrap().0;
-            let decided = agents[0].store.block(tip).unwrap().unwrap();
-            if decided.certificate.signatures.iter().any(|(by, _)| Address::new(by.0) == back) {
-                return;
+    votes(&mut agents[0], net.seats[3].address).await;
+    for agent in agents {
+        agent.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_votes_from_the_first_height_whose_set_holds_it() {
+    let net = Net::new(5, 4);
+    let mut agents = net.start_all();
+    all_reach(&mut agents, 4).await;
+    net.seal(1, &[0, 1, 2, 3, 4]);
+    net.mine_through(80);
+    votes(&mut agents[0], net.seats[4].address).await;
+
+    let tip = agents[0].store.decided_tip().unwrap().unwrap().0;
+    agents[4].reaches(tip.get()).await;
+    let (_, header) = agents[4].store.header(tip).unwrap().unwrap();
+    assert_eq!(header.epoch, Epoch::new(1));
+    assert_one_chain(&net, &agents[0].store, &agents[4].store, tip.get());
+    for agent in agents {
+        agent.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_whose_guard_refuses_sits_out_the_height_and_then_votes_again() {
+    const HEIGHT: Height = Height::new(3);
+    let net = Net::new(4, 4);
+    let refused = &net.seats[0];
+    {
+        let store = Store::open(refused.store_path()).unwrap();
+        let another = BallotRecord {
+            block_hash: [9; 32],
+            pol_round: -1,
+            signature: refused.secret().sign([9; 32].into()),
+        };
+        let position = Ballot {
+            signer: refused.address,
+            kind: BallotKind::Prevote,
+            generation: Generation::new(0),
+            height: HEIGHT,
+            round: Round::new(0),
+        };
+        store.record_ballot(&position, &another).unwrap();
+    }
+    let mut agents = net.start_all();
+    all_reach(&mut agents, HEIGHT.get() + 3).await;
+
+    let decided = agents[1].store.block(HEIGHT).unwrap().unwrap();
+    let round = decided.certificate.round;
+    let voted = decided.certificate.signatures.iter().any(|(by, _)| by.0 == refused.address.0.0);
+    assert!(!voted || round > Round::new(0), "a refused vote was counted");
+    votes(&mut agents[1], refused.address).await;
+    assert_one_chain(&net, &agents[0].store, &agents[1].store, HEIGHT.get() + 3);
+    for agent in agents {
+        agent.stop().await;
+    }
+}
+
+#[cfg(feature = "byzantine")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn honest_agents_prove_that_an_equivocator_signed_twice() {
+    use crate::domain::Evidence;
+
+    let net = Net::new(4, 4);
+    let mut agents: Vec<_> = (0..4)
+        .map(|i| {
+            net.start_with(i, |config| {
+                config.equivocate = (i == 0).then_some(2..=10_000);
+            })
+        })
+        .collect();
+    let (mut double_votes, mut double_proposals) = (0, 0);
+    let offences = async {
+        while double_votes == 0 || double_proposals == 0 {
+            let evidence = agents[1].evidence.recv().await.unwrap();
+            assert_eq!(evidence.offender(), net.seats[0].address);
+            match evidence {
+                Evidence::DoubleVote { offender, vote_type, a, b } => {
+                    assert_ne!(a.0.block_hash, b.0.block_hash);
+                    for (vote, signature) in [a, b] {
+                        let digest = net.domain.vote(vote_type, &vote);
+                        assert_eq!(signature.recover(digest), Ok(offender));
+                    }
+                    double_votes += 1;
+                }
+                Evidence::DoubleProposal { offender, a, b } => {
+                    assert_ne!(a.0.block_hash, b.0.block_hash);
+                    for (proposal, signature) in [a, b] {
+                        let digest = net.domain.proposal(&proposal);
+                        assert_eq!(signature.recover(digest), Ok(offender));
+                    }
+                    double_proposals += 1;
+                }
+                Evidence::DoubleAttestation { .. } => panic!("nobody attests here"),
             }
-            agents[0].decided.changed().await.unwrap();
         }
     };
-    soon("a vote of the agent that came back", votes_again).await;
+    soon("both offences are proven", offences).await;
+    let tip = agents[1].store.decided_tip().unwrap().unwrap().0.get();
+    all_reach(&mut agents[1..], tip + 10).await;
+    assert_one_chain(&net, &agents[1].store, &agents[2].store, tip + 10);
+    for agent in agents {
+        agent.stop().await;
+    }
+}
+
+/// Run by hand: `cargo test --lib --features byzantine -- --ignored --nocapture decide_latency`.
+#[ignore = "a measurement, not a test"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decide_latency() {
+    let net = Net::with_pace(4, 4, Duration::from_millis(250), Duration::from_secs(1));
+    let mut agents = net.start_all();
+    all_reach(&mut agents, 3).await;
+    let mut took = Vec::new();
+    for nonce in 0..80 {
+        tokio::time::sleep(Duration::from_millis(nonce * 37 % 251)).await;
+        let (tx, sent) = (transaction(nonce), Instant::now());
+        for agent in &agents {
+            agent.source.submit(tx.clone());
+        }
+        agents[0].decides(&tx).await;
+        took.push(sent.elapsed().as_millis());
+    }
+    took.sort_unstable();
+    let at = |share: usize| took[took.len() * share / 100];
+    eprintln!("decided after: p50 {} ms, p95 {} ms, max {} ms", at(50), at(95), at(99));
+    let heights = agents[0].store.decided_tip().unwrap().unwrap().0.get();
+    let late = (1..=heights).map(Height::new).filter(|height| {
+        agents[0].store.block(*height).unwrap().unwrap().certificate.round > Round::new(0)
+    });
+    eprintln!("{heights} heights, {} of them not in round 0", late.count());
     for agent in agents {
         agent.stop().await;
     }

@@ -4,14 +4,13 @@ use crate::agreement::{AgreementConfig, AgreementError, BlockSource, Timeouts, r
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
     BlockHeader, Epoch, Evidence, Generation, Height, L1Block, LeaderSet, Member, Millis, Params,
-    PeerEndpoint, RollupId, RollupTransaction, Seconds, SignedTransaction, tx_root,
+    PeerEndpoint, RollupId, RollupTransaction, Seconds, tx_root,
 };
 use crate::guard::Guard;
 use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
-use alloy::consensus::TxEip1559;
-use alloy::consensus::transaction::{RlpEcdsaEncodableTx, SignableTransaction};
-use alloy::primitives::{Address, B256, Signature, TxKind, keccak256};
+use crate::testing::ROLLUP;
+use alloy::primitives::{Address, B256, keccak256};
 use libp2p::identity::Keypair;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,8 +20,6 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-pub(super) const ROLLUP: RollupId = RollupId::new(4_242);
 
 /// Nothing here takes nearly as long; the machine may be busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -88,20 +85,7 @@ impl BlockSource for TestSource {
 
 /// A user's transaction, signed.
 pub(super) fn transaction(nonce: u64) -> RollupTransaction {
-    let tx = TxEip1559 {
-        chain_id: ROLLUP.get(),
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 30,
-        to: TxKind::Call(Address::repeat_byte(1)),
-        ..Default::default()
-    };
-    let key = SecretKey::from_bytes([0x77; 32]).unwrap();
-    let rsv = key.sign(tx.signature_hash()).to_rsv();
-    let mut raw = Vec::new();
-    tx.eip2718_encode(&Signature::from_raw_array(&rsv).unwrap(), &mut raw);
-    let signed = SignedTransaction::decode(raw.into(), 4_096).unwrap();
-    signed.transaction
+    crate::testing::transaction(&crate::testing::key(0x77), nonce).transaction
 }
 
 /// What of an agent outlives its runs.
@@ -186,8 +170,12 @@ impl Net {
     }
 
     pub(super) fn with_pace(seats: u8, members: usize, interval: Duration, idle: Duration) -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let seats: Vec<_> = (1..=seats).map(Seat::new).collect();
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - 30;
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - 300;
         let params = Params {
             genesis: began,
             interval_millis: interval.as_millis().try_into().unwrap(),

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use super::{IncludedTransaction, Store, StoreError};
 use crate::crypto::Signature;
 use crate::domain::{
