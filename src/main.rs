@@ -1,1 +1,5 @@
-fn main() {}
+//! The `rota` binary: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    rota::cli::main()
+}

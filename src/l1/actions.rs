@@ -1,14 +1,17 @@
 //! What people do on L1: join, stake, leave, claim, register a rollup. Used by the CLI and the devnet.
 
 use super::account::{Account, Order};
-use super::bindings::{self, IERC20, IRewardPool, IRollups, IRota, ISequencerRegistry, ISlasher};
+use super::bindings::{
+    self, IBatchInbox, IERC20, IRewardPool, IRollups, IRota, ISequencerRegistry, ISlasher,
+};
 use super::client::Client;
 use super::error::L1Error;
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
-    Deployment, Epoch, Generation, RollupId, Seconds, SequencerRecord, SequencerStatus,
+    BatchNumber, Deployment, Epoch, Generation, Height, RollupId, Seconds, SequencerRecord,
+    SequencerStatus, SettledTip,
 };
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::sol_types::SolEvent;
 
@@ -290,6 +293,33 @@ pub async fn seal(account: &Account, deployment: &Deployment, epoch: Epoch) -> R
     let call = IRota::sealCall { epoch: epoch.get() };
     account.execute(&Order::call(deployment.settlement, &call)).await?;
     Ok(())
+}
+
+/// Where the settled chain stands.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn tip(client: &Client, deployment: &Deployment) -> Result<SettledTip, L1Error> {
+    let tip = client.call(deployment.settlement, &IBatchInbox::tipCall {}).await?;
+    Ok(SettledTip {
+        number: BatchNumber::new(tip.number),
+        last_height: Height::new(tip.lastHeight),
+        last_block_hash: tip.lastBlockHash,
+        epoch: Epoch::new(tip.epoch),
+        timestamp: Seconds::new(tip.timestamp),
+        settled_at: Seconds::new(tip.settledAt),
+    })
+}
+
+/// Gas that an included transaction used.
+///
+/// # Errors
+///
+/// [`L1Error::BadAnswer`] when no node knows its receipt, or what is in the way to L1.
+pub async fn gas_used(client: &Client, tx_hash: B256) -> Result<u64, L1Error> {
+    let receipt = client.receipt(tx_hash).await?;
+    receipt.map(|receipt| receipt.gas_used).ok_or(L1Error::BadAnswer { what: "receipt" })
 }
 
 /// One sequencer as the registry knows it.

@@ -62,6 +62,11 @@ impl Replay {
         Self { client, deployment, mirror: Mirror::new(params), derivation: None, next_block }
     }
 
+    /// What was read so far.
+    pub const fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
     /// Reads on up to and including L1 block `to`; returns the batches that settled on the way.
     ///
     /// # Errors

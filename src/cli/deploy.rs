@@ -1,0 +1,49 @@
+//! `rota deploy`: the same deployment as `script/Deploy.s.sol`, from the same parameters.
+
+use crate::cli::Owner;
+use crate::cli::output::{Output, progress};
+use crate::config::Settings;
+use crate::l1::{self, Client};
+use clap::Args;
+use eyre::WrapErr as _;
+use std::fs;
+use std::path::PathBuf;
+use url::Url;
+
+/// Deploy the contracts of a new network.
+///
+/// Parameters are fixed for ever; their relations are checked by the contracts themselves. A stake token is deployed
+/// only where the parameters name none, and only on a development chain.
+#[derive(Args)]
+pub(super) struct Options {
+    /// URL of an L1 node (http or https)
+    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',')]
+    l1_rpc: Option<Vec<Url>>,
+    /// Parameters, such as script/config/testnet.json
+    #[arg(long, value_name = "FILE")]
+    params: PathBuf,
+    /// Where to write the addresses, for every other command to read
+    #[arg(long, value_name = "FILE", default_value = "deployment.json")]
+    out: PathBuf,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
+    let params = fs::read_to_string(&options.params)
+        .wrap_err_with(|| format!("params: cannot read {}", options.params.display()))?;
+    let settings = Settings { l1_rpc: options.l1_rpc, ..Settings::default() };
+    let client = Client::connect(&settings.l1_rpc()?).await?;
+    let account = options.owner.account(client)?;
+
+    let waiting = progress("deploying");
+    let deployed = l1::deploy(&account, &params).await;
+    waiting.finish_and_clear();
+    let deployment = deployed?;
+
+    let text = serde_json::to_string_pretty(&deployment)?;
+    fs::write(&options.out, format!("{text}\n"))
+        .wrap_err_with(|| format!("out: cannot write {}", options.out.display()))?;
+    output.print(format!("{text}\nwritten to {}", options.out.display()), &deployment);
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! How the process ends, and what each number means.
+
+use crate::cli::output::Output;
+use crate::config::ConfigError;
+use crate::l1::L1Error;
+use crate::node::NodeError;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Shown at the end of `rota --help`.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed for a reason of its own (see the message)
+  2  wrong usage
+  3  settings are missing or wrong
+  4  no L1 node answers: try again later
+  5  L1 is another chain, or holds other contracts: the agent must not start
+  6  a contract or an agent refused
+  7  the agent stopped because its engine or its store failed: restart it";
+
+/// Prints the error and picks the code.
+pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
+    let code = code_of(error);
+    if output.json() {
+        println!("{}", json!({ "error": format!("{error:#}"), "exitCode": code }));
+    } else {
+        eprintln!("rota: {error:#}");
+    }
+    ExitCode::from(code)
+}
+
+fn code_of(error: &eyre::Report) -> u8 {
+    error
+        .chain()
+        .find_map(|cause| {
+            if cause.is::<ConfigError>() {
+                return Some(3);
+            }
+            if let Some(l1) = cause.downcast_ref::<L1Error>() {
+                return Some(code_of_l1(l1));
+            }
+            match cause.downcast_ref::<NodeError>()? {
+                NodeError::L1(l1) => Some(code_of_l1(l1)),
+                NodeError::Listen { .. } => Some(3),
+                _ => Some(7),
+            }
+        })
+        .unwrap_or(1)
+}
+
+fn code_of_l1(error: &L1Error) -> u8 {
+    match error {
+        L1Error::BadUrl { .. } | L1Error::BadConfig { .. } => 3,
+        L1Error::WrongChain { .. }
+        | L1Error::NoContract { .. }
+        | L1Error::OtherDeployment { .. } => 5,
+        L1Error::Reverted { .. } | L1Error::Refused { .. } => 6,
+        L1Error::Unreachable { .. } | L1Error::BadAnswer { .. } | L1Error::NotIncluded { .. } => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::primitives::Address;
+
+    #[test]
+    fn an_error_keeps_its_code_under_context() {
+        let settings = ConfigError::Missing { setting: "deployment", expected: "a file" };
+        let wrong_chain = L1Error::WrongChain { expected: 1, actual: 2 };
+        let reverted = L1Error::Reverted { contract: Address::ZERO, reason: "no".to_owned() };
+
+        assert_eq!(code_of(&eyre::Report::new(settings).wrap_err("starting")), 3);
+        assert_eq!(code_of(&eyre::Report::new(wrong_chain)), 5);
+        assert_eq!(code_of(&eyre::Report::new(NodeError::L1(reverted)).wrap_err("joining")), 6);
+        assert_eq!(code_of(&eyre::eyre!("something else")), 1);
+    }
+}

@@ -1,0 +1,71 @@
+//! `rota node`: the agent of a sequencer.
+
+use crate::cli::parent;
+use crate::config::{Config, Settings};
+use crate::node;
+use crate::telemetry::start_logs;
+use clap::Args;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// The engine tells every vote at `info`.
+const DEFAULT_LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
+
+/// Run the agent of a sequencer: join first (`rota join`).
+///
+/// The agent checks that L1 holds the deployment, follows it, takes part in agreement, and posts batches when it is its
+/// turn. Stop it with Ctrl-C or SIGTERM; it may be killed at any moment and loses nothing that it has signed or promised.
+#[derive(Args)]
+pub(super) struct Options {
+    /// Settings file; see rota.example.toml
+    #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// End when standard input does: for agents that a development network starts
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+    /// Sign conflicting votes and proposals on purpose, to be caught
+    #[cfg(feature = "byzantine")]
+    #[arg(long, hide = true)]
+    equivocate: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(super) async fn run(options: Options) -> eyre::Result<()> {
+    let settings = options.settings.with_file(options.config.as_deref())?;
+    let filter = settings.log.clone().unwrap_or_else(|| DEFAULT_LOG.to_owned());
+    start_logs(&filter, settings.log_format.unwrap_or_default())?;
+    let config = Config::try_from(settings)?;
+
+    let shutdown = CancellationToken::new();
+    tokio::spawn(stop_on_signal(shutdown.clone(), options.exit_with_parent));
+    #[cfg(feature = "byzantine")]
+    let equivocate = options.equivocate;
+    #[cfg(not(feature = "byzantine"))]
+    let equivocate = false;
+    Ok(node::run(config, equivocate, shutdown).await?)
+}
+
+async fn stop_on_signal(shutdown: CancellationToken, exit_with_parent: bool) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    let parent = async {
+        if exit_with_parent {
+            parent::gone().await;
+        } else {
+            std::future::pending().await
+        }
+    };
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = parent => "parent ended",
+    };
+    info!(reason, "stopping");
+    shutdown.cancel();
+}

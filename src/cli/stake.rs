@@ -1,0 +1,242 @@
+//! `rota join`, `stake`, `rotate`, `exit`, `claim`: what the owner of a sequencer does on L1.
+
+use crate::cli::output::{Output, progress};
+use crate::cli::{Chain, Owner};
+use crate::config::{Config, Identity, Settings, open_key};
+use crate::crypto::SecretKey;
+use crate::l1::{Client, actions};
+use alloy::primitives::utils::{format_ether, parse_ether};
+use alloy::primitives::{Address, U256};
+use clap::Args;
+use eyre::WrapErr as _;
+use serde_json::json;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Stake and become a sequencer.
+///
+/// The owner's account pays and owns the stake; keep its key cold. The agent's key signs while it runs. Both the agent's
+/// settings and the owner's key are needed, as the registry asks for a proof that they belong together.
+#[derive(Args)]
+pub(super) struct Join {
+    /// The agent's settings file
+    #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Stake, in whole tokens (12.5)
+    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
+    stake: U256,
+    /// The address under which other agents reach this one
+    #[arg(long, value_name = "IP")]
+    advertise: IpAddr,
+    /// Another account that may post batches for the agent
+    #[arg(long, value_name = "ADDRESS")]
+    poster: Option<Address>,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Add to a sequencer's stake.
+#[derive(Args)]
+pub(super) struct TopUp {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// What to add, in whole tokens (12.5)
+    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
+    amount: U256,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// Give a sequencer another hot key. It counts from the first set sealed for two epochs on; run the agent with the old
+/// key until then.
+#[derive(Args)]
+pub(super) struct Rotate {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// The new hot key, in Web3 Secret Storage form
+    #[arg(long, value_name = "FILE")]
+    new_keystore: PathBuf,
+    /// File that holds the new key's password
+    #[arg(long, value_name = "FILE")]
+    new_password_file: PathBuf,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// Send stake on its way out. It stays slashable, and the agent must go on, until the last set that counts it has ended;
+/// `rota claim` pays it out after the exit delay.
+#[derive(Args)]
+pub(super) struct Exit {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// Shares of the pool to withdraw; all of the owner's without it
+    #[arg(long)]
+    shares: Option<U256>,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// Take out what is yours.
+#[derive(Args)]
+#[group(id = "what", required = true, multiple = false)]
+pub(super) struct Claim {
+    /// Stake that has left: the number that `rota exit` printed
+    #[arg(long, group = "what", value_name = "EXIT")]
+    exit: Option<U256>,
+    /// Refunds and margins of a poster
+    #[arg(long, group = "what")]
+    poster: bool,
+    /// Bounties of a reporter
+    #[arg(long, group = "what")]
+    bounty: bool,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
+    let settings = options.settings.with_file(options.config.as_deref())?;
+    let endpoint = endpoint(
+        options.advertise,
+        settings.agreement_listen(),
+        settings.link_listen(),
+        &settings.identity()?,
+    );
+    let config = Config::try_from(settings)?;
+    let client = Client::connect(&config.l1_rpc).await?;
+    client.verify(&config.deployment).await?;
+    let account = options.owner.account(client)?;
+    let signer = SecretKey::from_bytes(config.signer.to_bytes().0)?;
+
+    let joining = actions::Joining {
+        signer: &signer,
+        poster: options.poster.unwrap_or_default(),
+        endpoint: endpoint.clone(),
+        stake_wei: options.stake,
+    };
+    let waiting = progress("staking");
+    let joined = actions::join(&account, &config.deployment, joining).await;
+    waiting.finish_and_clear();
+    let id = joined?;
+    output.print(
+        format!(
+            "sequencer {id} joined with {} tokens; it counts from the first set sealed for two epochs on\n\
+             start its agent now: rota node",
+            format_ether(options.stake)
+        ),
+        &json!({
+            "sequencer": id,
+            "owner": account.address(),
+            "signer": config.signer.address(),
+            "stakeWei": options.stake.to_string(),
+            "endpoint": endpoint,
+        }),
+    );
+    Ok(())
+}
+
+pub(super) async fn top_up(options: TopUp, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    actions::top_up(&account, &deployment, options.id, options.amount).await?;
+    output.print(
+        format!("sequencer {}: {} tokens added", options.id, format_ether(options.amount)),
+        &json!({ "sequencer": options.id, "addedWei": options.amount.to_string() }),
+    );
+    Ok(())
+}
+
+pub(super) async fn rotate(options: Rotate, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    let file = Some(options.new_password_file);
+    let password = Settings { password_file: file, ..Settings::default() }.password()?;
+    let key = open_key(&options.new_keystore, &password)?;
+    let signer = SecretKey::from_bytes(key.to_bytes().0)?;
+    actions::rotate(&account, &deployment, options.id, &signer).await?;
+    output.print(
+        format!("sequencer {}: the new hot key is {}", options.id, key.address()),
+        &json!({ "sequencer": options.id, "signer": key.address() }),
+    );
+    Ok(())
+}
+
+pub(super) async fn exit(options: Exit, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    let (exit, epoch) = actions::exit(&account, &deployment, options.id, options.shares).await?;
+    output.print(
+        format!(
+            "exit {exit} was requested in epoch {epoch}; keep the agent running until its last set has ended\n\
+             then: rota claim --exit {exit}"
+        ),
+        &json!({ "exit": exit.to_string(), "sequencer": options.id, "epoch": epoch }),
+    );
+    Ok(())
+}
+
+pub(super) async fn claim(options: Claim, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client.clone())?;
+    let (amount, unit) = if let Some(exit) = options.exit {
+        explain_early_claim(&client, &deployment, exit).await?;
+        (actions::claim(&account, &deployment, exit).await?, "tokens")
+    } else if options.poster {
+        (actions::claim_poster(&account, &deployment).await?, "ETH")
+    } else {
+        (actions::claim_bounty(&account, &deployment).await?, "tokens")
+    };
+    output.print(
+        format!("{} {unit} paid to {}", format_ether(amount), account.address()),
+        &json!({ "paidWei": amount.to_string(), "unit": unit, "to": account.address() }),
+    );
+    Ok(())
+}
+
+/// Says when, rather than which custom error, if an exit's clock still runs.
+async fn explain_early_claim(
+    client: &Client,
+    deployment: &crate::domain::Deployment,
+    exit: U256,
+) -> eyre::Result<()> {
+    let now = client.head().await?.timestamp;
+    match actions::claimable_at(client, deployment, exit).await? {
+        None => eyre::bail!(
+            "exit {exit}: the set after its last one is not sealed yet; try again an epoch later"
+        ),
+        Some(time) if time > now => eyre::bail!(
+            "exit {exit}: claimable in {} s, at L1 time {time}",
+            time.get().saturating_sub(now.get())
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What the registry publishes: two multiaddrs that end in the same peer id.
+pub(crate) fn endpoint(
+    advertise: IpAddr,
+    agreement: SocketAddr,
+    link: SocketAddr,
+    identity: &Identity,
+) -> String {
+    let family = if advertise.is_ipv4() { "ip4" } else { "ip6" };
+    let peer = identity.peer_id();
+    let address = |port| format!("/{family}/{advertise}/tcp/{port}/p2p/{peer}");
+    format!("{},{}", address(agreement.port()), address(link.port()))
+}
+
+fn tokens(text: &str) -> eyre::Result<U256> {
+    parse_ether(text).wrap_err("expected a number of tokens, such as 12.5")
+}

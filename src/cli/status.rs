@@ -1,0 +1,63 @@
+//! `rota status`: the network as L1 shows it, or one agent as it says itself.
+
+use crate::cli::Chain;
+use crate::cli::output::Output;
+use crate::domain::SequencerRecord;
+use crate::l1::actions;
+use crate::rpc_client::RpcClient;
+use alloy::primitives::utils::format_ether;
+use clap::Args;
+use serde_json::json;
+use std::fmt::Write as _;
+use url::Url;
+
+/// Show sequencers and the settled chain from L1 (--l1-rpc, --deployment), or one agent's own view (--rpc).
+#[derive(Args)]
+pub(super) struct Options {
+    /// JSON-RPC of an agent
+    #[arg(long, value_name = "URL", conflicts_with_all = ["l1_rpc", "deployment"])]
+    rpc: Option<Url>,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
+    if let Some(url) = options.rpc {
+        let status = RpcClient::new(url).call("rota_status", json!([])).await?;
+        output.print(serde_json::to_string_pretty(&status)?, &status);
+        return Ok(());
+    }
+    let (client, deployment) = options.chain.open().await?;
+    let tip = actions::tip(&client, &deployment).await?;
+    let sequencers = actions::sequencers(&client, &deployment).await?;
+    let mut text = format!(
+        "batches settled: {}\nlast settled height: {}\n\n{}",
+        tip.number,
+        tip.last_height,
+        heading()
+    );
+    for sequencer in &sequencers {
+        text.push('\n');
+        text.push_str(&row(sequencer));
+    }
+    output.print(text, &json!({ "tip": tip, "sequencers": sequencers }));
+    Ok(())
+}
+
+fn heading() -> String {
+    format!("{:>4}  {:<42}  {:>12}  {}", "id", "signer", "stake", "status")
+}
+
+fn row(sequencer: &SequencerRecord) -> String {
+    let mut row = String::new();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        row,
+        "{:>4}  {:<42}  {:>12}  {:?}",
+        sequencer.id,
+        sequencer.signer,
+        format_ether(sequencer.stake_wei).trim_end_matches('0').trim_end_matches('.'),
+        sequencer.status
+    );
+    row
+}

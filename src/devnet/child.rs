@@ -1,0 +1,71 @@
+//! Child processes of the development network. Each is in a process group of its own, so that Ctrl-C reaches only the
+//! network's process, which then stops them in order; each ends by itself when its standard input closes.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child as Process, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// A running child. Dropping it closes its standard input, at which it ends by itself: killing one that watches over
+/// another program would leave that program behind.
+pub(super) struct Child {
+    process: Process,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Child {
+    /// Starts a program. Its logs (standard error) go to `log`; its standard output to the same file, unless it is read.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started or the log cannot be written.
+    pub(super) fn spawn(
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+        read_output: bool,
+    ) -> std::io::Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        let output = if read_output { Stdio::piped() } else { log.try_clone()?.into() };
+        let mut process = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(log)
+            .process_group(0)
+            .spawn()?;
+        let lifeline = process.stdin.take();
+        Ok(Self { process, lifeline })
+    }
+
+    /// The standard output, once, if it is read.
+    pub(super) fn output(&mut self) -> Option<ChildStdout> {
+        self.process.stdout.take()
+    }
+
+    /// Process id; `None` once it ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
+    }
+
+    /// Asks it to end, waits for `budget`, then kills it.
+    pub(super) async fn stop(&mut self, budget: Duration) {
+        drop(self.lifeline.take());
+        if timeout(budget, self.process.wait()).await.is_err() {
+            self.kill().await;
+        }
+    }
+
+    /// Ends it at once, as a power cut would (SIGKILL).
+    pub(super) async fn kill(&mut self) {
+        // Fails only if the process ended meanwhile, which is what was asked for.
+        let _ = self.process.kill().await;
+    }
+}

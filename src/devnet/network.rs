@@ -1,0 +1,428 @@
+//! Anvil, the contracts and the agents: started, killed, restarted and stopped. The end-to-end tests drive the same code.
+
+use crate::cli::stake::endpoint;
+use crate::config::{ConfigError, Identity, IdentityError, KeystoreError, create_key};
+use crate::crypto::SecretKey;
+use crate::devnet::anvil::{Anvil, RICH_KEY};
+use crate::devnet::child::Child;
+use crate::devnet::wallet::known_key;
+use crate::domain::{Deployment, RollupId};
+use crate::l1::{Account, Client, L1Error, actions, deploy};
+use crate::rpc_client::{RpcClient, RpcClientError};
+use alloy::primitives::{Address, U256};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+/// The rollup of the development network.
+pub const ROLLUP: RollupId = RollupId::new(901);
+/// Parameters of the development network.
+const PARAMS: &str = include_str!("../../script/config/devnet.json");
+/// What each sequencer stakes, in wei of the stake token.
+const STAKE_WEI: u128 = 1_000 * ETHER;
+/// What everybody who pays for L1 gas starts with, in wei.
+const BALANCE_WEI: u128 = 1_000_000 * ETHER;
+const ETHER: u128 = 1_000_000_000_000_000_000;
+/// Sealed into the agents' keystores. The keys are known to everybody anyway.
+const PASSWORD: &str = "devnet";
+/// The engine tells every vote at `info`.
+const LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
+/// How long an agent may take to shut down in order.
+const STOP_BUDGET: Duration = Duration::from_secs(10);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The binary whose `node` the agents run, and whose `supervise` watches over Anvil.
+    pub program: PathBuf,
+    /// How many agents.
+    pub agents: usize,
+    /// Seconds between two L1 blocks.
+    pub block_seconds: u64,
+    /// Keep the data folder.
+    pub keep: bool,
+    /// Filter of the agents' logs.
+    pub log: String,
+    /// More flags for one agent: (its index, the flags).
+    pub extra: Option<(usize, Vec<String>)>,
+}
+
+impl Plan {
+    /// `agents` agents of the binary that is running now.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell what is running.
+    pub fn of_this_binary(agents: usize) -> Result<Self, DevnetError> {
+        let program = std::env::current_exe()
+            .map_err(|source| DevnetError::Spawn { program: "rota", source })?;
+        Ok(Self {
+            program,
+            agents,
+            block_seconds: 1,
+            keep: false,
+            log: LOG.to_owned(),
+            extra: None,
+        })
+    }
+}
+
+/// Why a development network does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DevnetError {
+    /// Anvil is not installed.
+    #[error("Anvil, which plays L1, is missing: run `make setup`")]
+    AnvilMissing,
+    /// Anvil ended or said nothing.
+    #[error("Anvil did not start to listen; see {log}")]
+    AnvilSilent {
+        /// Its output.
+        log: PathBuf,
+    },
+    /// A child process cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Spawn {
+        /// Which.
+        program: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The data folder cannot be written, or no port is free.
+    #[error("data folder {path}: {source}")]
+    Folder {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An agent ended or never answered.
+    #[error("agent {agent} does not answer; see {log}")]
+    AgentSilent {
+        /// Its index.
+        agent: usize,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// L1 refused.
+    #[error(transparent)]
+    L1(#[from] L1Error),
+    /// Anvil refused a call of its own.
+    #[error(transparent)]
+    Anvil(#[from] RpcClientError),
+    /// A key cannot be written.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A key cannot be written.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Settings of the network itself are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// A running network. Dropping it kills all processes and removes the data folder; [`Network::stop`] does so in order.
+pub struct Network {
+    agents: Vec<Agent>,
+    anvil: Anvil,
+    client: Client,
+    deployment: Deployment,
+    plan: Plan,
+    // Last, so that it is removed after the processes that write to it have ended.
+    folder: Folder,
+}
+
+/// One agent: what it was started with, and its process while it runs.
+struct Agent {
+    folder: PathBuf,
+    rpc: Url,
+    health: Url,
+    signer: Address,
+    child: Option<Child>,
+}
+
+impl Network {
+    /// Starts everything, and returns once each agent answers. Tells `news` of each step.
+    ///
+    /// # Errors
+    ///
+    /// [`DevnetError`] names what did not start and where to look; what was started is stopped again.
+    pub async fn start(plan: Plan, news: impl Fn(&str)) -> Result<Self, DevnetError> {
+        let folder = Folder::create(plan.keep)?;
+        news("starting Anvil");
+        let anvil = Anvil::start(&plan.program, &folder.path, plan.block_seconds).await?;
+        let client = Client::connect(std::slice::from_ref(&anvil.url)).await?;
+
+        news("deploying the contracts");
+        let rich = Account::new(client.clone(), &RICH_KEY)?;
+        let deployment = deploy(&rich, &params(plan.agents)).await?;
+        let text = serde_json::to_string_pretty(&deployment).expect("addresses are plain data");
+        folder.write("deployment.json", &text)?;
+
+        news("staking the sequencers");
+        let mut network = Self { agents: Vec::new(), anvil, client, deployment, plan, folder };
+        for index in 0..network.plan.agents {
+            let agent = network.prepare(index)?;
+            network.agents.push(agent);
+        }
+        network.stake(&rich).await?;
+
+        news("starting the agents");
+        for index in 0..network.agents.len() {
+            network.restart(index)?;
+        }
+        network.answering(Duration::from_secs(60)).await?;
+        Ok(network)
+    }
+
+    /// JSON-RPC of Anvil.
+    pub const fn l1_url(&self) -> &Url {
+        &self.anvil.url
+    }
+
+    /// What reads L1.
+    pub const fn l1(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where the contracts are.
+    pub const fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// JSON-RPC of all agents.
+    pub fn rpc_urls(&self) -> Vec<Url> {
+        self.agents.iter().map(|agent| agent.rpc.clone()).collect()
+    }
+
+    /// Health pages of all agents, by index.
+    pub fn health_urls(&self) -> Vec<Url> {
+        self.agents.iter().map(|agent| agent.health.clone()).collect()
+    }
+
+    /// Signers of all agents, by index.
+    pub fn signers(&self) -> Vec<Address> {
+        self.agents.iter().map(|agent| agent.signer).collect()
+    }
+
+    /// Process ids of the agents that run, by index.
+    pub fn process_ids(&self) -> Vec<Option<u32>> {
+        self.agents.iter().map(|agent| agent.child.as_ref().and_then(Child::id)).collect()
+    }
+
+    /// Agents that ended by themselves, with the way they did.
+    pub fn ended(&mut self) -> Vec<(usize, std::process::ExitStatus)> {
+        let agents = self.agents.iter_mut().enumerate();
+        agents
+            .filter_map(|(index, agent)| {
+                agent.child.as_mut().and_then(Child::ended).map(|status| (index, status))
+            })
+            .collect()
+    }
+
+    /// Ends an agent at once, as a power cut would.
+    pub async fn kill(&mut self, index: usize) {
+        if let Some(mut child) = self.agents.get_mut(index).and_then(|agent| agent.child.take()) {
+            child.kill().await;
+        }
+    }
+
+    /// Starts an agent, again with the same keys, ports and data.
+    ///
+    /// # Errors
+    ///
+    /// [`DevnetError::Spawn`].
+    pub fn restart(&mut self, index: usize) -> Result<(), DevnetError> {
+        let Some(agent) = self.agents.get_mut(index) else { return Ok(()) };
+        let mut arguments = vec![
+            "node".to_owned(),
+            "--config".to_owned(),
+            agent.folder.join("rota.toml").to_string_lossy().into_owned(),
+            "--exit-with-parent".to_owned(),
+        ];
+        if let Some((chosen, extra)) = &self.plan.extra
+            && *chosen == index
+        {
+            arguments.extend(extra.iter().cloned());
+        }
+        let log = agent.folder.join("agent.log");
+        let child = Child::spawn(&self.plan.program, &arguments, &log, false)
+            .map_err(|source| DevnetError::Spawn { program: "rota node", source })?;
+        agent.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until every agent that runs answers.
+    ///
+    /// # Errors
+    ///
+    /// [`DevnetError::AgentSilent`] names the first that does not within `budget`, or that ended.
+    pub async fn answering(&mut self, budget: Duration) -> Result<(), DevnetError> {
+        let deadline = Instant::now() + budget;
+        for (index, agent) in self.agents.iter_mut().enumerate() {
+            let Some(child) = &mut agent.child else { continue };
+            while reqwest::get(agent.health.clone()).await.is_err() {
+                if Instant::now() >= deadline || child.ended().is_some() {
+                    let log = agent.folder.join("agent.log");
+                    return Err(DevnetError::AgentSilent { agent: index, log });
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the agents, then Anvil, and removes the data folder unless it is to be kept.
+    pub async fn stop(mut self) {
+        let children = self.agents.iter_mut().filter_map(|agent| agent.child.take());
+        futures::future::join_all(children.map(|mut child| async move {
+            child.stop(STOP_BUDGET).await;
+        }))
+        .await;
+        self.anvil.stop().await;
+    }
+
+    /// Keys, ports and settings of an agent.
+    fn prepare(&self, index: usize) -> Result<Agent, DevnetError> {
+        let folder = self.folder.path.join(format!("agent-{index}"));
+        let failed = |source| DevnetError::Folder { path: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let key = known_key("signer", index);
+        let signer = create_key(&folder.join("signer.json"), PASSWORD, Some(key))?.address();
+        fs::write(folder.join("password"), PASSWORD).map_err(failed)?;
+
+        let [agreement, link, rpc, telemetry] = free_ports().map_err(failed)?;
+        let settings = format!(
+            "l1-rpc = [\"{l1}\"]\n\
+             l1-poll-millis = 200\n\
+             deployment = \"{deployment}\"\n\
+             data-dir = \"{data}\"\n\
+             password-file = \"{data}/password\"\n\
+             agreement-listen = \"{agreement}\"\n\
+             link-listen = \"{link}\"\n\
+             rpc-listen = \"{rpc}\"\n\
+             telemetry-listen = \"{telemetry}\"\n\
+             default-rollup = {rollup}\n\
+             log = \"{log}\"\n",
+            l1 = self.anvil.url,
+            deployment = self.folder.path.join("deployment.json").display(),
+            data = folder.display(),
+            rollup = ROLLUP,
+            log = self.plan.log,
+        );
+        fs::write(folder.join("rota.toml"), settings).map_err(failed)?;
+        let rpc = format!("http://{rpc}").parse().expect("an address makes a url");
+        let health = format!("http://{telemetry}/health").parse().expect("an address makes a url");
+        Ok(Agent { folder, rpc, health, signer, child: None })
+    }
+
+    /// Gives everybody ETH and tokens, joins the sequencers, and opens the rollup: before genesis, so that the first set
+    /// holds all of them.
+    async fn stake(&self, rich: &Account) -> Result<(), DevnetError> {
+        let anvil = RpcClient::new(self.anvil.url.clone());
+        let deployment = &self.deployment;
+        let joins = self.agents.iter().enumerate().map(|(index, agent)| {
+            let anvil = &anvil;
+            async move {
+                let owner = Account::new(self.client.clone(), &known_key("owner", index))?;
+                for account in [owner.address(), agent.signer] {
+                    set_balance(anvil, account).await?;
+                }
+                actions::mint(&owner, deployment, owner.address(), U256::from(STAKE_WEI)).await?;
+                let signer = SecretKey::from_bytes(known_key("signer", index))
+                    .expect("a keccak256 hash is a key");
+                let joining = actions::Joining {
+                    signer: &signer,
+                    poster: Address::ZERO,
+                    endpoint: agent.endpoint()?,
+                    stake_wei: U256::from(STAKE_WEI),
+                };
+                actions::join(&owner, deployment, joining).await?;
+                Ok::<(), DevnetError>(())
+            }
+        });
+        let open = async {
+            let allowance = U256::from(1_000 * ETHER);
+            actions::register_rollup(rich, deployment, ROLLUP, allowance).await?;
+            let tokens = U256::from(1_000_000 * ETHER);
+            actions::mint(rich, deployment, rich.address(), tokens).await?;
+            actions::fund_pool(rich, deployment, U256::from(1_000 * ETHER), tokens).await?;
+            Ok(())
+        };
+        futures::future::try_join(futures::future::try_join_all(joins), open).await?;
+        Ok(())
+    }
+}
+
+impl Agent {
+    /// What the registry publishes of it.
+    fn endpoint(&self) -> Result<String, DevnetError> {
+        let settings = crate::config::Settings::read(&self.folder.join("rota.toml"))?;
+        Ok(endpoint(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            settings.agreement_listen(),
+            settings.link_listen(),
+            &Identity::open_or_create(&self.folder.join("identity.key"))?,
+        ))
+    }
+}
+
+async fn set_balance(anvil: &RpcClient, account: Address) -> Result<Value, RpcClientError> {
+    anvil.call("anvil_setBalance", json!([account, U256::from(BALANCE_WEI)])).await
+}
+
+/// The development parameters, with the genesis late enough for everybody to join before it.
+fn params(agents: usize) -> String {
+    let mut params: Value = serde_json::from_str(PARAMS).expect("script/config holds JSON");
+    let delay = 12_usize.saturating_add(agents / 4);
+    if let Some(object) = params.as_object_mut() {
+        object.insert("genesisDelaySeconds".to_owned(), json!(delay));
+    }
+    params.to_string()
+}
+
+/// Ports that are free now, all different.
+fn free_ports() -> std::io::Result<[SocketAddr; 4]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held = [bind()?, bind()?, bind()?, bind()?];
+    let [a, b, c, d] = &held;
+    Ok([a.local_addr()?, b.local_addr()?, c.local_addr()?, d.local_addr()?])
+}
+
+/// The data folder. Removed when dropped, unless it is to be kept.
+struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Folder {
+    fn create(keep: bool) -> Result<Self, DevnetError> {
+        let name = format!("rota-devnet-{:08x}", rand::random::<u32>());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path)
+            .map_err(|source| DevnetError::Folder { path: path.clone(), source })?;
+        Ok(Self { path, keep })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), DevnetError> {
+        let path = self.path.join(name);
+        fs::write(&path, text).map_err(|source| DevnetError::Folder { path, source })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Nobody is left to tell, and a folder in the system's temporary place does no harm.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}

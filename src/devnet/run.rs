@@ -1,0 +1,250 @@
+//! A run: the network, its traffic, the view, and the report at the end.
+
+use crate::devnet::ledger::Totals;
+use crate::devnet::network::{DevnetError, Network, Plan, ROLLUP};
+use crate::devnet::observer::{self, SharedSeen};
+use crate::devnet::options::Options;
+use crate::devnet::report::Report;
+use crate::devnet::traffic::{self, SharedLedger};
+use crate::devnet::view::{Picture, View};
+use crate::domain::{Height, Params};
+use crate::l1::actions;
+use crate::rpc_client::RpcClient;
+use alloy::primitives::utils::format_ether;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How often the view changes.
+const REDRAW: Duration = Duration::from_millis(500);
+/// How long traffic that was sent may take to settle after the last transaction.
+const DRAIN: Duration = Duration::from_secs(60);
+/// The span over which the rate in the view is counted.
+const RATE_OVER: Duration = Duration::from_secs(10);
+
+/// Runs until the time is over or Ctrl-C.
+///
+/// # Errors
+///
+/// [`DevnetError`] when something does not start.
+pub async fn run(options: Options, json: bool) -> eyre::Result<()> {
+    let mut plan = Plan::of_this_binary(options.agents.into())?;
+    plan.keep = options.keep;
+    let starting = crate::cli::output::progress("starting");
+    let started = tokio::select! {
+        started = Network::start(plan, |step| starting.set_message(step.to_owned())) => started,
+        () = interrupted() => {
+            starting.finish_and_clear();
+            // Dropping what was started ends it: give the children the time to.
+            sleep(Duration::from_millis(500)).await;
+            return Ok(());
+        }
+    };
+    starting.finish_and_clear();
+    let network = started?;
+    if !json {
+        announce(&network);
+    }
+    let mut session = Session::begin(network, options.tps).await?;
+    let end = async {
+        match options.duration {
+            Some(duration) => sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = session.show() => {}
+        () = end => {}
+        () = interrupted() => {}
+    }
+    session.stop_sending();
+    let drained = tokio::select! {
+        drained = timeout(DRAIN, session.show_until_settled()) => drained.is_ok(),
+        () = interrupted() => false,
+    };
+    let folder = session.network.folder().to_owned();
+    let report = session.end().await;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        if options.keep {
+            println!("kept {}", folder.display());
+        }
+    }
+    if !drained {
+        tracing::debug!("ended before everything settled");
+    }
+    Ok(())
+}
+
+/// A network under traffic, watched.
+pub(super) struct Session {
+    pub(super) network: Network,
+    pub(super) ledger: SharedLedger,
+    pub(super) seen: SharedSeen,
+    agents: Vec<RpcClient>,
+    params: Params,
+    sending: CancellationToken,
+    tasks: JoinSet<()>,
+    view: View,
+    recent: VecDeque<(Instant, u64)>,
+}
+
+impl Session {
+    /// Starts to watch L1 and, unless `tps` is zero, to send.
+    pub(super) async fn begin(network: Network, tps: f64) -> Result<Self, DevnetError> {
+        let params = network.l1().verify(network.deployment()).await?;
+        let (ledger, seen) = (SharedLedger::default(), SharedSeen::default());
+        let agents: Vec<RpcClient> = network.rpc_urls().into_iter().map(RpcClient::new).collect();
+        let sending = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(observer::watch(
+            network.l1().clone(),
+            network.deployment().clone(),
+            params.clone(),
+            ledger.clone(),
+            seen.clone(),
+        ));
+        if tps > 0.0 {
+            tasks.spawn(traffic::run(agents.clone(), ROLLUP, tps, ledger.clone(), sending.clone()));
+            let (clients, book) = (agents.clone(), ledger.clone());
+            tasks.spawn(async move { traffic::resend(&clients, &book).await });
+            let (clients, book) = (agents.clone(), ledger.clone());
+            tasks.spawn(async move { traffic::watch_decided(&clients, &book).await });
+        }
+        let (view, recent) = (View::new(), VecDeque::new());
+        Ok(Self { network, ledger, seen, agents, params, sending, tasks, view, recent })
+    }
+
+    /// Sends nothing new from now on.
+    pub(super) fn stop_sending(&self) {
+        self.sending.cancel();
+    }
+
+    /// Redraws for ever.
+    pub(super) async fn show(&mut self) {
+        let mut ticks = interval(REDRAW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.redraw().await;
+        }
+    }
+
+    /// Redraws until everything that was sent is settled.
+    pub(super) async fn show_until_settled(&mut self) {
+        while self.ledger.lock().unsettled() > 0 {
+            self.redraw().await;
+            sleep(REDRAW).await;
+        }
+    }
+
+    /// Stops everything and counts.
+    pub(super) async fn end(mut self) -> Report {
+        self.view.finish();
+        self.tasks.shutdown().await;
+        let report = self.report();
+        self.network.stop().await;
+        report
+    }
+
+    /// What the run showed so far.
+    pub(super) fn report(&self) -> Report {
+        let (ledger, seen) = (self.ledger.lock(), self.seen.lock());
+        let totals = ledger.totals();
+        Report {
+            sent: totals.sent,
+            settled: totals.settled,
+            lost: totals.sent.saturating_sub(totals.settled),
+            doubled: totals.doubled,
+            leaders: seen.posters.len(),
+            batches: seen.batches,
+            slashes: seen.reported,
+            tps: (totals.settled_tps * 10.0).round() / 10.0,
+            decided_ms: ledger.decided_ms(),
+            settled_ms: ledger.settled_ms(),
+            gas_per_batch: seen.gas.checked_div(seen.batches).unwrap_or_default(),
+            gas_per_tx: seen.gas.checked_div(totals.settled).unwrap_or_default(),
+        }
+    }
+
+    async fn redraw(&mut self) {
+        let down: Vec<usize> = self.network.ended().into_iter().map(|(index, _)| index).collect();
+        let decided = decided_height(&self.agents).await;
+        let stakes = match actions::sequencers(self.network.l1(), self.network.deployment()).await {
+            Ok(all) => all
+                .iter()
+                .map(|one| {
+                    let stake = format_ether(one.stake_wei);
+                    stake.trim_end_matches('0').trim_end_matches('.').to_owned()
+                })
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        let (totals, decided_ms, settled_ms) = {
+            let ledger = self.ledger.lock();
+            (ledger.totals(), ledger.decided_ms(), ledger.settled_ms())
+        };
+        let tps = self.rate(&totals);
+        let signers = self.network.signers();
+        let picture =
+            Picture { signers, down, decided, stakes, totals, tps, decided_ms, settled_ms };
+        self.view.show(&picture, &self.seen.lock(), &self.params);
+    }
+
+    /// Settled transactions a second over the last few seconds.
+    fn rate(&mut self, totals: &Totals) -> f64 {
+        let now = Instant::now();
+        self.recent.push_back((now, totals.settled));
+        while self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_OVER) {
+            self.recent.pop_front();
+        }
+        let Some((at, before)) = self.recent.front() else { return 0.0 };
+        let span = now.duration_since(*at).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate, shown to people")]
+        let count = totals.settled.saturating_sub(*before) as f64;
+        if span > 0.0 { count / span } else { 0.0 }
+    }
+}
+
+/// The highest decided height that an agent tells.
+async fn decided_height(agents: &[RpcClient]) -> Height {
+    let asked = agents.iter().map(|agent| agent.call("eth_blockNumber", json!([])));
+    let told = futures::future::join_all(asked).await;
+    let heights = told.into_iter().filter_map(|answer| {
+        let text = answer.ok()?;
+        let digits = text.as_str()?.strip_prefix("0x")?.to_owned();
+        u64::from_str_radix(&digits, 16).ok()
+    });
+    Height::new(heights.max().unwrap_or_default())
+}
+
+/// Tells a person what there is to talk to.
+fn announce(network: &Network) {
+    println!("L1 (Anvil): {}", network.l1_url());
+    for (index, url) in network.rpc_urls().iter().enumerate() {
+        println!("agent {index}:    {url}");
+    }
+    if let Some(url) = network.rpc_urls().first() {
+        let key = alloy::hex::encode_prefixed(super::wallet::known_key("guest", 0));
+        println!(
+            "\nSend a transaction to rollup {ROLLUP} with any Ethereum client:\n  \
+             cast send --rpc-url {url} --private-key {key} 0x000000000000000000000000000000000000dEaD --value 1\n"
+        );
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+async fn interrupted() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        _ => std::future::pending().await,
+    }
+}

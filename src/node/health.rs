@@ -1,0 +1,90 @@
+//! Whether the agent does its work: judged, and the metrics brought up to date, whenever somebody asks.
+
+use crate::domain::Height;
+use crate::l1::MirrorHandle;
+use crate::mempool::Pool;
+use crate::storage::Store;
+use crate::telemetry::{Health, Metrics, Probe};
+use alloy::primitives::Address;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// L1 blocks that may fail to appear before L1 counts as silent.
+const SILENT_L1_BLOCKS: u64 = 10;
+/// Idle intervals without a decided block after which agreement counts as stalled.
+const STALLED_INTERVALS: u32 = 20;
+
+/// A probe over the agent's shared state.
+pub(super) fn probe(
+    metrics: Metrics,
+    mirror: &MirrorHandle,
+    store: &Store,
+    pool: &Arc<Pool>,
+    signer: Address,
+) -> Probe {
+    let (mirror, store, pool) = (mirror.clone(), store.clone(), Arc::clone(pool));
+    let progress = Mutex::new((Height::new(0), Instant::now()));
+    Arc::new(move || {
+        let mut reasons = Vec::new();
+        let decided = match store.decided_tip() {
+            Ok(tip) => tip.map_or(Height::new(0), |(height, _)| height),
+            Err(error) => {
+                reasons.push(format!("the store fails: {error}"));
+                Height::new(0)
+            }
+        };
+        let still_for = {
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if progress.0 != decided {
+                *progress = (decided, Instant::now());
+            }
+            progress.1.elapsed()
+        };
+        let view = mirror.read();
+        let head = view.head.map_or(0, |head| head.number);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age =
+            view.head.map_or(u64::MAX, |head| now.as_secs().saturating_sub(head.timestamp.get()));
+        if age > view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS) {
+            reasons.push(match view.head {
+                Some(_) => format!("the newest L1 block is {age} s old"),
+                None => "no L1 block was seen yet".to_owned(),
+            });
+        }
+        let patience = view.params.idle_interval().saturating_mul(STALLED_INTERVALS);
+        if still_for > patience.max(Duration::from_secs(10)) && view.genesis.is_some() {
+            reasons.push(format!("no block was decided for {} s", still_for.as_secs()));
+        }
+        let settled = view.tip.as_ref().map_or(0, |tip| tip.last_height.get());
+        let epoch = view.head.map(|head| view.params.epoch_at(head.timestamp)).unwrap_or_default();
+        let generation =
+            view.genesis.as_ref().map(|genesis| genesis.generation).unwrap_or_default();
+        let member =
+            view.set_for(generation, epoch).is_some_and(|set| set.index_of(signer).is_some());
+
+        metrics.decided_height.set(number(decided.get()));
+        metrics.settled_height.set(number(settled));
+        metrics.settled_batches.set(number(view.tip.as_ref().map_or(0, |tip| tip.number.get())));
+        metrics.l1_head_number.set(number(head));
+        metrics.l1_depth_number.set(number(view.at_depth.map_or(0, |block| block.number)));
+        metrics.l1_head_age_seconds.set(number(age));
+        metrics.epoch.set(number(epoch.get()));
+        metrics.member.set(member.into());
+        metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
+        drop(view);
+        let waiting = pool.waiting().transactions;
+        metrics.mempool_transactions.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+
+        Health {
+            healthy: reasons.is_empty(),
+            reasons,
+            decided_height: decided.get(),
+            settled_height: settled,
+            l1_head_number: head,
+        }
+    })
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

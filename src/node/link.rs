@@ -1,0 +1,64 @@
+//! Between the peer link and the attester: each has its own words, so that neither depends on the other.
+
+use crate::attest;
+use crate::network::{Delivery, Link, LinkMessage, SignedBatchMessage};
+use alloy::primitives::Address;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// The way from the attester to the other members.
+pub(super) struct LinkPeers {
+    link: Link,
+}
+
+impl LinkPeers {
+    pub(super) const fn new(link: Link) -> Self {
+        Self { link }
+    }
+}
+
+impl attest::Peers for LinkPeers {
+    fn send(&self, to: Address, message: attest::Message) {
+        let message = match message {
+            attest::Message::Attestation { header, signature } => {
+                LinkMessage::Attestation { header: *header, signature }
+            }
+            attest::Message::Want { header } => LinkMessage::WantAttestation { header: *header },
+        };
+        // Whether it arrives does not matter: the poster asks again for what it misses.
+        if let Err(error) = self.link.send(to, &message) {
+            warn!(%to, %error, "message not sent");
+        }
+    }
+}
+
+/// Hands what peers say about batches over to the attester, until `stop`. A peer's place at the link is free again only
+/// once the attester's queue has taken its message.
+pub(super) async fn hand_over(
+    mut incoming: mpsc::Receiver<Delivery<SignedBatchMessage>>,
+    attester: mpsc::Sender<(Address, attest::Message)>,
+    stop: CancellationToken,
+) {
+    let handing = async {
+        while let Some(delivery) = incoming.recv().await {
+            let message = match &delivery.content {
+                SignedBatchMessage::Attestation { header, signature } => {
+                    attest::Message::Attestation {
+                        header: Box::new(header.clone()),
+                        signature: *signature,
+                    }
+                }
+                SignedBatchMessage::Want { header } => {
+                    attest::Message::Want { header: Box::new(header.clone()) }
+                }
+            };
+            if attester.send((delivery.from, message)).await.is_err() {
+                break;
+            }
+        }
+        // Whoever ends first is told by the token; the attester outlives the link.
+        std::future::pending::<()>().await;
+    };
+    stop.run_until_cancelled(handing).await;
+}

@@ -1,0 +1,349 @@
+//! The agent: all tasks of a sequencer, started, supervised and stopped in order.
+//!
+//! | task | ends by itself when |
+//! |---|---|
+//! | follower: L1 into the mirror and the store | never; it waits for L1 |
+//! | agreement: decides blocks | the engine or the store fails: the agent ends |
+//! | link: messages of peers | never |
+//! | forwarder, receiver: transactions to and from the leaders | never |
+//! | attester: cuts, signs and gathers batches | the store fails: the agent ends |
+//! | poster: settles | never; it tries again |
+//! | watcher: seals, reports, books | never; it tries again |
+//! | rpc: serves users | the port is lost: the agent ends |
+//! | telemetry: serves operators | the port is lost: the agent ends |
+//!
+//! Tasks share the mirror, the store and the pool; what is decided travels through the store and one watch signal, so that
+//! nothing is missed by a task that was slow or away. One token stops them all. Users are turned away first, agreement
+//! stops last of those that write, so that nothing is accepted that could not be stored any more.
+
+mod health;
+mod link;
+
+use crate::agreement::{self, AgreementConfig, AgreementError, Timeouts};
+use crate::attest::{self, AttestError, Attester, LedgerHandle};
+use crate::config::Config;
+use crate::crypto::{SecretKey, SigningDomain};
+use crate::domain::Height;
+use crate::guard::Guard;
+use crate::l1::{self, Account, Client, L1Error, Mirror, MirrorHandle};
+use crate::mempool::{self, Forwarder, Intake, Limits, Pool};
+use crate::network::{Network, NetworkConfig, NetworkError};
+use crate::poster::{self, Poster};
+use crate::rpc::{self, RpcContext, RpcLimits};
+use crate::storage::{Journal, JournalError, Store, StoreError};
+use crate::telemetry::{self, Metrics};
+use crate::watch::{self, Watcher};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch as signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Evidence that waits to be looked at.
+const EVIDENCE: usize = 256;
+/// Messages about batches that wait for the attester.
+const ATTESTATIONS: usize = 256;
+/// How long all tasks together may take to stop.
+const STOP_BUDGET: Duration = Duration::from_secs(8);
+
+/// Why an agent ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// L1 is not what the settings say, or was not reached at the start.
+    #[error(transparent)]
+    L1(#[from] L1Error),
+    /// The data folder cannot be written.
+    #[error("data-dir: cannot write {path}: {source}")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A port is taken, or an address is not this machine's.
+    #[error("{setting}: cannot listen on {address}: {source}")]
+    Listen {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The peer link did not come up.
+    #[error(transparent)]
+    Link(#[from] NetworkError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal of accepted transactions failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Agreement cannot go on.
+    #[error(transparent)]
+    Agreement(#[from] AgreementError),
+    /// Attesting cannot go on.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
+    /// A server lost its port.
+    #[error("{server} stopped serving: {source}")]
+    Server {
+        /// Which.
+        server: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A task ended that should not have.
+    #[error("task {task} ended")]
+    TaskEnded {
+        /// Which.
+        task: &'static str,
+    },
+}
+
+/// Runs an agent until `shutdown`, or until a task without which it is of no use has failed. With `equivocate` it signs
+/// conflicting votes on purpose, where the build knows how to.
+///
+/// # Errors
+///
+/// [`NodeError`]: before anything was signed for what the start checks, later for what cannot go on.
+pub async fn run(
+    config: Config,
+    equivocate: bool,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    info!(?config, "starting");
+    let client = Client::connect(&config.l1_rpc).await?;
+    let params = client.verify(&config.deployment).await?;
+
+    let failed = |source| NodeError::DataDir { path: config.data_dir.clone(), source };
+    std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
+    let store = Store::open(config.store_path())?;
+    let (journal, held) = Journal::open(config.data_dir.join("journal"))?;
+    let mirror = MirrorHandle::new(Mirror::new(params.clone()));
+    let key = config.signer.to_bytes();
+    let signer = config.signer.address();
+    let account = Account::new(client.clone(), &key.0)?;
+    let secret = SecretKey::from_bytes(key.0).expect("a keystore holds a valid key");
+    let domain = SigningDomain::new(config.deployment.chain_id, config.deployment.settlement);
+    let guard = Arc::new(Guard::new(secret, domain, store.clone()));
+    let limits = Limits { transactions: config.mempool_transactions, ..Limits::default() };
+    let pool = Arc::new(Pool::new(limits, store.clone(), mirror.clone())?);
+    let (intake, _thread) = Intake::start(Arc::clone(&pool), journal, held)
+        .map_err(|source| NodeError::Thread { source })?;
+    let (network, link, incoming) = Network::bind(
+        NetworkConfig { identity: config.identity.keypair(), listen: config.link_listen },
+        mirror.clone(),
+    )
+    .await?;
+
+    let (decided, decided_rx) = signal::channel(Height::new(0));
+    let (evidence, evidence_rx) = mpsc::channel(EVIDENCE);
+    let ledger = LedgerHandle::default();
+    let metrics = Metrics::new();
+    let probe = health::probe(metrics.clone(), &mirror, &store, &pool, signer);
+    let peers = Arc::new(link::LinkPeers::new(link.clone()));
+
+    let mut tasks = Tasks::new(shutdown);
+    let listener = listen("rpc-listen", config.rpc_listen).await?;
+    tasks.spawn("rpc", {
+        let context = RpcContext {
+            store: store.clone(),
+            mirror: mirror.clone(),
+            pool: Arc::clone(&pool),
+            intake,
+            decided: decided_rx.clone(),
+            default_rollup: config.default_rollup,
+            deployment: config.deployment.clone(),
+            signer,
+            limits: RpcLimits::default(),
+        };
+        let serving = rpc::serve(listener, context, tasks.stop.clone());
+        async move { Ok(serving.await) }
+    });
+    if let Some(address) = config.telemetry_listen {
+        let listener = listen("telemetry-listen", address).await?;
+        let serving = telemetry::serve(listener, metrics, probe, tasks.stop.clone());
+        tasks.spawn("telemetry", async move {
+            serving.await.map_err(|source| NodeError::Server { server: "telemetry", source })
+        });
+    }
+    tasks.spawn("follower", {
+        let following = l1::follower::run(
+            client,
+            config.deployment.clone(),
+            mirror.clone(),
+            store.clone(),
+            config.l1_poll,
+            tasks.stop.clone(),
+        );
+        async move { Ok(following.await) }
+    });
+    tasks.spawn("link", {
+        let running = network.run(tasks.stop.clone());
+        async move { Ok(running.await) }
+    });
+    let forwarder = Forwarder {
+        pool: Arc::clone(&pool),
+        link: link.clone(),
+        store: store.clone(),
+        mirror: mirror.clone(),
+        own: signer,
+    };
+    tasks.spawn("forwarder", {
+        let forwarding = forwarder.run(decided_rx.clone(), tasks.stop.clone());
+        async move { Ok(forwarding.await) }
+    });
+    tasks.spawn("receiver", {
+        let pool = Arc::clone(&pool);
+        let receiving = mempool::receive(pool, link, incoming.transactions, tasks.stop.clone());
+        async move { Ok(receiving.await) }
+    });
+    let (attestations, attestations_rx) = mpsc::channel(ATTESTATIONS);
+    tasks.spawn("attestations", {
+        let handing = link::hand_over(incoming.attestations, attestations, tasks.stop.clone());
+        async move { Ok(handing.await) }
+    });
+    let attester = Attester::new(
+        mirror.clone(),
+        store.clone(),
+        Arc::clone(&guard),
+        peers,
+        ledger.clone(),
+        evidence.clone(),
+    );
+    tasks.spawn("attester", {
+        let attesting = attest::run(
+            attester,
+            decided_rx.clone(),
+            mirror.subscribe(),
+            attestations_rx,
+            tasks.stop.clone(),
+        );
+        async move { Ok(attesting.await?) }
+    });
+    let deployment = config.deployment.clone();
+    let poster = Poster::new(
+        account.clone(),
+        signer,
+        deployment.clone(),
+        mirror.clone(),
+        store.clone(),
+        ledger,
+    );
+    tasks.spawn("poster", {
+        let posting = poster::run(poster, tasks.stop.clone());
+        async move { Ok(posting.await) }
+    });
+    let watcher = Watcher::new(account, signer, deployment, mirror.clone(), store.clone());
+    tasks.spawn("watcher", {
+        let watching = watch::run(watcher, evidence_rx, tasks.stop.clone());
+        async move { Ok(watching.await) }
+    });
+    let agreement = AgreementConfig {
+        folder: config.engine_dir(),
+        listen: multiaddr(config.agreement_listen),
+        identity: config.identity.keypair(),
+        timeouts: Timeouts::for_interval(params.interval()),
+        #[cfg(feature = "byzantine")]
+        equivocate: equivocate.then_some(10..=60),
+    };
+    #[cfg(not(feature = "byzantine"))]
+    let _ = equivocate;
+    tasks.spawn("agreement", {
+        let agreeing = agreement::run(
+            agreement,
+            mirror,
+            store,
+            guard,
+            pool,
+            decided,
+            evidence,
+            tasks.stop.clone(),
+        );
+        async move { Ok(agreeing.await?) }
+    });
+    info!(%signer, "agent runs");
+    tasks.supervise().await
+}
+
+/// The tasks of an agent, with their names.
+struct Tasks {
+    stop: CancellationToken,
+    set: JoinSet<(&'static str, Result<(), NodeError>)>,
+}
+
+impl Tasks {
+    fn new(stop: CancellationToken) -> Self {
+        Self { stop, set: JoinSet::new() }
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), NodeError>> + Send + 'static,
+    ) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Waits for the token or for the first task to end, then stops all of them within the budget. What ends before it
+    /// was told to is an error.
+    async fn supervise(mut self) -> Result<(), NodeError> {
+        let first = tokio::select! {
+            () = self.stop.cancelled() => None,
+            ended = self.set.join_next() => ended,
+        };
+        let told = self.stop.is_cancelled();
+        let result = match first {
+            None => Ok(()),
+            Some(Ok((_, Err(error)))) => Err(error),
+            Some(Ok((_, Ok(())))) if told => Ok(()),
+            Some(Ok((task, Ok(())))) => Err(NodeError::TaskEnded { task }),
+            Some(Err(panic)) => {
+                error!(%panic, "a task panicked");
+                Err(NodeError::TaskEnded { task: "(panicked)" })
+            }
+        };
+        if let Err(error) = &result {
+            error!(%error, "stopping");
+        }
+        self.stop.cancel();
+        let stopping = async {
+            while let Some(ended) = self.set.join_next().await {
+                if let Ok((task, Err(error))) = ended {
+                    warn!(task, %error, "ended with an error");
+                }
+            }
+        };
+        if timeout(STOP_BUDGET, stopping).await.is_err() {
+            warn!(remaining = self.set.len(), "tasks did not stop in time");
+        }
+        info!("stopped");
+        result
+    }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).await.map_err(|source| NodeError::Listen {
+        setting,
+        address,
+        source,
+    })
+}
+
+/// An address as libp2p writes it.
+fn multiaddr(address: SocketAddr) -> String {
+    let family = if address.is_ipv4() { "ip4" } else { "ip6" };
+    format!("/{family}/{}/tcp/{}", address.ip(), address.port())
+}
