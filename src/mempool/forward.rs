@@ -66,16 +66,15 @@ impl Forwarder {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Ok(()) = decided.changed() => self.follow(&mut progress),
-                Ok(()) = accepted.changed() => {
-                    tokio::time::sleep(GATHER).await;
-                    accepted.mark_unchanged();
-                }
+                Ok(()) = accepted.changed() => tokio::time::sleep(GATHER).await,
                 _ = again.tick() => {
                     let through = std::mem::replace(&mut progress.sent_before, progress.sent);
                     self.send(&progress.leaders, 0, through);
                 }
             }
-            progress.sent = self.send(&progress.leaders, progress.sent, u64::MAX);
+            // What is not on disk yet stays here.
+            let through = *accepted.borrow_and_update();
+            progress.sent = self.send(&progress.leaders, progress.sent, through);
         }
     }
 

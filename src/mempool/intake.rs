@@ -99,8 +99,8 @@ impl Desk {
         while incoming.blocking_recv_many(&mut group, GROUP) > 0 {
             self.serve(&mut group);
             if self.journal.wants_pruning() {
-                let pool = &self.pool;
-                if let Err(error) = self.journal.prune(&|hash| pool.is_local(hash)) {
+                let needed = self.pool.local_hashes();
+                if let Err(error) = self.journal.prune(&|hash| needed.contains(&hash)) {
                     warn!(%error, "the journal could not be pruned");
                 }
             }

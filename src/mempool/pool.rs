@@ -1,15 +1,20 @@
 //! The pool as the tasks share it.
 
 use crate::agreement::BlockSource;
+use crate::batch::payload::max_body_bytes;
 use crate::domain::{Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::mempool::{Admission, Limits, Mempool, Origin, Refusal};
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
 use tracing::error;
+
+/// More than a body holds of a transaction beside its raw bytes: a switch of rollups and two numbers of ten bytes at most.
+const OVERHEAD_BYTES: usize = 32;
 
 /// A [`Mempool`] behind a lock, kept in step with the decided chain. Calls are short, but read the store: a few
 /// microseconds each, plus the bodies of blocks decided since the last call.
@@ -39,12 +44,15 @@ pub struct Waiting {
 }
 
 impl Pool {
-    /// An empty pool on top of the decided chain.
+    /// An empty pool on top of the decided chain. It takes no transaction that a block of this deployment cannot hold,
+    /// whatever `limits` say.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the chain cannot be read.
-    pub fn new(limits: Limits, store: Store, mirror: MirrorHandle) -> Result<Self, StoreError> {
+    pub fn new(mut limits: Limits, store: Store, mirror: MirrorHandle) -> Result<Self, StoreError> {
+        let largest = max_body_bytes(&mirror.read().params).saturating_sub(OVERHEAD_BYTES);
+        limits.transaction_bytes = limits.transaction_bytes.min(largest);
         let through = store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
         Ok(Self {
             inner: Mutex::new(Inner { mempool: Mempool::new(limits.clone()), through }),
@@ -119,14 +127,21 @@ impl Pool {
         }
     }
 
-    /// Tells those who forward that clients' transactions are on disk.
+    /// Tells those who forward that all clients' transactions admitted so far are on disk. For the one thread that admits
+    /// and stores them.
     pub fn announce(&self) {
-        self.accepted.send_modify(|count| *count = count.wrapping_add(1));
+        let last = self.lock().mempool.last_arrival();
+        self.accepted.send_replace(last);
     }
 
-    /// Marked changed whenever clients' transactions were accepted.
+    /// The last arrival up to which clients' transactions are on disk: nothing later leaves this agent.
     pub fn accepted(&self) -> watch::Receiver<u64> {
         self.accepted.subscribe()
+    }
+
+    /// Hashes of the transactions that this agent promised to keep.
+    pub fn local_hashes(&self) -> HashSet<B256> {
+        self.lock().mempool.local_hashes()
     }
 
     /// Clients' transactions that wait; see [`Mempool::local_after`].
@@ -207,7 +222,8 @@ impl BlockSource for Pool {
     }
 
     fn has_work(&self) -> bool {
-        self.lock().mempool.has_ready(self.now())
+        let next = |rollup, sender| self.decided_nonce(rollup, sender);
+        self.lock().mempool.has_ready(&next, self.now())
     }
 
     fn work(&self) -> &Notify {

@@ -218,10 +218,27 @@ impl Mempool {
         taken
     }
 
-    /// Whether a block could take something now.
-    pub fn has_ready(&mut self, now: Millis) -> bool {
+    /// Whether a block could take something now. Asks `next` as [`Mempool::collect`] does, so that what was outrun does not
+    /// look like work.
+    pub fn has_ready(&mut self, next: NextNonce<'_>, now: Millis) -> bool {
         self.release(now);
-        !self.ready.is_empty()
+        while let Some((arrival, key)) = self.ready.first_key_value().map(|(at, key)| (*at, *key)) {
+            self.compare(key, next);
+            if self.ready.contains_key(&arrival) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The last place in the order of arrival that was given.
+    pub const fn last_arrival(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// Hashes of the transactions that this agent promised to keep.
+    pub fn local_hashes(&self) -> HashSet<B256> {
+        self.local.values().copied().collect()
     }
 
     /// A transaction that waits, by its hash.

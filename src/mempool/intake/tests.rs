@@ -132,6 +132,31 @@ async fn remembers_whom_it_checked_already() {
     assert_eq!(pool.known(RollupId::new(7), known.hash), None);
 }
 
+#[tokio::test]
+async fn takes_nothing_that_no_block_can_hold() {
+    let mut small = params();
+    small.max_batch_bytes = 250;
+    let around = Surroundings::new(small);
+    let (pool, intake, _) = start(&around);
+    let limit = pool.limits().transaction_bytes;
+    assert_eq!(limit, 250 - 128 - 32);
+    let raw = raw_transaction(&key(1), 0);
+    let too_large = TransactionError::TooLarge { limit, actual: raw.len() };
+    assert_eq!(intake.submit(ROLLUP, raw).await, Err(Refusal::Invalid(too_large)));
+}
+
+#[tokio::test]
+async fn nothing_is_forwarded_before_it_is_on_disk() {
+    let around = Surroundings::new(params());
+    let (pool, intake, _) = start(&around);
+    let accepted = pool.accepted();
+    pool.admit(transaction(&key(2), 0), Origin::Peer(key(3).address())).unwrap();
+    assert_eq!(*accepted.borrow(), 0);
+    intake.submit(ROLLUP, raw_transaction(&key(1), 0)).await.unwrap();
+    assert_eq!(*accepted.borrow(), 2);
+    assert_eq!(pool.local_hashes(), [transaction(&key(1), 0).hash].into());
+}
+
 /// A figure, not a check: `cargo test --release --lib intake -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]

@@ -73,7 +73,7 @@ fn takes_by_arrival_across_senders_and_by_nonce_within_one() {
 fn keeps_what_is_behind_a_gap_until_the_gap_closes() {
     let mut pool = Mempool::new(small());
     pool.admit(plain(1, 5), Origin::Local, Some(4), NOW).unwrap();
-    assert!(!pool.has_ready(NOW));
+    assert!(!pool.has_ready(&unknown, NOW));
     assert_eq!(pool.next_nonce(ROLLUP, sender(1)), Some(4));
     pool.admit(plain(1, 4), Origin::Local, Some(4), NOW).unwrap();
     assert_eq!(taken(&mut pool, NOW), [plain(1, 4).hash, plain(1, 5).hash]);
@@ -84,9 +84,9 @@ fn keeps_what_is_behind_a_gap_until_the_gap_closes() {
 fn lets_lower_nonces_of_an_unknown_sender_come_first() {
     let mut pool = Mempool::new(small());
     pool.admit(plain(1, 9), Origin::Local, None, NOW).unwrap();
-    assert!(!pool.has_ready(NOW), "held: nonce 8 may be under way");
+    assert!(!pool.has_ready(&unknown, NOW), "held: nonce 8 may be under way");
     pool.admit(plain(1, 8), Origin::Local, None, NOW).unwrap();
-    assert!(!pool.has_ready(NOW));
+    assert!(!pool.has_ready(&unknown, NOW));
     assert_eq!(taken(&mut pool, LATER), [plain(1, 8).hash, plain(1, 9).hash]);
 }
 
@@ -129,6 +129,8 @@ fn drops_a_head_that_another_transaction_of_its_nonce_outran() {
     // A block with somebody else's copy of nonce 0: the pool does not know its hash, the decided chain the nonce.
     pool.decided(&[priced(1, 0, 999, 40).transaction]);
     let next = |_, _| Some(1);
+    assert!(pool.has_ready(&next, NOW), "nonce 1");
+    assert!(pool.get(plain(1, 0).hash).is_none(), "nonce 0 is no work any more");
     let block = pool.collect(1 << 20, &|_| true, &next, NOW);
     assert_eq!(block.iter().map(RollupTransaction::hash).collect::<Vec<_>>(), [plain(1, 1).hash]);
     assert_eq!(pool.len(), 1);
