@@ -9,8 +9,7 @@ use super::source::BlockSource;
 use crate::batch::body;
 use crate::batch::payload::max_body_bytes;
 use crate::domain::{
-    Block, BlockHeader, Height, InvalidTransaction, Millis, Params, RollupTransaction,
-    SignedTransaction, Signer,
+    Block, BlockHeader, Height, InvalidTransaction, Millis, Params, RollupTransaction, Signer,
 };
 use crate::l1::Mirror;
 use crate::storage::IncludedTransaction;
@@ -137,14 +136,9 @@ fn recover(
     places
         .iter()
         .filter_map(|index| transactions.get(*index).map(|tx| (*index, tx)))
-        .map(|(index, tx)| {
-            let signed = SignedTransaction::decode_all(std::slice::from_ref(tx), limit)
-                .map_err(|error| InvalidTransaction { index, reason: error.reason })?;
-            signed
-                .into_iter()
-                .next()
-                .map(|tx| IncludedTransaction { hash: tx.hash, sender: tx.sender, nonce: tx.nonce })
-                .ok_or_else(|| unreachable!("one transaction decodes to one"))
+        .map(|(index, tx)| match tx.decode(limit) {
+            Ok(tx) => Ok(IncludedTransaction { hash: tx.hash, sender: tx.sender, nonce: tx.nonce }),
+            Err(reason) => Err(InvalidTransaction { index, reason }),
         })
         .collect()
 }

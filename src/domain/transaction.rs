@@ -24,7 +24,8 @@ impl RollupTransaction {
         keccak256(&self.raw)
     }
 
-    /// Decodes the bytes, as [`SignedTransaction::decode`].
+    /// Decodes the bytes, as [`SignedTransaction::decode`]. Recovery is what costs in a block: a caller with more than one
+    /// core cuts the block and decodes the parts side by side.
     ///
     /// # Errors
     ///
@@ -83,25 +84,6 @@ impl SignedTransaction {
                 Err(TransactionError::malformed(format_args!("type {other} is not known")))
             }
         }
-    }
-
-    /// Decodes the transactions of a block, or any part of one: recovery is what costs, so a caller with more than one
-    /// core cuts the block and decodes the parts side by side.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTransaction`] names the first one, by its place in `transactions`, that does not decode or is for
-    /// another rollup than the block says.
-    pub fn decode_all(
-        transactions: &[RollupTransaction],
-        limit: usize,
-    ) -> Result<Vec<Self>, InvalidTransaction> {
-        let mut decoded = Vec::with_capacity(transactions.len());
-        for (index, transaction) in transactions.iter().enumerate() {
-            let signed = transaction.decode(limit);
-            decoded.push(signed.map_err(|reason| InvalidTransaction { index, reason })?);
-        }
-        Ok(decoded)
     }
 }
 

@@ -4,10 +4,10 @@ use super::bindings;
 use super::error::L1Error;
 use crate::crypto::Signature;
 use crate::domain::{
-    BatchHeader, BlockHeader, Deployment, Epoch, Generation, Height, LeaderSet, Member, Millis,
-    Params, Proposal, Seconds, Vote,
+    BatchHeader, BlockHeader, Deployment, Epoch, Generation, Height, LeaderSet, Millis, Params,
+    Proposal, Seconds, Vote,
 };
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{B256, U256};
 use serde_json::{Map, Value};
 
 /// How many fields the contracts' parameters have; each is one word of their ABI encoding.
@@ -130,78 +130,20 @@ pub(super) const fn sol_proposal(proposal: &Proposal) -> bindings::Proposal {
     }
 }
 
-/// A frozen set from the code that holds it (R4): STOP, total 7 bytes, seed 32, generation 4, count 1, then per member
-/// signer 20 and weight 7, all big-endian.
+/// A frozen set from the code that holds it (R4).
 ///
 /// # Errors
 ///
-/// [`L1Error::BadAnswer`] for any other layout: the event then named a contract that is no set.
+/// [`L1Error::BadAnswer`] for any other code: the event then named a contract that is no set.
 pub(super) fn leader_set(code: &[u8], sealed_for: Epoch) -> Result<LeaderSet, L1Error> {
-    const BAD: L1Error = L1Error::BadAnswer { what: "leader set" };
-    let [0, rest @ ..] = code else { return Err(BAD) };
-    let (total, rest) = rest.split_at_checked(7).ok_or(BAD)?;
-    let (seed, rest) = rest.split_at_checked(32).ok_or(BAD)?;
-    let (generation, rest) = rest.split_first_chunk::<4>().ok_or(BAD)?;
-    let (count, members) = rest.split_first().ok_or(BAD)?;
-    let (members, []) = members.as_chunks::<27>() else { return Err(BAD) };
-    if members.len() != usize::from(*count) {
-        return Err(BAD);
-    }
-    let members = members
-        .iter()
-        .map(|member| {
-            let (signer, weight) = member.split_at(20);
-            Member { signer: Address::from_slice(signer), weight: big_endian(weight) }
-        })
-        .collect();
-    let generation = Generation::new(u32::from_be_bytes(*generation));
-    let set =
-        LeaderSet::new(generation, sealed_for, B256::from_slice(seed), members).map_err(|_| BAD)?;
-    if set.total() == big_endian(total) { Ok(set) } else { Err(BAD) }
-}
-
-/// At most eight bytes as a number.
-fn big_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    LeaderSet::from_code(code, sealed_for).map_err(|_| L1Error::BadAnswer { what: "leader set" })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PARAMS, leader_set, params, signature, sol_signature};
+    use super::{PARAMS, params, signature, sol_signature};
     use crate::crypto::Signature;
-    use crate::domain::Epoch;
-    use alloy::primitives::{Address, U256};
-
-    fn code_of_two() -> Vec<u8> {
-        let mut code = vec![0];
-        code.extend([0, 0, 0, 0, 0, 0, 12]);
-        code.extend([9; 32]);
-        code.extend([0, 0, 0, 1, 2]);
-        for (signer, weight) in [(1, 5), (2, 7)] {
-            code.extend([signer; 20]);
-            code.extend([0, 0, 0, 0, 0, 0, weight]);
-        }
-        code
-    }
-
-    #[test]
-    fn reads_a_set_from_its_code() {
-        let set = leader_set(&code_of_two(), Epoch::new(3)).unwrap();
-        assert_eq!((set.total(), set.generation().get(), set.sealed_for().get()), (12, 1, 3));
-        assert_eq!(set.members()[1].signer, Address::repeat_byte(2));
-        assert_eq!(set.members()[1].weight, 7);
-    }
-
-    #[test]
-    fn refuses_code_that_is_no_set() {
-        let good = code_of_two();
-        for length in 0..good.len() {
-            assert!(leader_set(&good[..length], Epoch::new(3)).is_err(), "cut at {length}");
-        }
-        let mut other_total = good.clone();
-        other_total[7] = 13;
-        assert!(leader_set(&other_total, Epoch::new(3)).is_err());
-    }
+    use alloy::primitives::U256;
 
     #[test]
     fn fills_every_parameter_by_its_name() {

@@ -160,12 +160,14 @@ fn a_trailing_byte_is_refused() {
 }
 
 #[test]
-fn a_block_names_the_first_transaction_that_is_wrong() {
+fn a_transaction_is_for_the_rollup_that_it_is_listed_under() {
     let good = SignedTransaction::decode(encode(&eip1559()), LIMIT).unwrap().transaction;
-    let bad = RollupTransaction { rollup: RollupId::new(1), ..good.clone() };
-    assert_eq!(SignedTransaction::decode_all(std::slice::from_ref(&good), LIMIT).unwrap().len(), 1);
-    let error = SignedTransaction::decode_all(&[good, bad], LIMIT).unwrap_err();
-    assert_eq!(error.to_string(), "transaction 1: transaction is for rollup 4242, listed under 1");
+    let (expected, actual) = (RollupId::new(1), good.rollup);
+    assert_eq!(good.decode(LIMIT).unwrap().sender, key().address());
+    assert_eq!(
+        RollupTransaction { rollup: expected, ..good }.decode(LIMIT),
+        Err(TransactionError::WrongRollup { expected, actual })
+    );
 }
 
 proptest! {

@@ -21,7 +21,7 @@ fn start(around: &Surroundings) -> (Arc<Pool>, Intake, JoinHandle<()>) {
 fn collected(pool: &Pool) -> Vec<SignedTransaction> {
     let open = |_| true;
     let block = pool.collect(1 << 20, &open);
-    SignedTransaction::decode_all(&block, 1 << 16).unwrap()
+    block.iter().map(|tx| tx.decode(1 << 16).unwrap()).collect()
 }
 
 #[tokio::test]
