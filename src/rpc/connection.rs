@@ -54,6 +54,15 @@ impl Connection {
     }
 }
 
+/// How a call came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// In a request of its own.
+    Http,
+    /// On a connection that stays.
+    WebSocket,
+}
+
 /// Looks at each HTTP request of a connection: what is no JSON-RPC is answered here, the rest goes on with its endpoint
 /// and its connection attached.
 #[derive(Clone, Debug)]
@@ -85,7 +94,10 @@ where
             return Box::pin(async move { Ok(for_browsers(answer)) });
         }
         let endpoint = Endpoint::of_path(request.uri().path());
+        let upgrades = request.method() == Method::GET;
+        let transport = if upgrades { Transport::WebSocket } else { Transport::Http };
         request.extensions_mut().insert(endpoint);
+        request.extensions_mut().insert(transport);
         request.extensions_mut().insert(Arc::clone(&self.connection));
         let timeout = self.request_timeout;
         let answer = self.inner.call(request);

@@ -26,6 +26,12 @@ pub enum RpcError {
         /// Its name.
         method: String,
     },
+    /// Subscriptions need a connection that stays.
+    #[error("{method} is served on WebSocket only")]
+    WebSocketOnly {
+        /// The method.
+        method: &'static str,
+    },
     /// An argument is missing or has another form.
     #[error("invalid argument {position}: {field}: expected {expected}, found {actual}")]
     InvalidArgument {
@@ -98,7 +104,7 @@ impl RpcError {
     pub const fn code(&self) -> i32 {
         match self {
             Self::InvalidRequest { .. } => -32600,
-            Self::UnknownMethod { .. } => -32601,
+            Self::UnknownMethod { .. } | Self::WebSocketOnly { .. } => -32601,
             Self::InvalidArgument { .. } | Self::InvalidParams { .. } => -32602,
             Self::Internal { .. } => -32603,
             Self::TooFast { .. } => -32005,
@@ -116,6 +122,9 @@ impl RpcError {
                 Some(json!({ "field": field, "expected": expected, "actual": actual }))
             }
             Self::UnknownMethod { method } => Some(json!({ "field": "method", "actual": method })),
+            Self::WebSocketOnly { method } => Some(
+                json!({ "field": "method", "expected": "a WebSocket connection", "actual": method }),
+            ),
             Self::InvalidArgument { position, field, expected, actual } => Some(json!({
                 "field": field, "position": position, "expected": expected, "actual": actual,
             })),

@@ -1,9 +1,9 @@
 //! In front of every call: the rate, the path, the name of the method. Calls of one batch run side by side.
 
 use crate::l1::MirrorHandle;
-use crate::rpc::RpcError;
-use crate::rpc::connection::Connection;
+use crate::rpc::connection::{Connection, Transport};
 use crate::rpc::endpoint::Endpoint;
+use crate::rpc::{RpcError, subscription};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::StreamExt as _;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, Request, RpcServiceT};
@@ -51,6 +51,11 @@ impl Rules {
         if cost.is_none() {
             let method = method.chars().take(80).collect();
             return Err(RpcError::UnknownMethod { method });
+        }
+        if request.extensions().get() == Some(&Transport::Http)
+            && let Some(method) = subscription::METHODS.into_iter().find(|name| *name == method)
+        {
+            return Err(RpcError::WebSocketOnly { method });
         }
         Ok(())
     }

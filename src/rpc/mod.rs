@@ -25,5 +25,8 @@ pub use error::RpcError;
 pub use limits::RpcLimits;
 pub use server::{RpcContext, serve};
 
+#[cfg(test)]
+mod tests;
+
 /// What `web3_clientVersion` says.
 pub const CLIENT_VERSION: &str = concat!("rota/v", env!("CARGO_PKG_VERSION"));

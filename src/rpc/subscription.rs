@@ -10,12 +10,16 @@ use std::time::Duration;
 /// How long a client may take to make room for a head before its subscription ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What only a connection that stays can serve.
+pub(super) const METHODS: [&str; 2] = ["eth_subscribe", "eth_unsubscribe"];
+
 /// Adds the subscription.
 pub(super) fn register(module: &mut RpcModule<RpcContext>) -> Result<(), RegisterMethodError> {
+    let [subscribe, unsubscribe] = METHODS;
     module.register_subscription(
-        "eth_subscribe",
+        subscribe,
         "eth_subscription",
-        "eth_unsubscribe",
+        unsubscribe,
         |params, pending, context, extensions| async move {
             let wanted = Arguments::read(&params, 2).and_then(|arguments| {
                 arguments.new_heads(0)?;
