@@ -231,21 +231,28 @@ impl Follower {
         if let Some(first) = settled.first().map(|batch| batch.number) {
             self.settle_from(first, settled).await?;
         }
+        let decided = self.decided_origin()?.unwrap_or(0);
         self.mirror.update(|mirror| {
             for fact in &facts {
                 mirror.apply(&block, fact);
             }
             mirror.head = Some(block);
             mirror.blocks.insert(block.number, block);
-            let origin =
+            let settled =
                 mirror.last_settled.as_ref().map_or(0, |batch| batch.header.l1_origin_number);
-            let oldest = origin.min(block.number.saturating_sub(WINDOW_BLOCKS));
+            let oldest = settled.min(decided).min(block.number.saturating_sub(WINDOW_BLOCKS));
             if mirror.blocks.first_key_value().is_some_and(|(number, _)| *number < oldest) {
                 mirror.blocks = mirror.blocks.split_off(&oldest);
             }
         });
         chain.push(block, facts);
         Ok(())
+    }
+
+    /// L1 origin of this agent's own last decided block.
+    fn decided_origin(&self) -> Result<Option<u64>, StoreError> {
+        let Some((height, _)) = self.store.decided_tip()? else { return Ok(None) };
+        Ok(self.store.header(height)?.map(|(_, header)| header.l1_origin_number))
     }
 
     /// Reads everything from the deployment up to a little below `head`, in ranges.
@@ -277,13 +284,18 @@ impl Follower {
             from = to.saturating_add(1);
         }
 
-        // Decided blocks that are not settled yet name origins from the settled one on: those are still of use.
-        let origin = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
+        // Decided blocks that are not settled yet name origins from the settled one on: those are still of use. An agent
+        // that is behind goes through the origins after that of its own tip (R15), the first time after that of block 0.
+        let settled = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
             Fact::Settled(batch) => Some(batch.header.l1_origin_number),
+            _ => None,
+        });
+        let began = chain.facts.iter().find_map(|(_, fact)| match fact {
             Fact::Genesis(header) => Some(header.l1_origin_number),
             _ => None,
         });
-        let oldest = origin.unwrap_or(anchor).min(anchor);
+        let decided = self.decided_origin()?.or(began);
+        let oldest = [settled, decided].into_iter().flatten().fold(anchor, u64::min);
         let blocks: Vec<L1Block> = futures::stream::iter(oldest..=anchor)
             .map(|number| async move { self.block(number).await.map(|(block, _)| block) })
             .buffered(CONCURRENCY)
