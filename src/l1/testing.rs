@@ -104,6 +104,12 @@ impl World {
         self.client.provider().anvil_mine(Some(blocks), Some(seconds)).await.unwrap();
     }
 
+    /// Mines a block with this timestamp.
+    pub(crate) async fn skip_to(&self, seconds: u64) {
+        self.client.provider().anvil_set_next_block_timestamp(seconds).await.unwrap();
+        self.mine(1, 1).await;
+    }
+
     pub(crate) async fn reorg(&self, depth: u64) {
         let options = ReorgOptions { depth, tx_block_pairs: Vec::new() };
         self.client.provider().anvil_reorg(options).await.unwrap();

@@ -2,6 +2,8 @@
 //! penalties. Anyone may do each of these; who does it when is a matter of turns, so that agents do not pay for each
 //! other's reverts, and of patience, so that it is done when somebody is away.
 
+#[cfg(test)]
+mod tests;
 mod turns;
 
 pub use turns::{SealPlan, patience, seal_plan};

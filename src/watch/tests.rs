@@ -1,0 +1,96 @@
+//! Duties against a real Anvil.
+
+use super::{TALLY_AT_ONCE, Watcher, run};
+use crate::crypto::SecretKey;
+use crate::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};
+use crate::l1::testing::{Following, World, signer};
+use crate::l1::{actions, duties, settle_order};
+use alloy::primitives::B256;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+fn double_vote(world: &World, key: &SecretKey) -> Evidence {
+    let vote = |block| Vote {
+        generation: Generation::new(0),
+        height: Height::new(7),
+        round: Round::new(0),
+        block_hash: B256::repeat_byte(block),
+    };
+    let signed = |vote: Vote| {
+        let signature = key.sign(world.domain.vote(VoteType::Precommit, &vote));
+        (vote, signature)
+    };
+    Evidence::DoubleVote {
+        offender: key.address(),
+        vote_type: VoteType::Precommit,
+        a: signed(vote(1)),
+        b: signed(vote(2)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
+    let world = World::with_members(4).await;
+    let following = Following::start(&world);
+    following.until("a set", |mirror| mirror.sets.len() == 1 && mirror.tip.is_some()).await;
+    let (genesis, set) = {
+        let mirror = following.mirror.read();
+        (mirror.genesis.clone().unwrap(), mirror.sets.values().next().cloned().unwrap())
+    };
+
+    // As many batches as are tallied at once.
+    let mut parent = genesis;
+    let mut batches = Vec::new();
+    for _ in 0..TALLY_AT_ONCE {
+        let (block, batch) = world.batch(&set, &parent, 0);
+        parent = block.header;
+        batches.push(batch);
+    }
+    for batch in batches {
+        let poster = world.poster(world.turn_of(&set, batch.header.last_height));
+        poster.execute(&settle_order(&world.deployment, &[batch])).await.unwrap();
+    }
+
+    let watcher = Watcher::new(
+        world.poster(signer(0).address()),
+        signer(0).address(),
+        world.deployment.clone(),
+        following.mirror.clone(),
+        following.store.clone(),
+    );
+    let shutdown = CancellationToken::new();
+    let (found, evidence) = mpsc::channel(4);
+    tokio::spawn(run(watcher, evidence, shutdown.clone()));
+    let _stop = shutdown.drop_guard();
+
+    // Late in the epoch anybody seals the next one.
+    let into = world.params.epoch_seconds - 2;
+    let end = world.params.start_of(set.sealed_for()).get() + into;
+    let now = world.client.head().await.unwrap().timestamp.get();
+    world.mine(1, 1).await;
+    world.skip_to(end.max(now + 2)).await;
+    following.until("the next set", |mirror| mirror.sets.len() == 2).await;
+
+    found.send(double_vote(&world, &signer(1))).await.unwrap();
+    found.send(double_vote(&world, &signer(1))).await.unwrap();
+    following.until("a report", |mirror| mirror.open_cases.len() == 1).await;
+    let two_windows = 3 * world.params.correlation_window_seconds;
+    let now = world.client.head().await.unwrap().timestamp.get();
+    world.skip_to(now + two_windows).await;
+    following.until("an execution", |mirror| mirror.open_cases.is_empty()).await;
+    assert_eq!(following.mirror.read().reported, 1);
+    let id = actions::id_of(&world.client, &world.deployment, signer(1).address()).await.unwrap();
+    let record = actions::sequencer(&world.client, &world.deployment, id.unwrap()).await.unwrap();
+    assert_eq!(record.status, SequencerStatus::Tombstoned);
+
+    world.mine(world.params.origin_depth_blocks, 1).await;
+    let all_tallied = async {
+        while duties::next_tally(&world.client, &world.deployment).await.unwrap().get()
+            <= TALLY_AT_ONCE
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all_tallied).await.expect("tallied");
+}
