@@ -24,5 +24,6 @@ pub mod storage;
 pub mod telemetry;
 pub mod watch;
 
+mod blocking;
 #[cfg(test)]
 mod testing;

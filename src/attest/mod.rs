@@ -13,6 +13,7 @@ pub(crate) use attester::payload_for;
 pub use attester::{AttestError, Attester};
 pub use ledger::{Certificate, Cut, Ledger, MAX_VARIANTS, Refusal};
 
+use crate::blocking::blocking;
 use crate::crypto::Signature;
 use crate::domain::{BatchHeader, Height};
 use alloy::primitives::Address;
@@ -122,12 +123,11 @@ pub async fn run(
     loop {
         let batch = std::mem::take(&mut messages);
         // Signing and the store block: the attester goes to a thread where it may, and comes back.
-        let (back, result) = tokio::task::spawn_blocking(move || {
+        let (back, result) = blocking(move || {
             let result = attester.advance(batch);
             (attester, result)
         })
-        .await
-        .expect("the attester does not panic");
+        .await;
         attester = back;
         if let Err(error) = result {
             error!(%error, "attesting stops");

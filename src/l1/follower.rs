@@ -8,6 +8,7 @@ use super::client::Client;
 use super::error::L1Error;
 use super::facts::{self, Fact};
 use super::mirror::MirrorHandle;
+use crate::blocking::blocking;
 use crate::domain::{BatchNumber, Deployment, L1Block, SettledBatch};
 use crate::storage::{Store, StoreError};
 use alloy::eips::BlockNumberOrTag;
@@ -205,8 +206,14 @@ impl Follower {
         Ok(went_back)
     }
 
-    /// Makes mirror and store say what `chain` says, and nothing else.
+    /// Makes store and mirror say what `chain` says, and nothing else.
     async fn rebuild(&self, chain: &Chain) -> Result<(), FollowError> {
+        let last = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
+            Fact::Settled(batch) => Some(batch.number),
+            _ => None,
+        });
+        let next = last.unwrap_or_default().next();
+        self.settle_from(next, Vec::new()).await?;
         self.mirror.update(|mirror| {
             mirror.forget_facts();
             for (block, fact) in &chain.facts {
@@ -216,8 +223,7 @@ impl Follower {
             let end = chain.tip().map_or(0, |tip| tip.number.saturating_add(1));
             mirror.blocks.split_off(&end);
         });
-        let next = self.mirror.read().tip.as_ref().map_or(1, |tip| tip.number.next().get());
-        self.settle_from(BatchNumber::new(next), Vec::new()).await
+        Ok(())
     }
 
     /// Takes one block and its facts: the store first, then the mirror.
@@ -361,10 +367,7 @@ impl Follower {
         batches: Vec<SettledBatch>,
     ) -> Result<(), FollowError> {
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || store.settle_from(first, &batches))
-            .await
-            .expect("writing to the store does not panic")?;
-        Ok(())
+        Ok(blocking(move || store.settle_from(first, &batches)).await?)
     }
 }
 

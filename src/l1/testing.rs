@@ -37,7 +37,7 @@ impl World {
             .expect("anvil starts: `make setup` installs it");
         let client = Client::connect(&[anvil.endpoint_url()]).await.unwrap();
         let config = include_str!("../../script/config/devnet.json")
-            .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 0");
+            .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 200");
         let rich = account(&client, &anvil, 0);
         let deployment = deploy(&rich, &change(config)).await.unwrap();
         let params = client.verify(&deployment).await.unwrap();
@@ -54,6 +54,8 @@ impl World {
         let rollup = RollupId::new(77);
         actions::register_rollup(&world.rich(), &world.deployment, rollup, ONE).await.unwrap();
         actions::fund_pool(&world.rich(), &world.deployment, ONE, U256::ZERO).await.unwrap();
+        // Whoever joined before genesis counts in the first set.
+        world.skip_to(world.params.genesis).await;
         let epoch = world.params.epoch_at(world.client.head().await.unwrap().timestamp);
         actions::seal(&world.rich(), &world.deployment, epoch).await.unwrap();
         world

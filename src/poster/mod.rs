@@ -13,6 +13,7 @@ pub use pipeline::{Action, Flight, Look, MAX_FLIGHTS, Pipeline, Span};
 pub use schedule::{may_post, opens_at};
 
 use crate::attest::{LedgerHandle, payload_for};
+use crate::blocking::blocking;
 use crate::domain::{Deployment, Epoch, Height, L1Block, LeaderSet, Params};
 use crate::l1::{Account, Certified, L1Error, MirrorHandle, Order, fitting, settle_order};
 use crate::storage::{Store, StoreError};
@@ -248,9 +249,7 @@ impl Poster {
                 Some(payload) => payload.clone(),
                 None => {
                     let (store, header) = (self.store.clone(), certificate.header.clone());
-                    let built = tokio::task::spawn_blocking(move || payload_for(&store, &header))
-                        .await
-                        .expect("encoding a payload does not panic")?;
+                    let built = blocking(move || payload_for(&store, &header)).await?;
                     let Some(payload) = built else {
                         warn!(first = %certificate.header.first_height, "certified batch is not of the decided blocks");
                         break;
