@@ -219,17 +219,20 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     /* FOR THE SLASHER */
 
     /// @inheritdoc ISequencerRegistry
-    function jail(uint32 id, uint64 heldUntil) external onlySlasher returns (uint256 assetsWei, bool alreadyHeld) {
+    function jail(uint32 id, uint64 enough, uint64 heldUntil)
+        external
+        onlySlasher
+        returns (uint256 assetsWei, bool held)
+    {
         Entry storage entry = _entries[id];
         Status status = entry.standing.status;
-        uint64 heldBefore = entry.pool.heldUntil;
 
         require(status != Status.None, UnknownSequencer(id));
         require(status != Status.Tombstoned, StatusNotAllowed(id, status));
 
         assetsWei = entry.pool.assetsWei;
-        alreadyHeld = block.timestamp < heldBefore;
-        if (heldUntil > heldBefore) entry.pool.heldUntil = uint256(heldUntil).toUint40();
+        held = entry.pool.heldUntil < enough;
+        if (held) entry.pool.heldUntil = uint256(heldUntil).toUint40();
         if (status != Status.Jailed) {
             entry.standing.silence(_stamp(), Status.Jailed);
             emit StatusChanged(id, Status.Jailed);

@@ -255,11 +255,13 @@ contract Slasher is ISlasher, Deployment, SigningDomain, ReentrancyGuardTransien
 
         emit Reported(caseId, id, offence, msg.sender, position);
 
-        // Held so long that the execution comes first, and no longer, so that a case that nobody executes frees the pool.
-        (uint256 assetsWei, bool alreadyHeld) =
-            REGISTRY.jail(id, _startOfBucket(bucket + 2) + GUARDIAN_DELAY_SECONDS + EXIT_MARGIN_SECONDS);
-        // An offender weighs once, however many of its offences are open.
-        if (!alreadyHeld) _correlation.add(bucket, assetsWei / WEIGHT_UNIT_WEI);
+        // Held a window longer than until the execution, so that it comes first whatever else is reported meanwhile, and no
+        // longer, so that a case that nobody executes frees the pool. An offender weighs once, and holds once, for what it
+        // did in a window and the next; if it goes on, its later cases must not miss its own weight.
+        uint64 margin = GUARDIAN_DELAY_SECONDS + EXIT_MARGIN_SECONDS;
+        (uint256 assetsWei, bool held) =
+            REGISTRY.jail(id, _startOfBucket(bucket + 2) + margin, _startOfBucket(bucket + 3) + margin);
+        if (held) _correlation.add(bucket, assetsWei / WEIGHT_UNIT_WEI);
     }
 
     /* EXECUTING */

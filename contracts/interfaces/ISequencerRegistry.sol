@@ -173,11 +173,11 @@ interface ISequencerRegistry {
 
     /* FOR THE SLASHER */
 
-    /// @notice Slasher only. Jails `id` at once, and until `heldUntil` its pool takes no deposits and pays no claims (R36); a
-    /// later `heldUntil` of an earlier report stands. Returns what the pool holds, and whether it was held already.
+    /// @notice Slasher only. Jails `id` at once, and until `heldUntil` its pool takes no deposits and pays no claims (R36),
+    /// unless it is held until `enough` or later already. Returns what the pool holds, and whether the hold is new.
     ///
     /// Reverts with {NotSlasher}, {UnknownSequencer}, {StatusNotAllowed} for a tombstoned sequencer.
-    function jail(uint32 id, uint64 heldUntil) external returns (uint256 assetsWei, bool alreadyHeld);
+    function jail(uint32 id, uint64 enough, uint64 heldUntil) external returns (uint256 assetsWei, bool held);
 
     /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
     /// was; tombstones it if `tombstone`.

@@ -3,6 +3,8 @@ pragma solidity 0.8.30;
 
 import {Settled, Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {DrawLib} from "../../contracts/lib/DrawLib.sol";
+import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
 import {System} from "./System.sol";
 
@@ -67,6 +69,13 @@ abstract contract Chain is System {
     /// @notice Leader of the turn in which `header` ends.
     function _leader(BatchHeader memory header) internal view returns (address) {
         return settlement.leaderOf(header.epoch, header.lastHeight / p.turnLength);
+    }
+
+    /// @notice Signer of draw `a` of `turn`.
+    function _memberDrawn(uint64 epoch, uint64 turn, uint32 a) internal view returns (address) {
+        (address pointer,) = settlement.setOf(settlement.generation(), epoch);
+        FrozenSet set = SetLib.load(pointer);
+        return SetLib.signerOf(set.memberAt(DrawLib.draw(set, turn, a)));
     }
 
     /// @notice Settles `header` with a quorum, sent by its leader.
