@@ -149,7 +149,7 @@ contract RotaTest is System {
         Actor[] memory actors = _joinMany(2);
         _sealFirst();
         vm.prank(at.slasher);
-        registry.jail(actors[0].id, 0);
+        registry.jail(actors[0].id, 0, 0);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
         settlement.seal(1);
@@ -258,7 +258,7 @@ contract RotaTest is System {
         Actor[] memory actors = _joinMany(2);
         _sealFirst();
         vm.prank(at.slasher);
-        registry.jail(actors[0].id, 0);
+        registry.jail(actors[0].id, 0, 0);
 
         settlement.seal(1);
 

@@ -592,23 +592,22 @@ contract SequencerRegistryTest is System {
         uint64 until = uint64(block.timestamp + 100);
 
         vm.startPrank(at.slasher);
-        (uint256 assetsWei, bool alreadyHeld) = registry.jail(1, until);
+        (uint256 assetsWei, bool held) = registry.jail(1, until, until + 10);
         assertEq(assetsWei, 120 ether);
-        assertFalse(alreadyHeld);
+        assertTrue(held);
 
-        (, alreadyHeld) = registry.jail(1, until);
-        assertTrue(alreadyHeld);
+        (, held) = registry.jail(1, until + 10, until + 20);
+        assertFalse(held);
 
-        vm.warp(until);
-        (, alreadyHeld) = registry.jail(1, until);
-        assertFalse(alreadyHeld);
+        (, held) = registry.jail(1, until + 11, until + 20);
+        assertTrue(held);
     }
 
     function test_jail_revertsWhen_notTheSlasherOrUnknown() public {
         _join(0, STAKE_WEI);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotSlasher.selector, at.slasher, address(this)));
-        registry.jail(1, 0);
+        registry.jail(1, 0, 0);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownSequencer.selector, 2));
         _jail(2, 0);
@@ -716,7 +715,7 @@ contract SequencerRegistryTest is System {
 
     function _jail(uint32 id, uint64 heldUntil) private {
         vm.prank(at.slasher);
-        registry.jail(id, heldUntil);
+        registry.jail(id, heldUntil, heldUntil);
     }
 
     function _slash(uint32 id, uint256 amountWei, bool tombstone) private returns (uint256) {
