@@ -98,8 +98,7 @@ abstract contract Tally is BatchInbox {
             run.last = number;
             run.batches += 1;
             if (!batch.late) {
-                uint256 signatures = CertificateLib.countSigners(batch.signers);
-                run.refundWei += RefundLib.gasOf(signatures, batch.payloadTokens) * batch.baseFeeWei;
+                run.refundWei += _gasOf(batch) * batch.baseFeeWei;
                 run.attended.add(batch.signers);
             }
             _watchTurn(cursor, run.set, batch);
@@ -132,6 +131,14 @@ abstract contract Tally is BatchInbox {
     }
 
     /* REWARDS */
+
+    function _gasOf(Settled calldata batch) private pure returns (uint256) {
+        return RefundLib.gasOf({
+            alone: batch.settledAt != batch.parentSettledAt,
+            signatures: CertificateLib.countSigners(batch.signers),
+            payloadTokens: batch.payloadTokens
+        });
+    }
 
     function _startRun(Settled calldata batch) private view returns (Run memory run) {
         run.poster = batch.poster;

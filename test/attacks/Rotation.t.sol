@@ -46,7 +46,7 @@ contract RotationAttacksTest is System {
         _sealFirst();
         settlement.seal(1);
         vm.startPrank(at.slasher);
-        registry.jail(actors[1].id, 0);
+        registry.jail(actors[1].id, 0, 0);
         registry.slash(actors[1].id, 50 ether, true);
         vm.stopPrank();
         _startEpoch(1);

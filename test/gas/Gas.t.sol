@@ -3,9 +3,10 @@ pragma solidity 0.8.30;
 
 import {stdJson} from "forge-std/StdJson.sol";
 
-import {Settled} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Settled, Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
+import {RefundLib} from "../../contracts/lib/RefundLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Actor} from "../utils/System.sol";
 import {Chain} from "../utils/Chain.sol";
@@ -38,6 +39,63 @@ contract GasTest is Chain {
         else _check();
     }
 
+    /// What the pool refunds never exceeds what the poster spent (R42), alone in a transaction or not, with a payload or
+    /// without. At least three quarters come back of a batch that is alone.
+    function test_refund() external {
+        vm.skip(!_isolated(), "measures whole transactions: run tools/gas");
+
+        _checkRefund({n: 1, k: 1, payload: "", batches: 1});
+        _checkRefund({n: 4, k: 3, payload: "", batches: 1});
+        _checkRefund({n: 48, k: 33, payload: "", batches: 1});
+        _checkRefund({n: 4, k: 3, payload: vm.randomBytes(400), batches: 1});
+        _checkRefund({n: 4, k: 3, payload: vm.randomBytes(20_000), batches: 1});
+        _checkRefund({n: 4, k: 3, payload: new bytes(20_000), batches: 1});
+        _checkRefund({n: 1, k: 1, payload: "", batches: 5});
+        _checkRefund({n: 48, k: 33, payload: "", batches: 3});
+        _checkRefund({n: 4, k: 3, payload: vm.randomBytes(400), batches: 3});
+        _checkRefund({n: 4, k: 3, payload: vm.randomBytes(20_000), batches: 3});
+    }
+
+    function _checkRefund(uint256 n, uint256 k, bytes memory payload, uint256 batches) private {
+        _beginSettled(n);
+        (address leader, Submission[] memory submissions) = _inOneTurn(n / 2, k, payload, batches);
+        _warmRing(leader, submissions);
+
+        vm.prank(leader, leader);
+        settlement.settleMany(submissions);
+        uint256 spent = vm.lastCallGas().gasTotalUsed;
+
+        uint256 tokens;
+        for (uint256 i = 0; i < payload.length; ++i) {
+            tokens += payload[i] == 0 ? 1 : 4;
+        }
+        uint256 refunded = RefundLib.gasOf(true, k, tokens) + (batches - 1) * RefundLib.gasOf(false, k, tokens);
+        assertLe(refunded, spent);
+        if (batches == 1) assertGe(refunded * 4, spent * 3);
+    }
+
+    /// @dev Batches that follow each other, signed by the first `k` members, in a turn of member `index`.
+    function _inOneTurn(uint256 index, uint256 k, bytes memory payload, uint256 batches)
+        private
+        view
+        returns (address leader, Submission[] memory submissions)
+    {
+        submissions = new Submission[](batches);
+        BatchHeader memory header = _emptyHeaderLedBy(index);
+        leader = _leader(header);
+        header.payloadHash = keccak256(payload);
+        header.lastHeight -= uint64(batches) - 1;
+        for (uint256 i = 0; i < batches; ++i) {
+            submissions[i].header = abi.decode(abi.encode(header), (BatchHeader));
+            submissions[i].signers = _first(k);
+            submissions[i].signatures = _attest(header, _first(k));
+            submissions[i].payload = payload;
+            header.parentBlockHash = header.lastBlockHash;
+            header.firstHeight = header.lastHeight + 1;
+            header.lastHeight += 1;
+        }
+    }
+
     /* FIGURES */
 
     function _settlement() private {
@@ -51,11 +109,11 @@ contract GasTest is Chain {
         _beginSettled(n);
         BatchHeader memory header = _emptyHeaderLedBy(n / 2);
         address leader = _leader(header);
-        Signature[] memory signatures = _attest(header, _first(k));
-        if (warm) _warmRing(header, k);
+        (, Submission[] memory submissions) = _inOneTurn(n / 2, k, "", 1);
+        if (warm) _warmRing(leader, submissions);
 
         vm.prank(leader, leader);
-        settlement.settle(header, _first(k), signatures, "");
+        settlement.settle(header, _first(k), submissions[0].signatures, "");
         _note(name);
     }
 
@@ -185,14 +243,12 @@ contract GasTest is Chain {
         header.payloadHash = keccak256("");
     }
 
-    /// @dev Settles `header` once to see which slot it writes first, takes that back, and puts something there.
-    function _warmRing(BatchHeader memory header, uint256 k) private {
-        address leader = _leader(header);
-        Signature[] memory signatures = _attest(header, _first(k));
+    /// @dev Settles them once to see which slots are written first, takes that back, and puts something there.
+    function _warmRing(address leader, Submission[] memory submissions) private {
         uint256 snapshot = vm.snapshotState();
         vm.record();
         vm.prank(leader, leader);
-        settlement.settle(header, _first(k), signatures, "");
+        settlement.settleMany(submissions);
         (, bytes32[] memory written) = vm.accesses(address(settlement));
         vm.revertToState(snapshot);
 
@@ -206,7 +262,7 @@ contract GasTest is Chain {
     function _isolated() private returns (bool) {
         _deploy();
         vm.prank(address(1));
-        token.approve(address(2), 1);
+        token.approve(address(2), 0);
         return vm.lastCallGas().gasTotalUsed > 21_000;
     }
 

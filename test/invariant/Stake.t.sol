@@ -90,7 +90,7 @@ contract StakeHandler is System {
         if (registry.sequencer(actor.id).status == Status.Tombstoned) return;
 
         vm.prank(at.slasher);
-        registry.jail(actor.id, 0);
+        registry.jail(actor.id, 0, 0);
     }
 
     function rotate(uint256 who) external {
