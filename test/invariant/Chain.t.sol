@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {StdInvariant} from "forge-std/StdInvariant.sol";
+import {Test} from "forge-std/Test.sol";
+
+import {Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {ChainHandler} from "./ChainHandler.sol";
+
+/// @title Invariants of the settled chain, of slashing and of the reward pool (README.md)
+contract ChainInvariants is StdInvariant, Test {
+    ChainHandler private _handler;
+
+    function setUp() external {
+        _handler = new ChainHandler();
+        bytes4[] memory selectors = new bytes4[](8);
+        selectors[0] = ChainHandler.settle.selector;
+        selectors[1] = ChainHandler.settleAside.selector;
+        selectors[2] = ChainHandler.tally.selector;
+        selectors[3] = ChainHandler.claim.selector;
+        selectors[4] = ChainHandler.claimPoster.selector;
+        selectors[5] = ChainHandler.pass.selector;
+        selectors[6] = ChainHandler.report.selector;
+        selectors[7] = ChainHandler.execute.selector;
+        targetContract(address(_handler));
+        targetSelector(FuzzSelector({addr: address(_handler), selectors: selectors}));
+    }
+
+    function invariant_settledChainIsLinear() external view {
+        Tip memory tip = _handler.tip();
+        assertEq(tip.number, _handler.settled());
+        assertEq(tip.lastHeight, _handler.lastHeight());
+        assertEq(tip.lastBlockHash, _handler.lastBlockHash());
+        assertEq(_handler.settledAside(), 0);
+    }
+
+    function invariant_onlyMoreThanTwoThirdsSettle() external view {
+        assertEq(_handler.settledWithoutQuorum(), 0);
+    }
+
+    function invariant_noCaseIsExecutedTwice() external view {
+        for (uint256 i = 0; i < _handler.caseCount(); ++i) {
+            assertLe(_handler.executions(_handler.cases(i)), 1);
+        }
+    }
+
+    function invariant_noSequencerPaysMoreThanItHad() external view {
+        for (uint256 i = 0; i < 2; ++i) {
+            uint32 id = _handler.offender(i);
+            assertLe(_handler.slashed(id), _handler.assetsAtFirstExecution(id));
+        }
+    }
+
+    function invariant_rewardPoolIsSolvent() external view {
+        (uint256 ethWei, uint256 tokenWei, uint256 freeEthWei, uint256 freeTokenWei) = _handler.pool();
+        assertEq(ethWei, freeEthWei + _handler.owedEthWei());
+        assertGe(tokenWei, freeTokenWei);
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Settled, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
+import {CaseStatus} from "../../contracts/interfaces/ISlasher.sol";
+import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
+import {Offences} from "../utils/Offences.sol";
+
+/// @title What posters, members, watchers and time do to a running system
+/// @notice Each call is one thing that somebody does; what the rules forbid is tried too, and must fail. The ghosts keep
+/// count of what should have come of it.
+contract ChainHandler is Offences {
+    uint256 private constant MEMBERS = 5;
+
+    uint256 public settled;
+    uint64 public lastHeight;
+    bytes32 public lastBlockHash;
+    /// Certificates of two thirds or less that settled anyway.
+    uint256 public settledWithoutQuorum;
+    /// Batches that settled although they did not extend the chain.
+    uint256 public settledAside;
+
+    bytes32[] public cases;
+    mapping(uint32 sequencer => uint256 slashedWei) public slashed;
+    mapping(uint32 sequencer => uint256 assetsWei) public assetsAtFirstExecution;
+    mapping(bytes32 caseId => uint256 times) public executions;
+
+    constructor() {
+        _begin(MEMBERS);
+        vm.deal(address(this), 1 ether);
+        token.mint(address(this), 20 ether);
+        token.approve(address(rewardPool), type(uint256).max);
+        rewardPool.fund{value: 1 ether}(20 ether);
+        lastBlockHash = settlement.tip().lastBlockHash;
+    }
+
+    /* SETTLING */
+
+    function settle(uint128 signers, uint64 blocks) external {
+        BatchHeader memory header = _nextHeader(uint64(bound(blocks, 1, 12)));
+        LeaderSet memory set = settlement.leaderSet(header.epoch);
+        signers = uint128(bound(signers, 0, (uint256(1) << set.members.length) - 1));
+        uint256 weight;
+        for (uint256 i = 0; i < set.members.length; ++i) {
+            if ((signers >> i) & 1 == 1) weight += set.members[i].weight;
+        }
+
+        bool quorum = 3 * weight > 2 * uint256(set.total);
+        bool done = _trySettle(header, signers);
+        if (done && !quorum) ++settledWithoutQuorum;
+        if (done) _extend(header);
+        assertEq(done, quorum, "a quorum settles, and nothing else does");
+    }
+
+    /// A batch that does not extend the chain, with the signatures of all.
+    function settleAside(uint8 wrong) external {
+        BatchHeader memory header = _nextHeader(3);
+        wrong = uint8(bound(wrong, 0, 3));
+        if (wrong == 0) ++header.firstHeight;
+        if (wrong == 1) header.parentBlockHash = keccak256("fork");
+        if (wrong == 2) header.lastHeight = header.firstHeight - 1;
+        if (wrong == 3 && header.firstHeight > 1) --header.firstHeight;
+        else if (wrong == 3) header.stateRoot = keccak256("state");
+
+        uint256 members = settlement.leaderSet(header.epoch).members.length;
+        if (_trySettle(header, _first(members))) ++settledAside;
+    }
+
+    function tally() external {
+        if (settlement.nextTally() <= settled) _tallyAll();
+    }
+
+    function claim(uint64 epoch, uint256 index) external {
+        epoch = uint64(bound(epoch, 1, _epoch()));
+        index = bound(index, 0, settlement.leaderSet(epoch).members.length - 1);
+        if (rewardPool.signerReward(0, epoch, index) != 0) rewardPool.claimSigner(0, epoch, index);
+    }
+
+    function claimPoster(uint256 index) external {
+        address poster = settlement.memberAt(0, 1, bound(index, 0, MEMBERS - 1)).signer;
+        if (rewardPool.posterBalance(poster) == 0) return;
+        vm.prank(poster);
+        rewardPool.claimPoster();
+    }
+
+    /* TIME */
+
+    function pass(uint16 seconds_) external {
+        _advance(bound(seconds_, 1, 30));
+        (, uint64 sealedFor) = settlement.setOf(0, _epoch() + 1);
+        if (sealedFor <= _epoch()) settlement.seal(_epoch() + 1);
+    }
+
+    /* SLASHING */
+
+    /// At most two of the five ever offend, so that the others can go on.
+    function report(uint256 index, uint64 height) external {
+        index = bound(index, 0, 1);
+        uint32 id = _idAt(index);
+        if (registry.sequencer(id).status == Status.Tombstoned || !_keyCounts()) return;
+        height = uint64(bound(height, 1, 1000));
+        try this.tryReport(index, height) returns (bytes32 caseId) {
+            cases.push(caseId);
+        } catch {}
+    }
+
+    /// For {report} alone: external, so that a repeated position can fail on its own.
+    function tryReport(uint256 index, uint64 height) external returns (bytes32) {
+        return _reportVotes(index, height);
+    }
+
+    function execute(uint256 which) external {
+        if (cases.length == 0) return;
+        bytes32 caseId = cases[bound(which, 0, cases.length - 1)];
+        uint32 id = slasher.caseOf(caseId).sequencer;
+        uint256 before = registry.assetsOf(id);
+        bool first = registry.sequencer(id).status != Status.Tombstoned;
+        bool executable =
+            slasher.caseOf(caseId).status == CaseStatus.Reported && block.timestamp >= slasher.executableAt(caseId);
+
+        try slasher.execute(caseId) {
+            assertTrue(executable, "executed too early or twice");
+            ++executions[caseId];
+            slashed[id] += before - registry.assetsOf(id);
+            if (first) assetsAtFirstExecution[id] = before;
+        } catch {
+            assertFalse(executable, "a due case was refused");
+        }
+    }
+
+    /* READING */
+
+    function caseCount() external view returns (uint256) {
+        return cases.length;
+    }
+
+    function offender(uint256 index) external view returns (uint32) {
+        return _idAt(index);
+    }
+
+    /// ETH in the names of all who ever posted or sealed.
+    function owedEthWei() external view returns (uint256 sum) {
+        sum = rewardPool.posterBalance(address(this));
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            sum += rewardPool.posterBalance(settlement.memberAt(0, 1, i).signer);
+        }
+    }
+
+    function tip() external view returns (Tip memory) {
+        return settlement.tip();
+    }
+
+    function pool() external view returns (uint256 ethWei, uint256 tokenWei, uint256 freeEthWei, uint256 freeTokenWei) {
+        (freeEthWei, freeTokenWei) = rewardPool.freeWei();
+        return (at.rewardPool.balance, token.balanceOf(at.rewardPool), freeEthWei, freeTokenWei);
+    }
+
+    /* PARTS */
+
+    function _extend(BatchHeader memory header) private {
+        ++settled;
+        assertEq(header.firstHeight, lastHeight + 1);
+        assertEq(header.parentBlockHash, lastBlockHash);
+        lastHeight = header.lastHeight;
+        lastBlockHash = header.lastBlockHash;
+    }
+
+    function _trySettle(BatchHeader memory header, uint128 signers) private returns (bool done) {
+        address leader = _leader(header);
+        Signature[] memory signatures = _attest(header, signers);
+        Settled memory batch = _settledBy(leader, header, signers);
+        vm.prank(leader, leader);
+        try settlement.settle(header, signers, signatures, PAYLOAD) {
+            _settledBatches.push(batch);
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    /// @dev Evidence against the set of epoch 1 counts.
+    function _keyCounts() private view returns (bool) {
+        (bool ended, uint64 next) = settlement.firstSealedAtOrAfter(2);
+        return !ended || block.timestamp < settlement.startOf(next) + p.evidenceWindowSeconds;
+    }
+}
