@@ -146,8 +146,9 @@ impl RollupBlock {
 
     /// One of its transactions.
     pub(super) fn transaction(&self, index: usize) -> Result<Transaction, RpcError> {
-        let raw = self.transactions.get(index).map(|one| one.raw.clone()).unwrap_or_default();
-        let signed = SignedTransaction::decode(raw, usize::MAX).map_err(RpcError::internal)?;
+        let listed = self.transactions.get(index);
+        let listed = listed.ok_or_else(|| RpcError::internal("no such place in the block"))?;
+        let signed = listed.decode(usize::MAX).map_err(RpcError::internal)?;
         Ok(Transaction {
             block_hash: Some(self.hash),
             block_number: Some(self.header.height.get()),

@@ -7,7 +7,7 @@ mod clients;
 mod stages;
 
 use crate::agreement::BlockSource as _;
-use crate::domain::{Deployment, Height, SignedTransaction};
+use crate::domain::{Deployment, Height};
 use crate::mempool::{Intake, Limits, Pool};
 use crate::rpc::{RpcContext, RpcLimits, serve};
 use crate::storage::Journal;
@@ -70,7 +70,8 @@ impl Service {
     /// Decides what the pool holds.
     fn decide(&self) -> Height {
         let block = self.pool.collect(1 << 20, &|_| true);
-        let height = self.around.decide(&SignedTransaction::decode_all(&block, 1 << 16).unwrap());
+        let signed: Vec<_> = block.iter().map(|one| one.decode(1 << 16).unwrap()).collect();
+        let height = self.around.decide(&signed);
         self.decided.send_replace(height);
         height
     }
