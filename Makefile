@@ -4,7 +4,8 @@
 # compile once. Only `bench` builds for speed.
 
 CARGO_FLAGS := --locked --features byzantine
-FORGE := node_modules/.bin/forge
+# The binary itself: npm's launcher in node_modules/.bin exits with 0 whatever Forge says. Looked up after `setup`.
+FORGE = $(firstword $(shell ls node_modules/@foundry-rs/forge-*/bin/forge))
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ test: test-contracts test-rust ## Every test of both languages
 
 test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against bench/gas.json
 	$(FORGE) test --offline
-	tools/gas --check
+	FORGE=$(FORGE) tools/gas --check
 
 test-rust: setup ## Cargo: unit, property, vectors, end to end on Anvil
 	cargo test $(CARGO_FLAGS) --no-fail-fast
@@ -35,7 +36,7 @@ bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
 	cargo run --release --locked --quiet -- bench $(ARGS)
 
 gas: setup ## Isolated gas of whole transactions -> bench/gas.json
-	tools/gas
+	FORGE=$(FORGE) tools/gas
 
 lint: setup ## Formatting and lints of both languages; warnings fail
 	cargo fmt --check
