@@ -108,8 +108,8 @@ fn compile(forge: &Path, root: &Path, out: &Path) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned()
-        + &String::from_utf8_lossy(&output.stdout);
+    let text = [output.stderr, output.stdout].concat();
+    let text = String::from_utf8_lossy(&text);
     eprintln!("{text}");
     let first = text.lines().find(|line| line.contains("Error")).unwrap_or("see above");
     Err(format!("Forge could not compile the contracts: {first}"))
@@ -162,18 +162,21 @@ fn extract_params(source: &str) -> Result<(String, String), String> {
     let words = format!("uint256[{}] memory", fields.len());
     // The comment above the struct goes with it.
     let before = before.trim_end().lines().collect::<Vec<_>>();
-    let code = before.iter().rposition(|line| !line.starts_with("///")).map_or(0, |at| at + 1);
+    let comment = before.iter().rev().take_while(|line| line.starts_with("///")).count();
+    let code = before.len().saturating_sub(comment);
     let before = before.get(..code).unwrap_or_default().join("\n");
     Ok((table, before + after.replace("Params memory", &words).as_str()))
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x")?;
-    if digits.is_empty() || digits.len() % 2 != 0 {
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.is_empty() {
         return None;
     }
-    (0..digits.len() / 2)
-        .map(|i| digits.get(2 * i..2 * i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+    pairs
+        .iter()
+        .map(|pair| std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use alloy::primitives::{B256, Bytes, U256};
 use alloy::sol_types::SolCall as _;
 
 /// Nodes refuse larger transactions.
-pub const MAX_TRANSACTION_BYTES: usize = 128 * 1024;
+const MAX_TRANSACTION_BYTES: usize = 128 * 1024;
 /// What the envelope around the input takes at most: fees, nonce, address, signature.
 const ENVELOPE_BYTES: usize = 256;
 /// Gas of a settlement beyond its calldata: what is read and written, and per signature and member. Measured maxima (the
@@ -148,8 +148,8 @@ pub(super) async fn fetch(
 }
 
 fn parse(input: &[u8]) -> Option<Vec<SettledPayload>> {
-    let submissions = match input.first_chunk::<4>()? {
-        &IBatchInbox::settleCall::SELECTOR => {
+    let submissions = match *input.first_chunk::<4>()? {
+        IBatchInbox::settleCall::SELECTOR => {
             let call = IBatchInbox::settleCall::abi_decode(input).ok()?;
             vec![Submission {
                 header: call.header,
@@ -158,7 +158,7 @@ fn parse(input: &[u8]) -> Option<Vec<SettledPayload>> {
                 payload: call.payload,
             }]
         }
-        &IBatchInbox::settleManyCall::SELECTOR => {
+        IBatchInbox::settleManyCall::SELECTOR => {
             IBatchInbox::settleManyCall::abi_decode(input).ok()?.submissions
         }
         _ => return None,

@@ -18,7 +18,9 @@
 
 mod health;
 mod link;
+mod throttle;
 
+use self::throttle::Throttled;
 use crate::agreement::{self, AgreementConfig, AgreementError, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
 use crate::config::Config;
@@ -134,7 +136,7 @@ pub async fn run(
     let mirror = MirrorHandle::new(Mirror::new(params.clone()));
     let key = config.signer.to_bytes();
     let signer = config.signer.address();
-    let account = Account::new(client.clone(), &key.0)?;
+    let account = Account::new(client.clone(), &key.0)?.with_max_fee(config.max_l1_fee_wei);
     let secret = SecretKey::from_bytes(key.0).expect("a keystore holds a valid key");
     let domain = SigningDomain::new(config.deployment.chain_id, config.deployment.settlement);
     let guard = Arc::new(Guard::new(secret, domain, store.clone()));
@@ -240,7 +242,7 @@ pub async fn run(
         deployment.clone(),
         mirror.clone(),
         store.clone(),
-        ledger,
+        ledger.clone(),
     );
     tasks.spawn("poster", {
         let posting = poster::run(poster, tasks.stop.clone());
@@ -267,7 +269,7 @@ pub async fn run(
             mirror,
             store,
             guard,
-            pool,
+            Arc::new(Throttled::new(pool, ledger)),
             decided,
             evidence,
             tasks.stop.clone(),

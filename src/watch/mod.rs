@@ -22,6 +22,8 @@ use tracing::{debug, info, warn};
 
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(500);
+/// After so long something that was due is taken for done by somebody else.
+const FORGET: Duration = Duration::from_secs(120);
 /// Batches that are booked in one transaction, and how many must wait for it to be worth while.
 const TALLY_AT_ONCE: u64 = 20;
 /// Evidence that waits to be reported; one offence per offender is enough to punish it.
@@ -207,7 +209,7 @@ impl Watcher {
     /// Whether something that is due has waited as long as those before this agent in the order may take for it.
     fn is_turn(&mut self, duty: Duty, seed: u64, params: &Params) -> bool {
         // What is not asked about any more was done by somebody.
-        self.due.retain(|other, since| *other == duty || since.elapsed() < LOOK * 240);
+        self.due.retain(|other, since| *other == duty || since.elapsed() < FORGET);
         let since = *self.due.entry(duty).or_insert_with(Instant::now);
         since.elapsed() >= patience(params, self.rank(seed))
     }
