@@ -1,7 +1,5 @@
 //! What several modules' tests need: signed transactions, and an agent's surroundings without an agent.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use crate::crypto::SecretKey;
 use crate::domain::{
     BatchHeader, Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height, Millis,

@@ -297,11 +297,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::arithmetic_side_effects,
-        reason = "small numbers"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
     fn deletes_what_nobody_needs_and_carries_on_what_somebody_does() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, _) = Journal::open(folder.path()).unwrap();

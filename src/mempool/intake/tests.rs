@@ -1,5 +1,3 @@
-#![expect(clippy::arithmetic_side_effects, reason = "tests")]
-
 use super::Intake;
 use crate::agreement::BlockSource;
 use crate::domain::{RollupId, SignedTransaction, TransactionError};

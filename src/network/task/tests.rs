@@ -1,5 +1,3 @@
-#![expect(clippy::arithmetic_side_effects, reason = "tests")]
-
 use super::{
     Behaviour, BehaviourEvent, Delivery, Incoming, Network, NetworkConfig, SignedBatchMessage,
     build,
