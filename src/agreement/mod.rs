@@ -93,12 +93,10 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Suits a block interval. On a machine that is busy a proposer's way to its disk and to the others can take half a
-    /// second; an absent one should cost little more than one.
+    /// Suits a block interval: the propose step has at least 500 ms, the others 250 ms, or their share of the interval.
     pub fn for_interval(interval: Duration) -> Self {
         let vote = interval.clamp(Duration::from_millis(250), Duration::from_secs(2));
-        let propose = vote.saturating_mul(2).saturating_add(Duration::from_millis(200));
-        Self { propose, prevote: vote, precommit: vote }
+        Self { propose: vote.saturating_mul(2), prevote: vote, precommit: vote }
     }
 }
 

@@ -38,6 +38,8 @@ struct Cli {
 enum Command {
     /// Try everything on this machine: Anvil, contracts, agents, traffic and a live view
     Devnet(devnet::Options),
+    /// Measure throughput, latencies and failover of agents on this machine
+    Bench(devnet::bench::Options),
     /// Deploy the contracts and write down where they are
     Deploy(deploy::Options),
     /// Create or show a key
@@ -130,6 +132,7 @@ pub fn main() -> std::process::ExitCode {
 async fn run(command: Command, output: Output) -> eyre::Result<()> {
     match command {
         Command::Devnet(options) => devnet::run(options, output.json()).await,
+        Command::Bench(options) => devnet::bench::run(options, output.json()).await,
         Command::Deploy(options) => deploy::run(options, output).await,
         Command::Keys(command) => keys::run(command, output),
         Command::Node(options) => node::run(options).await,

@@ -4,6 +4,7 @@
 //! What is counted as settled is derived from L1, never taken from an agent's word.
 
 mod anvil;
+pub mod bench;
 mod child;
 mod ledger;
 mod network;
@@ -19,4 +20,4 @@ pub use ledger::Percentiles;
 pub use network::{DevnetError, Network, Plan, ROLLUP};
 pub use options::Options;
 pub use report::Report;
-pub use run::run;
+pub use run::{Session, run};

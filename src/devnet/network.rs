@@ -31,6 +31,8 @@ const ETHER: u128 = 1_000_000_000_000_000_000;
 const PASSWORD: &str = "devnet";
 /// The engine tells every vote at `info`.
 const LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
+/// How long the agents together may take to answer, and then to decide a first block.
+const START_BUDGET: Duration = Duration::from_secs(120);
 /// How long an agent may take to shut down in order.
 const STOP_BUDGET: Duration = Duration::from_secs(10);
 
@@ -174,7 +176,10 @@ impl Network {
         for index in 0..network.agents.len() {
             network.restart(index)?;
         }
-        network.answering(Duration::from_secs(60)).await?;
+        network.answering(START_BUDGET).await?;
+
+        news("waiting for the first leader set and the first block");
+        network.deciding(START_BUDGET).await?;
         Ok(network)
     }
 
@@ -266,11 +271,29 @@ impl Network {
     ///
     /// [`DevnetError::AgentSilent`] names the first that does not within `budget`, or that ended.
     pub async fn answering(&mut self, budget: Duration) -> Result<(), DevnetError> {
-        let deadline = Instant::now() + budget;
+        let start = Instant::now();
         for (index, agent) in self.agents.iter_mut().enumerate() {
             let Some(child) = &mut agent.child else { continue };
             while reqwest::get(agent.health.clone()).await.is_err() {
-                if Instant::now() >= deadline || child.ended().is_some() {
+                if start.elapsed() >= budget || child.ended().is_some() {
+                    let log = agent.folder.join("agent.log");
+                    return Err(DevnetError::AgentSilent { agent: index, log });
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every agent that runs has a decided block.
+    async fn deciding(&mut self, budget: Duration) -> Result<(), DevnetError> {
+        let start = Instant::now();
+        for (index, agent) in self.agents.iter_mut().enumerate() {
+            let Some(child) = &mut agent.child else { continue };
+            let client = RpcClient::new(agent.rpc.clone());
+            let begun = |height: Value| height.as_str().is_some_and(|height| height != "0x0");
+            while !client.call("eth_blockNumber", json!([])).await.is_ok_and(begun) {
+                if start.elapsed() >= budget || child.ended().is_some() {
                     let log = agent.folder.join("agent.log");
                     return Err(DevnetError::AgentSilent { agent: index, log });
                 }

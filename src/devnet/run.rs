@@ -11,6 +11,7 @@ use crate::domain::{Height, Params};
 use crate::l1::actions;
 use crate::rpc_client::RpcClient;
 use alloy::primitives::utils::format_ether;
+use alloy::primitives::{Address, B256};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 const REDRAW: Duration = Duration::from_millis(500);
 /// How long traffic that was sent may take to settle after the last transaction.
 const DRAIN: Duration = Duration::from_secs(60);
+/// How often stakes are read from L1.
+const STAKES_EVERY: Duration = Duration::from_secs(5);
 /// The span over which the rate in the view is counted.
 const RATE_OVER: Duration = Duration::from_secs(10);
 
@@ -82,9 +85,10 @@ pub async fn run(options: Options, json: bool) -> eyre::Result<()> {
     Ok(())
 }
 
-/// A network under traffic, watched.
-pub(super) struct Session {
-    pub(super) network: Network,
+/// A network under traffic, watched from L1. The end-to-end tests and the bench drive the same.
+pub struct Session {
+    /// What runs.
+    pub network: Network,
     pub(super) ledger: SharedLedger,
     pub(super) seen: SharedSeen,
     agents: Vec<RpcClient>,
@@ -93,11 +97,16 @@ pub(super) struct Session {
     tasks: JoinSet<()>,
     view: View,
     recent: VecDeque<(Instant, u64)>,
+    stakes: Option<(Instant, Vec<String>)>,
 }
 
 impl Session {
     /// Starts to watch L1 and, unless `tps` is zero, to send.
-    pub(super) async fn begin(network: Network, tps: f64) -> Result<Self, DevnetError> {
+    ///
+    /// # Errors
+    ///
+    /// [`DevnetError::L1`] when Anvil does not tell the parameters.
+    pub async fn begin(network: Network, tps: f64) -> Result<Self, DevnetError> {
         let params = network.l1().verify(network.deployment()).await?;
         let (ledger, seen) = (SharedLedger::default(), SharedSeen::default());
         let agents: Vec<RpcClient> = network.rpc_urls().into_iter().map(RpcClient::new).collect();
@@ -118,11 +127,12 @@ impl Session {
             tasks.spawn(async move { traffic::watch_decided(&clients, &book).await });
         }
         let (view, recent) = (View::new(), VecDeque::new());
-        Ok(Self { network, ledger, seen, agents, params, sending, tasks, view, recent })
+        let stakes = None;
+        Ok(Self { network, ledger, seen, agents, params, sending, tasks, view, recent, stakes })
     }
 
     /// Sends nothing new from now on.
-    pub(super) fn stop_sending(&self) {
+    pub fn stop_sending(&self) {
         self.sending.cancel();
     }
 
@@ -137,7 +147,7 @@ impl Session {
     }
 
     /// Redraws until everything that was sent is settled.
-    pub(super) async fn show_until_settled(&mut self) {
+    pub async fn show_until_settled(&mut self) {
         while self.ledger.lock().unsettled() > 0 {
             self.redraw().await;
             sleep(REDRAW).await;
@@ -145,7 +155,7 @@ impl Session {
     }
 
     /// Stops everything and counts.
-    pub(super) async fn end(mut self) -> Report {
+    pub async fn end(mut self) -> Report {
         self.view.finish();
         self.tasks.shutdown().await;
         let report = self.report();
@@ -153,8 +163,24 @@ impl Session {
         report
     }
 
+    /// Hashes of the transactions that settled, in the order that L1 derives.
+    pub fn settled_order(&self) -> Vec<B256> {
+        self.seen.lock().order.clone()
+    }
+
+    /// Signers of the agents whose batches settled.
+    pub fn posters(&self) -> Vec<Address> {
+        self.seen.lock().posters.iter().copied().collect()
+    }
+
+    /// The last settled height.
+    pub fn settled_height(&self) -> Height {
+        let seen = self.seen.lock();
+        seen.last.as_ref().map_or(Height::new(0), |(batch, _)| batch.header.last_height)
+    }
+
     /// What the run showed so far.
-    pub(super) fn report(&self) -> Report {
+    pub fn report(&self) -> Report {
         let (ledger, seen) = (self.ledger.lock(), self.seen.lock());
         let totals = ledger.totals();
         Report {
@@ -176,16 +202,7 @@ impl Session {
     async fn redraw(&mut self) {
         let down: Vec<usize> = self.network.ended().into_iter().map(|(index, _)| index).collect();
         let decided = decided_height(&self.agents).await;
-        let stakes = match actions::sequencers(self.network.l1(), self.network.deployment()).await {
-            Ok(all) => all
-                .iter()
-                .map(|one| {
-                    let stake = format_ether(one.stake_wei);
-                    stake.trim_end_matches('0').trim_end_matches('.').to_owned()
-                })
-                .collect(),
-            Err(_) => Vec::new(),
-        };
+        let stakes = self.stakes().await;
         let (totals, decided_ms, settled_ms) = {
             let ledger = self.ledger.lock();
             (ledger.totals(), ledger.decided_ms(), ledger.settled_ms())
@@ -195,6 +212,21 @@ impl Session {
         let picture =
             Picture { signers, down, decided, stakes, totals, tps, decided_ms, settled_ms };
         self.view.show(&picture, &self.seen.lock(), &self.params);
+    }
+
+    /// Stake of each agent in whole tokens, read from L1 now and then.
+    async fn stakes(&mut self) -> Vec<String> {
+        let stale = self.stakes.as_ref().is_none_or(|(at, _)| at.elapsed() > STAKES_EVERY);
+        if stale
+            && let Ok(all) = actions::sequencers(self.network.l1(), self.network.deployment()).await
+        {
+            let shown = all.iter().map(|one| {
+                let stake = format_ether(one.stake_wei);
+                stake.trim_end_matches('0').trim_end_matches('.').to_owned()
+            });
+            self.stakes = Some((Instant::now(), shown.collect()));
+        }
+        self.stakes.as_ref().map(|(_, shown)| shown.clone()).unwrap_or_default()
     }
 
     /// Settled transactions a second over the last few seconds.
@@ -213,7 +245,7 @@ impl Session {
 }
 
 /// The highest decided height that an agent tells.
-async fn decided_height(agents: &[RpcClient]) -> Height {
+pub(super) async fn decided_height(agents: &[RpcClient]) -> Height {
     let asked = agents.iter().map(|agent| agent.call("eth_blockNumber", json!([])));
     let told = futures::future::join_all(asked).await;
     let heights = told.into_iter().filter_map(|answer| {

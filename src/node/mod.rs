@@ -172,7 +172,10 @@ pub async fn run(
             limits: RpcLimits::default(),
         };
         let serving = rpc::serve(listener, context, tasks.stop.clone());
-        async move { Ok(serving.await) }
+        async move {
+            serving.await;
+            Ok(())
+        }
     });
     if let Some(address) = config.telemetry_listen {
         let listener = listen("telemetry-listen", address).await?;
@@ -190,11 +193,17 @@ pub async fn run(
             config.l1_poll,
             tasks.stop.clone(),
         );
-        async move { Ok(following.await) }
+        async move {
+            following.await;
+            Ok(())
+        }
     });
     tasks.spawn("link", {
         let running = network.run(tasks.stop.clone());
-        async move { Ok(running.await) }
+        async move {
+            running.await;
+            Ok(())
+        }
     });
     let forwarder = Forwarder {
         pool: Arc::clone(&pool),
@@ -205,17 +214,26 @@ pub async fn run(
     };
     tasks.spawn("forwarder", {
         let forwarding = forwarder.run(decided_rx.clone(), tasks.stop.clone());
-        async move { Ok(forwarding.await) }
+        async move {
+            forwarding.await;
+            Ok(())
+        }
     });
     tasks.spawn("receiver", {
         let pool = Arc::clone(&pool);
         let receiving = mempool::receive(pool, link, incoming.transactions, tasks.stop.clone());
-        async move { Ok(receiving.await) }
+        async move {
+            receiving.await;
+            Ok(())
+        }
     });
     let (attestations, attestations_rx) = mpsc::channel(ATTESTATIONS);
     tasks.spawn("attestations", {
         let handing = link::hand_over(incoming.attestations, attestations, tasks.stop.clone());
-        async move { Ok(handing.await) }
+        async move {
+            handing.await;
+            Ok(())
+        }
     });
     let attester = Attester::new(
         mirror.clone(),
@@ -246,12 +264,18 @@ pub async fn run(
     );
     tasks.spawn("poster", {
         let posting = poster::run(poster, tasks.stop.clone());
-        async move { Ok(posting.await) }
+        async move {
+            posting.await;
+            Ok(())
+        }
     });
     let watcher = Watcher::new(account, signer, deployment, mirror.clone(), store.clone());
     tasks.spawn("watcher", {
         let watching = watch::run(watcher, evidence_rx, tasks.stop.clone());
-        async move { Ok(watching.await) }
+        async move {
+            watching.await;
+            Ok(())
+        }
     });
     let agreement = AgreementConfig {
         folder: config.engine_dir(),

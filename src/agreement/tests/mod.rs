@@ -4,7 +4,6 @@
 
 mod net;
 
-use crate::agreement::Timeouts;
 use crate::domain::{Epoch, Generation, Height, Round, VoteType};
 use crate::rota;
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store};
@@ -69,12 +68,6 @@ async fn votes(agent: &mut Agent, member: Address) {
         }
     };
     soon("a vote is counted", voted).await;
-}
-
-#[test]
-fn an_absent_proposer_costs_about_a_second_at_a_quarter_second_pace() {
-    let timeouts = Timeouts::for_interval(Duration::from_millis(250));
-    assert!(timeouts.propose + timeouts.precommit <= Duration::from_millis(1_000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

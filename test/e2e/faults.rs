@@ -1,0 +1,85 @@
+//! Agents that die, and one that lies.
+
+use crate::{alone, block_on, plan, session, until};
+use alloy::primitives::Address;
+use rota::devnet::Session;
+use rota::domain::SequencerStatus;
+use rota::l1::actions;
+use rota::rpc_client::RpcClient;
+use serde_json::json;
+use std::time::Duration;
+
+#[test]
+fn a_killed_leader_is_replaced_and_catches_up_when_it_is_back() {
+    let _alone = alone();
+    block_on(async {
+        let mut session = session(plan(4), 10.0).await;
+        until("a first batch is settled", || async { session.report().batches > 0 }).await;
+
+        let leader = leader(&session).await;
+        session.network.kill(leader).await;
+        let (height, settled) = (session.settled_height(), session.report().settled);
+        until("others settle batches without the killed leader", || async {
+            session.settled_height().get() > height.get() + 16 && session.report().settled > settled
+        })
+        .await;
+
+        session.network.restart(leader).unwrap();
+        session.network.answering(Duration::from_secs(60)).await.unwrap();
+        let agents: Vec<RpcClient> =
+            session.network.rpc_urls().into_iter().map(RpcClient::new).collect();
+        let back = agents[leader].clone();
+        let goal = decided(&agents[(leader + 1) % agents.len()]).await;
+        until("the killed agent has caught up", || async { decided(&back).await >= goal }).await;
+
+        session.stop_sending();
+        session.show_until_settled().await;
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
+    });
+}
+
+#[cfg(feature = "byzantine")]
+#[test]
+fn an_equivocator_is_jailed_on_evidence_that_the_others_found() {
+    let _alone = alone();
+    block_on(async {
+        let mut liar = plan(4);
+        liar.extra = Some((3, vec!["--equivocate".to_owned()]));
+        let mut session = session(liar, 10.0).await;
+        until("the offence is reported on L1", || async { session.report().slashes > 0 }).await;
+
+        let offender = session.network.signers()[3];
+        let sequencers =
+            actions::sequencers(session.network.l1(), session.network.deployment()).await.unwrap();
+        for sequencer in sequencers {
+            let expected = match sequencer.signer == offender {
+                true => SequencerStatus::Jailed,
+                false => SequencerStatus::Active,
+            };
+            assert_eq!(sequencer.status, expected, "{sequencer:?}");
+        }
+
+        session.stop_sending();
+        session.show_until_settled().await;
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
+    });
+}
+
+/// Index of the agent whose turn it is.
+async fn leader(session: &Session) -> usize {
+    let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+    let status = agent.call("rota_status", json!([])).await.unwrap();
+    let signer: Address = serde_json::from_value(status["leader"].clone()).unwrap();
+    session.network.signers().iter().position(|known| *known == signer).unwrap()
+}
+
+async fn decided(agent: &RpcClient) -> u64 {
+    match agent.call("eth_blockNumber", json!([])).await {
+        Ok(height) => {
+            u64::from_str_radix(height.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+        }
+        Err(_) => 0,
+    }
+}
