@@ -19,7 +19,8 @@ pub struct RpcLimits {
     pub units_per_second: u32,
     /// Subscriptions of a connection; one more is refused with code -32006.
     pub subscriptions: u32,
-    /// Time in which a request must have come in and be answered; after it the answer is HTTP 408.
+    /// Time in which a request must have come in and be answered; after it the answer is HTTP 408. Also how long a client
+    /// may leave its answers unread: nothing more is read from it meanwhile, and then it is cut.
     pub request_timeout: Duration,
     /// An HTTP connection without a request for this long is closed. A WebSocket connection is pinged instead.
     pub idle_timeout: Duration,

@@ -18,6 +18,7 @@ mod limits;
 mod methods;
 mod rota;
 mod server;
+mod stream;
 mod subscription;
 mod view;
 

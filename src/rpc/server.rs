@@ -7,6 +7,7 @@ use crate::rpc::connection::{Connection, Door};
 use crate::rpc::gate::{Gate, Rules};
 use crate::rpc::limits::RpcLimits;
 use crate::rpc::methods;
+use crate::rpc::stream::Stream;
 use crate::storage::Store;
 use alloy::primitives::Address;
 use jsonrpsee::core::middleware::RpcServiceBuilder;
@@ -108,6 +109,7 @@ pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: Cancell
             connection: Arc::clone(&connection),
             request_timeout: limits.request_timeout,
         };
+        let stream = Stream::new(stream, limits.request_timeout);
         let (idle_timeout, stopped) = (limits.idle_timeout, stopped.clone());
         connections.spawn(async move {
             tokio::select! {

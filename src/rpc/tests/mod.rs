@@ -1,7 +1,5 @@
 //! The service over real HTTP and WebSocket on loopback, in front of a store of its own.
 
-#![expect(clippy::arithmetic_side_effects, reason = "tests")]
-
 mod bad_input;
 mod clients;
 mod stages;
