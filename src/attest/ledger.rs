@@ -291,6 +291,8 @@ fn certify(variant: &Variant, set: &LeaderSet) -> Option<Certificate> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::{Cut, Ledger, MAX_VARIANTS, Refusal};
     use crate::crypto::Signature;
     use crate::domain::{

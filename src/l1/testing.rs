@@ -1,4 +1,5 @@
 //! A real Anvil with a real deployment, for tests.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
 use super::{Account, Client, Mirror, MirrorHandle, actions, deploy, follower};
 use crate::crypto::{SecretKey, SigningDomain};

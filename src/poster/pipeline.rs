@@ -168,6 +168,8 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::{Action, Look, MAX_FLIGHTS, Pipeline, Span};
     use crate::domain::Height;
     use crate::l1::{Fees, Order, Sent};

@@ -178,6 +178,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use crate::crypto::Signature;
     use crate::domain::{
         BatchHeader, BatchNumber, Epoch, Generation, Height, L1Block, Seconds, SettledBatch,

@@ -69,6 +69,8 @@ pub fn patience(params: &Params, rank: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::{LATE_TENTH, SealPlan, seal_plan};
     use crate::domain::{
         Epoch, Generation, L1Block, LeaderSet, Member, Params, PeerEndpoint, Seconds,
