@@ -5,7 +5,9 @@ use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
 use crate::batch::payload::{self, Version};
 use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_legal};
 use crate::crypto::Signature;
-use crate::domain::{BatchHeader, Block, Epoch, Evidence, Generation, Height, LeaderSet, Params};
+use crate::domain::{
+    BatchHeader, BatchNumber, Block, Epoch, Evidence, Generation, Height, LeaderSet, Params,
+};
 use crate::guard::{Guard, GuardError};
 use crate::l1::MirrorHandle;
 use crate::poster;
@@ -22,6 +24,8 @@ use tracing::{debug, error, info, warn};
 const REPEAT: Duration = Duration::from_secs(2);
 /// Open batches, from the oldest on, whose attestations are repeated and asked for.
 const REPEATED_BATCHES: usize = 32;
+/// Attestations are dropped this many settled batches later, if their batch is final by then.
+const KEPT_BATCHES: u64 = 64;
 /// The most blocks of a header that somebody asks to sign: reading them costs time.
 const MAX_WANTED_BLOCKS: u64 = 4_096;
 
@@ -53,6 +57,8 @@ pub struct Attester {
     evidence: mpsc::Sender<Evidence>,
     cutter: Option<Cutter>,
     repeated: Option<Instant>,
+    /// Attestations of batches before this one are dropped already.
+    pruned: BatchNumber,
 }
 
 /// The decided chain above the last cut.
@@ -66,6 +72,7 @@ struct Cutter {
 #[derive(Clone, Copy)]
 struct View {
     generation: Generation,
+    batch: BatchNumber,
     settled: Height,
     settled_hash: B256,
     settled_epoch: Epoch,
@@ -83,7 +90,17 @@ impl Attester {
         ledger: LedgerHandle,
         evidence: mpsc::Sender<Evidence>,
     ) -> Self {
-        Self { mirror, store, guard, peers, ledger, evidence, cutter: None, repeated: None }
+        Self {
+            mirror,
+            store,
+            guard,
+            peers,
+            ledger,
+            evidence,
+            cutter: None,
+            repeated: None,
+            pruned: BatchNumber::new(0),
+        }
     }
 
     /// Does all that there is to do now.
@@ -102,6 +119,22 @@ impl Attester {
         }
         self.repeat(&view);
         self.ledger.announce();
+        self.prune(view.batch)
+    }
+
+    /// Drops attestations that nobody can ask for any more, some batches at a time: what is final on L1 settles no second
+    /// time. The guard's own records stay.
+    fn prune(&mut self, settled: BatchNumber) -> Result<(), AttestError> {
+        let Some(number) = settled.get().checked_sub(KEPT_BATCHES) else { return Ok(()) };
+        if number < self.pruned.get().saturating_add(KEPT_BATCHES) {
+            return Ok(());
+        }
+        let number = BatchNumber::new(number);
+        let Some(batch) = self.store.settled(number)? else { return Ok(()) };
+        if self.mirror.read().is_final(&batch) {
+            self.store.drop_attestations_before(batch.header.first_height)?;
+            self.pruned = number;
+        }
         Ok(())
     }
 
@@ -114,6 +147,7 @@ impl Attester {
         };
         Some(View {
             generation,
+            batch: tip.number,
             settled: tip.last_height,
             settled_hash: tip.last_block_hash,
             settled_epoch: tip.epoch,

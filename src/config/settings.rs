@@ -44,7 +44,7 @@ impl fmt::Debug for Password {
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
-    /// URL of an L1 node (http, https, ws or wss); several are tried in order
+    /// URL of an L1 node (http or https); several are tried in order
     #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',')]
     pub l1_rpc: Option<Vec<Url>>,
     /// Milliseconds between two looks at L1 [default: 500]
@@ -213,18 +213,18 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when none is given or one is neither HTTP nor WebSocket.
+    /// [`ConfigError`] when none is given or one is not HTTP.
     pub fn l1_rpc(&self) -> Result<Vec<Url>, ConfigError> {
         let urls =
             self.l1_rpc.clone().filter(|urls| !urls.is_empty()).ok_or(ConfigError::Missing {
                 setting: "l1-rpc",
                 expected: "the URL of an L1 node, such as http://127.0.0.1:8545",
             })?;
-        match urls.iter().find(|url| !matches!(url.scheme(), "http" | "https" | "ws" | "wss")) {
+        match urls.iter().find(|url| !matches!(url.scheme(), "http" | "https")) {
             None => Ok(urls),
             Some(url) => Err(ConfigError::Invalid {
                 setting: "l1-rpc",
-                expected: "a URL with scheme http, https, ws or wss",
+                expected: "a URL with scheme http or https",
                 found: url.scheme().to_owned(),
             }),
         }

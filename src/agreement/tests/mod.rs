@@ -9,7 +9,6 @@ use crate::rota;
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store};
 use alloy::primitives::Address;
 use net::{Agent, Net, soon, transaction};
-use std::time::{Duration, Instant};
 
 /// Asserts that both hold the same blocks up to `height`, each certified and by a proposer whose turn it was.
 fn assert_one_chain(net: &Net, a: &Store, b: &Store, height: u64) {
@@ -220,36 +219,6 @@ async fn honest_agents_prove_that_an_equivocator_signed_twice() {
     let tip = agents[1].store.decided_tip().unwrap().unwrap().0.get();
     all_reach(&mut agents[1..], tip + 10).await;
     assert_one_chain(&net, &agents[1].store, &agents[2].store, tip + 10);
-    for agent in agents {
-        agent.stop().await;
-    }
-}
-
-/// Run by hand: `cargo test --lib --features byzantine -- --ignored --nocapture decide_latency`.
-#[ignore = "a measurement, not a test"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn decide_latency() {
-    let net = Net::with_pace(4, 4, Duration::from_millis(250), Duration::from_secs(1));
-    let mut agents = net.start_all();
-    all_reach(&mut agents, 3).await;
-    let mut took = Vec::new();
-    for nonce in 0..80 {
-        tokio::time::sleep(Duration::from_millis(nonce * 37 % 251)).await;
-        let (tx, sent) = (transaction(nonce), Instant::now());
-        for agent in &agents {
-            agent.source.submit(tx.clone());
-        }
-        agents[0].decides(&tx).await;
-        took.push(sent.elapsed().as_millis());
-    }
-    took.sort_unstable();
-    let at = |share: usize| took[took.len() * share / 100];
-    eprintln!("decided after: p50 {} ms, p95 {} ms, max {} ms", at(50), at(95), at(99));
-    let heights = agents[0].store.decided_tip().unwrap().unwrap().0.get();
-    let late = (1..=heights).map(Height::new).filter(|height| {
-        agents[0].store.block(*height).unwrap().unwrap().certificate.round > Round::new(0)
-    });
-    eprintln!("{heights} heights, {} of them not in round 0", late.count());
     for agent in agents {
         agent.stop().await;
     }

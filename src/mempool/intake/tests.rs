@@ -6,7 +6,6 @@ use crate::storage::Journal;
 use crate::testing::{ROLLUP, Surroundings, key, params, raw_priced, raw_transaction, transaction};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 fn start(around: &Surroundings) -> (Arc<Pool>, Intake, JoinHandle<()>) {
     let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
@@ -153,32 +152,4 @@ async fn nothing_is_forwarded_before_it_is_on_disk() {
     intake.submit(ROLLUP, raw_transaction(&key(1), 0)).await.unwrap();
     assert_eq!(*accepted.borrow(), 2);
     assert_eq!(pool.local_hashes(), [transaction(&key(1), 0).hash].into());
-}
-
-/// A figure, not a check: `cargo test --release --lib intake -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn accepted_transactions_per_second() {
-    let around = Surroundings::new(params());
-    let (_pool, intake, _) = start(&around);
-    let raws: Vec<_> =
-        (0..200).flat_map(|nonce| (1..101).map(move |n| raw_transaction(&key(n), nonce))).collect();
-    let count = raws.len();
-    let began = Instant::now();
-    let tasks: Vec<_> = raws
-        .chunks(count / 64)
-        .map(|chunk| {
-            let (intake, chunk) = (intake.clone(), chunk.to_vec());
-            tokio::spawn(async move {
-                for raw in chunk {
-                    intake.submit(ROLLUP, raw).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{count} accepted durably in {seconds:.2} s: {:.0}/s", count as f64 / seconds);
 }
