@@ -2,11 +2,11 @@
 
 use crate::cli::Owner;
 use crate::cli::output::{Output, progress};
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings, http_url};
 use crate::l1::{self, Client};
 use clap::Args;
 use eyre::WrapErr as _;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use url::Url;
 
@@ -17,7 +17,7 @@ use url::Url;
 #[derive(Args)]
 pub(super) struct Options {
     /// URL of an L1 node (http or https)
-    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',')]
+    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',', value_parser = http_url)]
     l1_rpc: Option<Vec<Url>>,
     /// Parameters, such as script/config/testnet.json
     #[arg(long, value_name = "FILE")]
@@ -30,20 +30,34 @@ pub(super) struct Options {
 }
 
 pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
-    let params = fs::read_to_string(&options.params)
-        .wrap_err_with(|| format!("params: cannot read {}", options.params.display()))?;
+    let params = fs::read_to_string(&options.params).map_err(|source| ConfigError::Unreadable {
+        setting: "params",
+        path: options.params.clone(),
+        source,
+    })?;
     let settings = Settings { l1_rpc: options.l1_rpc, ..Settings::default() };
     let client = Client::connect(&settings.l1_rpc()?).await?;
     let account = options.owner.account(client)?;
 
+    // Nothing is paid before it is sure that the addresses can be kept.
+    let unwritable =
+        |source| ConfigError::Unwritable { setting: "out", path: options.out.clone(), source };
+    let exists = options.out.exists();
+    File::options().create(true).append(true).open(&options.out).map_err(unwritable)?;
+
     let waiting = progress("deploying");
     let deployed = l1::deploy(&account, &params).await;
     waiting.finish_and_clear();
+    if deployed.is_err() && !exists {
+        // What is left over is an empty file; that deploying failed matters more.
+        let _ = fs::remove_file(&options.out);
+    }
     let deployment = deployed?;
 
     let text = serde_json::to_string_pretty(&deployment)?;
     fs::write(&options.out, format!("{text}\n"))
-        .wrap_err_with(|| format!("out: cannot write {}", options.out.display()))?;
+        .map_err(unwritable)
+        .wrap_err_with(|| format!("deployed, but not written down: {text}"))?;
     output.print(format!("{text}\nwritten to {}", options.out.display()), &deployment);
     Ok(())
 }

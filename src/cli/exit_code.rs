@@ -1,9 +1,10 @@
 //! How the process ends, and what each number means.
 
 use crate::cli::output::Output;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, KeystoreError};
 use crate::l1::L1Error;
 use crate::node::NodeError;
+use crate::rpc_client::RpcClientError;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ Exit codes:
   1  failed for a reason of its own (see the message)
   2  wrong usage
   3  settings are missing or wrong
-  4  no L1 node answers: try again later
+  4  no L1 node, or no agent, answers: try again later
   5  L1 is another chain, or holds other contracts: the agent must not start
   6  a contract or an agent refused
   7  the agent stopped because its engine or its store failed: restart it";
@@ -23,19 +24,36 @@ Exit codes:
 pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
     let code = code_of(error);
     if output.json() {
-        println!("{}", json!({ "error": format!("{error:#}"), "exitCode": code }));
+        println!("{}", json!({ "error": message(error), "exitCode": code }));
     } else {
-        eprintln!("rota: {error:#}");
+        eprintln!("rota: {}", message(error));
     }
     ExitCode::from(code)
+}
+
+/// The error and its causes, each told once: many of ours tell their cause themselves.
+fn message(error: &eyre::Report) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{separator}{cause}");
+        }
+    }
+    text
 }
 
 fn code_of(error: &eyre::Report) -> u8 {
     error
         .chain()
         .find_map(|cause| {
-            if cause.is::<ConfigError>() {
+            if cause.is::<ConfigError>() || cause.is::<KeystoreError>() {
                 return Some(3);
+            }
+            match cause.downcast_ref::<RpcClientError>() {
+                Some(RpcClientError::Unreachable { .. }) => return Some(4),
+                Some(RpcClientError::Refused { .. }) => return Some(6),
+                None => {}
             }
             if let Some(l1) = cause.downcast_ref::<L1Error>() {
                 return Some(code_of_l1(l1));
@@ -75,5 +93,16 @@ mod tests {
         assert_eq!(code_of(&eyre::Report::new(wrong_chain)), 5);
         assert_eq!(code_of(&eyre::Report::new(NodeError::L1(reverted)).wrap_err("joining")), 6);
         assert_eq!(code_of(&eyre::eyre!("something else")), 1);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let words = source.to_string();
+        let unreadable = ConfigError::Unreadable { setting: "out", path: "x".into(), source };
+
+        let told = message(&eyre::Report::new(unreadable).wrap_err("starting"));
+
+        assert_eq!(told, format!("starting: out: cannot read x: {words}"));
     }
 }

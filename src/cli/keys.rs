@@ -2,10 +2,9 @@
 
 use crate::cli::Owner;
 use crate::cli::output::Output;
-use crate::config::{ConfigError, Settings, create_key, open_key};
+use crate::config::{ConfigError, Settings, create_key, open_key, read_password};
 use alloy::primitives::Address;
 use clap::Subcommand;
-use eyre::WrapErr as _;
 use serde_json::json;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -52,8 +51,11 @@ fn password(file: Option<PathBuf>) -> Result<Zeroizing<String>, ConfigError> {
 /// The bare key of the account that pays.
 pub(super) fn secret(owner: &Owner) -> eyre::Result<Zeroizing<[u8; 32]>> {
     if let Some(keystore) = &owner.owner_keystore {
-        let file = owner.owner_password_file.clone();
-        let password = Settings { password_file: file, ..Settings::default() }.password()?;
+        let file = owner.owner_password_file.as_deref().ok_or(ConfigError::Missing {
+            setting: "owner-password-file",
+            expected: "the file that holds the password of owner-keystore",
+        })?;
+        let password = read_password("owner-password-file", file)?;
         return Ok(Zeroizing::new(open_key(keystore, &password)?.to_bytes().0));
     }
     let text =
@@ -62,7 +64,13 @@ pub(super) fn secret(owner: &Owner) -> eyre::Result<Zeroizing<[u8; 32]>> {
             expected: "the key of the account that pays, or ROTA_OWNER_KEY",
         })?);
     let mut key = Zeroizing::new([0; 32]);
-    alloy::hex::decode_to_slice(text.trim(), key.as_mut_slice())
-        .wrap_err("ROTA_OWNER_KEY: expected 64 hexadecimal digits")?;
+    alloy::hex::decode_to_slice(text.trim(), key.as_mut_slice()).map_err(|error| {
+        ConfigError::Invalid {
+            setting: "ROTA_OWNER_KEY",
+            expected: "64 hexadecimal digits",
+            // The key itself is not to be printed.
+            found: error.to_string(),
+        }
+    })?;
     Ok(key)
 }

@@ -6,14 +6,17 @@ mod keys;
 mod node;
 pub(crate) mod output;
 pub(crate) mod parent;
+mod rollup;
 mod send;
 pub(crate) mod stake;
 mod status;
 
-use crate::config::Settings;
+use crate::config::{Settings, http_url};
 use crate::devnet;
 use crate::domain::Deployment;
 use crate::l1::{Account, Client};
+use alloy::primitives::U256;
+use alloy::primitives::utils::{format_ether, parse_ether};
 use clap::{Args, Parser, Subcommand};
 use eyre::WrapErr as _;
 use output::Output;
@@ -47,6 +50,9 @@ enum Command {
     Keys(keys::Command),
     /// Run the agent of a sequencer
     Node(node::Options),
+    /// Register a rollup, or add to its allowance
+    #[command(subcommand)]
+    Rollup(rollup::Command),
     /// Stake and become a sequencer
     Join(stake::Join),
     /// Add to a sequencer's stake
@@ -74,7 +80,7 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 struct Chain {
     /// URL of an L1 node (http or https); several are tried in order
-    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',')]
+    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',', value_parser = http_url)]
     l1_rpc: Option<Vec<Url>>,
     /// File that `rota deploy` wrote
     #[arg(long, env = "ROTA_DEPLOYMENT", value_name = "FILE")]
@@ -112,6 +118,17 @@ impl Owner {
     }
 }
 
+/// A number of wei as people read it: 1.5 rather than 1.500000000000000000.
+fn units(wei: U256) -> String {
+    let text = format_ether(wei);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// An amount of ETH, as flags give it.
+fn ether(text: &str) -> eyre::Result<U256> {
+    parse_ether(text).wrap_err("expected an amount of ETH, such as 0.5")
+}
+
 /// Runs the command that the process was started with, and says how the process should end.
 pub fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
@@ -135,6 +152,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Bench(options) => devnet::bench::run(options, output.json()).await,
         Command::Deploy(options) => deploy::run(options, output).await,
         Command::Keys(command) => keys::run(command, output),
+        Command::Rollup(command) => rollup::run(command, output).await,
         Command::Node(options) => node::run(options).await,
         Command::Join(options) => stake::join(options, output).await,
         Command::Stake(options) => stake::top_up(options, output).await,

@@ -1,11 +1,10 @@
 //! `rota send`: a transaction from key to settled batch.
 
 use crate::cli::output::{Output, progress};
-use crate::cli::{Owner, keys};
+use crate::cli::{Owner, ether, keys};
 use crate::rpc_client::RpcClient;
 use alloy::consensus::{SignableTransaction as _, TxEip1559};
 use alloy::eips::eip2718::Encodable2718 as _;
-use alloy::primitives::utils::parse_ether;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U256};
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
@@ -118,8 +117,4 @@ async fn follow(
         }
         sleep(POLL).await;
     }
-}
-
-fn ether(text: &str) -> eyre::Result<U256> {
-    parse_ether(text).wrap_err("expected an amount of ETH, such as 0.5")
 }

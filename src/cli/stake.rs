@@ -1,11 +1,12 @@
 //! `rota join`, `stake`, `rotate`, `exit`, `claim`: what the owner of a sequencer does on L1.
 
 use crate::cli::output::{Output, progress};
-use crate::cli::{Chain, Owner};
-use crate::config::{Config, Identity, Settings, open_key};
+use crate::cli::{Chain, Owner, units};
+use crate::config::{Config, Identity, Settings, open_key, read_password};
 use crate::crypto::SecretKey;
+use crate::domain::{Deployment, Epoch};
 use crate::l1::{Client, actions};
-use alloy::primitives::utils::{format_ether, parse_ether};
+use alloy::primitives::utils::parse_ether;
 use alloy::primitives::{Address, U256};
 use clap::Args;
 use eyre::WrapErr as _;
@@ -26,7 +27,7 @@ pub(super) struct Join {
     #[arg(long, value_name = "TOKENS", value_parser = tokens)]
     stake: U256,
     /// The address under which other agents reach this one
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = ip)]
     advertise: IpAddr,
     /// Another account that may post batches for the agent
     #[arg(long, value_name = "ADDRESS")]
@@ -94,7 +95,7 @@ pub(super) struct Claim {
     /// Stake that has left: the number that `rota exit` printed
     #[arg(long, group = "what", value_name = "EXIT")]
     exit: Option<U256>,
-    /// Refunds and margins of a poster
+    /// Refunds and margins of a poster: name the key that posted, the agent's hot key, as the owner's
     #[arg(long, group = "what")]
     poster: bool,
     /// Bounties of a reporter
@@ -134,7 +135,7 @@ pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
         format!(
             "sequencer {id} joined with {} tokens; it counts from the first set sealed for two epochs on\n\
              start its agent now: rota node",
-            format_ether(options.stake)
+            units(options.stake)
         ),
         &json!({
             "sequencer": id,
@@ -152,7 +153,7 @@ pub(super) async fn top_up(options: TopUp, output: Output) -> eyre::Result<()> {
     let account = options.owner.account(client)?;
     actions::top_up(&account, &deployment, options.id, options.amount).await?;
     output.print(
-        format!("sequencer {}: {} tokens added", options.id, format_ether(options.amount)),
+        format!("sequencer {}: {} tokens added", options.id, units(options.amount)),
         &json!({ "sequencer": options.id, "addedWei": options.amount.to_string() }),
     );
     Ok(())
@@ -161,13 +162,17 @@ pub(super) async fn top_up(options: TopUp, output: Output) -> eyre::Result<()> {
 pub(super) async fn rotate(options: Rotate, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let account = options.owner.account(client)?;
-    let file = Some(options.new_password_file);
-    let password = Settings { password_file: file, ..Settings::default() }.password()?;
+    let password = read_password("new-password-file", &options.new_password_file)?;
     let key = open_key(&options.new_keystore, &password)?;
     let signer = SecretKey::from_bytes(key.to_bytes().0)?;
     actions::rotate(&account, &deployment, options.id, &signer).await?;
     output.print(
-        format!("sequencer {}: the new hot key is {}", options.id, key.address()),
+        format!(
+            "sequencer {}: the new hot key is {}, from the first set sealed for two epochs on; run the agent with the \
+             old key until then",
+            options.id,
+            key.address()
+        ),
         &json!({ "sequencer": options.id, "signer": key.address() }),
     );
     Ok(())
@@ -176,7 +181,20 @@ pub(super) async fn rotate(options: Rotate, output: Output) -> eyre::Result<()> 
 pub(super) async fn exit(options: Exit, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let account = options.owner.account(client)?;
-    let (exit, epoch) = actions::exit(&account, &deployment, options.id, options.shares).await?;
+    let shares = match options.shares {
+        Some(shares) => shares,
+        None => {
+            let holder = account.address();
+            let all = actions::shares_of(account.client(), &deployment, options.id, holder).await?;
+            eyre::ensure!(
+                !all.is_zero(),
+                "{holder} has no stake in sequencer {} that is not on its way out already",
+                options.id
+            );
+            all
+        }
+    };
+    let (exit, epoch) = actions::exit(&account, &deployment, options.id, shares).await?;
     output.print(
         format!(
             "exit {exit} was requested in epoch {epoch}; keep the agent running until its last set has ended\n\
@@ -199,7 +217,7 @@ pub(super) async fn claim(options: Claim, output: Output) -> eyre::Result<()> {
         (actions::claim_bounty(&account, &deployment).await?, "tokens")
     };
     output.print(
-        format!("{} {unit} paid to {}", format_ether(amount), account.address()),
+        format!("{} {unit} paid to {}", units(amount), account.address()),
         &json!({ "paidWei": amount.to_string(), "unit": unit, "to": account.address() }),
     );
     Ok(())
@@ -208,14 +226,23 @@ pub(super) async fn claim(options: Claim, output: Output) -> eyre::Result<()> {
 /// Says when, rather than which custom error, if an exit's clock still runs.
 async fn explain_early_claim(
     client: &Client,
-    deployment: &crate::domain::Deployment,
+    deployment: &Deployment,
     exit: U256,
 ) -> eyre::Result<()> {
     let now = client.head().await?.timestamp;
     match actions::claimable_at(client, deployment, exit).await? {
-        None => eyre::bail!(
-            "exit {exit}: the set after its last one is not sealed yet; try again an epoch later"
-        ),
+        None => {
+            let params = client.verify(deployment).await?;
+            let requested = actions::exit_epoch(client, deployment, exit).await?;
+            // Two epochs on is the first set without it; the delay runs from its start (R8).
+            let epoch = Epoch::new(requested.get().saturating_add(2));
+            let time = params.start_of(epoch).get().saturating_add(params.exit_delay_seconds);
+            eyre::bail!(
+                "exit {exit}: claimable in {} s at the earliest: the delay begins with the set of epoch {epoch} or a \
+                 later one, which is not sealed yet",
+                time.saturating_sub(now.get())
+            )
+        }
         Some(time) if time > now => eyre::bail!(
             "exit {exit}: claimable in {} s, at L1 time {time}",
             time.get().saturating_sub(now.get())
@@ -239,4 +266,8 @@ pub(crate) fn endpoint(
 
 fn tokens(text: &str) -> eyre::Result<U256> {
     parse_ether(text).wrap_err("expected a number of tokens, such as 12.5")
+}
+
+fn ip(text: &str) -> Result<IpAddr, &'static str> {
+    text.parse().map_err(|_| "expected an IP address, such as 203.0.113.7")
 }

@@ -1,11 +1,10 @@
 //! `rota status`: the network as L1 shows it, or one agent as it says itself.
 
-use crate::cli::Chain;
 use crate::cli::output::Output;
+use crate::cli::{Chain, units};
 use crate::domain::SequencerRecord;
 use crate::l1::actions;
 use crate::rpc_client::RpcClient;
-use alloy::primitives::utils::format_ether;
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -56,7 +55,7 @@ fn row(sequencer: &SequencerRecord) -> String {
         "{:>4}  {:<42}  {:>12}  {:?}",
         sequencer.id,
         sequencer.signer,
-        format_ether(sequencer.stake_wei).trim_end_matches('0').trim_end_matches('.'),
+        units(sequencer.stake_wei),
         sequencer.status
     );
     row

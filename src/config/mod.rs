@@ -9,7 +9,7 @@ mod settings;
 
 pub use identity::{Identity, IdentityError};
 pub use keystore::{KeystoreError, create_key, open_key};
-pub use settings::{ConfigError, LogFormat, Settings};
+pub use settings::{ConfigError, LogFormat, Settings, http_url, read_password};
 
 use crate::domain::{Deployment, RollupId};
 use alloy::signers::local::PrivateKeySigner;

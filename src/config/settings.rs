@@ -11,6 +11,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
+/// Reads a URL from a flag or the environment.
+///
+/// # Errors
+///
+/// Says what was expected, when the text is no URL of an HTTP server.
+pub fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "expected a URL with scheme http or https".to_owned())
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -45,7 +55,7 @@ impl fmt::Debug for Password {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
     /// URL of an L1 node (http or https); several are tried in order
-    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',')]
+    #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',', value_parser = http_url)]
     pub l1_rpc: Option<Vec<Url>>,
     /// Milliseconds between two looks at L1 [default: 500]
     #[arg(long, env = "ROTA_L1_POLL_MILLIS", value_name = "MILLISECONDS")]
@@ -103,6 +113,16 @@ pub enum ConfigError {
     /// A file that settings name cannot be read.
     #[error("{setting}: cannot read {path}: {source}")]
     Unreadable {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that settings name cannot be written.
+    #[error("{setting}: cannot write {path}: {source}")]
+    Unwritable {
         /// The setting.
         setting: &'static str,
         /// The file.
@@ -267,16 +287,11 @@ impl Settings {
         if let Some(Password(password)) = &self.password {
             return Ok(zeroize::Zeroizing::new(password.clone()));
         }
-        let path = self.password_file.clone().ok_or(ConfigError::Missing {
+        let path = self.password_file.as_deref().ok_or(ConfigError::Missing {
             setting: "password-file",
             expected: "the file that holds the keystore's password, or ROTA_PASSWORD",
         })?;
-        let text = fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
-            setting: "password-file",
-            path,
-            source,
-        })?;
-        Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+        read_password("password-file", path)
     }
 
     /// The peer-to-peer key, created if it is missing.
@@ -298,6 +313,23 @@ impl Settings {
     pub fn link_listen(&self) -> SocketAddr {
         self.link_listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 27_001)))
     }
+}
+
+/// Reads the password in the file that `setting` names: its text without the last line break.
+///
+/// # Errors
+///
+/// [`ConfigError::Unreadable`].
+pub fn read_password(
+    setting: &'static str,
+    path: &Path,
+) -> Result<zeroize::Zeroizing<String>, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        setting,
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 impl TryFrom<Settings> for Config {

@@ -86,9 +86,13 @@ async fn listening(output: ChildStdout) -> Option<Url> {
     None
 }
 
-/// `$ANVIL`, else the binary that npm installed, else what is on the path. Not npm's `.bin/anvil`: that is a script,
+/// Where Anvil is: `$ANVIL`, else the binary that npm installed, else what is on the path. Not npm's `.bin/anvil`: that is a script,
 /// which would leave Anvil behind when it is killed.
-fn find() -> Result<PathBuf, DevnetError> {
+///
+/// # Errors
+///
+/// [`DevnetError::AnvilMissing`].
+pub fn find() -> Result<PathBuf, DevnetError> {
     if let Some(named) = std::env::var_os("ANVIL") {
         return Ok(named.into());
     }

@@ -16,6 +16,7 @@ mod traffic;
 mod view;
 mod wallet;
 
+pub use anvil::find as find_anvil;
 pub use ledger::Percentiles;
 pub use network::{DevnetError, Network, Plan, ROLLUP};
 pub use options::Options;

@@ -67,8 +67,21 @@ pub async fn top_up(
     Ok(())
 }
 
-/// Sends `shares` (all that `holder` has when `None`) of a sequencer's pool on their way out. Returns the exit's id and
-/// the epoch in which it was requested.
+/// Shares of a sequencer's pool that `holder` has and that are not on their way out.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn shares_of(
+    client: &Client,
+    deployment: &Deployment,
+    id: u32,
+    holder: Address,
+) -> Result<U256, L1Error> {
+    client.call(deployment.registry, &ISequencerRegistry::sharesOfCall { id, holder }).await
+}
+
+/// Sends `shares` of a sequencer's pool on their way out. Returns the exit's id and the epoch in which it was requested.
 ///
 /// # Errors
 ///
@@ -77,15 +90,8 @@ pub async fn exit(
     holder: &Account,
     deployment: &Deployment,
     id: u32,
-    shares: Option<U256>,
+    shares: U256,
 ) -> Result<(U256, Epoch), L1Error> {
-    let shares = match shares {
-        Some(shares) => shares,
-        None => {
-            let all = ISequencerRegistry::sharesOfCall { id, holder: holder.address() };
-            holder.client().call(deployment.registry, &all).await?
-        }
-    };
     let call = ISequencerRegistry::requestExitCall { id, shares };
     let receipt = holder.execute(&Order::call(deployment.registry, &call)).await?;
     let requested = event::<ISequencerRegistry::ExitRequested>(&receipt)?;
@@ -105,6 +111,20 @@ pub async fn claimable_at(
     let call = ISequencerRegistry::claimableAtCall { exitId: exit_id };
     let answer = client.call(deployment.registry, &call).await?;
     Ok(answer.known.then(|| Seconds::new(answer.time)))
+}
+
+/// The epoch in which an exit was requested.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn exit_epoch(
+    client: &Client,
+    deployment: &Deployment,
+    exit_id: U256,
+) -> Result<Epoch, L1Error> {
+    let call = ISequencerRegistry::exitCall { exitId: exit_id };
+    client.call(deployment.registry, &call).await.map(|exit| Epoch::new(exit.epoch))
 }
 
 /// Claims an exit whose clock has run out. Returns how much stake came back, in wei.

@@ -12,6 +12,7 @@
 mod bad_input;
 mod faults;
 mod journey;
+mod operator;
 
 use rota::devnet::{Network, Plan, Session};
 use std::path::PathBuf;
