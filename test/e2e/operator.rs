@@ -24,6 +24,11 @@ fn an_operator_deploys_joins_settles_a_transaction_and_leaves_with_the_stake() {
     let _alone = alone();
     let desk = Desk::new();
 
+    let signer = desk.new_key("agent");
+    desk.new_key("other");
+    let [agent, other] = [desk.settings("agent"), desk.settings("other")];
+    assert_ne!(agent, other, "each agent has ports of its own");
+
     // Deploy. What cannot work is refused before anything is paid.
     let refused = desk.refused(3, &["deploy", "--params", "params.json", "--out", "no/where.json"]);
     assert!(refused.starts_with("out: cannot write no/where.json"), "{refused}");
@@ -31,11 +36,8 @@ fn an_operator_deploys_joins_settles_a_transaction_and_leaves_with_the_stake() {
     let text = fs::read_to_string(desk.folder.path().join("deployment.json")).unwrap();
     let deployment: Deployment = serde_json::from_str(&text).unwrap();
 
-    // Keys and stake. The second, smaller sequencer is what remains of the set when the first leaves.
-    let signer = desk.new_key("agent");
-    desk.new_key("other");
+    // Stake: the first before genesis, so that the first set holds it. The second, smaller one remains when it leaves.
     block_on(desk.pay(&deployment, signer));
-    let [agent, other] = [desk.settings("agent"), desk.settings("other")];
     let joined = desk.join("agent", "1000");
     assert_eq!((&joined["sequencer"], &joined["stakeWei"]), (&json!(1), &wei(1000)));
     let _agent = desk.start(&["node", "--config", "agent.toml", "--exit-with-parent"]);
@@ -44,7 +46,6 @@ fn an_operator_deploys_joins_settles_a_transaction_and_leaves_with_the_stake() {
     desk.done(&["keys", "new", "--keystore", "next.json", "--password-file", "password"]);
     let next = ["--new-keystore", "next.json", "--new-password-file", "password"];
     desk.done(&[&["rotate", "2"][..], &next].concat());
-    assert_ne!(agent, other, "each agent has ports of its own");
 
     // A rollup, and a transaction of one of its users.
     desk.done(&["rollup", "register", "901", "--allowance", "1"]);
@@ -72,11 +73,13 @@ fn an_operator_deploys_joins_settles_a_transaction_and_leaves_with_the_stake() {
     block_on(until("the set without the sequencer is sealed", || async {
         desk.refused(1, &claim).contains("at L1 time")
     }));
-    block_on(desk.pass(600));
+    // The delay of 600 s runs from the start of the set's epoch, which may be an epoch of 60 s ahead.
+    block_on(desk.pass(660));
     block_on(until("the delay has passed on L1", || async { desk.rota(&claim).0 == 0 }));
     assert!(desk.refused(6, &claim).contains("ExitAlreadyClaimed"));
     let status = desk.done(&["status"]);
-    assert_eq!(U256::ZERO, status["sequencers"][0]["stakeWei"].as_str().unwrap().parse().unwrap());
+    let left: U256 = serde_json::from_value(status["sequencers"][0]["stakeWei"].clone()).unwrap();
+    assert!(left.is_zero(), "{status}");
 }
 
 fn wei(whole: u128) -> Value {
@@ -95,7 +98,7 @@ impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let params = include_str!("../../script/config/devnet.json")
-            .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 20");
+            .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 24");
         fs::write(folder.path().join("params.json"), params).unwrap();
         fs::write(folder.path().join("password"), "of the operator\n").unwrap();
 
