@@ -60,6 +60,8 @@ library ConfigLib {
     function _readDelays(Params memory p, string memory json) private pure {
         p.forcedDeadlineBlocks = _number(json, ".forcedDeadlineBlocks");
         p.forcedGraceBlocks = _number(json, ".forcedGraceBlocks");
+        p.forcedMaxBytes = _number(json, ".forcedMaxBytes");
+        p.forcedFeeDoublingEntries = _number(json, ".forcedFeeDoublingEntries");
         p.escapeDelaySeconds = _number(json, ".escapeDelaySeconds");
         p.restartDelaySeconds = _number(json, ".restartDelaySeconds");
         p.restartWindowSeconds = _number(json, ".restartWindowSeconds");
@@ -68,6 +70,8 @@ library ConfigLib {
         p.guardianDelaySeconds = _number(json, ".guardianDelaySeconds");
         p.exitMarginSeconds = _number(json, ".exitMarginSeconds");
         p.exitDelaySeconds = _number(json, ".exitDelaySeconds");
+        p.commissionRaiseBps = _number(json, ".commissionRaiseBps");
+        p.commissionDelaySeconds = _number(json, ".commissionDelaySeconds");
     }
 
     function _readAmounts(Params memory p, string memory json) private pure {
@@ -82,6 +86,7 @@ library ConfigLib {
         p.jailSeconds = _number(json, ".jailSeconds");
         p.posterMarginWei = json.readUint(".posterMarginWei");
         p.signersRewardWei = json.readUint(".signersRewardWei");
+        p.forcedFeeWei = json.readUint(".forcedFeeWei");
         p.rollupFeeWei = json.readUint(".rollupFeeWei");
         p.rollupReserveWei = json.readUint(".rollupReserveWei");
         p.rollupByteWei = json.readUint(".rollupByteWei");

@@ -26,6 +26,8 @@ library ParamsLib {
     error CorrelationWindowIsZero();
     error WeightUnitOutOfRange(uint256 maximum, uint256 actual);
     error MaxBatchBytesOutOfRange(uint256 maximum, uint256 actual);
+    error ForcedMaxBytesOutOfRange(uint256 maximum, uint256 actual);
+    error ForcedFeeDoublingIsZero();
     error ShareAboveWhole(uint256 wholeBps, uint256 actualBps);
 
     /* RELATIONS, IN THE ORDER OF §12 */
@@ -74,6 +76,12 @@ library ParamsLib {
             p.maxBatchBytes != 0 && p.maxBatchBytes <= MAX_CALLDATA_BATCH_BYTES,
             MaxBatchBytesOutOfRange(MAX_CALLDATA_BATCH_BYTES, p.maxBatchBytes)
         );
+        require(
+            p.forcedMaxBytes != 0 && p.forcedMaxBytes <= MAX_CALLDATA_BATCH_BYTES,
+            ForcedMaxBytesOutOfRange(MAX_CALLDATA_BATCH_BYTES, p.forcedMaxBytes)
+        );
+        require(p.forcedFeeDoublingEntries != 0, ForcedFeeDoublingIsZero());
+        require(p.commissionRaiseBps <= BPS, ShareAboveWhole(BPS, p.commissionRaiseBps));
         require(p.doubleSignBps <= BPS, ShareAboveWhole(BPS, p.doubleSignBps));
         require(p.brokenPromiseBps <= BPS, ShareAboveWhole(BPS, p.brokenPromiseBps));
         require(p.missedTurnBps <= BPS, ShareAboveWhole(BPS, p.missedTurnBps));

@@ -26,6 +26,10 @@ struct Params {
     // forced queue, escape, restart
     uint64 forcedDeadlineBlocks;
     uint64 forcedGraceBlocks;
+    /// Largest transaction that the queue takes.
+    uint64 forcedMaxBytes;
+    /// The fee doubles with every so many entries that wait.
+    uint64 forcedFeeDoublingEntries;
     uint64 escapeDelaySeconds;
     uint64 restartDelaySeconds;
     uint64 restartWindowSeconds;
@@ -35,6 +39,9 @@ struct Params {
     uint64 guardianDelaySeconds;
     uint64 exitMarginSeconds;
     uint64 exitDelaySeconds;
+    // commission: by how much a sequencer can raise it at once, and how long before a raise counts
+    uint64 commissionRaiseBps;
+    uint64 commissionDelaySeconds;
     // stake
     uint256 minStakeWei;
     uint256 weightUnitWei;
@@ -49,6 +56,8 @@ struct Params {
     // rewards: wei of ETH to the poster, wei of the stake token to the signers of a batch
     uint256 posterMarginWei;
     uint256 signersRewardWei;
+    // forced queue: what an entry costs while nothing waits
+    uint256 forcedFeeWei;
     // rollups
     uint256 rollupFeeWei;
     uint256 rollupReserveWei;

@@ -75,6 +75,19 @@ contract ParamsLibTest is Test {
         _refuses(abi.encodeWithSelector(ParamsLib.WeightUnitOutOfRange.selector, 2 ** 60, 0));
     }
 
+    function test_revertsWhen_forcedMaxBytesIsOutOfRange() public {
+        p.forcedMaxBytes = 100_001;
+        _refuses(abi.encodeWithSelector(ParamsLib.ForcedMaxBytesOutOfRange.selector, 100_000, 100_001));
+
+        p.forcedMaxBytes = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.ForcedMaxBytesOutOfRange.selector, 100_000, 0));
+    }
+
+    function test_revertsWhen_forcedFeeNeverDoubles() public {
+        p.forcedFeeDoublingEntries = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.ForcedFeeDoublingIsZero.selector));
+    }
+
     function test_revertsWhen_maxBatchBytesIsOutOfRange() public {
         p.maxBatchBytes = 100_001;
         _refuses(abi.encodeWithSelector(ParamsLib.MaxBatchBytesOutOfRange.selector, 100_000, 100_001));
@@ -93,6 +106,8 @@ contract ParamsLibTest is Test {
         (p.doubleSignBps, p.brokenPromiseBps) = (10_000, 10_001);
         _refuses(error_);
         (p.brokenPromiseBps, p.missedTurnBps) = (10_000, 10_001);
+        _refuses(error_);
+        (p.missedTurnBps, p.commissionRaiseBps) = (10_000, 10_001);
         _refuses(error_);
     }
 
