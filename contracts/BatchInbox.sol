@@ -81,13 +81,16 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
         _requirePayload(header, payload);
         bytes32 headerHash = batchDigest(header);
         uint256 signed = CertificateLib.signedWeight(set, headerHash, signers, signatures);
-        uint256 total = set.total();
-        require(3 * signed > 2 * total, QuorumNotReached(total, signed));
+        require(3 * signed > 2 * set.total(), QuorumNotReached(set.total(), signed));
 
-        uint64 number = before.number() + 1;
-        uint64 tokens = PayloadLib.tokens(payload);
+        _extend(header, before, consumed);
+        _record(before, headerHash, signers, PayloadLib.tokens(payload), late);
+    }
+
+    /// @dev The batch is the tip from here on.
+    function _extend(BatchHeader calldata header, TipWord before, uint64 consumed) private {
         _tip = TipLib.pack({
-            number_: number,
+            number_: before.number() + 1,
             lastHeight_: header.lastHeight,
             epoch_: header.epoch,
             timestamp_: header.timestamp,
@@ -98,6 +101,11 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
             generation_: header.generation
         });
         _lastBlockHash = header.lastBlockHash;
+    }
+
+    /// @dev What {Tally} and derivation find of it later.
+    function _record(TipWord before, bytes32 headerHash, uint128 signers, uint64 tokens, bool late) private {
+        uint64 number = before.number() + 1;
         _ring[number % RING_SIZE] = keccak256(
             abi.encode(
                 headerHash,

@@ -52,30 +52,35 @@ abstract contract Rota is IRota, Deployment {
         uint256 gasAtStart = gasleft();
         uint64 time = uint64(block.timestamp);
         uint32 current = generation();
-        uint64[] storage epochs = _sealedEpochs[current];
-        uint256 sealedCount = epochs.length;
+        bool first = _sealedEpochs[current].length == 0;
 
         require(time >= GENESIS, BeforeGenesis(GENESIS, time));
-        uint64 expected = sealedCount == 0 ? epochAt(time) : epochAt(time) + 1;
+        uint64 expected = first ? epochAt(time) : epochAt(time) + 1;
         require(epoch == expected, EpochNotSealable(expected, epoch));
         require(_sealed[current][epoch] == address(0), AlreadySealed(epoch));
 
         uint256[] memory members = REGISTRY.membersAtEpochStart();
         require(members.length >= MIN_MEMBERS, TooFewMembers(MIN_MEMBERS, members.length));
+        _freeze(current, epoch, members);
+        if (first) _fixGenesis(epoch);
+
+        REWARD_POOL.creditSealer(msg.sender, (gasAtStart - gasleft() + SEAL_OVERHEAD_GAS) * block.basefee);
+    }
+
+    /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before.
+    function _freeze(uint32 current, uint64 epoch, uint256[] memory members) private {
+        uint64[] storage epochs = _sealedEpochs[current];
+        uint256 count = epochs.length;
+        bytes32 seedBefore = count == 0 ? bytes32(0) : SetLib.load(_sealed[current][epochs[count - 1]]).seed();
 
         // The words have the signer in front: sorted words are sorted signers.
         SortLib.sort(members);
-        bytes32 seedBefore =
-            sealedCount == 0 ? bytes32(0) : SetLib.load(_sealed[current][epochs[sealedCount - 1]]).seed();
         bytes32 seed = keccak256(abi.encode(seedBefore, block.prevrandao, epoch));
         (address pointer, uint64 total) = SetLib.store(members, seed, current);
         _sealed[current][epoch] = pointer;
         epochs.push(epoch);
 
         emit Sealed(current, epoch, pointer, seed, total, members.length);
-        if (sealedCount == 0) _fixGenesis(epoch);
-
-        REWARD_POOL.creditSealer(msg.sender, (gasAtStart - gasleft() + SEAL_OVERHEAD_GAS) * block.basefee);
     }
 
     /// @dev Block 0 names the block before this call as its origin: the newest one whose hash L1 can tell.

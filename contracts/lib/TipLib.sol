@@ -44,12 +44,16 @@ library TipLib {
     ) internal pure returns (TipWord) {
         require(lastHeight_ <= MAX_HEIGHT, HeightAboveMaximum(MAX_HEIGHT, lastHeight_));
 
-        return TipWord.wrap(
-            uint256(number_) | (uint256(lastHeight_) << LAST_HEIGHT) | (uint256(epoch_) << EPOCH)
-                | (uint256(timestamp_) << TIMESTAMP) | (uint256(settledAt_) << SETTLED_AT)
-                | (uint256(l1OriginNumber_) << ORIGIN) | (uint256(forcedThrough_) << FORCED)
-                | (uint256(consumed_) << CONSUMED) | (uint256(generation_) << GENERATION)
-        );
+        uint256 word = number_;
+        word |= uint256(lastHeight_) << LAST_HEIGHT;
+        word |= uint256(epoch_) << EPOCH;
+        word |= uint256(timestamp_) << TIMESTAMP;
+        word |= uint256(settledAt_) << SETTLED_AT;
+        word |= uint256(l1OriginNumber_) << ORIGIN;
+        word |= uint256(forcedThrough_) << FORCED;
+        word |= uint256(consumed_) << CONSUMED;
+        word |= uint256(generation_) << GENERATION;
+        return TipWord.wrap(word);
     }
 
     function unpack(TipWord word, bytes32 lastBlockHash) internal pure returns (Tip memory) {
