@@ -13,9 +13,10 @@ use super::{AgreementError, Timeouts};
 use crate::batch::{body, payload};
 use crate::crypto::Signature;
 use crate::domain::{
-    self, Block, BlockHeader, Certificate, DecidedBlock, Height, Millis, Params, Signer, tx_root,
+    self, Block, BlockHeader, Certificate, DecidedBlock, Height, L1Block, Millis, Params, Signer,
+    tx_root,
 };
-use crate::l1::MirrorHandle;
+use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::Store;
 use alloy::primitives::{Address, B256};
 use malachitebft_app_channel::app::types::streaming::StreamMessage;
@@ -124,7 +125,7 @@ impl App {
         let Some(waiting) = &self.waiting else { return Ok(None) };
         let next = self.tip.0.height.next();
         if matches!(waiting, Waiting::Next(_)) {
-            let has_work = self.tools.source.has_work();
+            let has_work = self.has_forced() || self.tools.source.has_work();
             let idle = self.tools.params.idle_interval();
             if let Start::At(then) = self.pace.start_of(next, has_work, idle)
                 && Instant::now() < then
@@ -284,18 +285,13 @@ impl App {
     /// Builds a block on the tip.
     async fn build(&self, term: &Term, with_transactions: bool) -> Arc<Block> {
         let parent = term.parent.clone();
-        let half_an_l1_block = self.tools.params.l1_block_seconds.saturating_mul(500);
-        let settling = Duration::from_millis(half_an_l1_block);
-        let (origin, earliest) = {
+        let (origin, earliest, forced_through) = {
             let mirror = self.tools.mirror.read();
-            let newer = self.origins.pick(Instant::now(), settling).filter(|block| {
-                block.number > parent.l1_origin_number
-                    && mirror.blocks.get(&block.number).is_some_and(|seen| seen.hash == block.hash)
-            });
-            newer.map_or(
+            let (origin, earliest) = self.newer_origin(&mirror, &parent).map_or(
                 ((parent.l1_origin_number, parent.l1_origin_hash), term.parent_origin_time),
                 |block| ((block.number, block.hash), block.timestamp),
-            )
+            );
+            (origin, earliest, self.forced_through(&mirror, &parent, origin.0))
         };
         let (epoch, parent_hash, height) = (term.epoch, term.parent_hash, term.height);
         let proposer = self.tools.address;
@@ -316,13 +312,38 @@ impl App {
                 parent_hash,
                 l1_origin_number: origin.0,
                 l1_origin_hash: origin.1,
-                forced_through: parent.forced_through,
+                forced_through,
                 tx_count: u32::try_from(transactions.len()).unwrap_or(u32::MAX),
                 tx_root: tx_root(&transactions),
             };
             Arc::new(Block { header, transactions })
         })
         .await
+    }
+
+    /// The L1 block that a child of `parent` should name, if it is a newer one (R16).
+    fn newer_origin(&self, mirror: &Mirror, parent: &BlockHeader) -> Option<L1Block> {
+        let half_an_l1_block = self.tools.params.l1_block_seconds.saturating_mul(500);
+        let settling = Duration::from_millis(half_an_l1_block);
+        self.origins.pick(Instant::now(), settling).filter(|block| {
+            block.number > parent.l1_origin_number
+                && mirror.blocks.get(&block.number).is_some_and(|seen| seen.hash == block.hash)
+        })
+    }
+
+    /// How far a child of `parent` consumes the forced queue: as far as it may (R17).
+    fn forced_through(&self, mirror: &Mirror, parent: &BlockHeader, origin: u64) -> u64 {
+        let range = mirror.forced.range(&self.tools.params, parent.forced_through, origin);
+        range.map_or(parent.forced_through, |range| (*range.end()).max(*range.start()))
+    }
+
+    /// Whether the next block could consume an entry of the forced queue.
+    fn has_forced(&self) -> bool {
+        let mirror = self.tools.mirror.read();
+        let parent = &self.tip.0;
+        let origin = self.newer_origin(&mirror, parent);
+        let origin = origin.map_or(parent.l1_origin_number, |block| block.number);
+        self.forced_through(&mirror, parent, origin) > parent.forced_through
     }
 
     /// Sends a block in parts to everybody.

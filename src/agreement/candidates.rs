@@ -285,7 +285,7 @@ impl Candidates {
         }
         let view = {
             let mirror = self.mirror.read();
-            judge_view(&mirror, block, now)
+            judge_view(&mirror, &term.parent, block, now)
         };
         match view {
             Ok(Ok(())) => {}

@@ -1,7 +1,7 @@
 //! When the next height starts (R19). Local policy, not consensus-critical.
 //!
 //! The engine itself waits out the interval after each decision, collecting late precommits. From then on a height starts
-//! as soon as a transaction waits here or a part of the next height shows that somebody else has started, and at the
+//! as soon as a transaction or a forced entry waits here, or a part of the next height shows that somebody else has started, and at the
 //! latest after the idle interval. Nothing waits while catching up.
 
 use crate::domain::Height;

@@ -9,7 +9,8 @@ use super::source::BlockSource;
 use crate::batch::body;
 use crate::batch::payload::max_body_bytes;
 use crate::domain::{
-    Block, BlockHeader, Height, InvalidTransaction, Millis, Params, RollupTransaction, Signer,
+    Block, BlockHeader, FORCED_A_BLOCK, Height, InvalidTransaction, Millis, Params,
+    RollupTransaction, Signer,
 };
 use crate::l1::Mirror;
 use crate::storage::IncludedTransaction;
@@ -26,6 +27,8 @@ pub(super) enum Invalid {
     TooEarly { earliest: Millis, actual: Millis },
     #[error("L1 origin {actual} is before that of the parent, {parent}")]
     OriginGoesBack { parent: u64, actual: u64 },
+    #[error("forced entries are consumed up to {actual}, expected from {least} to {most}")]
+    ForcedThrough { least: u64, most: u64, actual: u64 },
     #[error("the header does not commit to the {count} transactions of the body")]
     OtherBody { count: usize },
     #[error("body is {actual} bytes, at most {limit}")]
@@ -43,6 +46,10 @@ pub(super) enum NotYet {
     Ahead { timestamp: Millis, now: Millis },
     #[error("rollup {rollup} is not open at L1 block {origin}")]
     Closed { rollup: crate::domain::RollupId, origin: u64 },
+    #[error(
+        "L1 settled more forced entries than the {parent} of the parent: blocks are missing here"
+    )]
+    Behind { parent: u64 },
 }
 
 fn expect<T: PartialEq + ToString>(
@@ -73,8 +80,6 @@ pub(super) fn judge_header(term: &Term, header: &BlockHeader, round: u32) -> Res
     expect("height", &term.height, &header.height)?;
     expect("epoch", &term.epoch, &header.epoch)?;
     expect("parentHash", &term.parent_hash, &header.parent_hash)?;
-    // The forced queue is not read yet: whoever moves this number speaks for a queue that nobody can check (R17).
-    expect("forcedThrough", &parent.forced_through, &header.forced_through)?;
     let proposer = Signer(header.proposer.0.0);
     if !term.set.has_proposed(&proposer, round) {
         return Err(Invalid::NotAProposer { proposer, height: term.height });
@@ -87,6 +92,11 @@ pub(super) fn judge_header(term: &Term, header: &BlockHeader, round: u32) -> Res
     }
     if header.l1_origin_number == parent.l1_origin_number {
         expect("l1OriginHash", &parent.l1_origin_hash, &header.l1_origin_hash)?;
+    }
+    let most = parent.forced_through.saturating_add(FORCED_A_BLOCK);
+    if !(parent.forced_through..=most).contains(&header.forced_through) {
+        let (least, actual) = (parent.forced_through, header.forced_through);
+        return Err(Invalid::ForcedThrough { least, most, actual });
     }
     if header.timestamp < parent.timestamp {
         return Err(Invalid::TooEarly { earliest: parent.timestamp, actual: header.timestamp });
@@ -148,9 +158,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.expect("checking a block does not panic")
 }
 
-/// Judges what only this agent's clock and view of L1 can say.
+/// Judges what only this agent's clock and view of L1 can say. What the forced queue was at an origin that is at depth
+/// does not change any more.
 pub(super) fn judge_view(
     mirror: &Mirror,
+    parent: &BlockHeader,
     block: &Block,
     now: Millis,
 ) -> Result<Result<(), NotYet>, Invalid> {
@@ -164,6 +176,13 @@ pub(super) fn judge_view(
     let earliest = origin.timestamp.to_millis();
     if header.timestamp < earliest {
         return Err(Invalid::TooEarly { earliest, actual: header.timestamp });
+    }
+    let Some(range) = mirror.forced.range(&mirror.params, parent.forced_through, number) else {
+        return Ok(Err(NotYet::Behind { parent: parent.forced_through }));
+    };
+    if !range.contains(&header.forced_through) {
+        let ((least, most), actual) = (range.into_inner(), header.forced_through);
+        return Err(Invalid::ForcedThrough { least, most, actual });
     }
     let latest = now.get().saturating_add(mirror.params.drift().get());
     if header.timestamp.get() > latest {
@@ -247,7 +266,7 @@ mod tests {
 
     fn view(header: BlockHeader, now: u64) -> Result<Result<(), NotYet>, Invalid> {
         let block = Block { header, transactions: Vec::new() };
-        judge_view(&mirror(), &block, Millis::new(now))
+        judge_view(&mirror(), &term().parent, &block, Millis::new(now))
     }
 
     #[test]
@@ -257,12 +276,11 @@ mod tests {
 
     #[test]
     fn each_field_must_follow_from_the_chain() {
-        let breaches: [(&str, fn(&mut BlockHeader)); 6] = [
+        let breaches: [(&str, fn(&mut BlockHeader)); 5] = [
             ("generation", |h| h.generation = Generation::new(1)),
             ("height", |h| h.height = Height::new(9)),
             ("epoch", |h| h.epoch = Epoch::new(1)),
             ("parentHash", |h| h.parent_hash = B256::ZERO),
-            ("forcedThrough", |h| h.forced_through = 1),
             ("l1OriginHash", |h| h.l1_origin_number = 40),
         ];
         for (field, breach) in breaches {
@@ -303,6 +321,47 @@ mod tests {
     }
 
     #[test]
+    fn the_queue_never_runs_back_nor_more_than_sixteen_ahead() {
+        let mut term = term();
+        term.parent.forced_through = 3;
+        for (actual, valid) in [(2, false), (3, true), (19, true), (20, false)] {
+            let header = BlockHeader { forced_through: actual, ..header() };
+            let expected = match valid {
+                true => Ok(()),
+                false => Err(Invalid::ForcedThrough { least: 3, most: 19, actual }),
+            };
+            assert_eq!(judge_header(&term, &header, 0), expected);
+        }
+    }
+
+    #[test]
+    fn entries_must_be_there_at_the_origin_and_no_due_one_is_left_behind() {
+        let mut mirror = mirror();
+        mirror.params.forced_deadline_blocks = 10;
+        for (index, block) in [(0, 30), (1, 31), (2, 41), (3, 42)] {
+            mirror.forced.push(index, block);
+        }
+        for (actual, valid) in [(0, false), (1, false), (2, true), (3, true), (4, false)] {
+            let header = BlockHeader { forced_through: actual, ..header() };
+            let block = Block { header, transactions: Vec::new() };
+            let expected = match valid {
+                true => Ok(Ok(())),
+                false => Err(Invalid::ForcedThrough { least: 2, most: 3, actual }),
+            };
+            assert_eq!(judge_view(&mirror, &term().parent, &block, Millis::new(51_000)), expected);
+        }
+    }
+
+    #[test]
+    fn an_agent_that_settlement_has_overtaken_does_not_judge_the_queue() {
+        let mut mirror = mirror();
+        mirror.forced.settle(1);
+        let block = Block { header: header(), transactions: Vec::new() };
+        let judged = judge_view(&mirror, &term().parent, &block, Millis::new(51_000));
+        assert_eq!(judged, Ok(Err(NotYet::Behind { parent: 0 })));
+    }
+
+    #[test]
     fn a_block_from_the_future_waits_for_the_clock() {
         let (timestamp, now) = (Millis::new(51_000), Millis::new(49_999));
         assert_eq!(view(header(), now.get()), Ok(Err(NotYet::Ahead { timestamp, now })));
@@ -322,10 +381,10 @@ mod tests {
         let mut mirror = mirror();
         let now = Millis::new(51_000);
         let closed = NotYet::Closed { rollup: tx.rollup, origin: 41 };
-        assert_eq!(judge_view(&mirror, &block, now), Ok(Err(closed.clone())));
+        assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Err(closed.clone())));
         mirror.rollups.insert(tx.rollup, 42);
-        assert_eq!(judge_view(&mirror, &block, now), Ok(Err(closed)));
+        assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Err(closed)));
         mirror.rollups.insert(tx.rollup, 41);
-        assert_eq!(judge_view(&mirror, &block, now), Ok(Ok(())));
+        assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Ok(())));
     }
 }

@@ -1,13 +1,13 @@
 //! What events on L1 say, in domain types: all that the mirror is made of besides blocks.
 
-use super::bindings::{IBatchInbox, IRollups, IRota, ISequencerRegistry, ISlasher};
+use super::bindings::{IBatchInbox, IForcedInbox, IRollups, IRota, ISequencerRegistry, ISlasher};
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
 use super::settlement;
 use crate::domain::{
-    BatchNumber, BlockHeader, Deployment, Epoch, L1Block, LeaderSet, RollupId, Seconds,
-    SettledBatch,
+    BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, L1Block, LeaderSet, RollupId,
+    RollupTransaction, Seconds, SettledBatch,
 };
 use crate::storage::Store;
 use alloy::primitives::{Address, B256, U256};
@@ -32,6 +32,10 @@ pub(super) enum Fact {
     Endpoint { id: u32, agreement: String, link: String },
     /// A rollup was registered or funded, and has this allowance now.
     RollupFunded { rollup: RollupId, balance_wei: U256 },
+    /// A transaction was forced.
+    Forced(Arc<ForcedEntry>),
+    /// Entries up to `through` (exclusive) were consumed without a batch.
+    Escaped { through: u64, tx_hash: B256 },
     /// A batch settled.
     Settled(Arc<SettledBatch>),
     /// An offence was reported.
@@ -53,6 +57,8 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
             IRota::GenesisFixed::SIGNATURE_HASH,
             IRota::Sealed::SIGNATURE_HASH,
             IBatchInbox::BatchSettled::SIGNATURE_HASH,
+            IForcedInbox::ForcedEnqueued::SIGNATURE_HASH,
+            IForcedInbox::ForcedEscaped::SIGNATURE_HASH,
             ISequencerRegistry::Joined::SIGNATURE_HASH,
             ISequencerRegistry::SignerRotated::SIGNATURE_HASH,
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
@@ -132,6 +138,24 @@ pub(super) async fn read(
             ISlasher::Executed::SIGNATURE_HASH => {
                 let event = ISlasher::Executed::decode_log(&log.inner).map_err(bad)?;
                 Fact::Executed { case: event.caseId }
+            }
+            IForcedInbox::ForcedEnqueued::SIGNATURE_HASH => {
+                let event = IForcedInbox::ForcedEnqueued::decode_log(&log.inner).map_err(bad)?;
+                Fact::Forced(Arc::new(ForcedEntry {
+                    index: event.index,
+                    sender: event.sender,
+                    fee_wei: event.feeWei.saturating_to(),
+                    block: *block,
+                    transaction: RollupTransaction {
+                        rollup: RollupId::new(event.rollup),
+                        raw: event.data.transaction.clone(),
+                    },
+                }))
+            }
+            IForcedInbox::ForcedEscaped::SIGNATURE_HASH => {
+                let event = IForcedInbox::ForcedEscaped::decode_log(&log.inner).map_err(bad)?;
+                let tx_hash = log.transaction_hash.unwrap_or_default();
+                Fact::Escaped { through: event.through, tx_hash }
             }
             IBatchInbox::BatchSettled::SIGNATURE_HASH => {
                 let event = IBatchInbox::BatchSettled::decode_log(&log.inner).map_err(bad)?;

@@ -4,6 +4,7 @@
 //! (the follower applies `Removed` in reverse order). What consensus looks at is read *at depth* alone (R15, R16).
 
 use super::facts::Fact;
+use super::forced::ForcedQueue;
 use crate::domain::{
     BatchNumber, BlockHeader, Epoch, Generation, L1Block, LeaderSet, Params, PeerEndpoint,
     RollupId, SettledBatch, SettledTip,
@@ -36,6 +37,8 @@ pub struct Mirror {
     pub tip: Option<SettledTip>,
     /// The batch settled last.
     pub last_settled: Option<Arc<SettledBatch>>,
+    /// The forced queue.
+    pub forced: ForcedQueue,
     /// Offences that were reported and not executed.
     pub open_cases: BTreeSet<B256>,
     /// Offences that were reported, executed or not.
@@ -58,6 +61,7 @@ impl Mirror {
             peers: BTreeMap::new(),
             tip: None,
             last_settled: None,
+            forced: ForcedQueue::default(),
             open_cases: BTreeSet::new(),
             reported: 0,
             sequencers: BTreeMap::new(),
@@ -106,7 +110,10 @@ impl Mirror {
             Fact::Executed { case } => {
                 self.open_cases.remove(case);
             }
+            Fact::Forced(entry) => self.forced.push(entry.index, block.number),
+            Fact::Escaped { through, .. } => self.forced.escape(*through),
             Fact::Settled(batch) => {
+                self.forced.settle(batch.header.forced_through);
                 self.tip = Some(SettledTip {
                     number: batch.number,
                     last_height: batch.header.last_height,
