@@ -11,8 +11,8 @@ use std::process::Command;
 use std::{env, fs};
 
 /// What a deployment consists of, in the order of deployment.
-const CONTRACTS: [&str; 6] =
-    ["StakeToken", "SequencerRegistry", "Settlement", "Slasher", "RewardPool", "Rollups"];
+const CONTRACTS: [&str; 7] =
+    ["StakeToken", "SequencerRegistry", "Settlement", "Tally", "Slasher", "RewardPool", "Rollups"];
 
 fn main() {
     for path in ["contracts", "foundry.toml", "tools/solc", "package-lock.json"] {

@@ -21,10 +21,10 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     /// After so many takeover times anyone may post.
     uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
 
-    uint64 internal immutable TURN_LENGTH;
-    uint64 internal immutable TAKEOVER_SECONDS;
-    uint64 internal immutable MAX_EPOCH_LAG;
-    uint64 internal immutable RING_SIZE;
+    uint64 private immutable TURN_LENGTH;
+    uint64 private immutable TAKEOVER_SECONDS;
+    uint64 private immutable MAX_EPOCH_LAG;
+    uint64 private immutable RING_SIZE;
     uint64 private immutable DRIFT_SECONDS;
 
     TipWord internal _tip;
@@ -246,9 +246,15 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
 
     /// @inheritdoc IBatchInbox
     function ringValue(uint64 number) public view returns (bytes32) {
-        (uint64 first, uint64 last) = _ringRange();
+        (uint64 first, uint64 last) = ringRange();
         require(number >= first && number <= last, NotInRing(first, last, number));
         return _ring[number % RING_SIZE];
+    }
+
+    /// @inheritdoc IBatchInbox
+    function ringRange() public view returns (uint64 first, uint64 last) {
+        last = _tip.number();
+        first = last > RING_SIZE ? last - RING_SIZE + 1 : 1;
     }
 
     /// @inheritdoc IBatchInbox
@@ -264,11 +270,5 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     /// @inheritdoc Rota
     function generation() public view override returns (uint32) {
         return _tip.generation();
-    }
-
-    /// @dev The batches whose ring values are still there; `first` > `last` before the first batch.
-    function _ringRange() internal view returns (uint64 first, uint64 last) {
-        last = _tip.number();
-        first = last > RING_SIZE ? last - RING_SIZE + 1 : 1;
     }
 }

@@ -8,9 +8,9 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
-import {Attendance, IBatchInbox} from "./interfaces/IBatchInbox.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {ISequencerRegistry, Status} from "./interfaces/ISequencerRegistry.sol";
+import {Attendance, ITally} from "./interfaces/ITally.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title Paid for work
@@ -30,7 +30,8 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     IERC20 private immutable STAKE_TOKEN;
-    IBatchInbox private immutable SETTLEMENT;
+    address private immutable SETTLEMENT;
+    ITally private immutable TALLY;
     ISequencerRegistry private immutable REGISTRY;
 
     uint256 private _freeEthWei;
@@ -39,14 +40,15 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     mapping(address poster => uint256 ethWei) private _posterBalance;
     mapping(uint32 generation => mapping(uint64 epoch => EpochReward)) private _epochReward;
 
-    modifier onlySettlement() {
-        require(msg.sender == address(SETTLEMENT), NotSettlement(address(SETTLEMENT), msg.sender));
+    modifier onlyTally() {
+        require(msg.sender == address(TALLY), NotTally(address(TALLY), msg.sender));
         _;
     }
 
     constructor(Params memory params, Addresses memory addresses) Deployment(params, addresses, addresses.rewardPool) {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
-        SETTLEMENT = IBatchInbox(addresses.settlement);
+        SETTLEMENT = addresses.settlement;
+        TALLY = ITally(addresses.tally);
         REGISTRY = ISequencerRegistry(addresses.registry);
     }
 
@@ -67,22 +69,24 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         emit Funded(msg.sender, msg.value, deliveredWei);
     }
 
-    /* FOR THE SETTLEMENT CONTRACT */
+    /* FOR THE SETTLEMENT CONTRACT AND THE TALLY */
 
     /// @inheritdoc IRewardPool
-    function creditPoster(address poster, uint64 batch, uint256 amountWei) external onlySettlement {
+    function creditPoster(address poster, uint64 batch, uint256 amountWei) external onlyTally {
         uint256 creditedWei = _creditEth(poster, amountWei);
         if (creditedWei != 0) emit PosterCredited(poster, batch, creditedWei);
     }
 
     /// @inheritdoc IRewardPool
-    function creditSealer(address sealer, uint256 amountWei) external onlySettlement {
+    function creditSealer(address sealer, uint256 amountWei) external {
+        require(msg.sender == SETTLEMENT, NotSettlement(SETTLEMENT, msg.sender));
+
         uint256 creditedWei = _creditEth(sealer, amountWei);
         if (creditedWei != 0) emit SealerCredited(sealer, creditedWei);
     }
 
     /// @inheritdoc IRewardPool
-    function reserve(uint32 generation, uint64 epoch, uint64 batch, uint256 amountWei) external onlySettlement {
+    function reserve(uint32 generation, uint64 epoch, uint64 batch, uint256 amountWei) external onlyTally {
         uint256 free = _freeTokenWei;
         uint256 reservedWei = amountWei < free ? amountWei : free;
         if (reservedWei == 0) return;
@@ -114,7 +118,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         nonReentrant
         returns (uint256 amountWei)
     {
-        Attendance memory attendance = SETTLEMENT.attendance(generation, epoch, index);
+        Attendance memory attendance = TALLY.attendance(generation, epoch, index);
         EpochReward storage reward = _epochReward[generation][epoch];
         uint128 bit = uint128(1) << uint8(index);
 
@@ -147,7 +151,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function signerReward(uint32 generation, uint64 epoch, uint256 index) external view returns (uint256) {
-        Attendance memory attendance = SETTLEMENT.attendance(generation, epoch, index);
+        Attendance memory attendance = TALLY.attendance(generation, epoch, index);
         EpochReward storage reward = _epochReward[generation][epoch];
         if (!attendance.closed || reward.paid & (uint128(1) << uint8(index)) != 0) return 0;
         if (REGISTRY.sequencer(REGISTRY.idOf(attendance.signer)).status == Status.Tombstoned) return 0;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Tally} from "./Tally.sol";
+import {BatchInbox} from "./BatchInbox.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title The settlement contract of a deployment
-/// @notice {Rota}, {BatchInbox} and {Tally} in one: a call from one contract to another costs 3,000 gas a batch.
-contract Settlement is Tally {
-    constructor(Params memory params, Addresses memory addresses) Tally(params, addresses) {}
+/// @notice {Rota} and {BatchInbox} in one: a call from one contract to another costs 3,000 gas a batch.
+contract Settlement is BatchInbox {
+    constructor(Params memory params, Addresses memory addresses) BatchInbox(params, addresses) {}
 }

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {BatchInbox} from "./BatchInbox.sol";
-import {Attendance, IBatchInbox, Settled} from "./interfaces/IBatchInbox.sol";
+import {Deployment} from "./Deployment.sol";
+import {SigningDomain} from "./SigningDomain.sol";
+import {IBatchInbox} from "./interfaces/IBatchInbox.sol";
+import {IRewardPool} from "./interfaces/IRewardPool.sol";
+import {IRota} from "./interfaces/IRota.sol";
+import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
+import {Attendance, ITally, Settled} from "./interfaces/ITally.sol";
 import {AttendanceLib, Lanes} from "./lib/AttendanceLib.sol";
 import {CertificateLib} from "./lib/CertificateLib.sol";
+import {DigestLib} from "./lib/DigestLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {RefundLib} from "./lib/RefundLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title What settled batches earned and who missed a turn
-/// @notice Anyone books settled batches, in order, from what the ring holds the hash of: the poster's refund and margin
-/// and the signers' reward (R42), participation, and blame (R29). Doing this in `settle` would cost 10,000 gas a batch;
-/// what nobody books while the ring holds it lapses to the pool.
-abstract contract Tally is BatchInbox {
+/// @notice See {ITally}. Doing this in `settle` would cost 10,000 gas a batch.
+contract Tally is ITally, Deployment, SigningDomain {
     /// How far the tally is, and the turn that is not over yet. Batches of one turn follow each other; the turn is counted
     /// once a batch of another one is tallied.
     struct Cursor {
@@ -53,6 +57,15 @@ abstract contract Tally is BatchInbox {
         uint256[8] lanes;
     }
 
+    IBatchInbox private immutable INBOX;
+    IRota private immutable ROTA;
+    ISequencerRegistry private immutable REGISTRY;
+    IRewardPool private immutable REWARD_POOL;
+    uint64 private immutable GENESIS;
+    uint64 private immutable EPOCH_SECONDS;
+    uint64 private immutable MAX_EPOCH_LAG;
+    uint64 private immutable TURN_LENGTH;
+    uint64 private immutable TAKEOVER_SECONDS;
     uint256 private immutable POSTER_MARGIN_WEI;
     uint256 private immutable SIGNERS_REWARD_WEI;
 
@@ -63,14 +76,26 @@ abstract contract Tally is BatchInbox {
     /// Turns and missed turns, 16 bits each, of eight epochs in a word.
     mapping(uint32 sequencer => mapping(uint64 epochsOfEight => uint256 counts)) private _turns;
 
-    constructor(Params memory p, Addresses memory addresses) BatchInbox(p, addresses) {
+    constructor(Params memory p, Addresses memory addresses)
+        Deployment(p, addresses, addresses.tally)
+        SigningDomain(addresses.settlement)
+    {
+        INBOX = IBatchInbox(addresses.settlement);
+        ROTA = IRota(addresses.settlement);
+        REGISTRY = ISequencerRegistry(addresses.registry);
+        REWARD_POOL = IRewardPool(addresses.rewardPool);
+        GENESIS = p.genesis;
+        EPOCH_SECONDS = p.epochSeconds;
+        MAX_EPOCH_LAG = p.maxEpochLag;
+        TURN_LENGTH = p.turnLength;
+        TAKEOVER_SECONDS = p.takeoverSeconds;
         POSTER_MARGIN_WEI = p.posterMarginWei;
         SIGNERS_REWARD_WEI = p.signersRewardWei;
     }
 
     /* TALLYING */
 
-    /// @inheritdoc IBatchInbox
+    /// @inheritdoc ITally
     function tally(uint64 first, Settled[] calldata batches) external {
         Cursor memory cursor = _cursor;
         uint64 expected = nextTally();
@@ -112,10 +137,10 @@ abstract contract Tally is BatchInbox {
     }
 
     function _requireInRing(uint64 number, Settled calldata batch) private view {
-        bytes32 expected = ringValue(number);
+        bytes32 expected = INBOX.ringValue(number);
         bytes32 actual = keccak256(
             abi.encode(
-                batchDigest(batch.header),
+                DigestLib.digest(domainSeparator(), DigestLib.structHash(batch.header)),
                 batch.signers,
                 batch.poster,
                 batch.settledAt,
@@ -144,7 +169,7 @@ abstract contract Tally is BatchInbox {
         run.poster = batch.poster;
         run.generation = batch.header.generation;
         run.epoch = batch.header.epoch;
-        run.set = SetLib.load(_setAt(batch.header.generation, batch.header.epoch));
+        run.set = _setOf(batch.header.generation, batch.header.epoch);
     }
 
     /// @dev Participation first, then what the pool has for it. The pool is told what is due and credits what it can.
@@ -190,13 +215,13 @@ abstract contract Tally is BatchInbox {
             }
         }
 
-        cursor.settledEpoch = epochAt(batch.settledAt);
+        cursor.settledEpoch = _epochAt(batch.settledAt);
         if (batch.poster == cursor.leader || REGISTRY.wasPoster(cursor.leader, batch.poster)) {
             cursor.posted = true;
         } else {
             uint64 ready = batch.header.timestamp;
             if (batch.parentSettledAt > ready) ready = batch.parentSettledAt;
-            if (batch.settledAt >= ready + TAKEOVER_SECONDS && batch.header.epoch <= epochAt(batch.header.timestamp)) {
+            if (batch.settledAt >= ready + TAKEOVER_SECONDS && batch.header.epoch <= _epochAt(batch.header.timestamp)) {
                 cursor.missed = true;
             }
         }
@@ -219,17 +244,17 @@ abstract contract Tally is BatchInbox {
 
     /* READING */
 
-    /// @inheritdoc IBatchInbox
+    /// @inheritdoc ITally
     function nextTally() public view returns (uint64) {
-        (uint64 first,) = _ringRange();
+        (uint64 first,) = INBOX.ringRange();
         uint64 next = _cursor.number + 1;
         return next > first ? next : first;
     }
 
-    /// @inheritdoc IBatchInbox
-    function attendance(uint32 generation_, uint64 epoch, uint256 index) external view returns (Attendance memory) {
-        (address signer, uint64 weight) = SetLib.load(_setAt(generation_, epoch)).member(index);
-        Participation storage participation = _participation[generation_][epoch];
+    /// @inheritdoc ITally
+    function attendance(uint32 generation, uint64 epoch, uint256 index) external view returns (Attendance memory) {
+        (address signer, uint64 weight) = _setOf(generation, epoch).member(index);
+        Participation storage participation = _participation[generation][epoch];
 
         return Attendance({
             signer: signer,
@@ -240,7 +265,7 @@ abstract contract Tally is BatchInbox {
         });
     }
 
-    /// @inheritdoc IBatchInbox
+    /// @inheritdoc ITally
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed) {
         uint256 counts = _turns[sequencer][epoch / 8] >> ((epoch % 8) * 32);
         return (counts & type(uint16).max, (counts >> 16) & type(uint16).max);
@@ -248,7 +273,19 @@ abstract contract Tally is BatchInbox {
 
     /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.
     function _isClosed(uint64 epoch) private view returns (bool) {
-        if (epochAt(uint64(block.timestamp)) <= epoch + MAX_EPOCH_LAG) return false;
-        return _cursor.epoch > epoch || nextTally() > _tip.number();
+        if (_epochAt(block.timestamp) <= epoch + MAX_EPOCH_LAG) return false;
+        (, uint64 last) = INBOX.ringRange();
+        return _cursor.epoch > epoch || nextTally() > last;
+    }
+
+    function _setOf(uint32 generation, uint64 epoch) private view returns (FrozenSet) {
+        (address pointer,) = ROTA.setOf(generation, epoch);
+        return SetLib.load(pointer);
+    }
+
+    /// @dev {IRota.epochAt} without a call, of a time that is not before genesis.
+    function _epochAt(uint256 time) private view returns (uint64) {
+        // Casting is safe: times fit into 64 bits.
+        return (uint64(time) - GENESIS) / EPOCH_SECONDS;
     }
 }

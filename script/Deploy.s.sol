@@ -23,6 +23,7 @@ contract Deploy is Script {
         console2.log("stakeToken", addresses.stakeToken);
         console2.log("registry  ", addresses.registry);
         console2.log("settlement", addresses.settlement);
+        console2.log("tally     ", addresses.tally);
         console2.log("slasher   ", addresses.slasher);
         console2.log("rewardPool", addresses.rewardPool);
         console2.log("rollups   ", addresses.rollups);

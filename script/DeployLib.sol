@@ -9,13 +9,14 @@ import {SequencerRegistry} from "../contracts/SequencerRegistry.sol";
 import {Settlement} from "../contracts/Settlement.sol";
 import {Slasher} from "../contracts/Slasher.sol";
 import {StakeToken} from "../contracts/StakeToken.sol";
+import {Tally} from "../contracts/Tally.sol";
 import {Addresses} from "../contracts/types/Params.sol";
 import {Config} from "./ConfigLib.sol";
 
 /// @title A whole deployment
 /// @notice The contracts name each other in their constructors, so their addresses are computed first, from the
 /// deployer's next nonces, in this order: stake token (only if the configuration names none), registry, settlement,
-/// slasher, reward pool, rollups. Each constructor checks that it stands where it was announced.
+/// tally, slasher, reward pool, rollups. Each constructor checks that it stands where it was announced.
 library DeployLib {
     Vm private constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
@@ -26,6 +27,7 @@ library DeployLib {
         if (config.stakeToken == address(0)) new StakeToken();
         new SequencerRegistry(config.params, addresses);
         new Settlement(config.params, addresses);
+        new Tally(config.params, addresses);
         new Slasher(config.params, addresses);
         new RewardPool(config.params, addresses);
         new Rollups(config.params, addresses);
@@ -39,6 +41,7 @@ library DeployLib {
         if (config.stakeToken == address(0)) addresses.stakeToken = VM.computeCreateAddress(deployer, nonce++);
         addresses.registry = VM.computeCreateAddress(deployer, nonce++);
         addresses.settlement = VM.computeCreateAddress(deployer, nonce++);
+        addresses.tally = VM.computeCreateAddress(deployer, nonce++);
         addresses.slasher = VM.computeCreateAddress(deployer, nonce++);
         addresses.rewardPool = VM.computeCreateAddress(deployer, nonce++);
         addresses.rollups = VM.computeCreateAddress(deployer, nonce);

@@ -24,9 +24,10 @@ contract DeployTest is Test {
     /// What L1 takes as the code of a contract (EIP-170). Forge does not mind more in tests.
     uint256 private constant MAX_CODE_BYTES = 24_576;
 
-    string[5] private _artifacts = [
+    string[6] private _artifacts = [
         "SequencerRegistry.sol:SequencerRegistry",
         "Settlement.sol:Settlement",
+        "Tally.sol:Tally",
         "Slasher.sol:Slasher",
         "RewardPool.sol:RewardPool",
         "Rollups.sol:Rollups"
@@ -60,9 +61,10 @@ contract DeployTest is Test {
             address announced = makeAddr("announced");
             if (i == 0) wrong.registry = announced;
             if (i == 1) wrong.settlement = announced;
-            if (i == 2) wrong.slasher = announced;
-            if (i == 3) wrong.rewardPool = announced;
-            if (i == 4) wrong.rollups = announced;
+            if (i == 2) wrong.tally = announced;
+            if (i == 3) wrong.slasher = announced;
+            if (i == 4) wrong.rewardPool = announced;
+            if (i == 5) wrong.rollups = announced;
 
             vm.expectRevert(abi.encodeWithSelector(Deployment.NotAtAnnouncedAddress.selector, announced, actual));
             this.create(_artifacts[i], config.params, wrong);
@@ -109,9 +111,10 @@ contract DeployTest is Test {
         addresses.stakeToken = config.stakeToken;
         addresses.registry = vm.computeCreateAddress(address(this), nonce);
         addresses.settlement = vm.computeCreateAddress(address(this), nonce + 1);
-        addresses.slasher = vm.computeCreateAddress(address(this), nonce + 2);
-        addresses.rewardPool = vm.computeCreateAddress(address(this), nonce + 3);
-        addresses.rollups = vm.computeCreateAddress(address(this), nonce + 4);
+        addresses.tally = vm.computeCreateAddress(address(this), nonce + 2);
+        addresses.slasher = vm.computeCreateAddress(address(this), nonce + 3);
+        addresses.rewardPool = vm.computeCreateAddress(address(this), nonce + 4);
+        addresses.rollups = vm.computeCreateAddress(address(this), nonce + 5);
     }
 
     function _deploysAndWires(string memory profile) private {
@@ -123,6 +126,7 @@ contract DeployTest is Test {
         bytes32 expected = keccak256(abi.encode(params, addresses));
         assertEq(Deployment(addresses.registry).DEPLOYMENT_HASH(), expected);
         assertEq(Deployment(addresses.settlement).DEPLOYMENT_HASH(), expected);
+        assertEq(Deployment(addresses.tally).DEPLOYMENT_HASH(), expected);
         assertEq(Deployment(addresses.slasher).DEPLOYMENT_HASH(), expected);
         assertEq(Deployment(addresses.rewardPool).DEPLOYMENT_HASH(), expected);
         assertEq(Deployment(addresses.rollups).DEPLOYMENT_HASH(), expected);

@@ -39,7 +39,8 @@ contract StubbornPoster {
 /// │   ├── it takes both and says so
 /// │   └── when nothing is sent: it reverts
 /// ├── creditPoster, creditSealer, reserve
-/// │   ├── when the caller is not the settlement contract: they revert
+/// │   ├── when the caller is not the tally: those of batches revert
+/// │   ├── when the caller is not the settlement contract: that of a seal reverts
 /// │   ├── when the pool has less: they credit what it has
 /// │   └── when the pool is empty: they do nothing
 /// ├── claimPoster
@@ -83,14 +84,19 @@ contract RewardPoolTest is Offences {
 
     /* CREDITS */
 
-    function test_credits_revertWhen_notTheSettlement() external {
-        bytes memory reason = abi.encodeWithSelector(IRewardPool.NotSettlement.selector, at.settlement, address(this));
+    function test_credits_revertWhen_notTheTally() external {
+        vm.startPrank(at.settlement);
+        bytes memory reason = abi.encodeWithSelector(IRewardPool.NotTally.selector, at.tally, at.settlement);
         vm.expectRevert(reason);
         rewardPool.creditPoster(_poster, 1, 1);
         vm.expectRevert(reason);
-        rewardPool.creditSealer(_poster, 1);
-        vm.expectRevert(reason);
         rewardPool.reserve(0, 1, 1, 1);
+    }
+
+    function test_creditSealer_revertsWhen_notTheSettlement() external {
+        vm.prank(at.tally);
+        vm.expectRevert(abi.encodeWithSelector(IRewardPool.NotSettlement.selector, at.settlement, at.tally));
+        rewardPool.creditSealer(_poster, 1);
     }
 
     function test_creditPoster_creditsWhatThePoolHas() external {
@@ -115,18 +121,19 @@ contract RewardPoolTest is Offences {
         _fund(0, 1 ether);
         vm.expectEmit(address(rewardPool));
         emit IRewardPool.SignersReserved(0, 1, 9, 1 ether);
-        vm.prank(at.settlement);
+        vm.prank(at.tally);
         rewardPool.reserve(0, 1, 9, 3 ether);
         _expectFree(0, 0);
     }
 
     function test_credits_doNothingWhen_thePoolIsEmpty() external {
         vm.recordLogs();
-        vm.startPrank(at.settlement);
+        vm.startPrank(at.tally);
         rewardPool.creditPoster(_poster, 1, 1 ether);
-        rewardPool.creditSealer(_poster, 1 ether);
         rewardPool.reserve(0, 1, 1, 1 ether);
         vm.stopPrank();
+        vm.prank(at.settlement);
+        rewardPool.creditSealer(_poster, 1 ether);
         assertEq(vm.getRecordedLogs().length, 0);
         assertEq(rewardPool.posterBalance(_poster), 0);
     }
@@ -164,7 +171,7 @@ contract RewardPoolTest is Offences {
         StubbornPoster stubborn = new StubbornPoster();
         _fund(5 ether, 0);
         _creditPoster(1 ether);
-        vm.prank(at.settlement);
+        vm.prank(at.tally);
         rewardPool.creditPoster(address(stubborn), 9, 1 ether);
 
         vm.expectRevert();
@@ -288,7 +295,7 @@ contract RewardPoolTest is Offences {
     }
 
     function _creditPoster(uint256 amountWei) private {
-        vm.prank(at.settlement);
+        vm.prank(at.tally);
         rewardPool.creditPoster(_poster, 9, amountWei);
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Attendance, IBatchInbox, Settled, Submission} from "../contracts/interfaces/IBatchInbox.sol";
+import {IBatchInbox, Submission} from "../contracts/interfaces/IBatchInbox.sol";
 import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
+import {Attendance, ITally, Settled} from "../contracts/interfaces/ITally.sol";
 import {CertificateLib} from "../contracts/lib/CertificateLib.sol";
 import {RefundLib} from "../contracts/lib/RefundLib.sol";
 import {BatchHeader, Signature} from "../contracts/types/Wire.sol";
@@ -47,13 +48,13 @@ contract TallyTest is Chain {
 
     function test_tally_saysWhatItBookedAndMovesOn() external {
         _settleSome(3);
-        assertEq(settlement.nextTally(), 1);
+        assertEq(tally.nextTally(), 1);
 
-        vm.expectEmit(address(settlement));
-        emit IBatchInbox.Tallied(1, 3);
-        settlement.tally(1, _batches(1, 3));
+        vm.expectEmit(address(tally));
+        emit ITally.Tallied(1, 3);
+        tally.tally(1, _batches(1, 3));
 
-        assertEq(settlement.nextTally(), 4);
+        assertEq(tally.nextTally(), 4);
     }
 
     function test_tally_creditsPosterAndSigners() external {
@@ -109,7 +110,7 @@ contract TallyTest is Chain {
         _tallyAll();
 
         for (uint256 i = 0; i < 20; ++i) {
-            Attendance memory attendance = settlement.attendance(0, 1, i);
+            Attendance memory attendance = tally.attendance(0, 1, i);
             assertEq(attendance.attended, expected[i]);
             assertEq(attendance.signedWeight, signedWeight);
             assertEq(attendance.weight, 100);
@@ -120,13 +121,13 @@ contract TallyTest is Chain {
     function test_tally_inPiecesBooksTheSame() external {
         _settleSome(6);
         uint256 snapshot = vm.snapshotState();
-        settlement.tally(1, _batches(1, 6));
+        tally.tally(1, _batches(1, 6));
         uint256[5] memory atOnce = _books();
 
         vm.revertToState(snapshot);
-        settlement.tally(1, _batches(1, 1));
-        settlement.tally(2, _batches(2, 4));
-        settlement.tally(5, _batches(5, 6));
+        tally.tally(1, _batches(1, 1));
+        tally.tally(2, _batches(2, 4));
+        tally.tally(5, _batches(5, 6));
         uint256[5] memory inPieces = _books();
         for (uint256 i = 0; i < 5; ++i) {
             assertEq(inPieces[i], atOnce[i]);
@@ -148,28 +149,28 @@ contract TallyTest is Chain {
 
         vm.prank(leader, leader);
         settlement.settleMany(submissions);
-        settlement.tally(1, batches);
-        assertEq(settlement.nextTally(), 3);
+        tally.tally(1, batches);
+        assertEq(tally.nextTally(), 3);
     }
 
     function test_tally_revertsWhen_nothingIsHandedIn() external {
-        vm.expectRevert(IBatchInbox.NothingToTally.selector);
-        settlement.tally(1, new Settled[](0));
+        vm.expectRevert(ITally.NothingToTally.selector);
+        tally.tally(1, new Settled[](0));
     }
 
     function test_tally_revertsWhen_batchesAreSkipped() external {
         _settleSome(2);
         Settled[] memory batches = _batches(2, 2);
-        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.TallyNotNext.selector, 1, 2));
-        settlement.tally(2, batches);
+        vm.expectRevert(abi.encodeWithSelector(ITally.TallyNotNext.selector, 1, 2));
+        tally.tally(2, batches);
     }
 
     function test_tally_revertsWhen_batchesAreRepeated() external {
         _settleSome(2);
         _tallyAll();
         Settled[] memory batches = _batches(2, 2);
-        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.TallyNotNext.selector, 3, 2));
-        settlement.tally(2, batches);
+        vm.expectRevert(abi.encodeWithSelector(ITally.TallyNotNext.selector, 3, 2));
+        tally.tally(2, batches);
     }
 
     function test_tally_revertsWhen_batchNeverSettled() external {
@@ -177,7 +178,7 @@ contract TallyTest is Chain {
         Settled[] memory batches = new Settled[](2);
         (batches[0], batches[1]) = (_settledBatches[0], _settledBatches[0]);
         vm.expectRevert(abi.encodeWithSelector(IBatchInbox.NotInRing.selector, 1, 1, 2));
-        settlement.tally(1, batches);
+        tally.tally(1, batches);
     }
 
     function testFuzz_tally_revertsWhen_anyFieldWasChanged(uint8 field) external {
@@ -197,8 +198,8 @@ contract TallyTest is Chain {
         Settled[] memory batches = new Settled[](1);
         batches[0] = batch;
 
-        vm.expectPartialRevert(IBatchInbox.RingValueMismatch.selector);
-        settlement.tally(1, batches);
+        vm.expectPartialRevert(ITally.RingValueMismatch.selector);
+        tally.tally(1, batches);
     }
 
     function test_tally_goesOnWithTheFirstThatIsThere() external {
@@ -206,14 +207,14 @@ contract TallyTest is Chain {
         _settleSome(2);
         _settleFast(ring);
 
-        assertEq(settlement.nextTally(), 3);
+        assertEq(tally.nextTally(), 3);
         Settled[] memory batches = _batches(1, 1);
-        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.TallyNotNext.selector, 3, 1));
-        settlement.tally(1, batches);
+        vm.expectRevert(abi.encodeWithSelector(ITally.TallyNotNext.selector, 3, 1));
+        tally.tally(1, batches);
         vm.expectRevert(abi.encodeWithSelector(IBatchInbox.NotInRing.selector, 3, ring + 2, 2));
         settlement.ringValue(2);
-        settlement.tally(3, _batches(3, 4));
-        assertEq(settlement.nextTally(), 5);
+        tally.tally(3, _batches(3, 4));
+        assertEq(tally.nextTally(), 5);
     }
 
     /* BLAME */
@@ -257,8 +258,8 @@ contract TallyTest is Chain {
         BatchHeader memory next = _nextHeader(8);
         _settle(next);
 
-        vm.expectEmit(address(settlement));
-        emit IBatchInbox.TurnMissed(0, 1, _leader(header), 1);
+        vm.expectEmit(address(tally));
+        emit ITally.TurnMissed(0, 1, _leader(header), 1);
         _tallyAll();
         _expectTurns(_leader(header), 1, 1);
     }
@@ -302,12 +303,12 @@ contract TallyTest is Chain {
         BatchHeader memory header = _nextHeader(2);
         _advance(p.takeoverSeconds);
         _settleAs(_memberDrawn(1, 0, 1), header);
-        settlement.tally(1, _batches(1, 1));
+        tally.tally(1, _batches(1, 1));
         _settle(_nextHeader(1));
         _settleFast(p.ringSize);
-        settlement.tally(3, _batches(3, 3));
+        tally.tally(3, _batches(3, 3));
 
-        (uint256 turns,) = settlement.turnsOf(registry.idOf(_leader(header)), 1);
+        (uint256 turns,) = tally.turnsOf(registry.idOf(_leader(header)), 1);
         assertEq(turns, 0);
     }
 
@@ -315,29 +316,29 @@ contract TallyTest is Chain {
 
     function test_attendance_closesOnceTheEpochIsPastAndTallied() external {
         _settleSome(1);
-        assertFalse(settlement.attendance(0, 1, 0).closed);
+        assertFalse(tally.attendance(0, 1, 0).closed);
 
         _startEpoch(1 + p.maxEpochLag + 1);
-        assertFalse(settlement.attendance(0, 1, 0).closed);
+        assertFalse(tally.attendance(0, 1, 0).closed);
 
         _tallyAll();
-        assertTrue(settlement.attendance(0, 1, 0).closed);
+        assertTrue(tally.attendance(0, 1, 0).closed);
     }
 
     function test_attendance_staysOpenAsLongAsTheEpochCanAttest() external {
         _settleSome(1);
         _tallyAll();
         _warpTo(settlement.startOf(1 + p.maxEpochLag + 1) - 1);
-        assertFalse(settlement.attendance(0, 1, 0).closed);
+        assertFalse(tally.attendance(0, 1, 0).closed);
     }
 
     function test_attendance_closesBehindTheTally() external {
         _settleSome(1);
         _startEpoch(1 + p.maxEpochLag + 1);
         _settleSome(2);
-        settlement.tally(1, _batches(1, 2));
+        tally.tally(1, _batches(1, 2));
         // Batch 3 is open, but batch 2 was attested by a later epoch already.
-        assertTrue(settlement.attendance(0, 1, 0).closed);
+        assertTrue(tally.attendance(0, 1, 0).closed);
     }
 
     /* PARTS */
@@ -382,8 +383,8 @@ contract TallyTest is Chain {
     function _books() private view returns (uint256[5] memory books) {
         for (uint256 i = 0; i < 4; ++i) {
             address signer = settlement.memberAt(0, 1, i).signer;
-            (uint256 turns, uint256 missed) = settlement.turnsOf(registry.idOf(signer), 1);
-            Attendance memory attendance = settlement.attendance(0, 1, i);
+            (uint256 turns, uint256 missed) = tally.turnsOf(registry.idOf(signer), 1);
+            Attendance memory attendance = tally.attendance(0, 1, i);
             books[i] =
                 uint256(keccak256(abi.encode(rewardPool.posterBalance(signer), turns, missed, attendance.attended)));
         }
@@ -391,7 +392,7 @@ contract TallyTest is Chain {
     }
 
     function _expectTurns(address leader, uint256 turns, uint256 missed) private view {
-        (uint256 actualTurns, uint256 actualMissed) = settlement.turnsOf(registry.idOf(leader), _epoch());
+        (uint256 actualTurns, uint256 actualMissed) = tally.turnsOf(registry.idOf(leader), _epoch());
         assertEq(actualTurns, turns);
         assertEq(actualMissed, missed);
     }

@@ -29,34 +29,6 @@ struct Tip {
     uint64 consumed;
 }
 
-/// What the ring holds the hash of, with the header's hash in the header's place (R26): everything that
-/// {IBatchInbox.tally} needs to know of a settled batch.
-struct Settled {
-    BatchHeader header;
-    uint128 signers;
-    address poster;
-    uint64 settledAt;
-    uint64 parentSettledAt;
-    uint256 baseFeeWei;
-    uint256 blobBaseFeeWei;
-    /// As in {IBatchInbox.BatchSettled}.
-    uint64 payloadTokens;
-    uint64 blobs;
-    bool late;
-}
-
-/// What one member of a set did in one epoch, as far as it was tallied.
-struct Attendance {
-    address signer;
-    uint64 weight;
-    /// Batches that the member signed.
-    uint64 attended;
-    /// Sum over all members of weight times batches signed.
-    uint256 signedWeight;
-    /// No batch of the epoch can settle or be tallied any more.
-    bool closed;
-}
-
 /// @title The settled chain
 /// @notice Takes batches that more than 2/3 of an epoch's weight has signed; a settled batch is final with its L1
 /// block (R26-R29).
@@ -73,12 +45,6 @@ interface IBatchInbox {
         uint64 payloadTokens,
         bool late
     );
-
-    /// @notice Refund, participation and blame of batches `first` to `last` were booked.
-    event Tallied(uint64 indexed first, uint64 indexed last);
-
-    /// @notice A turn was missed by its leader (R29).
-    event TurnMissed(uint32 indexed generation, uint64 indexed turn, address indexed leader, uint64 epoch);
 
     /// @notice A payload is the input of its transaction only if the sender itself made the call.
     error CallerNotOrigin(address origin, address caller);
@@ -128,16 +94,8 @@ interface IBatchInbox {
 
     error NothingToSettle();
 
-    error NothingToTally();
-
-    /// @notice Batches are tallied in order.
-    error TallyNotNext(uint64 expected, uint64 actual);
-
     /// @notice There is no such batch, or the ring does not hold it any more.
     error NotInRing(uint64 first, uint64 last, uint64 number);
-
-    /// @notice What was handed in is not what settled as batch `number`.
-    error RingValueMismatch(uint64 number, bytes32 expected, bytes32 actual);
 
     /// @notice Settles one batch. Its poster is the caller.
     ///
@@ -161,29 +119,18 @@ interface IBatchInbox {
     /// Reverts with {NothingToSettle} and as {settle}.
     function settleMany(Submission[] calldata submissions) external;
 
-    /// @notice Books batches `first`, `first + 1`, ... once each, in order, while the ring still holds them.
-    ///
-    /// Reverts with {NothingToTally}, {TallyNotNext}, {NotInRing}, {RingValueMismatch}.
-    function tally(uint64 first, Settled[] calldata batches) external;
-
-    /// @notice Next batch number to tally; numbers that fell out of the ring untallied are skipped.
-    function nextTally() external view returns (uint64);
-
     function tip() external view returns (Tip memory);
 
     /// @notice keccak256(abi.encode(header hash, signers, poster, settledAt, parentSettledAt, baseFeeWei, blobBaseFeeWei,
     /// payloadTokens, blobs, late)) of batch `number`, named as in {Settled}. Reverts with {NotInRing}.
     function ringValue(uint64 number) external view returns (bytes32);
 
+    /// @notice The batches whose ring values are still there; `first` > `last` before the first batch.
+    function ringRange() external view returns (uint64 first, uint64 last);
+
     /// @notice EIP-712 digest of a batch header under this deployment's domain: its hash everywhere, and what is signed.
     function batchDigest(BatchHeader calldata header) external view returns (bytes32);
 
     /// @notice EIP-712 domain separator of everything that sequencers sign.
     function domainSeparator() external view returns (bytes32);
-
-    /// @notice What member `index` of the set in force in `epoch` signed of the batches attested in it.
-    function attendance(uint32 generation, uint64 epoch, uint256 index) external view returns (Attendance memory);
-
-    /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
-    function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
 }

@@ -17,6 +17,8 @@ interface IRewardPool {
 
     error NotSettlement(address expected, address actual);
 
+    error NotTally(address expected, address actual);
+
     error NothingSent();
 
     error NothingToClaim();
@@ -32,7 +34,7 @@ interface IRewardPool {
     function fund(uint256 tokenWei) external payable;
 
     /// @notice Adds up to `amountWei` of ETH, as far as the pool has it, to what `poster` can claim for batches up to
-    /// `batch`. Settlement only. Reverts with {NotSettlement}.
+    /// `batch`. The tally only. Reverts with {NotTally}.
     function creditPoster(address poster, uint64 batch, uint256 amountWei) external;
 
     /// @notice Refunds the caller of {IRota.seal}: adds up to `amountWei` of ETH, as far as the pool has it, to what
@@ -41,7 +43,7 @@ interface IRewardPool {
     function creditSealer(address sealer, uint256 amountWei) external;
 
     /// @notice Sets up to `amountWei` of the stake token aside, as far as the pool has it, for those who signed batches of
-    /// an epoch, the last of them `batch`. Settlement only. Reverts with {NotSettlement}.
+    /// an epoch, the last of them `batch`. The tally only. Reverts with {NotTally}.
     function reserve(uint32 generation, uint64 epoch, uint64 batch, uint256 amountWei) external;
 
     /// @notice ETH that `poster` can claim for posting and sealing.

@@ -71,6 +71,7 @@ struct Addresses {
     address stakeToken;
     address registry;
     address settlement;
+    address tally;
     address slasher;
     address rewardPool;
     address rollups;

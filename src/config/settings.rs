@@ -439,6 +439,7 @@ mod tests {
             stake_token: zero,
             registry: zero,
             settlement: zero,
+            tally: zero,
             slasher: zero,
             reward_pool: zero,
             rollups: zero,

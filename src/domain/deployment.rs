@@ -18,6 +18,8 @@ pub struct Deployment {
     pub registry: Address,
     /// `Settlement`.
     pub settlement: Address,
+    /// `Tally`.
+    pub tally: Address,
     /// `Slasher`.
     pub slasher: Address,
     /// `RewardPool`.

@@ -133,6 +133,7 @@ impl Client {
         let contracts = [
             ("registry", deployment.registry),
             ("settlement", deployment.settlement),
+            ("tally", deployment.tally),
             ("slasher", deployment.slasher),
             ("rewardPool", deployment.reward_pool),
             ("rollups", deployment.rollups),

@@ -34,6 +34,7 @@ pub(super) const fn addresses(deployment: &Deployment) -> bindings::Addresses {
         stakeToken: deployment.stake_token,
         registry: deployment.registry,
         settlement: deployment.settlement,
+        tally: deployment.tally,
         slasher: deployment.slasher,
         rewardPool: deployment.reward_pool,
         rollups: deployment.rollups,

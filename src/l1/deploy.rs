@@ -41,6 +41,7 @@ pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Err
         stake_token,
         registry: next(),
         settlement: next(),
+        tally: next(),
         slasher: next(),
         reward_pool: next(),
         rollups: next(),
@@ -55,6 +56,7 @@ pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Err
     for (name, code) in [
         ("SequencerRegistry", bindings::SEQUENCER_REGISTRY),
         ("Settlement", bindings::SETTLEMENT),
+        ("Tally", bindings::TALLY),
         ("Slasher", bindings::SLASHER),
         ("RewardPool", bindings::REWARD_POOL),
         ("Rollups", bindings::ROLLUPS),

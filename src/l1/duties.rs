@@ -1,7 +1,7 @@
 //! What agents do for everybody on L1: book settled batches, report offences, execute cases.
 
 use super::account::{Account, Order};
-use super::bindings::{BlockProof, IBatchInbox, ISlasher, KeyReference, Settled, VoteType};
+use super::bindings::{BlockProof, ISlasher, ITally, KeyReference, Settled, VoteType};
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
@@ -29,8 +29,8 @@ pub struct KeyPlace {
 ///
 /// What keeps the nodes from answering.
 pub async fn next_tally(client: &Client, deployment: &Deployment) -> Result<BatchNumber, L1Error> {
-    let call = IBatchInbox::nextTallyCall {};
-    client.call(deployment.settlement, &call).await.map(BatchNumber::new)
+    let call = ITally::nextTallyCall {};
+    client.call(deployment.tally, &call).await.map(BatchNumber::new)
 }
 
 /// Books consecutive settled batches, of which the first is the next one to tally.
@@ -61,8 +61,8 @@ pub async fn tally(
             late: batch.late,
         });
     }
-    let call = IBatchInbox::tallyCall { first: first.number.get(), batches: settled };
-    account.execute(&Order::call(deployment.settlement, &call)).await?;
+    let call = ITally::tallyCall { first: first.number.get(), batches: settled };
+    account.execute(&Order::call(deployment.tally, &call)).await?;
     Ok(())
 }
 

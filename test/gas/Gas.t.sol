@@ -3,9 +3,10 @@ pragma solidity 0.8.30;
 
 import {stdJson} from "forge-std/StdJson.sol";
 
-import {Settled, Submission} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
+import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {RefundLib} from "../../contracts/lib/RefundLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Actor} from "../utils/System.sol";
@@ -208,7 +209,7 @@ contract GasTest is Chain {
         for (uint256 i = 0; i < batches.length; ++i) {
             batches[i] = _settledBatches[1 + i];
         }
-        settlement.tally(2, batches);
+        tally.tally(2, batches);
         _note("tally_20");
 
         _advance(p.epochSeconds * (p.maxEpochLag + 2));

@@ -16,7 +16,7 @@ contract ChainInvariants is StdInvariant, Test {
         bytes4[] memory selectors = new bytes4[](8);
         selectors[0] = ChainHandler.settle.selector;
         selectors[1] = ChainHandler.settleAside.selector;
-        selectors[2] = ChainHandler.tally.selector;
+        selectors[2] = ChainHandler.bookAll.selector;
         selectors[3] = ChainHandler.claim.selector;
         selectors[4] = ChainHandler.claimPoster.selector;
         selectors[5] = ChainHandler.pass.selector;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Settled, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
 import {CaseStatus} from "../../contracts/interfaces/ISlasher.sol";
@@ -68,8 +69,8 @@ contract ChainHandler is Offences {
         if (_trySettle(header, _first(members))) ++settledAside;
     }
 
-    function tally() external {
-        if (settlement.nextTally() <= settled) _tallyAll();
+    function bookAll() external {
+        if (tally.nextTally() <= settled) _tallyAll();
     }
 
     function claim(uint64 epoch, uint256 index) external {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Settled, Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {DrawLib} from "../../contracts/lib/DrawLib.sol";
 import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
@@ -111,13 +112,13 @@ abstract contract Chain is System {
 
     /// @notice Books everything that {_settleAs} settled and nobody has booked.
     function _tallyAll() internal {
-        uint64 first = settlement.nextTally();
+        uint64 first = tally.nextTally();
         uint256 n = _settledBatches.length + 1 - first;
         Settled[] memory batches = new Settled[](n);
         for (uint256 i = 0; i < n; ++i) {
             batches[i] = _settledBatches[first - 1 + i];
         }
-        settlement.tally(first, batches);
+        tally.tally(first, batches);
     }
 
     function _submission(BatchHeader memory header) internal view returns (Submission memory) {

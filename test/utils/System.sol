@@ -11,6 +11,7 @@ import {IRollups} from "../../contracts/interfaces/IRollups.sol";
 import {IRota, LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {ISequencerRegistry} from "../../contracts/interfaces/ISequencerRegistry.sol";
 import {ISlasher} from "../../contracts/interfaces/ISlasher.sol";
+import {ITally} from "../../contracts/interfaces/ITally.sol";
 import {Addresses, Params} from "../../contracts/types/Params.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
@@ -53,6 +54,7 @@ abstract contract System is Test {
     IStakeToken internal token;
     ISequencerRegistry internal registry;
     ISettlement internal settlement;
+    ITally internal tally;
     ISlasher internal slasher;
     IRewardPool internal rewardPool;
     IRollups internal rollups;
@@ -76,14 +78,16 @@ abstract contract System is Test {
         uint256 nonce = vm.getNonce(address(this));
         at.registry = vm.computeCreateAddress(address(this), nonce);
         at.settlement = vm.computeCreateAddress(address(this), nonce + 1);
-        at.slasher = vm.computeCreateAddress(address(this), nonce + 2);
-        at.rewardPool = vm.computeCreateAddress(address(this), nonce + 3);
-        at.rollups = vm.computeCreateAddress(address(this), nonce + 4);
+        at.tally = vm.computeCreateAddress(address(this), nonce + 2);
+        at.slasher = vm.computeCreateAddress(address(this), nonce + 3);
+        at.rewardPool = vm.computeCreateAddress(address(this), nonce + 4);
+        at.rollups = vm.computeCreateAddress(address(this), nonce + 5);
         at.guardian = config.guardian;
 
         bytes memory arguments = abi.encode(p, at);
         vm.deployCode("SequencerRegistry.sol:SequencerRegistry", arguments);
         vm.deployCode("Settlement.sol:Settlement", arguments);
+        vm.deployCode("Tally.sol:Tally", arguments);
         vm.deployCode("Slasher.sol:Slasher", arguments);
         vm.deployCode("RewardPool.sol:RewardPool", arguments);
         vm.deployCode("Rollups.sol:Rollups", arguments);
@@ -96,6 +100,7 @@ abstract contract System is Test {
         token = IStakeToken(at.stakeToken);
         registry = ISequencerRegistry(at.registry);
         settlement = ISettlement(at.settlement);
+        tally = ITally(at.tally);
         slasher = ISlasher(at.slasher);
         rewardPool = IRewardPool(at.rewardPool);
         rollups = IRollups(at.rollups);

@@ -50,6 +50,7 @@ impl Service {
                 stake_token: zero,
                 registry: zero,
                 settlement: Address::repeat_byte(5),
+                tally: zero,
                 slasher: zero,
                 reward_pool: zero,
                 rollups: zero,

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {BatchHeader} from "../types/Wire.sol";
+
+/// What the ring holds the hash of, with the header's hash in the header's place (R26): everything that
+/// {ITally.tally} needs to know of a settled batch.
+struct Settled {
+    BatchHeader header;
+    uint128 signers;
+    address poster;
+    uint64 settledAt;
+    uint64 parentSettledAt;
+    uint256 baseFeeWei;
+    uint256 blobBaseFeeWei;
+    /// As in {IBatchInbox.BatchSettled}.
+    uint64 payloadTokens;
+    uint64 blobs;
+    bool late;
+}
+
+/// What one member of a set did in one epoch, as far as it was tallied.
+struct Attendance {
+    address signer;
+    uint64 weight;
+    /// Batches that the member signed.
+    uint64 attended;
+    /// Sum over all members of weight times batches signed.
+    uint256 signedWeight;
+    /// No batch of the epoch can settle or be tallied any more.
+    bool closed;
+}
+
+/// @title What settled batches earned and who missed a turn
+/// @notice Anyone books settled batches, in order, from what the ring holds the hash of: the poster's refund and margin
+/// and the signers' reward (R42), participation, and blame (R29). What nobody books while the ring holds it lapses to the
+/// pool.
+interface ITally {
+    /// @notice Refund, participation and blame of batches `first` to `last` were booked.
+    event Tallied(uint64 indexed first, uint64 indexed last);
+
+    /// @notice A turn was missed by its leader (R29).
+    event TurnMissed(uint32 indexed generation, uint64 indexed turn, address indexed leader, uint64 epoch);
+
+    error NothingToTally();
+
+    /// @notice Batches are tallied in order.
+    error TallyNotNext(uint64 expected, uint64 actual);
+
+    /// @notice What was handed in is not what settled as batch `number`.
+    error RingValueMismatch(uint64 number, bytes32 expected, bytes32 actual);
+
+    /// @notice Books batches `first`, `first + 1`, ... once each, in order, while the ring still holds them.
+    ///
+    /// Reverts with {NothingToTally}, {TallyNotNext}, {IBatchInbox.NotInRing}, {RingValueMismatch}.
+    function tally(uint64 first, Settled[] calldata batches) external;
+
+    /// @notice Next batch number to tally; numbers that fell out of the ring untallied are skipped.
+    function nextTally() external view returns (uint64);
+
+    /// @notice What member `index` of the set in force in `epoch` signed of the batches attested in it.
+    function attendance(uint32 generation, uint64 epoch, uint256 index) external view returns (Attendance memory);
+
+    /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
+    function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
+}
