@@ -28,7 +28,7 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     uint64 private immutable DRIFT_SECONDS;
 
     TipWord internal _tip;
-    bytes32 private _lastBlockHash;
+    bytes32 internal _lastBlockHash;
 
     /// Slot `number % RING_SIZE` belongs to the newest batch of that remainder.
     mapping(uint64 slot => bytes32 value) private _ring;

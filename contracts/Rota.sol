@@ -16,6 +16,15 @@ import {BlockHeader} from "./types/Wire.sol";
 /// @notice See {IRota}. A set is frozen once, as the code of a data contract, and never changes; an epoch that nobody
 /// sealed carries the set of the last sealed one before it. Nothing here is ever deleted.
 abstract contract Rota is IRota, Deployment {
+    /// How a generation began: by the first seal of all, by a restart, or by a seal after nobody was left (R5, R33).
+    struct Beginning {
+        uint64 time;
+        /// The epoch of its first set, running at that time.
+        uint64 epoch;
+        /// Nobody is eligible who neither checked in nor joined or returned at this L1 time or later; zero if all are.
+        uint64 aliveSince;
+    }
+
     uint64 internal constant MAX_SCHEDULE = 256;
     /// Gas of a seal outside of what {seal} can measure: intrinsic gas, calldata, its last lines.
     uint256 internal constant SEAL_OVERHEAD_GAS = 30_000;
@@ -24,7 +33,8 @@ abstract contract Rota is IRota, Deployment {
 
     uint64 internal immutable GENESIS;
     uint64 internal immutable EPOCH_SECONDS;
-    uint64 private immutable MIN_MEMBERS;
+    uint64 internal immutable MIN_MEMBERS;
+    uint64 private immutable EXIT_DELAY_SECONDS;
     ISequencerRegistry internal immutable REGISTRY;
     IRewardPool internal immutable REWARD_POOL;
     /// All parameters, as code: a view reads them, nothing that settles does.
@@ -36,10 +46,13 @@ abstract contract Rota is IRota, Deployment {
     /// Epochs that were sealed, ascending; four to a slot.
     mapping(uint32 generation => uint64[] epochs) private _sealedEpochs;
 
+    mapping(uint32 generation => Beginning) private _beginnings;
+
     constructor(Params memory p, Addresses memory addresses) Deployment(p, addresses, addresses.settlement) {
         GENESIS = p.genesis;
         EPOCH_SECONDS = p.epochSeconds;
         MIN_MEMBERS = p.minMembers;
+        EXIT_DELAY_SECONDS = p.exitDelaySeconds;
         REGISTRY = ISequencerRegistry(addresses.registry);
         REWARD_POOL = IRewardPool(addresses.rewardPool);
         PARAMS_POINTER = CodeLib.store(abi.encode(p));
@@ -50,37 +63,72 @@ abstract contract Rota is IRota, Deployment {
     /// @inheritdoc IRota
     function seal(uint64 epoch) external {
         uint256 gasAtStart = gasleft();
-        uint64 time = uint64(block.timestamp);
-        uint32 current = generation();
-        bool first = _sealedEpochs[current].length == 0;
-
-        require(time >= GENESIS, BeforeGenesis(GENESIS, time));
-        uint64 expected = first ? epochAt(time) : epochAt(time) + 1;
-        require(epoch == expected, EpochNotSealable(expected, epoch));
-        require(_sealed[current][epoch] == address(0), AlreadySealed(epoch));
-
-        uint256[] memory members = REGISTRY.membersAtEpochStart();
-        require(members.length >= MIN_MEMBERS, TooFewMembers(MIN_MEMBERS, members.length));
-        _freeze(current, epoch, members);
-        if (first) _fixGenesis(epoch);
-
+        _seal(epoch);
         REWARD_POOL.creditSealer(msg.sender, (gasAtStart - gasleft() + SEAL_OVERHEAD_GAS) * block.basefee);
     }
 
-    /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before.
-    function _freeze(uint32 current, uint64 epoch, uint256[] memory members) private {
-        uint64[] storage epochs = _sealedEpochs[current];
-        uint256 count = epochs.length;
-        bytes32 seedBefore = count == 0 ? bytes32(0) : SetLib.load(_sealed[current][epochs[count - 1]]).seed();
+    function _seal(uint64 epoch) private {
+        uint64 time = uint64(block.timestamp);
+        uint64 running = epochAt(time);
+        uint32 current = generation();
+        (bool any, uint64 last, FrozenSet newest) = _newestSet(current);
+        // Under an empty set no height has a leader, so the chain goes on in a new generation, from the running epoch on.
+        bool vacant = any && last <= running && newest.count() == 0;
 
+        require(time >= GENESIS, BeforeGenesis(GENESIS, time));
+        uint64 expected = any && !vacant ? running + 1 : running;
+        require(epoch == expected, EpochNotSealable(expected, epoch));
+        require(!any || vacant || last != epoch, AlreadySealed(epoch));
+
+        uint64 aliveSince = _aliveSince(current);
+        uint256[] memory members = REGISTRY.membersAtEpochStart(aliveSince);
+        bool enough = members.length >= MIN_MEMBERS || (any && time >= startOf(last) + EXIT_DELAY_SECONDS);
+        require(enough, TooFewMembers(MIN_MEMBERS, members.length));
+
+        if (vacant) _begin(epoch, members, aliveSince);
+        else _freeze(current, epoch, members, any ? newest.seed() : bytes32(0));
+        if (!any) _fixGenesis(epoch);
+    }
+
+    /// @dev The set sealed last in `generation_`, if any was.
+    function _newestSet(uint32 generation_) private view returns (bool any, uint64 epoch, FrozenSet set) {
+        uint64[] storage epochs = _sealedEpochs[generation_];
+        uint256 count = epochs.length;
+        if (count == 0) return (false, 0, set);
+
+        epoch = epochs[count - 1];
+        return (true, epoch, SetLib.load(_sealed[generation_][epoch]));
+    }
+
+    /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before.
+    function _freeze(uint32 generation_, uint64 epoch, uint256[] memory members, bytes32 seedBefore) private {
         // The words have the signer in front: sorted words are sorted signers.
         SortLib.sort(members);
         bytes32 seed = keccak256(abi.encode(seedBefore, block.prevrandao, epoch));
-        (address pointer, uint64 total) = SetLib.store(members, seed, current);
-        _sealed[current][epoch] = pointer;
-        epochs.push(epoch);
+        (address pointer, uint64 total) = SetLib.store(members, seed, generation_);
+        _sealed[generation_][epoch] = pointer;
+        _sealedEpochs[generation_].push(epoch);
 
-        emit Sealed(current, epoch, pointer, seed, total, members.length);
+        emit Sealed(generation_, epoch, pointer, seed, total, members.length);
+    }
+
+    /// @dev The next generation begins, with `members` as the set of `epoch`, the running one. What the one before sealed
+    /// beyond that is void: nothing looks for it in this one.
+    function _begin(uint64 epoch, uint256[] memory members, uint64 aliveSince) internal {
+        uint32 current = generation();
+        (,, FrozenSet newest) = _newestSet(current);
+
+        _beginnings[current + 1] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince});
+        _freeze(current + 1, epoch, members, newest.seed());
+        _onBeginning(current + 1, epoch);
+    }
+
+    /// @dev The settled chain goes on in another generation.
+    function _onBeginning(uint32 generation_, uint64 epoch) internal virtual;
+
+    /// @dev Generation 0 began without a restart: a seal of it does not pay for the question.
+    function _aliveSince(uint32 generation_) internal view returns (uint64) {
+        return generation_ == 0 ? 0 : _beginnings[generation_].aliveSince;
     }
 
     /// @dev Block 0 names the block before this call as its origin: the newest one whose hash L1 can tell.
@@ -100,6 +148,7 @@ abstract contract Rota is IRota, Deployment {
         });
         bytes32 blockHash = keccak256(abi.encode(header));
 
+        _beginnings[0] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: 0});
         _onGenesis(header, blockHash);
 
         emit GenesisFixed(blockHash, header);
@@ -192,11 +241,34 @@ abstract contract Rota is IRota, Deployment {
     }
 
     /// @inheritdoc IRota
-    function firstSealedAtOrAfter(uint64 epoch) external view returns (bool found, uint64 sealedEpoch) {
-        uint64[] storage epochs = _sealedEpochs[generation()];
-        uint256 i = _firstAtOrAfter(epochs, epoch);
-        if (i == epochs.length) return (false, 0);
-        return (true, epochs[i]);
+    function endOf(uint32 generation_, uint64 epoch) public view returns (bool known, uint64 time) {
+        uint64[] storage epochs = _sealedEpochs[generation_];
+        uint256 next = _firstAtOrAfter(epochs, epoch + 1);
+        if (next != epochs.length) (known, time) = (true, startOf(epochs[next]));
+
+        uint64 begun = _beginnings[generation_ + 1].time;
+        if (begun != 0 && (!known || begun < time)) (known, time) = (true, begun);
+    }
+
+    /// @inheritdoc IRota
+    function countsFrom(uint64 epoch) external view returns (bool known, uint64 time) {
+        // No set was ever sealed with what was before the change: the first of all comes, or came, after it.
+        Beginning storage first = _beginnings[0];
+        if (first.time == 0 || first.epoch > epoch) {
+            return (epochAt(uint64(block.timestamp)) > epoch, startOf(epoch + 1));
+        }
+
+        // The last generation that began in `epoch` or before: all later ones began with sets that count the change.
+        uint32 low = 0;
+        uint32 high = generation();
+        while (low < high) {
+            uint32 middle = high - (high - low) / 2;
+            if (_beginnings[middle].epoch > epoch) high = middle - 1;
+            else low = middle;
+        }
+
+        // A seal for `epoch` + 1 still read the start of `epoch`.
+        return endOf(low, epoch + 1);
     }
 
     /// @dev Where the set in force in `epoch` lies: one slot read for an epoch that was itself sealed, else a search.

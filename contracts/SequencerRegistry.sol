@@ -10,6 +10,7 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
+import {IRestart} from "./interfaces/IRestart.sol";
 import {IRota} from "./interfaces/IRota.sol";
 import {Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
 import {Pool} from "./lib/PoolLib.sol";
@@ -31,8 +32,11 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     struct Entry {
         Standing standing;
         address owner;
-        uint64 joinedAt;
+        uint40 joinedAt;
+        /// When it last joined, checked in or returned: what a seal asks for after a restart (R33).
+        uint40 aliveAt;
         address poster;
+        uint40 checkedInAt;
         Pool pool;
         string endpoint;
     }
@@ -73,6 +77,11 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     mapping(uint32 id => mapping(address holder => uint256 shares)) private _holdings;
     mapping(uint256 exitId => ExitRecord) private _exits;
 
+    modifier onlySettlement() {
+        require(msg.sender == address(SETTLEMENT), NotSettlement(address(SETTLEMENT), msg.sender));
+        _;
+    }
+
     modifier onlySlasher() {
         require(msg.sender == SLASHER, NotSlasher(SLASHER, msg.sender));
         _;
@@ -108,7 +117,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
         _count = id;
         entry.owner = msg.sender;
-        entry.joinedAt = uint64(block.timestamp);
+        (entry.joinedAt, entry.aliveAt) = (uint40(block.timestamp), uint40(block.timestamp));
         entry.standing.status = Status.Active;
         _takeKey(id, msg.sender, signer, proof);
         _takeSeat(id, signer);
@@ -216,6 +225,35 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         if (amountWei != 0) STAKE_TOKEN.safeTransfer(holder, amountWei);
     }
 
+    /* FOR THE SETTLEMENT CONTRACT */
+
+    /// @inheritdoc ISequencerRegistry
+    function checkIn(uint32 id, address caller, uint64 openedAt) external onlySettlement returns (uint64 weight) {
+        Entry storage entry = _entryOf(id, caller);
+        require(entry.checkedInAt < openedAt, IRestart.AlreadyCheckedIn(id));
+
+        (entry.aliveAt, entry.checkedInAt) = (uint40(block.timestamp), uint40(block.timestamp));
+        return entry.standing.weight;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function comeBack(uint32 id, address caller, uint64 aliveSince) external onlySettlement {
+        Entry storage entry = _entryOf(id, caller);
+        Standing storage standing = entry.standing;
+        require(entry.aliveAt < aliveSince, IRestart.AlreadyCheckedIn(id));
+
+        entry.aliveAt = uint40(block.timestamp);
+        standing.change(_stamp(), standing.signer, standing.weight);
+        standing.weightBefore = 0;
+    }
+
+    /// @dev For its owner or its signer, while it may be in sets.
+    function _entryOf(uint32 id, address caller) private view returns (Entry storage entry) {
+        entry = _entry(id);
+        require(caller == entry.owner || caller == entry.standing.signer, IRestart.NotOwnerOrSigner(id, caller));
+        require(entry.standing.weight != 0, IRestart.NotEligible(id));
+    }
+
     /* FOR THE SLASHER */
 
     /// @inheritdoc ISequencerRegistry
@@ -271,7 +309,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     /* READING */
 
     /// @inheritdoc ISequencerRegistry
-    function membersAtEpochStart() external view returns (uint256[] memory words) {
+    function membersAtEpochStart(uint64 aliveSince) external view returns (uint256[] memory words) {
         uint64 running = _epoch();
         uint32[] memory ids = _seats;
         words = new uint256[](ids.length);
@@ -280,9 +318,29 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         // Unchecked: both indices are below the length of both arrays.
         unchecked {
             for (uint256 i = 0; i < ids.length; ++i) {
-                uint256 word = _entries[ids[i]].standing.wordAtStartOf(running);
-                if (SetLib.weightOf(word) != 0) words[found++] = word;
+                Entry storage entry = _entries[ids[i]];
+                uint256 word = entry.standing.wordAtStartOf(running);
+                if (SetLib.weightOf(word) == 0) continue;
+                if (aliveSince == 0 || entry.aliveAt >= aliveSince) words[found++] = word;
             }
+        }
+
+        // Memory-safe: only ever shortens the array.
+        assembly ("memory-safe") {
+            mstore(words, found)
+        }
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words) {
+        uint32[] memory ids = _seats;
+        words = new uint256[](ids.length);
+
+        uint256 found;
+        for (uint256 i = 0; i < ids.length; ++i) {
+            Entry storage entry = _entries[ids[i]];
+            if (entry.standing.weight == 0 || entry.checkedInAt < openedAt) continue;
+            words[found++] = SetLib.word(entry.standing.signer, entry.standing.weight);
         }
 
         // Memory-safe: only ever shortens the array.
@@ -295,9 +353,8 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     function claimableAt(uint256 exitId) public view returns (bool known, uint64 time) {
         require(_exits[exitId].sequencer != 0, UnknownExit(exitId));
 
-        uint64 sealedEpoch;
-        (known, sealedEpoch) = SETTLEMENT.firstSealedAtOrAfter(_exits[exitId].epoch + 2);
-        if (known) time = GENESIS + sealedEpoch * EPOCH_SECONDS + EXIT_DELAY_SECONDS;
+        (known, time) = SETTLEMENT.countsFrom(_exits[exitId].epoch);
+        if (known) time += EXIT_DELAY_SECONDS;
     }
 
     /// @inheritdoc ISequencerRegistry

@@ -215,12 +215,8 @@ contract Slasher is ISlasher, Deployment, SigningDomain, ReentrancyGuardTransien
         uint64 begun = _startOf(key.epoch);
         require(begun <= time, EpochNotBegun(begun, time));
 
-        // The set was in force for the whole of its epoch at least; only older evidence needs a look at what followed.
-        if (time >= _startOf(key.epoch + 1) + EVIDENCE_WINDOW_SECONDS) {
-            (bool ended, uint64 next) = SETTLEMENT.firstSealedAtOrAfter(key.epoch + 1);
-            uint64 until = _startOf(next) + EVIDENCE_WINDOW_SECONDS;
-            require(!ended || time < until, EvidenceTooOld(until, time));
-        }
+        (bool known, uint64 end) = SETTLEMENT.endOf(key.generation, key.epoch);
+        require(!known || time < end + EVIDENCE_WINDOW_SECONDS, EvidenceTooOld(end + EVIDENCE_WINDOW_SECONDS, time));
 
         return SETTLEMENT.memberAt(key.generation, key.epoch, key.index).signer;
     }

@@ -32,8 +32,8 @@ import {Actor, System} from "./utils/System.sol";
 /// ├── leaderOf, schedule
 /// │   ├── they give first draws
 /// │   └── when the schedule is too long: it reverts
-/// ├── firstSealedAtOrAfter
-/// │   └── it finds by search what a walk would find
+/// ├── endOf, countsFrom
+/// │   └── they find by search what a walk would find
 /// └── epochAt, startOf, params, generation
 ///     └── they give what was deployed
 contract RotaTest is System {
@@ -430,7 +430,7 @@ contract RotaTest is System {
         settlement.schedule(0, 0, 257);
     }
 
-    function testFuzz_firstSealedAtOrAfter_findsWhatAWalkFinds(uint256 pattern) public {
+    function testFuzz_endOfAndCountsFrom_findWhatAWalkFinds(uint256 pattern) public {
         _joinMany(1);
         _sealFirst();
         bool[20] memory isSealed;
@@ -444,11 +444,18 @@ contract RotaTest is System {
         }
 
         for (uint64 asked = 0; asked < 20; ++asked) {
-            (bool found, uint64 answer) = settlement.firstSealedAtOrAfter(asked);
-            uint64 walk = asked;
+            (bool known, uint64 time) = settlement.endOf(0, asked);
+            uint64 walk = asked + 1;
             while (walk < 20 && !isSealed[walk]) ++walk;
-            assertEq(found, walk < 20);
-            if (found) assertEq(answer, walk);
+            assertEq(known, walk < 20);
+            assertEq(time, known ? settlement.startOf(walk) : 0);
+
+            // A seal two epochs on reads the start of the next, which is the first to hold the change.
+            (known, time) = settlement.countsFrom(asked);
+            walk = asked + 2;
+            while (walk < 20 && !isSealed[walk]) ++walk;
+            assertEq(known, walk < 20);
+            assertEq(time, known ? settlement.startOf(walk) : 0);
 
             walk = asked;
             while (!isSealed[walk]) --walk;

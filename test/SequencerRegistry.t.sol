@@ -171,7 +171,7 @@ contract SequencerRegistryTest is System {
 
         Actor memory late = _join(p.maxMembers, STAKE_WEI);
 
-        uint256[] memory words = registry.membersAtEpochStart();
+        uint256[] memory words = registry.membersAtEpochStart(0);
         assertEq(words.length, p.maxMembers);
         bool found;
         for (uint256 i = 0; i < words.length; ++i) {
@@ -211,7 +211,7 @@ contract SequencerRegistryTest is System {
         registry.topUp(1, 4);
         registry.topUp(1, 3);
 
-        assertEq(SetLib.weightOf(registry.membersAtEpochStart()[0]), type(uint56).max);
+        assertEq(SetLib.weightOf(registry.membersAtEpochStart(0)[0]), type(uint56).max);
     }
 
     function test_join_leavesTheSeatOfWhoStillCountsThisEpoch() public {
@@ -571,7 +571,7 @@ contract SequencerRegistryTest is System {
 
     function test_jail_takesTheWeightAtOnceAndKeepsTheLongerHold() public {
         _joinMany(2);
-        assertEq(registry.membersAtEpochStart().length, 2);
+        assertEq(registry.membersAtEpochStart(0).length, 2);
         uint64 until = uint64(block.timestamp + 100);
 
         vm.expectEmit(address(registry));
@@ -579,7 +579,7 @@ contract SequencerRegistryTest is System {
         _jail(1, until);
         _jail(1, until - 50);
 
-        uint256[] memory words = registry.membersAtEpochStart();
+        uint256[] memory words = registry.membersAtEpochStart(0);
         assertEq(words.length, 1);
         assertEq(SetLib.signerOf(words[0]), _actor(1).signer);
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, 1, until));
@@ -637,7 +637,7 @@ contract SequencerRegistryTest is System {
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, 1, Status.Tombstoned));
         _jail(1, 0);
         assertEq(uint8(registry.sequencer(1).status), uint8(Status.Tombstoned));
-        assertEq(registry.membersAtEpochStart().length, 1);
+        assertEq(registry.membersAtEpochStart(0).length, 1);
     }
 
     function test_slash_lowersWeightNowAndBefore() public {
@@ -650,9 +650,9 @@ contract SequencerRegistryTest is System {
         _slash(1, 50 ether, false);
 
         // A quarter is gone: of the 100 that the next seal counts, and of the 200 after it.
-        assertEq(SetLib.weightOf(registry.membersAtEpochStart()[0]), 75);
+        assertEq(SetLib.weightOf(registry.membersAtEpochStart(0)[0]), 75);
         _startEpoch(1);
-        assertEq(SetLib.weightOf(registry.membersAtEpochStart()[0]), 150);
+        assertEq(SetLib.weightOf(registry.membersAtEpochStart(0)[0]), 150);
     }
 
     function test_slash_revertsWhen_notTheSlasherOrUnknown() public {
@@ -694,7 +694,7 @@ contract SequencerRegistryTest is System {
     /* HELPERS */
 
     function _requireAscending(uint256 n) private view {
-        uint256[] memory words = registry.membersAtEpochStart();
+        uint256[] memory words = registry.membersAtEpochStart(0);
         assertEq(words.length, n);
         for (uint256 i = 1; i < n; ++i) {
             assertGt(words[i], words[i - 1]);

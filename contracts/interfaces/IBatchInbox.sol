@@ -18,11 +18,12 @@ struct Tip {
     uint64 number;
     uint64 lastHeight;
     bytes32 lastBlockHash;
-    /// Attesting epoch, timestamp and origin of the last batch.
+    /// Attesting epoch, timestamp and origin of the last batch; where a generation began after it, epoch and origin of
+    /// that. No batch can go behind them.
     uint64 epoch;
     uint64 timestamp;
     uint64 l1OriginNumber;
-    /// L1 time of the last settlement.
+    /// L1 time of the last settlement, or of the beginning of the generation if that is later.
     uint64 settledAt;
     /// forcedThrough of the last header, and entries consumed so far (a later escape may be ahead).
     uint64 forcedThrough;

@@ -36,13 +36,15 @@ interface IRota {
     error BeforeGenesis(uint64 genesis, uint64 time);
 
     /// @notice This epoch cannot be sealed now.
-    /// @param expected The only epoch that can: the running one as long as nothing was ever sealed, else the next.
+    /// @param expected The only epoch that can: the running one as long as nothing was ever sealed or the set in force is
+    /// empty, else the next.
     error EpochNotSealable(uint64 expected, uint64 actual);
 
     /// @notice The set of this epoch is frozen already.
     error AlreadySealed(uint64 epoch);
 
-    /// @notice Too few sequencers are eligible; the set before is carried.
+    /// @notice Too few sequencers are eligible; the set before is carried, until exitDelay has passed since the start of
+    /// the epoch sealed last (R5).
     error TooFewMembers(uint256 minimum, uint256 actual);
 
     /// @notice No set of this generation was sealed at or before this epoch.
@@ -53,6 +55,9 @@ interface IRota {
 
     /// @notice Freezes the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next. The
     /// set is that of the start of the running epoch (R3). The caller's gas is refunded through the reward pool.
+    ///
+    /// If too few were eligible for exitDelay, the set holds whoever is, even nobody. Under an empty set nothing is ordered
+    /// or settled, and the next seal is of the running epoch and begins a generation (R5, {IRestart.GenerationStarted}).
     ///
     /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {TooFewMembers}, {CodeLib.CodeDepositFailed}.
     function seal(uint64 epoch) external;
@@ -83,8 +88,14 @@ interface IRota {
     /// Reverts with {ScheduleTooLong}, {NoSetInForce}, {DrawLib.EmptySet}.
     function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[] memory);
 
-    /// @notice The first epoch at or after `epoch` that was sealed; `found` is false if none was yet. O(log n).
-    function firstSealedAtOrAfter(uint64 epoch) external view returns (bool found, uint64 sealedEpoch);
+    /// @notice L1 time at which the set in force in `epoch` of `generation` ends or ended: the start of the next sealed
+    /// epoch, or the beginning of the next generation if that is earlier. `known` is false as long as neither is in sight.
+    /// O(log n).
+    function endOf(uint32 generation, uint64 epoch) external view returns (bool known, uint64 time);
+
+    /// @notice L1 time from which on every set in force, of whatever generation, counts a change of stake or key that was
+    /// made in `epoch` (R3, R8). `known` is false as long as no such set was sealed. O(log n).
+    function countsFrom(uint64 epoch) external view returns (bool known, uint64 time);
 
     /// @notice All parameters of the deployment.
     function params() external view returns (Params memory);

@@ -60,6 +60,7 @@ interface ISequencerRegistry {
     error UnknownExit(uint256 exitId);
     error NotOwner(address expected, address actual);
     error NotHolder(address expected, address actual);
+    error NotSettlement(address expected, address actual);
     error NotSlasher(address expected, address actual);
 
     /* ERRORS OF KEYS AND ENDPOINTS */
@@ -105,7 +106,8 @@ interface ISequencerRegistry {
 
     error ExitAlreadyClaimed(uint256 exitId);
 
-    /// @notice The last set that counts these shares was not followed by a sealed one yet; anyone can seal it (R8).
+    /// @notice The last set that counts these shares was not followed by another yet; anyone can seal that (R8).
+    /// @param firstEpoch The first epoch whose seal starts the clock.
     error ExitClockNotStarted(uint64 firstEpoch);
 
     error ExitNotDue(uint64 claimableAt, uint64 time);
@@ -168,8 +170,26 @@ interface ISequencerRegistry {
     /* FOR THE SETTLEMENT CONTRACT */
 
     /// @notice Everybody who is eligible now, with key and weight as of the start of the running epoch (R3), in no
-    /// order: one word each, {SetLib.word}. Whoever weighs nothing is left out.
-    function membersAtEpochStart() external view returns (uint256[] memory words);
+    /// order: one word each, {SetLib.word}. Left out is who weighs nothing and who neither joined nor checked in nor
+    /// returned at L1 time `aliveSince` or later (R33).
+    function membersAtEpochStart(uint64 aliveSince) external view returns (uint256[] memory words);
+
+    /// @notice Everybody who checked in in the restart opened at `openedAt` and is still eligible, with key and weight as
+    /// of now, as {membersAtEpochStart}.
+    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words);
+
+    /// @notice Settlement only. Takes the word of `caller` that `id` is there, in the restart opened at `openedAt`; returns
+    /// what it weighs now.
+    ///
+    /// Reverts with {NotSettlement}, {UnknownSequencer}, {IRestart.NotOwnerOrSigner}, {IRestart.NotEligible},
+    /// {IRestart.AlreadyCheckedIn}.
+    function checkIn(uint32 id, address caller, uint64 openedAt) external returns (uint64 weight);
+
+    /// @notice Settlement only. Takes the word of `caller` that `id`, not heard of since `aliveSince`, is there again. That
+    /// is a change like any other (R3): at the start of the running epoch it was not there.
+    ///
+    /// Reverts as {checkIn} does.
+    function comeBack(uint32 id, address caller, uint64 aliveSince) external;
 
     /* FOR THE SLASHER */
 

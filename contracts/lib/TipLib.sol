@@ -27,9 +27,13 @@ library TipLib {
     uint256 private constant GENERATION = 244;
 
     uint64 private constant MAX_HEIGHT = (1 << 40) - 1;
+    uint32 private constant MAX_GENERATION = (1 << 12) - 1;
 
     /// @notice Heights end here.
     error HeightAboveMaximum(uint64 maximum, uint64 actual);
+
+    /// @notice Generations end here.
+    error GenerationAboveMaximum(uint32 maximum, uint32 actual);
 
     function pack(
         uint64 number_,
@@ -54,6 +58,28 @@ library TipLib {
         word |= uint256(consumed_) << CONSUMED;
         word |= uint256(generation_) << GENERATION;
         return TipWord.wrap(word);
+    }
+
+    /// @notice The same tip, for the first batch of a generation to build on: one that names neither an epoch before
+    /// `epoch_` nor an origin before `l1OriginNumber_`. What waits for settlements counts from `time` on.
+    function inGeneration(TipWord word, uint32 generation_, uint64 epoch_, uint64 l1OriginNumber_, uint64 time)
+        internal
+        pure
+        returns (TipWord)
+    {
+        require(generation_ <= MAX_GENERATION, GenerationAboveMaximum(MAX_GENERATION, generation_));
+
+        return pack({
+            number_: word.number(),
+            lastHeight_: word.lastHeight(),
+            epoch_: epoch_,
+            timestamp_: word.timestamp(),
+            l1OriginNumber_: l1OriginNumber_,
+            settledAt_: time,
+            forcedThrough_: word.forcedThrough(),
+            consumed_: word.consumed(),
+            generation_: generation_
+        });
     }
 
     function unpack(TipWord word, bytes32 lastBlockHash) internal pure returns (Tip memory) {

@@ -183,7 +183,7 @@ contract ChainHandler is Offences {
 
     /// @dev Evidence against the set of epoch 1 counts.
     function _keyCounts() private view returns (bool) {
-        (bool ended, uint64 next) = settlement.firstSealedAtOrAfter(2);
-        return !ended || block.timestamp < settlement.startOf(next) + p.evidenceWindowSeconds;
+        (bool known, uint64 end) = settlement.endOf(0, 1);
+        return !known || block.timestamp < end + p.evidenceWindowSeconds;
     }
 }

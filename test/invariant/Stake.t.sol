@@ -112,7 +112,7 @@ contract StakeHandler is System {
 
     function seal() external {
         uint64 next = _epoch() + 1;
-        if (sealedLast == next || registry.membersAtEpochStart().length < p.minMembers) return;
+        if (sealedLast == next || registry.membersAtEpochStart(0).length < p.minMembers) return;
         settlement.seal(next);
         sealedLast = next;
     }
@@ -211,7 +211,7 @@ contract StakeInvariants is System {
 
     /// forge-config: default.invariant.runs = 12
     function invariant_noWeightAboveStake() public view {
-        uint256[] memory words = registry.membersAtEpochStart();
+        uint256[] memory words = registry.membersAtEpochStart(0);
         for (uint256 i = 0; i < words.length; ++i) {
             uint32 id = registry.idOf(SetLib.signerOf(words[i]));
             assertLe(SetLib.weightOf(words[i]) * _handler.weightUnitWei(), registry.assetsOf(id));

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {BatchInbox} from "./BatchInbox.sol";
+import {Rota} from "./Rota.sol";
+import {IRestart, RestartState} from "./interfaces/IRestart.sol";
+import {SetLib} from "./lib/SetLib.sol";
+import {Addresses, Params} from "./types/Params.sol";
+
+/// @title A new generation after a catastrophe
+/// @notice See {IRestart}. Settling never asks whether a restart is open: a settlement moves the time in the tip, and a
+/// restart that was opened before that time is over. So does the beginning of a generation.
+abstract contract Restart is IRestart, BatchInbox {
+    /// The restart opened last, in one word.
+    struct Attempt {
+        uint64 openedAt;
+        uint64 lapsed;
+        uint64 count;
+        uint64 weight;
+    }
+
+    /// After so many lapsed restarts in a row, minMembers that checked in suffice.
+    uint64 private constant LAPSES_UNTIL_FEW_SUFFICE = 3;
+
+    uint64 private immutable DELAY_SECONDS;
+    uint64 private immutable WINDOW_SECONDS;
+
+    Attempt private _attempt;
+
+    constructor(Params memory p, Addresses memory addresses) BatchInbox(p, addresses) {
+        DELAY_SECONDS = p.restartDelaySeconds;
+        WINDOW_SECONDS = p.restartWindowSeconds;
+    }
+
+    /// @inheritdoc IRestart
+    function openRestart() external {
+        uint64 time = uint64(block.timestamp);
+        uint64 settledAt = _tip.settledAt();
+        Attempt memory last = _attempt;
+        bool unanswered = last.openedAt > settledAt;
+
+        require(settledAt != 0, NoSetInForce(0, epochAt(time)));
+        require(time >= settledAt + DELAY_SECONDS, RestartNotDue(settledAt + DELAY_SECONDS, time));
+        uint64 finishUntil = last.openedAt + 2 * WINDOW_SECONDS;
+        require(!unanswered || time >= finishUntil, RestartUnderWay(finishUntil));
+
+        _attempt = Attempt({openedAt: time, lapsed: unanswered ? last.lapsed + 1 : 0, count: 0, weight: 0});
+
+        emit RestartOpened(time, time + WINDOW_SECONDS, time + 2 * WINDOW_SECONDS);
+    }
+
+    /// @inheritdoc IRestart
+    function checkIn(uint32 id) external {
+        uint64 time = uint64(block.timestamp);
+        Attempt memory attempt = _attempt;
+        if (attempt.openedAt <= _tip.settledAt()) return _comeBack(id);
+
+        uint64 until = attempt.openedAt + WINDOW_SECONDS;
+        require(time < until, CheckInOver(until, time));
+
+        uint64 weight = REGISTRY.checkIn(id, msg.sender, attempt.openedAt);
+        attempt.count += 1;
+        attempt.weight += weight;
+        _attempt = attempt;
+
+        emit CheckedIn(attempt.openedAt, id, weight);
+    }
+
+    /// @dev No restart is open: this is for who missed the one that the running generation began with.
+    function _comeBack(uint32 id) private {
+        uint64 aliveSince = _aliveSince(generation());
+        require(aliveSince != 0, NoRestartOpen());
+
+        REGISTRY.comeBack(id, msg.sender, aliveSince);
+
+        emit Returned(id);
+    }
+
+    /// @inheritdoc IRestart
+    function finishRestart() external {
+        uint64 time = uint64(block.timestamp);
+        uint64 epoch = epochAt(time);
+        Attempt memory attempt = _attempt;
+        uint64 from = attempt.openedAt + WINDOW_SECONDS;
+
+        require(attempt.openedAt > _tip.settledAt(), NoRestartOpen());
+        require(time >= from && time < from + WINDOW_SECONDS, FinishNotOpen(from, from + WINDOW_SECONDS, time));
+
+        uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
+        if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {
+            uint256 needed = SetLib.load(_setAt(generation(), epoch)).total() / 3 + 1;
+            uint256 weight = _weightOf(members);
+            require(weight >= needed, CheckedInTooFew(needed, weight));
+        }
+
+        _begin(epoch, members, attempt.openedAt);
+    }
+
+    function _weightOf(uint256[] memory members) private pure returns (uint256 weight) {
+        for (uint256 i = 0; i < members.length; ++i) {
+            weight += SetLib.weightOf(members[i]);
+        }
+    }
+
+    /// @inheritdoc Rota
+    /// @dev The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
+    function _onBeginning(uint32 generation_, uint64 epoch) internal override {
+        _tip = _tip.inGeneration({
+            generation_: generation_,
+            epoch_: epoch,
+            l1OriginNumber_: uint64(block.number),
+            time: uint64(block.timestamp)
+        });
+
+        emit GenerationStarted(generation_, epoch, _tip.lastHeight(), _lastBlockHash);
+    }
+
+    /// @inheritdoc IRestart
+    function restart() external view returns (RestartState memory state) {
+        Attempt memory attempt = _attempt;
+        if (attempt.openedAt == 0) return state;
+
+        return RestartState({
+            openedAt: attempt.openedAt,
+            checkInUntil: attempt.openedAt + WINDOW_SECONDS,
+            finishUntil: attempt.openedAt + 2 * WINDOW_SECONDS,
+            lapsed: attempt.lapsed,
+            count: attempt.count,
+            weight: attempt.weight
+        });
+    }
+}
