@@ -137,17 +137,48 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         Entry storage entry = _ownEntry(id);
         Status status = entry.standing.status;
 
-        require(amountWei != 0, AmountIsZero());
         require(status == Status.Active || status == Status.Jailed, StatusNotAllowed(id, status));
-        _requireNotHeld(entry, id);
-        require(entry.pool.assetsWei != 0, PoolDead(id));
+        require(!entry.pool.closing, PoolClosing(id));
 
-        shares = _credit(entry, id, amountWei);
-        _refresh(entry, entry.standing.signer);
+        shares = _add(entry, id, amountWei);
 
         emit ToppedUp(id, msg.sender, amountWei, shares);
 
         _pull(amountWei);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function delegate(uint32 id, uint256 amountWei) external nonReentrant returns (uint256 shares) {
+        Entry storage entry = _entry(id);
+        Status status = entry.standing.status;
+
+        require(status == Status.Active, StatusNotAllowed(id, status));
+
+        shares = _add(entry, id, amountWei);
+
+        emit Delegated(id, msg.sender, amountWei, shares);
+
+        _pull(amountWei);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function unjail(uint32 id) external {
+        Entry storage entry = _ownEntry(id);
+        Status status = entry.standing.status;
+
+        require(status == Status.Jailed, StatusNotAllowed(id, status));
+        require(!entry.pool.closing, PoolClosing(id));
+        _requireNotHeld(entry, id);
+        uint64 until = entry.pool.jailedUntil;
+        require(block.timestamp >= until, JailNotServed(until, uint64(block.timestamp)));
+        uint256 ownWei = _ownWei(entry, id);
+        require(ownWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, ownWei));
+
+        entry.standing.status = Status.Active;
+        if (!_isSeated(id)) _takeSeat(id, entry.standing.signer);
+        _refresh(entry, entry.standing.signer);
+
+        emit StatusChanged(id, Status.Active);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -187,16 +218,10 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         exitId = ++_exitCount;
         _holdings[id][msg.sender] = holding - shares;
         entry.pool.leavingShares += shares.toUint128();
-        bool all = entry.pool.leavingShares == entry.pool.shares;
-        uint256 rest = entry.pool.stayingWei();
-        require(all || rest >= MIN_STAKE_WEI, RestBelowMinimum(MIN_STAKE_WEI, rest));
+        if (msg.sender == entry.owner && !entry.pool.closing) _keepMinimum(entry, id, holding - shares);
 
         uint64 epoch = _epoch();
         _exits[exitId] = ExitRecord({sequencer: id, holder: msg.sender, epoch: epoch, shares: shares.toUint128()});
-        if (all && entry.standing.status == Status.Active) {
-            entry.standing.status = Status.Leaving;
-            emit StatusChanged(id, Status.Leaving);
-        }
         _refresh(entry, entry.standing.signer);
 
         emit ExitRequested(exitId, id, msg.sender, shares, epoch);
@@ -271,10 +296,18 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         assetsWei = entry.pool.assetsWei;
         held = entry.pool.heldUntil < enough;
         if (held) entry.pool.heldUntil = uint256(heldUntil).toUint40();
-        if (status != Status.Jailed) {
-            entry.standing.silence(_stamp(), Status.Jailed);
-            emit StatusChanged(id, Status.Jailed);
-        }
+        if (status != Status.Jailed) _silence(entry, id, Status.Jailed);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function jailAbsent(uint32 id, uint64 until) external onlySlasher {
+        Entry storage entry = _entry(id);
+        Status status = entry.standing.status;
+
+        require(status != Status.Tombstoned, StatusNotAllowed(id, status));
+
+        if (until > entry.pool.jailedUntil) entry.pool.jailedUntil = uint256(until).toUint40();
+        if (status != Status.Jailed) _silence(entry, id, Status.Jailed);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -296,10 +329,8 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             // Casting is safe: the product is divided by more than it was multiplied with.
             standing.weightBefore = uint56(Math.mulDiv(standing.weightBefore, assetsBefore - slashedWei, assetsBefore));
         }
-        if (tombstone && standing.status != Status.Tombstoned) {
-            standing.silence(_stamp(), Status.Tombstoned);
-            emit StatusChanged(id, Status.Tombstoned);
-        }
+        if (tombstone && standing.status != Status.Tombstoned) _silence(entry, id, Status.Tombstoned);
+        if (standing.status == Status.Active && _ownWei(entry, id) < MIN_STAKE_WEI) _silence(entry, id, Status.Jailed);
 
         emit Slashed(id, amountWei, slashedWei);
 
@@ -369,6 +400,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             assetsWei: entry.pool.assetsWei,
             shares: entry.pool.shares,
             leavingShares: entry.pool.leavingShares,
+            jailedUntil: uint64(Math.max(entry.pool.heldUntil, entry.pool.jailedUntil)),
             endpoint: entry.endpoint
         });
     }
@@ -437,6 +469,31 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
     }
 
+    /// @dev What the owner's own shares that stay are worth.
+    function _ownWei(Entry storage entry, uint32 id) private view returns (uint256) {
+        return entry.pool.worth(_holdings[id][entry.owner]);
+    }
+
+    /// @dev An owner that keeps `rest` shares keeps the minimum, or nothing: then the sequencer leaves with it.
+    function _keepMinimum(Entry storage entry, uint32 id, uint256 rest) private {
+        if (rest != 0) {
+            uint256 restWei = entry.pool.worth(rest);
+            require(restWei >= MIN_STAKE_WEI, RestBelowMinimum(MIN_STAKE_WEI, restWei));
+            return;
+        }
+
+        entry.pool.closing = true;
+        if (entry.standing.status != Status.Active) return;
+        entry.standing.status = Status.Leaving;
+        emit StatusChanged(id, Status.Leaving);
+    }
+
+    /// @dev Takes all weight away at once.
+    function _silence(Entry storage entry, uint32 id, Status status) private {
+        entry.standing.silence(_stamp(), status);
+        emit StatusChanged(id, status);
+    }
+
     function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {
         require(signer != address(0) && signer != owner, SignerNotAllowed(signer));
         require(_idOf[signer] == 0, SignerTaken(signer, _idOf[signer]));
@@ -472,6 +529,14 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         _seats[seat] = id;
     }
 
+    function _isSeated(uint32 id) private view returns (bool) {
+        uint32[] memory ids = _seats;
+        for (uint256 i = 0; i < ids.length; ++i) {
+            if (ids[i] == id) return true;
+        }
+        return false;
+    }
+
     /// @dev The first seat whose holder weighs nothing, now and at the start of the running epoch. Whoever loses a seat so
     /// was jailed or has left.
     function _vacatedSeat(uint32[] memory ids) private view returns (uint256 seat) {
@@ -481,6 +546,16 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             if (standing.weight == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) return seat;
         }
         revert ActiveSetFull(MAX_MEMBERS);
+    }
+
+    /// @dev Puts `amountWei` of the caller into a pool that may take it.
+    function _add(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
+        _requireNotHeld(entry, id);
+        require(entry.pool.assetsWei != 0, PoolDead(id));
+        require(amountWei >= WEIGHT_UNIT_WEI, AmountBelowUnit(WEIGHT_UNIT_WEI, amountWei));
+
+        shares = _credit(entry, id, amountWei);
+        _refresh(entry, entry.standing.signer);
     }
 
     function _credit(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {

@@ -4,7 +4,8 @@ pragma solidity 0.8.30;
 import {ISequencerRegistry, Exit, Sequencer, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {SetLib} from "../contracts/lib/SetLib.sol";
 import {Config, ConfigLib} from "../script/ConfigLib.sol";
-import {Actor, System} from "./utils/System.sol";
+import {Actor} from "./utils/System.sol";
+import {Staking} from "./utils/Staking.sol";
 
 /// SequencerRegistry
 /// ├── join
@@ -21,7 +22,7 @@ import {Actor, System} from "./utils/System.sol";
 /// │       └── by one who weighs nothing any more: it takes that seat
 /// ├── topUp
 /// │   ├── it gives shares at the price of the pool
-/// │   └── when zero, not the owner's, leaving, tombstoned, held, or the pool is dead: it reverts
+/// │   └── when below a unit, not the owner's, leaving, tombstoned, held, or the pool is dead: it reverts
 /// ├── requestExit
 /// │   ├── it queues shares; several add up
 /// │   ├── when everything leaves: the sequencer is leaving
@@ -44,7 +45,7 @@ import {Actor, System} from "./utils/System.sol";
 ///     ├── it lowers every holder's shares, leaving ones too
 ///     ├── when for ever: it tombstones, and cannot be jailed any more
 ///     └── when not the slasher, or unknown: it reverts
-contract SequencerRegistryTest is System {
+contract SequencerRegistryTest is Staking {
     Actor private alice;
 
     function setUp() public {
@@ -250,12 +251,14 @@ contract SequencerRegistryTest is System {
         assertEq(token.balanceOf(address(registry)), 100 ether);
     }
 
-    function test_topUp_revertsWhen_amountIsZero() public {
+    function test_topUp_revertsWhen_amountIsBelowAUnit() public {
         _join(0, STAKE_WEI);
 
-        vm.expectRevert(ISequencerRegistry.AmountIsZero.selector);
+        vm.expectRevert(
+            abi.encodeWithSelector(ISequencerRegistry.AmountBelowUnit.selector, 1 ether, uint256(1 ether) - 1)
+        );
         vm.prank(alice.owner);
-        registry.topUp(1, 0);
+        registry.topUp(1, 1 ether - 1);
     }
 
     function test_topUp_revertsWhen_callerIsNotTheOwner() public {
@@ -670,7 +673,7 @@ contract SequencerRegistryTest is System {
     function testFuzz_shareArithmeticNeverFavoursTheHolder(uint256 stake, uint256 slashed, uint256 extra) public {
         stake = bound(stake, p.minStakeWei, 1e9 ether);
         slashed = bound(slashed, 0, stake - stake / 1e6);
-        extra = bound(extra, 1, 1e9 ether);
+        extra = bound(extra, p.weightUnitWei, 1e9 ether);
         _joinMany(1);
         Actor memory bob = _join(1, stake);
         if (slashed != 0) _slash(bob.id, slashed, false);
@@ -705,21 +708,5 @@ contract SequencerRegistryTest is System {
         _give(owner, STAKE_WEI);
         vm.prank(owner);
         return address(registry).call(abi.encodeCall(registry.join, (signer, address(0), ENDPOINT, STAKE_WEI, proof)));
-    }
-
-    function _exitAll(Actor memory actor) private returns (uint256 exitId) {
-        uint256 shares = registry.sharesOf(actor.id, actor.owner);
-        vm.prank(actor.owner);
-        return registry.requestExit(actor.id, shares);
-    }
-
-    function _jail(uint32 id, uint64 heldUntil) private {
-        vm.prank(at.slasher);
-        registry.jail(id, heldUntil, heldUntil);
-    }
-
-    function _slash(uint32 id, uint256 amountWei, bool tombstone) private returns (uint256) {
-        vm.prank(at.slasher);
-        return registry.slash(id, amountWei, tombstone);
     }
 }

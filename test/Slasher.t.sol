@@ -81,15 +81,15 @@ contract SlasherTest is Offences {
         address owner = registry.ownerOf(id);
         uint64 until =
             slasher.executableAt(_reportVotes(OFFENDER, HEIGHT)) + p.correlationWindowSeconds + p.exitMarginSeconds;
-        _give(owner, 1);
+        _give(owner, 1 ether);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, id, until));
         vm.prank(owner);
-        registry.topUp(id, 1);
+        registry.topUp(id, 1 ether);
 
         _warpTo(until);
         vm.prank(owner);
-        registry.topUp(id, 1);
+        registry.topUp(id, 1 ether);
     }
 
     function test_report_holdsThePoolOnceForAWindowAndTheNext() external {
@@ -99,17 +99,17 @@ contract SlasherTest is Offences {
         uint64 until = uint64(block.timestamp / 60 + 3) * 60 + p.exitMarginSeconds;
         _nextWindow();
         _reportVotes(OFFENDER, HEIGHT + 1);
-        _give(owner, 1);
+        _give(owner, 1 ether);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, id, until));
         vm.prank(owner);
-        registry.topUp(id, 1);
+        registry.topUp(id, 1 ether);
 
         _nextWindow();
         _reportVotes(OFFENDER, HEIGHT + 2);
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PoolHeld.selector, id, until + 120));
         vm.prank(owner);
-        registry.topUp(id, 1);
+        registry.topUp(id, 1 ether);
     }
 
     function test_revertsWhen_positionWasReported() external {

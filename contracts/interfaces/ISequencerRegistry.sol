@@ -25,6 +25,8 @@ struct Sequencer {
     uint256 assetsWei;
     uint256 shares;
     uint256 leavingShares;
+    /// L1 time before which a jailed sequencer cannot come back.
+    uint64 jailedUntil;
     /// Two multiaddrs, comma-separated: of the agreement engine and of the peer link, each ending in /p2p/<PeerId>.
     string endpoint;
 }
@@ -47,6 +49,7 @@ interface ISequencerRegistry {
     event PosterChanged(uint32 indexed id, address poster);
     event SignerRotated(uint32 indexed id, address indexed oldSigner, address indexed newSigner);
     event ToppedUp(uint32 indexed id, address indexed holder, uint256 amountWei, uint256 shares);
+    event Delegated(uint32 indexed id, address indexed holder, uint256 amountWei, uint256 shares);
     event ExitRequested(
         uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 shares, uint64 epoch
     );
@@ -98,11 +101,20 @@ interface ISequencerRegistry {
     /// @notice The pool was slashed to nothing and is closed.
     error PoolDead(uint32 id);
 
+    /// @notice The sequencer leaves for good; its pool takes no deposits any more, and it does not come back.
+    error PoolClosing(uint32 id);
+
+    /// @notice A deposit of less than a weight unit: it could count for nothing, and buy nothing.
+    error AmountBelowUnit(uint256 minimumWei, uint256 actualWei);
+
     error AmountIsZero();
     error SharesAboveHolding(uint256 holding, uint256 asked);
 
-    /// @notice What stays behind must be nothing or the minimum stake.
+    /// @notice What an owner leaves behind of its own must be nothing or the minimum stake.
     error RestBelowMinimum(uint256 minimumWei, uint256 actualWei);
+
+    /// @notice Who was jailed cannot come back before `until`.
+    error JailNotServed(uint64 until, uint64 time);
 
     error ExitAlreadyClaimed(uint256 exitId);
 
@@ -120,9 +132,31 @@ interface ISequencerRegistry {
         external
         returns (uint32 id);
 
+    /// @notice Adds to the owner's stake, also while jailed. Owner only.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed}, {PoolClosing}, {PoolHeld}, {PoolDead},
+    /// {AmountBelowUnit}, {TotalStakeAboveMaximum}, {TokenDelivered}.
     function topUp(uint32 id, uint256 amountWei) external returns (uint256 shares);
 
-    /// @notice Sends `shares` of the caller on their way out; several exits add up.
+    /// @notice Adds the caller's stake to the pool of `id`: it counts as the sequencer's weight, earns with it and is
+    /// slashed with it. The caller leaves by {requestExit}, as owners do.
+    ///
+    /// Reverts with {UnknownSequencer}, {StatusNotAllowed} unless active, {PoolHeld}, {PoolDead}, {AmountBelowUnit},
+    /// {TotalStakeAboveMaximum}, {TokenDelivered}.
+    function delegate(uint32 id, uint256 amountWei) external returns (uint256 shares);
+
+    /// @notice Brings a jailed sequencer back, with at least the minimum of the owner's own stake in the pool. Owner only.
+    /// What a report jailed comes back when its pool is held no more: by then the case was executed, and a safety offence
+    /// has tombstoned it.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed} unless jailed, {PoolClosing}, {PoolHeld},
+    /// {JailNotServed}, {StakeBelowMinimum}, {ActiveSetFull}.
+    function unjail(uint32 id) external;
+
+    /// @notice Sends `shares` of the caller on their way out; several exits add up. An owner that sends all of its own
+    /// takes the sequencer along: it leaves for good, nothing of its pool counts any more, and delegators can follow.
+    ///
+    /// Reverts with {UnknownSequencer}, {AmountIsZero}, {SharesAboveHolding}, {RestBelowMinimum} for the owner.
     function requestExit(uint32 id, uint256 shares) external returns (uint256 exitId);
 
     /// @notice Pays an exit to its holder once its clock (R8) has run out.
@@ -199,8 +233,15 @@ interface ISequencerRegistry {
     /// Reverts with {NotSlasher}, {UnknownSequencer}, {StatusNotAllowed} for a tombstoned sequencer.
     function jail(uint32 id, uint64 enough, uint64 heldUntil) external returns (uint256 assetsWei, bool held);
 
+    /// @notice Slasher only. Jails `id` for absence: out of sets at once, and no {unjail} before `until`. Its pool goes on
+    /// taking deposits of its owner and paying claims. Of several the longest stands.
+    ///
+    /// Reverts with {NotSlasher}, {UnknownSequencer}, {StatusNotAllowed} for a tombstoned sequencer.
+    function jailAbsent(uint32 id, uint64 until) external;
+
     /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
-    /// was; tombstones it if `tombstone`.
+    /// was; tombstones it if `tombstone`. Whoever else is left with less than the minimum of its owner's own stake is
+    /// jailed until topped up, without a term.
     ///
     /// Reverts with {NotSlasher}, {UnknownSequencer}.
     function slash(uint32 id, uint256 amountWei, bool tombstone) external returns (uint256 slashedWei);

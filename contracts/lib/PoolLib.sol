@@ -10,6 +10,10 @@ struct Pool {
     /// L1 time until which the pool takes no deposits and pays no claims (R36). Beside the assets, because a report reads
     /// them and should not pay for another slot.
     uint40 heldUntil;
+    /// L1 time before which whoever was absent cannot come back (R35).
+    uint40 jailedUntil;
+    /// Its sequencer leaves for good: no more deposits, and nothing of it counts again.
+    bool closing;
     uint128 shares;
     uint128 leavingShares;
 }
@@ -57,9 +61,14 @@ library PoolLib {
         pool.assetsWei = (assets - slashedWei).toUint128();
     }
 
+    /// @notice What `shares` that stay are worth, rounded down.
+    function worth(Pool storage pool, uint256 shares) internal view returns (uint256) {
+        uint256 total = pool.shares;
+        return total == 0 ? 0 : Math.mulDiv(pool.assetsWei, shares, total);
+    }
+
     /// @notice What stays when the leaving shares are gone: what counts as weight (R4).
     function stayingWei(Pool storage pool) internal view returns (uint256) {
-        uint256 total = pool.shares;
-        return total == 0 ? 0 : Math.mulDiv(pool.assetsWei, total - pool.leavingShares, total);
+        return pool.worth(pool.shares - pool.leavingShares);
     }
 }

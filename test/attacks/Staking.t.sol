@@ -7,10 +7,11 @@ import {ISequencerRegistry, Status} from "../../contracts/interfaces/ISequencerR
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {BlockingToken, FeeToken, HookToken, Reentrant} from "../utils/HostileTokens.sol";
-import {Actor, System} from "../utils/System.sol";
+import {Staking} from "../utils/Staking.sol";
+import {Actor} from "../utils/System.sol";
 
 /// Attacks on staking and leaving. The numbers are those of the attack gallery.
-contract StakingAttacksTest is System {
+contract StakingAttacksTest is Staking {
     function setUp() public {
         _deploy();
     }
@@ -319,18 +320,5 @@ contract StakingAttacksTest is System {
         vm.prank(alice.owner);
         assertEq(registry.topUp(alice.id, 1 ether), 1000 ether);
         assertEq(registry.assetsOf(alice.id), 101 ether);
-    }
-
-    /* HELPERS */
-
-    function _exit(Actor memory actor, uint256 shares) private returns (uint256) {
-        vm.prank(actor.owner);
-        return registry.requestExit(actor.id, shares);
-    }
-
-    function _deployWith(address stakeToken) private {
-        Config memory config = ConfigLib.read("devnet");
-        config.stakeToken = stakeToken;
-        _deploy(config);
     }
 }

@@ -40,8 +40,8 @@ contract StakeHandler is System {
         Sequencer memory entry = registry.sequencer(actor.id);
         if (entry.status != Status.Active && entry.status != Status.Jailed) return;
         // A pool slashed to next to nothing prices its shares beyond what 128 bits hold; it is as good as dead.
-        if (entry.assetsWei < 1 ether) return;
-        amountWei = bound(amountWei, 1, 1000 ether);
+        if (entry.assetsWei < 1 ether || registry.sharesOf(actor.id, actor.owner) == 0) return;
+        amountWei = bound(amountWei, p.weightUnitWei, 1000 ether);
         _give(actor.owner, amountWei);
 
         vm.prank(actor.owner);
