@@ -293,10 +293,24 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(status != Status.None, UnknownSequencer(id));
         require(status != Status.Tombstoned, StatusNotAllowed(id, status));
 
-        assetsWei = entry.pool.assetsWei;
-        held = entry.pool.heldUntil < enough;
-        if (held) entry.pool.heldUntil = uint256(heldUntil).toUint40();
         if (status != Status.Jailed) _silence(entry, id, Status.Jailed);
+        return _hold(entry, enough, heldUntil);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function jailUnderKey(uint32 id, address signer, uint64 enough, uint64 heldUntil)
+        external
+        onlySlasher
+        returns (uint256 assetsWei, bool held)
+    {
+        Entry storage entry = _entries[id];
+        (Status status, address current) = (entry.standing.status, entry.standing.signer);
+
+        require(status == Status.Active, StatusNotAllowed(id, status));
+        require(current == signer, KeyNotCurrent(id, current, signer));
+
+        _silence(entry, id, Status.Jailed);
+        return _hold(entry, enough, heldUntil);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -492,6 +506,16 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     function _silence(Entry storage entry, uint32 id, Status status) private {
         entry.standing.silence(_stamp(), status);
         emit StatusChanged(id, status);
+    }
+
+    /// @dev R36: what the pool holds, and whether it was not held until `enough` yet.
+    function _hold(Entry storage entry, uint64 enough, uint64 heldUntil)
+        private
+        returns (uint256 assetsWei, bool held)
+    {
+        assetsWei = entry.pool.assetsWei;
+        held = entry.pool.heldUntil < enough;
+        if (held) entry.pool.heldUntil = uint256(heldUntil).toUint40();
     }
 
     function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {ISequencerRegistry, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {BlockProof, Case, CaseStatus, ISlasher, KeyReference, Offence} from "../contracts/interfaces/ISlasher.sol";
+import {KeyLib} from "../contracts/lib/KeyLib.sol";
 import {MerkleLib} from "../contracts/lib/MerkleLib.sol";
 import {SetLib} from "../contracts/lib/SetLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../contracts/types/Wire.sol";
@@ -14,6 +15,8 @@ import {Offences} from "./utils/Offences.sol";
 /// │   ├── it jails, holds the pool, records the case and says so
 /// │   ├── when the position was reported, in whatever order of evidence: it reverts
 /// │   ├── when a signature is another's, high-s or nonsense: it reverts
+/// │   ├── under an active sequencer's current key: it is as good
+/// │   ├── when the sequencer named is not active, has another key, or there is none: it reverts
 /// │   ├── when the key is not in the set named: it reverts
 /// │   ├── when the epoch named has not begun: it reverts
 /// │   ├── until evidenceWindow after the set ended: it is accepted; then it reverts
@@ -144,6 +147,75 @@ contract SlasherTest is Offences {
         slasher.reportDoubleVote(_key(OFFENDER), VoteType.Precommit, a, none, b, signatureB);
     }
 
+    function test_report_ofASequencerUnderItsCurrentKey() external {
+        uint32 id = _idAt(OFFENDER);
+        uint256 snapshot = vm.snapshotState();
+        bytes32 inSet = _reportVotes(OFFENDER, HEIGHT);
+        vm.revertToState(snapshot);
+
+        bytes32 caseId = _reportCurrent(id, _secret(OFFENDER), _secret(OFFENDER));
+
+        assertEq(caseId, inSet);
+        assertEq(slasher.caseOf(caseId).sequencer, id);
+        assertEq(uint256(registry.sequencer(id).status), uint256(Status.Jailed));
+        _warpTo(slasher.executableAt(caseId));
+        _expectSlashed(caseId, 80);
+    }
+
+    function test_revertsWhen_keyNamedAsCurrentIsAnothers() external {
+        (uint32 id, address current) = (_idAt(OFFENDER), settlement.memberAt(0, 1, OFFENDER).signer);
+        address author = settlement.memberAt(0, 1, 0).signer;
+        _expectCurrentRevert(
+            id,
+            _secret(0),
+            _secret(0),
+            abi.encodeWithSelector(ISequencerRegistry.KeyNotCurrent.selector, id, current, author)
+        );
+        _expectCurrentRevert(
+            id,
+            _secret(OFFENDER),
+            _secret(0),
+            abi.encodeWithSelector(ISlasher.NotSignedBy.selector, current, author)
+        );
+    }
+
+    function test_revertsWhen_firstSignatureUnderACurrentKeyIsNonsense() external {
+        KeyReference key = KeyLib.ofSequencer(_idAt(OFFENDER));
+        (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
+        Signature memory none;
+
+        vm.expectRevert(abi.encodeWithSelector(ISlasher.NotSignedBy.selector, address(0), address(0)));
+        slasher.reportDoubleVote(key, VoteType.Precommit, a, none, b, none);
+    }
+
+    function test_revertsWhen_sequencerNamedIsNotActive() external {
+        uint32 id = _idAt(OFFENDER);
+        uint256 secret = _secret(OFFENDER);
+        _expectCurrentRevert(
+            9, secret, secret, abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, 9, Status.None)
+        );
+
+        _reportVotes(OFFENDER, HEIGHT + 1);
+        _expectCurrentRevert(
+            id, secret, secret, abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, id, Status.Jailed)
+        );
+    }
+
+    /// Who leaves answers for the sets that count it, and no longer for a key that it has put away.
+    function test_revertsWhen_sequencerNamedLeaves() external {
+        uint32 id = _idAt(OFFENDER);
+        uint256 secret = _secret(OFFENDER);
+        address owner = registry.ownerOf(id);
+        uint256 shares = registry.sharesOf(id, owner);
+        vm.prank(owner);
+        registry.requestExit(id, shares);
+
+        _expectCurrentRevert(
+            id, secret, secret, abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, id, Status.Leaving)
+        );
+        _reportVotes(OFFENDER, HEIGHT);
+    }
+
     function test_revertsWhen_keyIsNotInTheSet() external {
         (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
         Signature memory signatureA = _signVote(_secret(OFFENDER), VoteType.Precommit, a);
@@ -154,8 +226,7 @@ contract SlasherTest is Offences {
     }
 
     function test_revertsWhen_epochHasNotBegun() external {
-        KeyReference memory key = _key(OFFENDER);
-        key.epoch = 2;
+        KeyReference key = KeyLib.inSet({generation: 0, epoch: 2, index: uint8(OFFENDER)});
         (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
         Signature memory signatureA = _signVote(_secret(OFFENDER), VoteType.Precommit, a);
         Signature memory signatureB = _signVote(_secret(OFFENDER), VoteType.Precommit, b);
@@ -569,6 +640,22 @@ contract SlasherTest is Offences {
         Signature memory signatureB = _signVote(_secret(index), VoteType.Precommit, b);
         vm.prank(reporter);
         return slasher.reportDoubleVote(_key(index), VoteType.Precommit, a, signatureA, b, signatureB);
+    }
+
+    /// @dev Two precommits signed with these keys, by a sequencer named as who has the key now.
+    function _reportCurrent(uint32 id, uint256 secretA, uint256 secretB) private returns (bytes32 caseId) {
+        (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
+        Signature memory signatureA = _signVote(secretA, VoteType.Precommit, a);
+        Signature memory signatureB = _signVote(secretB, VoteType.Precommit, b);
+        return slasher.reportDoubleVote(KeyLib.ofSequencer(id), VoteType.Precommit, a, signatureA, b, signatureB);
+    }
+
+    function _expectCurrentRevert(uint32 id, uint256 secretA, uint256 secretB, bytes memory reason) private {
+        (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
+        Signature memory signatureA = _signVote(secretA, VoteType.Precommit, a);
+        Signature memory signatureB = _signVote(secretB, VoteType.Precommit, b);
+        vm.expectRevert(reason);
+        slasher.reportDoubleVote(KeyLib.ofSequencer(id), VoteType.Precommit, a, signatureA, b, signatureB);
     }
 
     function _attestationCase(uint64 height) private view returns (bytes32) {

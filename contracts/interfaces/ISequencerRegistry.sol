@@ -95,6 +95,9 @@ interface ISequencerRegistry {
     /// @notice The sequencer's life does not allow this any more, or not now.
     error StatusNotAllowed(uint32 id, Status actual);
 
+    /// @notice `actual` is not the key that the sequencer has now.
+    error KeyNotCurrent(uint32 id, address expected, address actual);
+
     /// @notice Nothing moves in or out of a pool while a report is pending (R36).
     error PoolHeld(uint32 id, uint64 heldUntil);
 
@@ -238,6 +241,13 @@ interface ISequencerRegistry {
     ///
     /// Reverts with {NotSlasher}, {UnknownSequencer}, {StatusNotAllowed} for a tombstoned sequencer.
     function jailAbsent(uint32 id, uint64 until) external;
+
+    /// @notice Slasher only. {jail} of `id` if it is active and its key is `signer`.
+    ///
+    /// Reverts with {NotSlasher}, {StatusNotAllowed}, {KeyNotCurrent}.
+    function jailUnderKey(uint32 id, address signer, uint64 enough, uint64 heldUntil)
+        external
+        returns (uint256 assetsWei, bool held);
 
     /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
     /// was; tombstones it if `tombstone`. Whoever else is left with less than the minimum of its owner's own stake is

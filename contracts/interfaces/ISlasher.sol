@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {BatchHeader, BlockHeader, Proposal, Signature, Vote, VoteType} from "../types/Wire.sol";
+import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../types/Wire.sol";
 
 /// Kinds of offence (§7). The numbers are part of the position key.
 enum Offence {
@@ -13,12 +13,9 @@ enum Offence {
     MissedTurn
 }
 
-/// Names a frozen set that holds the offender's key, and its place there (R9).
-struct KeyReference {
-    uint32 generation;
-    uint64 epoch;
-    uint256 index;
-}
+/// Names the offender's key to a report, in one word that {KeyLib} draws (R9): as an active sequencer's current one, or by
+/// its place in a frozen set.
+type KeyReference is uint256;
 
 /// A Merkle proof that the block at `height` of a batch has hash `blockHash` (R25). Empty siblings, and `blockHash` the
 /// header's own lastBlockHash, at an equal last height.
@@ -73,7 +70,8 @@ interface ISlasher {
 
     error EvidenceTooOld(uint64 until, uint64 time);
 
-    /// @notice `expected` did not sign this message; `actual` is zero if the signature is not well-formed.
+    /// @notice `expected` did not sign this message; `actual` is zero if the signature is not well-formed. Where a sequencer
+    /// is named and no key, whoever signed the first message is expected of the second.
     error NotSignedBy(address expected, address actual);
 
     error AlreadyReported(bytes32 caseId);
@@ -86,13 +84,16 @@ interface ISlasher {
 
     // Every report jails the offender at once, holds its pool until a while after the case can be executed, and reverts
     // with {EpochNotBegun}, {EvidenceTooOld}, {IRota.NoSetInForce}, {SetLib.IndexOutsideSet}, {NotSignedBy} (a, then b),
-    // {AlreadyReported}, {ISequencerRegistry.StatusNotAllowed} for a tombstoned sequencer, after what is named below.
+    // {AlreadyReported}, {ISequencerRegistry.StatusNotAllowed} for a tombstoned sequencer, after what is named below. `key`
+    // is one of the two forms that {KeyLib} draws. Named as a sequencer's current key it is the cheaper one: the first four
+    // do not arise, and {ISequencerRegistry.StatusNotAllowed} and {ISequencerRegistry.KeyNotCurrent} say if the sequencer
+    // is not active or its key is another.
 
     /// @notice Two votes of one type, height and round for different blocks, of which one may be nil.
     ///
     /// Reverts with {GenerationDiffers}, {HeightDiffers}, {RoundDiffers}, {SameBlock}.
     function reportDoubleVote(
-        KeyReference calldata key,
+        KeyReference key,
         VoteType voteType,
         Vote calldata a,
         Signature calldata signatureA,
@@ -104,7 +105,7 @@ interface ISlasher {
     ///
     /// Reverts with {GenerationDiffers}, {HeightDiffers}, {RoundDiffers}, {SameBlock}.
     function reportDoubleProposal(
-        KeyReference calldata key,
+        KeyReference key,
         Proposal calldata a,
         Signature calldata signatureA,
         Proposal calldata b,
@@ -118,7 +119,7 @@ interface ISlasher {
     /// Reverts with {GenerationDiffers}, {HeightOutsideBatch}, {MerkleLib.ProofLengthWrong}, {BlockNotInBatch},
     /// {SameBlock}.
     function reportDoubleAttestation(
-        KeyReference calldata key,
+        KeyReference key,
         uint64 height,
         BatchHeader calldata a,
         Signature calldata signatureA,

@@ -50,18 +50,30 @@ library DigestLib {
     }
 
     // The structs are static and their ABI encoding is the concatenation of their fields' words, which is what EIP-712
-    // hashes behind the type hash.
+    // hashes behind the type hash. They are taken from calldata as they are: field by field it would cost 600 gas more in
+    // every settlement. A field wider than its type gives a hash that nobody signed. Memory-safe: the hashes are made
+    // behind the free pointer.
 
-    function structHash(Vote calldata vote, VoteType voteType) internal pure returns (bytes32) {
-        return keccak256(abi.encode(voteType == VoteType.Prevote ? PREVOTE_TYPEHASH : PRECOMMIT_TYPEHASH, vote));
+    function structHash(Vote calldata vote, VoteType voteType) internal pure returns (bytes32 hashed) {
+        bytes32 typehash = voteType == VoteType.Prevote ? PREVOTE_TYPEHASH : PRECOMMIT_TYPEHASH;
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore(start, typehash)
+            calldatacopy(add(start, 32), vote, 128)
+            hashed := keccak256(start, 160)
+        }
     }
 
-    function structHash(Proposal calldata proposal) internal pure returns (bytes32) {
-        return keccak256(abi.encode(PROPOSAL_TYPEHASH, proposal));
+    function structHash(Proposal calldata proposal) internal pure returns (bytes32 hashed) {
+        bytes32 typehash = PROPOSAL_TYPEHASH;
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore(start, typehash)
+            calldatacopy(add(start, 32), proposal, 160)
+            hashed := keccak256(start, 192)
+        }
     }
 
-    /// @dev Taken from calldata as it is: field by field it would cost 600 gas more in every settlement. A field wider than
-    /// its type gives a hash that nobody signed. Memory-safe: writes behind the free pointer.
     function structHash(BatchHeader calldata header) internal pure returns (bytes32 hashed) {
         bytes32 typehash = BATCH_TYPEHASH;
         assembly ("memory-safe") {

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {ISlasher, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
 import {IRewardPool} from "../../contracts/interfaces/IRewardPool.sol";
+import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Offences} from "../utils/Offences.sol";
 
@@ -28,7 +29,7 @@ contract SlashingAttacks is Offences {
         bytes32 caseId = _reportVotes(OFFENDER, HEIGHT);
         Signature memory signatureA = _signVote(_secret(OFFENDER), VoteType.Precommit, _vote(BLOCK_A));
         Signature memory signatureB = _signVote(_secret(OFFENDER), VoteType.Precommit, _vote(BLOCK_B));
-        KeyReference memory key = _keyIn(2);
+        KeyReference key = _keyIn(2);
         vm.expectRevert(abi.encodeWithSelector(ISlasher.AlreadyReported.selector, caseId));
         slasher.reportDoubleVote(key, VoteType.Precommit, _vote(BLOCK_A), signatureA, _vote(BLOCK_B), signatureB);
     }
@@ -116,10 +117,11 @@ contract SlashingAttacks is Offences {
     }
 
     /// The place of the offender's key in another set.
-    function _keyIn(uint64 epoch) private view returns (KeyReference memory key) {
+    function _keyIn(uint64 epoch) private view returns (KeyReference) {
         address signer = settlement.memberAt(0, 1, OFFENDER).signer;
-        key.epoch = epoch;
-        while (settlement.memberAt(0, epoch, key.index).signer != signer) ++key.index;
+        uint8 index;
+        while (settlement.memberAt(0, epoch, index).signer != signer) ++index;
+        return KeyLib.inSet(0, epoch, index);
     }
 
     /// @dev One batch, signed by members 0 to 2, in an epoch that is closed.

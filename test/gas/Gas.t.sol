@@ -7,6 +7,7 @@ import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
+import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {RefundLib} from "../../contracts/lib/RefundLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Actor} from "../utils/System.sol";
@@ -131,9 +132,26 @@ contract GasTest is Chain {
     }
 
     function _slasher() private {
-        KeyReference memory key = KeyReference({generation: 0, epoch: 1, index: 2});
+        _measureDoubleVote("slash_double_vote", false);
+        _measureDoubleVote("slash_double_vote_in_set", true);
 
-        uint256 secret = _beginWithOffender();
+        (uint256 secret, KeyReference key) = _beginWithOffender();
+        Proposal memory proposalA =
+            Proposal({generation: 0, height: 100, round: 1, polRound: -1, blockHash: keccak256("a")});
+        Proposal memory proposalB =
+            Proposal({generation: 0, height: 100, round: 1, polRound: -1, blockHash: keccak256("b")});
+        slasher.reportDoubleProposal(
+            key, proposalA, _signProposal(secret, proposalA), proposalB, _signProposal(secret, proposalB)
+        );
+        _note("slash_double_proposal");
+
+        _measureDoubleAttestation();
+    }
+
+    /// @dev Under the offender's current key, or `inSet` under its place in a frozen set.
+    function _measureDoubleVote(string memory name, bool inSet) private {
+        (uint256 secret, KeyReference key) = _beginWithOffender();
+        if (inSet) key = KeyLib.inSet({generation: 0, epoch: 1, index: 2});
         Vote memory voteA = Vote({generation: 0, height: 100, round: 1, blockHash: keccak256("a")});
         Vote memory voteB = Vote({generation: 0, height: 100, round: 1, blockHash: keccak256("b")});
         slasher.reportDoubleVote(
@@ -144,23 +162,11 @@ contract GasTest is Chain {
             voteB,
             _signVote(secret, VoteType.Precommit, voteB)
         );
-        _note("slash_double_vote");
-
-        secret = _beginWithOffender();
-        Proposal memory proposalA =
-            Proposal({generation: 0, height: 100, round: 1, polRound: -1, blockHash: keccak256("a")});
-        Proposal memory proposalB =
-            Proposal({generation: 0, height: 100, round: 1, polRound: -1, blockHash: keccak256("b")});
-        slasher.reportDoubleProposal(
-            key, proposalA, _signProposal(secret, proposalA), proposalB, _signProposal(secret, proposalB)
-        );
-        _note("slash_double_proposal");
-
-        _measureDoubleAttestation(key);
+        _note(name);
     }
 
-    function _measureDoubleAttestation(KeyReference memory key) private {
-        uint256 secret = _beginWithOffender();
+    function _measureDoubleAttestation() private {
+        (uint256 secret, KeyReference key) = _beginWithOffender();
         BatchHeader memory a = _nextHeader(8);
         BatchHeader memory b = _nextHeader(8);
         b.lastBlockHash = keccak256("b");
@@ -234,9 +240,11 @@ contract GasTest is Chain {
     }
 
     /// @return secret Key of member 2 of the set of epoch 1.
-    function _beginWithOffender() private returns (uint256 secret) {
+    /// @return key Names it as the sequencer's current one.
+    function _beginWithOffender() private returns (uint256 secret, KeyReference key) {
         _beginSettled(4);
-        return _keyOf(settlement.memberAt(0, 1, 2).signer);
+        address signer = settlement.memberAt(0, 1, 2).signer;
+        return (_keyOf(signer), KeyLib.ofSequencer(registry.idOf(signer)));
     }
 
     function _emptyHeaderLedBy(uint256 index) private view returns (BatchHeader memory header) {

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
+import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {MerkleLib} from "../../contracts/lib/MerkleLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Chain} from "./Chain.sol";
@@ -16,8 +17,9 @@ abstract contract Offences is Chain {
     bytes32 internal constant BLOCK_A = keccak256("a");
     bytes32 internal constant BLOCK_B = keccak256("b");
 
-    function _key(uint256 index) internal pure returns (KeyReference memory) {
-        return KeyReference({generation: 0, epoch: 1, index: index});
+    /// @notice Names the key of member `index` by its place in the set of epoch 1.
+    function _key(uint256 index) internal pure returns (KeyReference) {
+        return KeyLib.inSet({generation: 0, epoch: 1, index: uint8(index)});
     }
 
     /// @notice Secret key of member `index` of the set of epoch 1.
