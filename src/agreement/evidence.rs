@@ -6,8 +6,10 @@
 use super::context::{Proposal, RotaContext, Vote};
 use super::heights::Heights;
 use super::signing::RecoveringVerifier;
+use crate::blocking::blocking;
 use crate::crypto::Signature;
 use crate::domain::{self, Evidence, Generation, Height, Round, Signer, VoteType};
+use crate::storage::Store;
 use alloy::primitives::Address;
 use malachitebft_app_channel::app::events::RxEvent;
 use malachitebft_core_consensus::{MisbehaviorEvidence, SignedConsensusMsg};
@@ -137,6 +139,7 @@ pub(super) async fn watch(
     mut pool: EvidencePool,
     mut events: RxEvent<RotaContext>,
     mut found: mpsc::Receiver<MisbehaviorEvidence<RotaContext>>,
+    store: Store,
     sink: mpsc::Sender<Evidence>,
 ) {
     loop {
@@ -162,6 +165,10 @@ pub(super) async fn watch(
         };
         for offence in offences {
             tracing::warn!(offender = %offence.offender(), position = ?offence.position(), "offence seen");
+            let (kept, copy) = (store.clone(), offence.clone());
+            if let Err(error) = blocking(move || kept.keep_evidence(&copy)).await {
+                tracing::warn!(%error, "evidence not kept: a crash before the report loses it");
+            }
             if sink.send(offence).await.is_err() {
                 return;
             }

@@ -276,7 +276,13 @@ impl Member {
         let (found_tx, found) = mpsc::channel(64);
         let pool = evidence::EvidencePool::new(generation, verifier, heights.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(evidence::watch(pool, engine.events(), found, self.evidence.clone()));
+        tasks.spawn(evidence::watch(
+            pool,
+            engine.events(),
+            found,
+            self.store.clone(),
+            self.evidence.clone(),
+        ));
         tasks.spawn(peers::follow(
             self.mirror.clone(),
             self.guard.address(),

@@ -1,5 +1,6 @@
 //! What the attesting task does at each turn. No clock but L1's and a monotonic one for repeats; blocks on the store.
 
+use super::inner;
 use super::ledger::{Cut, Ledger, Refusal};
 use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
 use crate::batch::payload::{self, Version};
@@ -345,25 +346,67 @@ impl Attester {
         set: &LeaderSet,
     ) -> Result<(), AttestError> {
         let digest = self.guard.domain().batch(header);
-        let added: Result<_, Refusal> = match self.ledger.lock().as_mut() {
-            Some(ledger) => ledger.add(header, digest, signer, signature, set),
+        let (added, overlapping) = match self.ledger.lock().as_mut() {
+            Some(ledger) => (
+                ledger.add(header, digest, signer, signature, set),
+                ledger.overlapping(header, signer),
+            ),
             None => return Ok(()),
         };
-        match added {
-            Ok((is_new, evidence)) => {
-                if is_new {
-                    self.store.keep_attestations(header, digest, &[(signer, signature)])?;
-                }
-                if let Some(evidence) = evidence {
-                    warn!(offender = %signer, "double attestation");
-                    if self.evidence.try_send(evidence).is_err() {
-                        warn!(offender = %signer, "evidence queue is full, dropped");
-                    }
-                }
+        let (is_new, contradiction) = match added {
+            Ok(added) => added,
+            Err(refusal) => {
+                debug!(%signer, %refusal, "attestation not taken");
+                return Ok(());
             }
-            Err(refusal) => debug!(%signer, %refusal, "attestation not taken"),
+        };
+        if is_new {
+            self.store.keep_attestations(header, digest, &[(signer, signature)])?;
+        }
+        let evidence = match contradiction {
+            None if is_new => self.inside(signer, (header, signature), &overlapping)?,
+            found => found,
+        };
+        let Some(evidence) = evidence else { return Ok(()) };
+        warn!(offender = %signer, "double attestation");
+        self.store.keep_evidence(&evidence)?;
+        if self.evidence.try_send(evidence).is_err() {
+            warn!(offender = %signer, "evidence queue is full: reported after the next start");
         }
         Ok(())
+    }
+
+    /// A contradiction inside of batches that the decided blocks prove.
+    fn inside(
+        &self,
+        signer: Address,
+        one: (&BatchHeader, Signature),
+        overlapping: &[(BatchHeader, Signature)],
+    ) -> Result<Option<Evidence>, AttestError> {
+        for (other, signature) in overlapping {
+            let at = |height| Ok(self.store.header(height)?.map(|(hash, _)| hash));
+            let decided = |header: &BatchHeader| self.decided_hashes(header);
+            if let Some(evidence) =
+                inner::contradiction(signer, one, (other, *signature), at, decided)?
+            {
+                return Ok(Some(evidence));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hashes of the decided blocks at the heights of a batch, if all of them are here.
+    fn decided_hashes(&self, header: &BatchHeader) -> Result<Option<Vec<B256>>, AttestError> {
+        let (first, last) = (header.first_height.get(), header.last_height.get());
+        if last.saturating_sub(first) >= MAX_WANTED_BLOCKS {
+            return Ok(None);
+        }
+        let mut hashes = Vec::new();
+        for height in first..=last {
+            let Some((hash, _)) = self.store.header(Height::new(height))? else { return Ok(None) };
+            hashes.push(hash);
+        }
+        Ok(Some(hashes))
     }
 
     /// Signs what a member of the attesting set asks for, if it is legal (R23).

@@ -1,7 +1,7 @@
 //! The batches after the settled one, as this agent cut them, and who has signed which header. Pure.
 
 use crate::crypto::Signature;
-use crate::domain::{BatchHeader, Epoch, Evidence, Generation, Height, LeaderSet};
+use crate::domain::{BatchHeader, BlockProof, Epoch, Evidence, Generation, Height, LeaderSet};
 use alloy::primitives::{Address, B256};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -239,6 +239,24 @@ impl Ledger {
             .collect()
     }
 
+    /// Headers that `signer` signed and that end inside of this batch, or in which this one ends: whether they hold the
+    /// same blocks takes a look at blocks.
+    pub fn overlapping(&self, header: &BatchHeader, signer: Address) -> Vec<(BatchHeader, Signature)> {
+        let ends_inside = |inner: &BatchHeader, outer: &BatchHeader| {
+            outer.first_height <= inner.last_height && inner.last_height < outer.last_height
+        };
+        self.variants
+            .values()
+            .flatten()
+            .filter(|variant| {
+                ends_inside(&variant.header, header) || ends_inside(header, &variant.header)
+            })
+            .filter_map(|variant| {
+                variant.signatures.get(&signer).map(|signature| (variant.header.clone(), *signature))
+            })
+            .collect()
+    }
+
     /// Another attestation of `signer` that L1 can see contradicts this one without Merkle proofs (§7): a different
     /// block at the same last height, or a batch that does not begin on the block with which the one before ends.
     fn contradiction(
@@ -259,10 +277,18 @@ impl Ledger {
                 return None;
             }
             let standing = variant.signatures.get(&signer)?;
+            let height = if same_end {
+                header.last_height
+            } else {
+                header.first_height.max(other.first_height)
+            };
             Some(Evidence::DoubleAttestation {
                 offender: signer,
                 a: (Box::new(other.clone()), *standing),
                 b: (Box::new(header.clone()), signature),
+                height,
+                proof_a: BlockProof::of_last(other),
+                proof_b: BlockProof::of_last(header),
             })
         })
     }

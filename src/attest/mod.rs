@@ -7,6 +7,7 @@
 //! the members again whose attestation it misses ([`Message::Want`]), and everybody answers that again.
 
 mod attester;
+mod inner;
 mod ledger;
 
 pub(crate) use attester::payload_for;

@@ -13,6 +13,15 @@ pub(super) fn read_hash<R: Read>(reader: &mut R) -> Result<B256> {
     <[u8; 32]>::deserialize_reader(reader).map(B256::new)
 }
 
+pub(super) fn write_hashes<W: Write>(hashes: &[B256], writer: &mut W) -> Result<()> {
+    hashes.iter().map(|hash| hash.0).collect::<Vec<_>>().serialize(writer)
+}
+
+pub(super) fn read_hashes<R: Read>(reader: &mut R) -> Result<Vec<B256>> {
+    Vec::<[u8; 32]>::deserialize_reader(reader)
+        .map(|hashes| hashes.into_iter().map(B256::new).collect())
+}
+
 pub(super) fn write_address<W: Write>(address: &Address, writer: &mut W) -> Result<()> {
     address.0.0.serialize(writer)
 }

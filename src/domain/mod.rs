@@ -18,7 +18,7 @@ mod vote;
 pub use batch::{Attestation, BatchHeader};
 pub use block::{Block, BlockHeader, Certificate, DecidedBlock, Signer, tx_root};
 pub use deployment::Deployment;
-pub use evidence::{Evidence, Position};
+pub use evidence::{BlockProof, Evidence, Position};
 pub use forced::{FORCED_A_BLOCK, ForcedEntry};
 pub use l1::{L1Block, PeerEndpoint, SettledBatch, SettledTip};
 pub use leader_set::{LeaderSet, LeaderSetError, Member};

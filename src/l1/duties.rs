@@ -1,26 +1,70 @@
 //! What agents do for everybody on L1: book settled batches, report offences, execute cases.
 
 use super::account::{Account, Order};
-use super::bindings::{BlockProof, ISlasher, ITally, KeyReference, Settled, VoteType};
+use super::bindings::{
+    BlockProof, ISequencerRegistry, ISlasher, ITally, Settled, Status, VoteType,
+};
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
 use crate::domain::{
-    self, BatchHeader, BatchNumber, Deployment, Epoch, Evidence, Generation, Height, Seconds,
-    SettledBatch,
+    self, BatchNumber, Deployment, Epoch, Evidence, Generation, Seconds, SettledBatch,
 };
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::Provider as _;
 
-/// Names a frozen set that holds an offender's key, and its place there (R9).
+/// Names an offender's key to L1 (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyPlace {
-    /// The generation of the set.
-    pub generation: Generation,
-    /// An epoch in which it is in force.
-    pub epoch: Epoch,
-    /// The key's place in it.
-    pub index: usize,
+pub enum KeyReference {
+    /// The key with which this active sequencer signs now: no set has to be read.
+    Current {
+        /// The sequencer's id.
+        sequencer: u32,
+    },
+    /// The key at a place of a frozen set.
+    InSet {
+        /// The generation of the set.
+        generation: Generation,
+        /// An epoch in which it is in force.
+        epoch: Epoch,
+        /// The key's place in it.
+        index: u8,
+    },
+}
+
+impl KeyReference {
+    /// As the contract's `KeyLib` draws it: id 32, or (from the low bits up) index 8, epoch 64, generation 32 and the top
+    /// bit.
+    fn to_word(self) -> U256 {
+        match self {
+            Self::Current { sequencer } => U256::from(sequencer),
+            Self::InSet { generation, epoch, index } => {
+                let place = (U256::from(generation.get()) << 72_usize)
+                    | (U256::from(epoch.get()) << 8_usize)
+                    | U256::from(index);
+                place | (U256::from(1_u8) << 255_usize)
+            }
+        }
+    }
+}
+
+/// The cheapest name of `signer`'s key: its sequencer, if that is active and has no other key by now.
+///
+/// # Errors
+///
+/// What keeps the nodes from answering.
+pub async fn current_key(
+    client: &Client,
+    deployment: &Deployment,
+    signer: Address,
+) -> Result<Option<KeyReference>, L1Error> {
+    let Some(id) = super::actions::id_of(client, deployment, signer).await? else {
+        return Ok(None);
+    };
+    let call = ISequencerRegistry::sequencerCall { id };
+    let known = client.call(deployment.registry, &call).await?;
+    let is_current = known.status == Status::Active && known.signer == signer;
+    Ok(is_current.then_some(KeyReference::Current { sequencer: id }))
 }
 
 /// Number of the next batch to tally.
@@ -74,14 +118,10 @@ pub async fn tally(
 pub async fn report(
     account: &Account,
     deployment: &Deployment,
-    place: KeyPlace,
+    key: KeyReference,
     evidence: &Evidence,
 ) -> Result<B256, L1Error> {
-    let key = KeyReference {
-        generation: place.generation.get(),
-        epoch: place.epoch.get(),
-        index: U256::from(place.index),
-    };
+    let key = key.to_word();
     let order = match evidence {
         Evidence::DoubleVote { vote_type, a, b, .. } => {
             let call = ISlasher::reportDoubleVoteCall {
@@ -107,16 +147,16 @@ pub async fn report(
             };
             Order::call(deployment.slasher, &call)
         }
-        Evidence::DoubleAttestation { a, b, .. } => {
+        Evidence::DoubleAttestation { a, b, height, proof_a, proof_b, .. } => {
             let call = ISlasher::reportDoubleAttestationCall {
                 key,
-                height: differing_height(&a.0, &b.0).get(),
+                height: height.get(),
                 a: convert::sol_batch_header(&a.0),
                 signatureA: convert::sol_signature(&a.1),
-                proofA: last_block(&a.0),
+                proofA: sol_proof(proof_a),
                 b: convert::sol_batch_header(&b.0),
                 signatureB: convert::sol_signature(&b.1),
-                proofB: last_block(&b.0),
+                proofB: sol_proof(proof_b),
             };
             Order::call(deployment.slasher, &call)
         }
@@ -154,15 +194,8 @@ pub async fn execute_case(
     Ok(())
 }
 
-/// The height at which two headers contradict each other without a Merkle proof: their common last one, or the one at
-/// which the later begins.
-fn differing_height(a: &BatchHeader, b: &BatchHeader) -> Height {
-    if a.last_height == b.last_height { a.last_height } else { a.first_height.max(b.first_height) }
-}
-
-/// A header names its last block itself: no siblings are needed.
-fn last_block(header: &BatchHeader) -> BlockProof {
-    BlockProof { blockHash: header.last_block_hash, siblings: Vec::new() }
+fn sol_proof(proof: &domain::BlockProof) -> BlockProof {
+    BlockProof { blockHash: proof.block_hash, siblings: proof.siblings.clone() }
 }
 
 /// Base fee and blob base fee of an L1 block, in wei.

@@ -20,6 +20,7 @@
 //! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
 //! | | `attested_blocks` | (signer, generation, height) | block hash |
 //! | | `signed_batches` | (signer, digest) | signature |
+//! | [`evidence`] | `evidence` | (offender, position) | evidence |
 //!
 //! Values are borsh. A commit returns once the disk has it: a few milliseconds, so callers on async tasks go through
 //! `spawn_blocking`. redb admits one writer at a time; readers never wait.
@@ -29,6 +30,7 @@
 
 mod batches;
 mod blocks;
+mod evidence;
 mod journal;
 mod signed;
 mod undecided;
@@ -45,7 +47,8 @@ use std::sync::Arc;
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 4] = [blocks::create, batches::create, undecided::create, signed::create];
+const AREAS: [Create; 5] =
+    [blocks::create, batches::create, undecided::create, signed::create, evidence::create];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
 #[derive(Clone)]

@@ -9,12 +9,12 @@ mod turns;
 pub use turns::{SealPlan, patience, seal_plan};
 
 use crate::domain::{BatchNumber, Deployment, Epoch, Evidence, Params, Turn};
-use crate::l1::duties::{self, KeyPlace};
+use crate::l1::duties::{self, KeyReference};
 use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions};
 use crate::rota::draw_order;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -26,9 +26,6 @@ const LOOK: Duration = Duration::from_millis(500);
 const FORGET: Duration = Duration::from_secs(120);
 /// Batches that are booked in one transaction, and how many must wait for it to be worth while.
 const TALLY_AT_ONCE: u64 = 20;
-/// Evidence that waits to be reported; one offence per offender is enough to punish it.
-const MAX_EVIDENCE: usize = 256;
-
 /// Why a duty was not done now.
 #[derive(Debug, thiserror::Error)]
 enum DutyError {
@@ -46,11 +43,21 @@ pub struct Watcher {
     deployment: Deployment,
     mirror: MirrorHandle,
     store: Store,
-    evidence: VecDeque<(Evidence, Instant)>,
+    /// Offences that are not on L1 for good; all of them are in the store too, which bounds them.
+    offences: Vec<Offence>,
     /// Since when something is due that is not done: what patience counts from.
     due: BTreeMap<Duty, Instant>,
     /// The seal that L1 refused last, and in which tenth of the window.
     refused_seal: Option<(Epoch, u64)>,
+}
+
+/// An offence on its way to L1.
+struct Offence {
+    evidence: Evidence,
+    seen: Instant,
+    /// The newest L1 block when L1 took or refused it. Once that block is at depth it is tried again, in case a reorg undid
+    /// the report, this agent's or another's; a second refusal is the end of it.
+    answered: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,25 +81,27 @@ impl Watcher {
             deployment,
             mirror,
             store,
-            evidence: VecDeque::new(),
+            offences: Vec::new(),
             due: BTreeMap::new(),
             refused_seal: None,
         }
     }
 
-    /// Takes in evidence; the oldest gives way when too much waits.
-    fn accept(&mut self, evidence: Evidence) {
-        let known = |other: &Evidence| {
-            other.offender() == evidence.offender() && other.position() == evidence.position()
-        };
-        if self.evidence.iter().any(|(other, _)| known(other)) {
-            return;
+    /// Takes in what was found, also in an earlier run of the agent: whoever finds an offence puts it into the store, which
+    /// bounds what is kept.
+    fn accept(&mut self) -> Result<(), StoreError> {
+        for evidence in self.store.evidence()? {
+            let known = |offence: &Offence| {
+                let other = &offence.evidence;
+                other.offender() == evidence.offender() && other.position() == evidence.position()
+            };
+            if !self.offences.iter().any(known) {
+                let (offender, position) = (evidence.offender(), evidence.position());
+                info!(%offender, ?position, "offence to be reported");
+                self.offences.push(Offence { evidence, seen: Instant::now(), answered: None });
+            }
         }
-        warn!(offender = %evidence.offender(), position = ?evidence.position(), "offence seen");
-        if self.evidence.len() >= MAX_EVIDENCE {
-            self.evidence.pop_front();
-        }
-        self.evidence.push_back((evidence, Instant::now()));
+        Ok(())
     }
 
     async fn step(&mut self) -> Result<(), DutyError> {
@@ -157,30 +166,59 @@ impl Watcher {
 
     /// Reports offences, each in its turn.
     async fn report(&mut self) -> Result<(), DutyError> {
-        let params = self.mirror.read().params.clone();
-        for _ in 0..self.evidence.len() {
-            let Some((evidence, since)) = self.evidence.pop_front() else { break };
-            let offender = evidence.offender();
+        let (params, head, depth) = {
+            let mirror = self.mirror.read();
+            (mirror.params.clone(), mirror.head, mirror.at_depth)
+        };
+        let (Some(head), Some(depth)) = (head, depth) else { return Ok(()) };
+        let mut index = 0_usize;
+        while let Some(offence) = self.offences.get(index) {
+            let offender = offence.evidence.offender();
+            let rank = self.rank(offence.evidence.position().height.get());
+            let waits = offence.seen.elapsed() < patience(&params, rank)
+                || offence.answered.is_some_and(|block| block > depth.number);
             let place = key_place(&self.mirror.read(), offender);
-            let rank = self.rank(evidence.position().height.get());
-            if since.elapsed() < patience(&params, rank) || place.is_none() {
-                self.evidence.push_back((evidence, since));
+            let (Some(place), false) = (place, waits) else {
+                index = index.saturating_add(1);
                 continue;
-            }
-            let Some(place) = place else { continue };
-            match duties::report(&self.account, &self.deployment, place, &evidence).await {
-                Ok(case) => info!(%offender, %case, "offence reported"),
-                // Somebody was faster, or it is too old: nothing more to do about it.
+            };
+            let again = offence.answered.is_some();
+            let is_final = match self.report_under(place, &offence.evidence).await {
+                Ok(case) => {
+                    info!(%offender, %case, "offence reported");
+                    false
+                }
+                // Somebody was faster, or it is too old.
                 Err(L1Error::Reverted { reason, .. }) => {
-                    info!(%offender, %reason, "offence not taken by L1");
+                    info!(%offender, %reason, again, "offence not taken by L1");
+                    again
                 }
-                Err(error) => {
-                    self.evidence.push_back((evidence, since));
-                    return Err(error.into());
-                }
+                Err(error) => return Err(error.into()),
+            };
+            if is_final {
+                let offence = self.offences.remove(index);
+                self.store.drop_evidence(&offence.evidence)?;
+            } else if let Some(offence) = self.offences.get_mut(index) {
+                offence.answered = Some(head.number);
+                index = index.saturating_add(1);
             }
         }
         Ok(())
+    }
+
+    /// Reports under the offender's current key, which costs least; under its place in a set if L1 does not take that.
+    async fn report_under(&self, place: KeyReference, evidence: &Evidence) -> Result<B256, L1Error> {
+        let (account, deployment) = (&self.account, &self.deployment);
+        let offender = evidence.offender();
+        if let Some(key) = duties::current_key(account.client(), deployment, offender).await? {
+            match duties::report(account, deployment, key, evidence).await {
+                Err(L1Error::Reverted { reason, .. }) => {
+                    debug!(%offender, %reason, "not taken under the current key");
+                }
+                result => return result,
+            }
+        }
+        duties::report(account, deployment, place, evidence).await
     }
 
     /// Executes cases that are due, each in its turn.
@@ -230,35 +268,42 @@ impl Watcher {
 }
 
 /// A set in force now or earlier that holds a key.
-fn key_place(mirror: &Mirror, offender: Address) -> Option<KeyPlace> {
+fn key_place(mirror: &Mirror, offender: Address) -> Option<KeyReference> {
     let now = mirror.params.epoch_at(mirror.head?.timestamp);
     mirror.sets.iter().rev().find_map(|(&(generation, epoch), set)| {
-        let index = set.index_of(offender)?;
-        (epoch <= now).then_some(KeyPlace { generation, epoch, index })
+        let index = u8::try_from(set.index_of(offender)?).ok()?;
+        (epoch <= now).then_some(KeyReference::InSet { generation, epoch, index })
     })
 }
 
-/// Watches until `shutdown`. `evidence` is what the agreement and the attester found.
+/// Watches until `shutdown`. `found` tells of evidence that the agreement and the attester put into the store.
 pub async fn run(
     mut watcher: Watcher,
-    mut evidence: mpsc::Receiver<Evidence>,
+    mut found: mpsc::Receiver<Evidence>,
     shutdown: CancellationToken,
 ) {
     let mut source_gone = false;
+    let mut is_news = true;
     loop {
+        if is_news {
+            match watcher.accept() {
+                Ok(()) => is_news = false,
+                Err(error) => warn!(%error, "evidence not read, it is tried again"),
+            }
+        }
         if let Err(error) = watcher.step().await {
             warn!(%error, "duty not done, it is tried again");
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            found = evidence.recv(), if !source_gone => match found {
-                Some(found) => watcher.accept(found),
+            offence = found.recv(), if !source_gone => match offence {
+                Some(_) => is_news = true,
                 None => source_gone = true,
             },
             () = tokio::time::sleep(LOOK) => {}
         }
-        while let Ok(found) = evidence.try_recv() {
-            watcher.accept(found);
+        while found.try_recv().is_ok() {
+            is_news = true;
         }
     }
 }

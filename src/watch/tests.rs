@@ -72,8 +72,10 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
     world.skip_to(end.max(now + 2)).await;
     following.until("the next set", |mirror| mirror.sets.len() == 2).await;
 
-    found.send(double_vote(&world, &signer(1))).await.unwrap();
-    found.send(double_vote(&world, &signer(1))).await.unwrap();
+    let offence = double_vote(&world, &signer(1));
+    assert!(following.store.keep_evidence(&offence).unwrap());
+    found.send(offence.clone()).await.unwrap();
+    found.send(offence).await.unwrap();
     following.until("a report", |mirror| mirror.open_cases.len() == 1).await;
     let two_windows = 3 * world.params.correlation_window_seconds;
     let now = world.client.head().await.unwrap().timestamp.get();
