@@ -1,7 +1,7 @@
 //! What the attesting task does at each turn. No clock but L1's and a monotonic one for repeats; blocks on the store.
 
 use super::inner;
-use super::ledger::{Cut, Ledger, Refusal};
+use super::ledger::{Cut, Ledger};
 use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
 use crate::batch::payload::{self, Version};
 use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_legal};

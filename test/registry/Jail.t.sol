@@ -122,7 +122,7 @@ contract JailTest is Staking {
 
         _unjail(actors[0]);
 
-        assertEq(registry.membersAtEpochStart().length, 2);
+        assertEq(registry.membersAtEpochStart(0).length, 2);
         assertEq(_weightAtStart(actors[0].signer), 100);
         assertEq(_weightAtStart(actors[1].signer), 0);
     }

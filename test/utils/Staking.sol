@@ -62,7 +62,7 @@ abstract contract Staking is System {
 
     /// @notice Weight of `signer` at the start of the running epoch, as a seal would read it now; 0 if it is left out.
     function _weightAtStart(address signer) internal view returns (uint64) {
-        uint256[] memory words = registry.membersAtEpochStart();
+        uint256[] memory words = registry.membersAtEpochStart(0);
         for (uint256 i = 0; i < words.length; ++i) {
             if (SetLib.signerOf(words[i]) == signer) return SetLib.weightOf(words[i]);
         }
