@@ -4,16 +4,17 @@ use crate::batch::payload::max_body_bytes;
 use crate::batch::{HeaderError, open};
 use crate::derive::window::{RecentTransactions, Window};
 use crate::domain::{
-    BatchHeader, BatchNumber, Block, BlockHeader, Generation, Height, Params, RollupId,
-    RollupTransaction, SignedTransaction, TransactionError,
+    BatchHeader, BatchNumber, Block, BlockHeader, ForcedEntry, Generation, Height, Params,
+    RollupId, RollupTransaction, SignedTransaction, TransactionError,
 };
 use alloy::primitives::B256;
-use std::ops::Range;
+use std::collections::VecDeque;
 
 /// Heights after which a transaction is no longer known: its rollup's nonces decide from then on.
 const WINDOW_HEIGHTS: u64 = 1 << 18;
 
-/// Where derivation stands. Begins at block 0 and takes the settled batches in order.
+/// Where derivation stands. Begins at block 0 and takes what L1 shows in its order: forced entries, settled batches,
+/// escapes. Holds the forced entries that nobody has consumed, which L1 bounds.
 #[derive(Clone, Debug)]
 pub struct Derivation<W = RecentTransactions> {
     max_payload_bytes: usize,
@@ -23,7 +24,10 @@ pub struct Derivation<W = RecentTransactions> {
     number: BatchNumber,
     height: Height,
     block_hash: B256,
+    /// Entries of the forced queue that were consumed, by batches or by escape.
     consumed: u64,
+    /// The entries after those, each with whether its rollup was registered.
+    queue: VecDeque<(ForcedEntry, bool)>,
     window: W,
 }
 
@@ -42,34 +46,61 @@ pub struct DerivedBatch {
     pub flaw: Option<HeaderError>,
 }
 
-/// One thing to execute.
+/// What an escape means: forced entries that were consumed without a batch (R32).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// An entry of the forced queue on L1.
+pub struct DerivedEscape {
+    /// The first entry that it consumed.
+    pub first: u64,
+    /// The entry after the last one.
+    pub through: u64,
+    /// What is executed, in order.
+    pub items: Vec<Item>,
+    /// What is not, in order.
+    pub noops: Vec<Noop>,
+}
+
+/// Where a transaction stands in the derived order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the own transactions of a block.
+    Block {
+        /// The block.
+        height: Height,
+        /// Its place among them.
+        index: u32,
+    },
+    /// In the forced queue: before the own transactions of the block that is the first to consume it.
     Forced {
-        /// The block that consumed it.
+        /// That block; the last settled one before an escape; the batch's last where the payload is flawed.
         height: Height,
         /// Its number in the queue.
         entry: u64,
     },
-    /// A transaction of a block.
-    Transaction {
-        /// The block.
-        height: Height,
-        /// Its place among the block's own transactions.
-        index: u32,
-        /// The transaction.
-        transaction: SignedTransaction,
-    },
 }
 
-/// A transaction that is in a block and has no effect.
+impl Place {
+    /// Its height.
+    pub const fn height(&self) -> Height {
+        match self {
+            Self::Block { height, .. } | Self::Forced { height, .. } => *height,
+        }
+    }
+}
+
+/// A transaction to execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Where it stands.
+    pub place: Place,
+    /// The transaction.
+    pub transaction: SignedTransaction,
+}
+
+/// A transaction that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noop {
-    /// The block.
-    pub height: Height,
-    /// Its place among the block's own transactions.
-    pub index: u32,
+    /// Where it stands.
+    pub place: Place,
     /// What stands there.
     pub transaction: RollupTransaction,
     /// Why it has no effect.
@@ -86,8 +117,15 @@ pub enum NoopReason {
     },
     /// It is no transaction that can be ordered, or not for the rollup it is listed under.
     Invalid(TransactionError),
-    /// Nobody registered its rollup by the block's origin.
+    /// Nobody had registered its rollup by the block's origin, or when it was forced.
     Unregistered,
+}
+
+/// What a run of transactions means.
+#[derive(Debug, Default)]
+struct Meaning {
+    items: Vec<Item>,
+    noops: Vec<Noop>,
 }
 
 /// Why a batch cannot be the next one that L1 settled: the reader left something out, or follows another deployment.
@@ -129,6 +167,22 @@ pub enum DeriveError {
         /// The parent in its header.
         actual: B256,
     },
+    /// Forced entries come one by one.
+    #[error("forced entry {actual} came, expected entry {expected}")]
+    EntryNotNext {
+        /// The only entry that can come now.
+        expected: u64,
+        /// The entry that came.
+        actual: u64,
+    },
+    /// What is consumed is in the queue.
+    #[error("forced entries up to {through} are consumed, {length} came")]
+    EntryMissing {
+        /// Entries that came.
+        length: u64,
+        /// The entry after the last that is consumed.
+        through: u64,
+    },
     /// Generations are only ever raised.
     #[error("batch {number} is of generation {actual}, after generation {before}")]
     GenerationBack {
@@ -160,6 +214,7 @@ impl<W: Window> Derivation<W> {
             height: genesis.height,
             block_hash: genesis.hash(),
             consumed: genesis.forced_through,
+            queue: VecDeque::new(),
             window,
         }
     }
@@ -172,6 +227,26 @@ impl<W: Window> Derivation<W> {
     /// Hash of the block at that height.
     pub const fn block_hash(&self) -> B256 {
         self.block_hash
+    }
+
+    /// Forced entries that came.
+    fn queue_length(&self) -> u64 {
+        let waiting = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
+        self.consumed.saturating_add(waiting)
+    }
+
+    /// Takes the next entry of the forced queue. `is_registered` says whether its rollup was registered before it.
+    ///
+    /// # Errors
+    ///
+    /// [`DeriveError::EntryNotNext`], and nothing changes.
+    pub fn enqueue(&mut self, entry: ForcedEntry, is_registered: bool) -> Result<(), DeriveError> {
+        let (expected, actual) = (self.queue_length(), entry.index);
+        if actual != expected {
+            return Err(DeriveError::EntryNotNext { expected, actual });
+        }
+        self.queue.push_back((entry, is_registered));
+        Ok(())
     }
 
     /// Takes the next settled batch. `is_registered` answers for a rollup and the number of an L1 origin.
@@ -190,20 +265,24 @@ impl<W: Window> Derivation<W> {
         is_registered: &dyn Fn(RollupId, u64) -> bool,
     ) -> Result<DerivedBatch, DeriveError> {
         self.check_extends(number, header)?;
+        self.check_queue(header.forced_through)?;
 
-        let (mut items, mut noops) = (Vec::new(), Vec::new());
+        let mut meaning = Meaning::default();
         let opened = open(header, payload, self.max_payload_bytes);
         let (blocks, flaw) = match opened {
             Ok(blocks) => {
                 for block in &blocks {
-                    let height = block.header.height;
-                    items.extend(self.consume(height, block.header.forced_through));
-                    self.derive_block(block, is_registered, &mut items, &mut noops);
+                    // The last block has what the header says; whatever a quorum signed, none before it consumes more.
+                    let through = block.header.forced_through.min(header.forced_through);
+                    self.forget_before(block.header.height);
+                    self.consume(block.header.height, through, &mut meaning);
+                    self.derive_block(block, is_registered, &mut meaning);
                 }
                 (blocks, None)
             }
             Err(flaw) => {
-                items.extend(self.consume(header.last_height, header.forced_through));
+                self.forget_before(header.last_height);
+                self.consume(header.last_height, header.forced_through, &mut meaning);
                 (Vec::new(), Some(flaw))
             }
         };
@@ -212,15 +291,30 @@ impl<W: Window> Derivation<W> {
         self.number = number;
         self.height = header.last_height;
         self.block_hash = header.last_block_hash;
+        let Meaning { items, noops } = meaning;
         Ok(DerivedBatch { number, items, noops, blocks, flaw })
     }
 
-    /// Takes an escape that consumed entries up to `through` (exclusive) on L1, between two batches (R32). Gives those
-    /// that nobody consumed before.
-    pub fn escape(&mut self, through: u64) -> Range<u64> {
-        let first = self.consumed;
-        self.consumed = self.consumed.max(through);
-        first..self.consumed
+    /// Takes an escape that consumed entries up to `through` (exclusive), at its place among the batches (R32). What was
+    /// consumed before stays where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`DeriveError::EntryMissing`], and nothing changes.
+    pub fn escape(&mut self, through: u64) -> Result<DerivedEscape, DeriveError> {
+        self.check_queue(through)?;
+        let (first, mut meaning) = (self.consumed, Meaning::default());
+        self.consume(self.height, through, &mut meaning);
+        let Meaning { items, noops } = meaning;
+        Ok(DerivedEscape { first, through: self.consumed, items, noops })
+    }
+
+    fn check_queue(&self, through: u64) -> Result<(), DeriveError> {
+        let length = self.queue_length();
+        if through > length {
+            return Err(DeriveError::EntryMissing { length, through });
+        }
+        Ok(())
     }
 
     fn check_extends(&self, number: BatchNumber, header: &BatchHeader) -> Result<(), DeriveError> {
@@ -246,31 +340,49 @@ impl<W: Window> Derivation<W> {
         Ok(())
     }
 
-    /// Entries that a block is the first to consume.
-    fn consume(&mut self, height: Height, through: u64) -> impl Iterator<Item = Item> {
-        self.escape(through).map(move |entry| Item::Forced { height, entry })
+    fn forget_before(&mut self, height: Height) {
+        let oldest = height.get().saturating_sub(self.window_heights.saturating_sub(1));
+        self.window.forget_below(Height::new(oldest));
+    }
+
+    /// Derives the entries up to `through` (exclusive) that nobody consumed before.
+    fn consume(&mut self, height: Height, through: u64, meaning: &mut Meaning) {
+        while self.consumed < through {
+            let Some((entry, is_registered)) = self.queue.pop_front() else { return };
+            self.consumed = self.consumed.saturating_add(1);
+            let place = Place::Forced { height, entry: entry.index };
+            self.derive(place, &entry.transaction, is_registered, meaning);
+        }
     }
 
     fn derive_block(
         &mut self,
         block: &Block,
         is_registered: &dyn Fn(RollupId, u64) -> bool,
-        items: &mut Vec<Item>,
-        noops: &mut Vec<Noop>,
+        meaning: &mut Meaning,
     ) {
         let height = block.header.height;
-        let oldest = height.get().saturating_sub(self.window_heights.saturating_sub(1));
-        self.window.forget_below(Height::new(oldest));
         for (index, transaction) in (0..).zip(&block.transactions) {
             let registered = is_registered(transaction.rollup, block.header.l1_origin_number);
-            match self.judge(transaction, registered) {
-                Ok(signed) => {
-                    self.window.keep(height, transaction.rollup, signed.hash);
-                    items.push(Item::Transaction { height, index, transaction: signed });
-                }
-                Err(reason) => {
-                    noops.push(Noop { height, index, transaction: transaction.clone(), reason });
-                }
+            let place = Place::Block { height, index };
+            self.derive(place, transaction, registered, meaning);
+        }
+    }
+
+    fn derive(
+        &mut self,
+        place: Place,
+        transaction: &RollupTransaction,
+        is_registered: bool,
+        meaning: &mut Meaning,
+    ) {
+        match self.judge(transaction, is_registered) {
+            Ok(signed) => {
+                self.window.keep(place.height(), transaction.rollup, signed.hash);
+                meaning.items.push(Item { place, transaction: signed });
+            }
+            Err(reason) => {
+                meaning.noops.push(Noop { place, transaction: transaction.clone(), reason });
             }
         }
     }
@@ -292,14 +404,10 @@ impl<W: Window> Derivation<W> {
 }
 
 impl DerivedBatch {
-    /// The transactions of one rollup, in order. Forced entries are not among them: their bytes are in the queue on L1.
+    /// The transactions of one rollup, in order.
     pub fn transactions_of(&self, rollup: RollupId) -> impl Iterator<Item = &SignedTransaction> {
-        self.items.iter().filter_map(move |item| match item {
-            Item::Transaction { transaction, .. } if transaction.transaction.rollup == rollup => {
-                Some(transaction)
-            }
-            _ => None,
-        })
+        let all = self.items.iter().map(|item| &item.transaction);
+        all.filter(move |signed| signed.transaction.rollup == rollup)
     }
 }
 

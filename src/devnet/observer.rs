@@ -1,10 +1,9 @@
 //! Reads L1 as any outsider would: what settled, what it cost, who was reported. Everything that a run counts comes from
 //! here; nothing is taken from an agent's word.
 
-use crate::derive::Item;
 use crate::devnet::traffic::SharedLedger;
 use crate::domain::{Deployment, Epoch, L1Block, LeaderSet, Params, SettledBatch};
-use crate::l1::{Client, L1Error, Replay, ReplayError, actions};
+use crate::l1::{Client, Derived, L1Error, Replay, ReplayError, actions};
 use alloy::primitives::{Address, B256};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +31,8 @@ pub(super) struct Seen {
     pub(super) reported: u64,
     /// The newest L1 block, its epoch and the set in force.
     pub(super) head: Option<(L1Block, Epoch, Option<Arc<LeaderSet>>)>,
+    /// Forced entries that nobody has consumed.
+    pub(super) forced: u64,
     /// The derived transactions, in order.
     pub(super) order: Vec<B256>,
 }
@@ -89,7 +90,20 @@ async fn advance(
     *through = head.number;
     let now = Instant::now();
     let mut last_tx = None;
-    for (batch, meaning) in derived {
+    for step in derived {
+        let (settled, items) = match step {
+            Derived::Batch(batch, meaning) => (Some(batch), meaning.items),
+            Derived::Escape(_, meaning) => (None, meaning.items),
+        };
+        {
+            let mut seen = seen.lock();
+            let mut ledger = ledger.lock();
+            for item in items {
+                ledger.settled(item.transaction.hash, now);
+                seen.order.push(item.transaction.hash);
+            }
+        }
+        let Some(batch) = settled else { continue };
         // Several batches in one transaction are counted with its gas once.
         let gas = match last_tx {
             Some((hash, gas)) if hash == batch.tx_hash => (gas, 0),
@@ -100,14 +114,6 @@ async fn advance(
         };
         last_tx = Some((batch.tx_hash, gas.0));
         let mut seen = seen.lock();
-        let mut ledger = ledger.lock();
-        for item in meaning.items {
-            if let Item::Transaction { transaction, .. } = item {
-                let hash = transaction.hash;
-                ledger.settled(hash, now);
-                seen.order.push(hash);
-            }
-        }
         seen.batches = seen.batches.saturating_add(1);
         seen.gas = seen.gas.saturating_add(gas.1);
         seen.posters.insert(batch.poster);
@@ -119,6 +125,7 @@ async fn advance(
     let mut seen = seen.lock();
     seen.head = Some((head, epoch, mirror.set_for(generation, epoch)));
     seen.reported = mirror.reported;
+    seen.forced = mirror.forced.waiting();
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! The forced queue on L1 (R31): transactions that no sequencer can leave out.
 
-use crate::domain::encoding::{read_address, write_address};
+use crate::domain::encoding::{read_address, read_hash, write_address, write_hash};
 use crate::domain::{L1Block, RollupTransaction};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Entries that a block consumes at most (R17), and a call to escape (R32).
@@ -29,4 +29,18 @@ impl ForcedEntry {
     pub const fn due_at(&self, deadline_blocks: u64) -> u64 {
         self.block.number.saturating_add(deadline_blocks)
     }
+}
+
+/// Entries that L1 saw consumed without a batch (R32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ForcedEscape {
+    /// The first.
+    pub first: u64,
+    /// The one after the last.
+    pub through: u64,
+    /// The L1 block that it happened in.
+    pub block: L1Block,
+    /// The L1 transaction that did it.
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
+    pub tx_hash: B256,
 }

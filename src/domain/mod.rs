@@ -19,7 +19,7 @@ pub use batch::{Attestation, BatchHeader};
 pub use block::{Block, BlockHeader, Certificate, DecidedBlock, Signer, tx_root};
 pub use deployment::Deployment;
 pub use evidence::{BlockProof, Evidence, Position};
-pub use forced::{FORCED_A_BLOCK, ForcedEntry};
+pub use forced::{FORCED_A_BLOCK, ForcedEntry, ForcedEscape};
 pub use l1::{L1Block, PeerEndpoint, SettledBatch, SettledTip};
 pub use leader_set::{LeaderSet, LeaderSetError, Member};
 pub use params::Params;

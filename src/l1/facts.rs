@@ -6,8 +6,8 @@ use super::convert;
 use super::error::L1Error;
 use super::settlement;
 use crate::domain::{
-    BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, L1Block, LeaderSet, RollupId,
-    RollupTransaction, Seconds, SettledBatch,
+    BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, ForcedEscape, L1Block, LeaderSet,
+    RollupId, RollupTransaction, Seconds, SettledBatch,
 };
 use crate::storage::Store;
 use alloy::primitives::{Address, B256, U256};
@@ -34,8 +34,8 @@ pub(super) enum Fact {
     RollupFunded { rollup: RollupId, balance_wei: U256 },
     /// A transaction was forced.
     Forced(Arc<ForcedEntry>),
-    /// Entries up to `through` (exclusive) were consumed without a batch.
-    Escaped { through: u64, tx_hash: B256 },
+    /// Forced entries were consumed without a batch.
+    Escaped(ForcedEscape),
     /// A batch settled.
     Settled(Arc<SettledBatch>),
     /// An offence was reported.
@@ -154,8 +154,12 @@ pub(super) async fn read(
             }
             IForcedInbox::ForcedEscaped::SIGNATURE_HASH => {
                 let event = IForcedInbox::ForcedEscaped::decode_log(&log.inner).map_err(bad)?;
-                let tx_hash = log.transaction_hash.unwrap_or_default();
-                Fact::Escaped { through: event.through, tx_hash }
+                Fact::Escaped(ForcedEscape {
+                    first: event.first,
+                    through: event.through,
+                    block: *block,
+                    tx_hash: log.transaction_hash.unwrap_or_default(),
+                })
             }
             IBatchInbox::BatchSettled::SIGNATURE_HASH => {
                 let event = IBatchInbox::BatchSettled::decode_log(&log.inner).map_err(bad)?;

@@ -31,6 +31,8 @@ pub struct Mirror {
     pub sets: BTreeMap<(Generation, Epoch), Arc<LeaderSet>>,
     /// Open rollups (R43) and the L1 block in which they became open.
     pub rollups: BTreeMap<RollupId, u64>,
+    /// Rollups that are registered, open or not: those can be forced.
+    pub registered: BTreeSet<RollupId>,
     /// Endpoints of all sequencers, by signer.
     pub peers: BTreeMap<Address, PeerEndpoint>,
     /// Where the settled chain stands.
@@ -58,6 +60,7 @@ impl Mirror {
             genesis: None,
             sets: BTreeMap::new(),
             rollups: BTreeMap::new(),
+            registered: BTreeSet::new(),
             peers: BTreeMap::new(),
             tip: None,
             last_settled: None,
@@ -99,6 +102,7 @@ impl Mirror {
                 self.refresh_peers(*id);
             }
             Fact::RollupFunded { rollup, balance_wei } => {
+                self.registered.insert(*rollup);
                 if *balance_wei >= self.params.rollup_reserve_wei {
                     self.rollups.entry(*rollup).or_insert(block.number);
                 }
@@ -111,7 +115,7 @@ impl Mirror {
                 self.open_cases.remove(case);
             }
             Fact::Forced(entry) => self.forced.push(entry.index, block.number),
-            Fact::Escaped { through, .. } => self.forced.escape(*through),
+            Fact::Escaped(escape) => self.forced.escape(escape.through),
             Fact::Settled(batch) => {
                 self.forced.settle(batch.header.forced_through);
                 self.tip = Some(SettledTip {

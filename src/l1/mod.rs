@@ -25,5 +25,5 @@ pub use deploy::deploy;
 pub use error::L1Error;
 pub use forced::ForcedQueue;
 pub use mirror::{Mirror, MirrorHandle};
-pub use replay::{Replay, ReplayError};
+pub use replay::{Derived, Replay, ReplayError};
 pub use settlement::{Certified, SettledPayload, fitting, order as settle_order};

@@ -10,8 +10,10 @@ use super::facts::{self, Fact};
 use super::mirror::Mirror;
 use super::settlement::{self, SettledPayload};
 use crate::crypto::SigningDomain;
-use crate::derive::{Derivation, DeriveError, DerivedBatch};
-use crate::domain::{BatchNumber, Deployment, LeaderSet, Params, RollupId, SettledBatch};
+use crate::derive::{Derivation, DeriveError, DerivedBatch, DerivedEscape};
+use crate::domain::{
+    BatchNumber, Deployment, ForcedEscape, LeaderSet, Params, RollupId, SettledBatch,
+};
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
 use std::sync::Arc;
@@ -46,12 +48,23 @@ pub enum ReplayError {
     },
 }
 
+/// What L1 did to the derived order, in the order in which it did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Derived {
+    /// A batch settled.
+    Batch(SettledBatch, DerivedBatch),
+    /// Forced entries were consumed without one.
+    Escape(ForcedEscape, DerivedEscape),
+}
+
 /// Reads the settled chain in order.
 pub struct Replay {
     client: Client,
     deployment: Deployment,
     mirror: Mirror,
     derivation: Option<Derivation>,
+    /// What was forced and escaped before block 0 was fixed: derived right after it.
+    early: Vec<Fact>,
     next_block: u64,
 }
 
@@ -59,7 +72,8 @@ impl Replay {
     /// Begins at the deployment.
     pub fn new(client: Client, deployment: Deployment, params: Params) -> Self {
         let next_block = deployment.block;
-        Self { client, deployment, mirror: Mirror::new(params), derivation: None, next_block }
+        let mirror = Mirror::new(params);
+        Self { client, deployment, mirror, derivation: None, early: Vec::new(), next_block }
     }
 
     /// What was read so far.
@@ -67,16 +81,13 @@ impl Replay {
         &self.mirror
     }
 
-    /// Reads on up to and including L1 block `to`; returns the batches that settled on the way.
+    /// Reads on up to and including L1 block `to`; returns the batches that settled on the way, and the escapes.
     ///
     /// # Errors
     ///
     /// [`ReplayError`]. Nothing can be read on after an error other than [`ReplayError::L1`]; after that one the batches
     /// of the same call must be asked for with a new replay.
-    pub async fn advance(
-        &mut self,
-        to: u64,
-    ) -> Result<Vec<(SettledBatch, DerivedBatch)>, ReplayError> {
+    pub async fn advance(&mut self, to: u64) -> Result<Vec<Derived>, ReplayError> {
         let mut derived = Vec::new();
         while self.next_block <= to {
             let end = self.next_block.saturating_add(RANGE_BLOCKS).saturating_sub(1).min(to);
@@ -90,14 +101,33 @@ impl Replay {
                     .ok_or(L1Error::BadAnswer { what: "block" })?;
                 let read = facts::read(&self.client, &self.deployment, &block, &logs, None).await?;
                 for fact in read {
-                    if let Fact::Settled(batch) = &fact {
-                        let items = self.settle(batch).await?;
-                        derived.push((SettledBatch::clone(batch), items));
-                    }
                     self.mirror.apply(&block, &fact);
+                    derived.extend(self.take(fact).await?);
                 }
             }
             self.next_block = end.saturating_add(1);
+        }
+        Ok(derived)
+    }
+
+    async fn take(&mut self, fact: Fact) -> Result<Vec<Derived>, ReplayError> {
+        let mut derived = Vec::new();
+        match fact {
+            Fact::Genesis(header) => {
+                let begun = self.derivation.insert(Derivation::new(&self.mirror.params, &header));
+                for fact in std::mem::take(&mut self.early) {
+                    derived.extend(take_forced(begun, &self.mirror, fact)?);
+                }
+            }
+            Fact::Settled(batch) => {
+                let meaning = self.settle(&batch).await?;
+                derived.push(Derived::Batch(Arc::unwrap_or_clone(batch), meaning));
+            }
+            fact @ (Fact::Forced(_) | Fact::Escaped(_)) => match &mut self.derivation {
+                Some(derivation) => derived.extend(take_forced(derivation, &self.mirror, fact)?),
+                None => self.early.push(fact),
+            },
+            _ => {}
         }
         Ok(derived)
     }
@@ -120,11 +150,28 @@ impl Replay {
             return Err(ReplayError::NoQuorum { number, signed, total: set.total() });
         }
 
-        let genesis = self.mirror.genesis.as_ref().ok_or(ReplayError::NoSet { number })?;
-        let derivation =
-            self.derivation.get_or_insert_with(|| Derivation::new(&self.mirror.params, genesis));
+        let derivation = self.derivation.as_mut().ok_or(ReplayError::NoSet { number })?;
         let is_open = |rollup: RollupId, origin: u64| self.mirror.is_open(rollup, origin);
         Ok(derivation.settle(number, &batch.header, &carried.payload, &is_open)?)
+    }
+}
+
+/// What an event of the forced queue means. L1 lets nobody force for a rollup that is not registered.
+fn take_forced(
+    derivation: &mut Derivation,
+    mirror: &Mirror,
+    fact: Fact,
+) -> Result<Option<Derived>, DeriveError> {
+    match fact {
+        Fact::Forced(entry) => {
+            let is_registered = mirror.registered.contains(&entry.transaction.rollup);
+            derivation.enqueue(Arc::unwrap_or_clone(entry), is_registered).map(|()| None)
+        }
+        Fact::Escaped(escape) => {
+            let meaning = derivation.escape(escape.through)?;
+            Ok(Some(Derived::Escape(escape, meaning)))
+        }
+        _ => Ok(None),
     }
 }
 

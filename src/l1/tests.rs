@@ -1,7 +1,7 @@
 //! L1 against a real Anvil.
 
 use super::testing::{Following, ONE, World, signer};
-use super::{L1Error, Replay, actions, settlement};
+use super::{Derived, L1Error, Replay, actions, settlement};
 use crate::domain::{BatchNumber, RollupId};
 use alloy::primitives::{Address, U256};
 
@@ -116,6 +116,12 @@ async fn follows_a_settled_batch_through_reorgs() {
     let params = world.params.clone();
     let mut replay = Replay::new(world.client.clone(), world.deployment.clone(), params);
     let derived = replay.advance(head).await.unwrap();
-    let headers: Vec<_> = derived.iter().map(|(batch, _)| batch.header.clone()).collect();
+    let headers: Vec<_> = derived
+        .iter()
+        .map(|step| match step {
+            Derived::Batch(batch, _) => batch.header.clone(),
+            Derived::Escape(..) => panic!("nobody escaped"),
+        })
+        .collect();
     assert_eq!(headers, [batch1.header, batch2.header, batch3.header]);
 }

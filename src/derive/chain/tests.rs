@@ -4,13 +4,13 @@
     reason = "small numbers of the tests' own making"
 )]
 
-use super::{Derivation, DeriveError, DerivedBatch, Item, NoopReason};
+use super::{Derivation, DeriveError, DerivedBatch, Item, NoopReason, Place};
 use crate::batch::payload::{PayloadError, Version, encode};
 use crate::batch::{HeaderError, build_header};
 use crate::crypto::SecretKey;
 use crate::domain::{
-    BatchHeader, BatchNumber, Block, BlockHeader, Epoch, Generation, Height, Millis, Params,
-    RollupId, RollupTransaction, TransactionError, tx_root,
+    BatchHeader, BatchNumber, Block, BlockHeader, Epoch, ForcedEntry, Generation, Height, L1Block,
+    Millis, Params, RollupId, RollupTransaction, Seconds, TransactionError, tx_root,
 };
 use alloy::consensus::TxEip1559;
 use alloy::consensus::transaction::{RlpEcdsaEncodableTx, SignableTransaction};
@@ -90,6 +90,20 @@ fn derivation() -> Derivation {
     Derivation::new(&Params::for_tests(), &genesis())
 }
 
+fn entry(index: u64, transaction: RollupTransaction) -> ForcedEntry {
+    let block = L1Block { number: 3, hash: keccak256("origin"), timestamp: Seconds::new(1_000) };
+    ForcedEntry { index, sender: Address::ZERO, fee_wei: 1, block, transaction }
+}
+
+/// The same with a queue of these transactions.
+fn derivation_with(queue: &[usize]) -> Derivation {
+    let mut derivation = derivation();
+    for (index, pick) in (0..).zip(queue) {
+        derivation.enqueue(entry(index, TRANSACTIONS[*pick].clone()), true).unwrap();
+    }
+    derivation
+}
+
 fn settle(derivation: &mut Derivation, number: u64, blocks: &[Block]) -> DerivedBatch {
     let (header, payload) = settled(blocks);
     derivation.settle(BatchNumber::new(number), &header, &payload, &|_, _| true).unwrap()
@@ -98,13 +112,13 @@ fn settle(derivation: &mut Derivation, number: u64, blocks: &[Block]) -> Derived
 /// (height, index) of the transactions, and (height that consumed it, number) of the entries.
 type Places = (Vec<(u64, u32)>, Vec<(u64, u64)>);
 
-fn places(batch: &DerivedBatch) -> Places {
+fn places(items: &[Item]) -> Places {
     let mut transactions = Vec::new();
     let mut forced = Vec::new();
-    for item in &batch.items {
-        match item {
-            Item::Forced { height, entry } => forced.push((height.get(), *entry)),
-            Item::Transaction { height, index, .. } => transactions.push((height.get(), *index)),
+    for item in items {
+        match item.place {
+            Place::Forced { height, entry } => forced.push((height.get(), entry)),
+            Place::Block { height, index } => transactions.push((height.get(), index)),
         }
     }
     (transactions, forced)
@@ -127,14 +141,91 @@ fn each_rollup_gets_its_transactions_in_settled_order() {
 
 #[test]
 fn entries_come_before_the_blocks_own_and_from_their_first_consumer_only() {
-    let mut derivation = derivation();
+    let mut derivation = derivation_with(&[4, 5, 6, 7, 8, 9]);
     let all = blocks(&[(vec![0], 2), (vec![1], 3), (vec![], 1)]);
     let first = settle(&mut derivation, 1, &all[..1]);
-    assert_eq!(first.items[0], Item::Forced { height: Height::new(1), entry: 0 });
-    assert_eq!(places(&first), (vec![(1, 0)], vec![(1, 0), (1, 1)]));
-    assert_eq!(derivation.escape(4), 2..4);
-    assert_eq!(derivation.escape(3), 4..4, "nothing is consumed twice");
-    assert_eq!(places(&settle(&mut derivation, 2, &all[1..])).1, [(2, 4), (3, 5)]);
+    let places_of: Vec<Place> = first.items.iter().map(|item| item.place).collect();
+    let height = Height::new(1);
+    assert_eq!(
+        places_of,
+        [
+            Place::Forced { height, entry: 0 },
+            Place::Forced { height, entry: 1 },
+            Place::Block { height, index: 0 }
+        ]
+    );
+    let escaped = derivation.escape(4).unwrap();
+    assert_eq!((escaped.first, escaped.through), (2, 4));
+    assert_eq!(places(&escaped.items).1, [(1, 2), (1, 3)], "between two batches");
+    let nothing = derivation.escape(3).unwrap();
+    assert_eq!((nothing.first, nothing.through, nothing.items.len()), (4, 4, 0));
+    assert_eq!(places(&settle(&mut derivation, 2, &all[1..]).items).1, [(2, 4), (3, 5)]);
+}
+
+#[test]
+fn a_forced_transaction_and_one_in_a_block_are_the_same_one() {
+    // The queue holds 0 twice and 1, which block 1 has already; blocks repeat what was forced.
+    let mut derivation = derivation_with(&[0, 1, 0, 4]);
+    let all = blocks(&[(vec![1, 0], 1), (vec![0, 4], 2)]);
+    let first = settle(&mut derivation, 1, &all[..1]);
+    assert_eq!(places(&first.items), (vec![(1, 0)], vec![(1, 0)]));
+    let second = settle(&mut derivation, 2, &all[1..]);
+    assert_eq!(places(&second.items), (vec![(2, 1)], vec![]));
+    let late = derivation.escape(4).unwrap();
+    let places: Vec<Place> =
+        [first.noops, second.noops, late.noops].concat().iter().map(|noop| noop.place).collect();
+    let (one, two) = (Height::new(1), Height::new(2));
+    assert_eq!(
+        places,
+        [
+            Place::Block { height: one, index: 1 },
+            Place::Forced { height: two, entry: 1 },
+            Place::Forced { height: two, entry: 2 },
+            Place::Block { height: two, index: 0 },
+            Place::Forced { height: two, entry: 3 },
+        ]
+    );
+}
+
+#[test]
+fn an_entry_that_nobody_can_execute_is_a_noop_and_is_consumed() {
+    let mut derivation = derivation();
+    let rollup = RollupId::new(7);
+    let rubbish = RollupTransaction { rollup, raw: (&[9, 9][..]).into() };
+    let misplaced = RollupTransaction { rollup: RollupId::new(8), ..TRANSACTIONS[0].clone() };
+    derivation.enqueue(entry(0, rubbish), true).unwrap();
+    derivation.enqueue(entry(1, misplaced), true).unwrap();
+    derivation.enqueue(entry(2, TRANSACTIONS[0].clone()), false).unwrap();
+    derivation.enqueue(entry(3, TRANSACTIONS[0].clone()), true).unwrap();
+    let batch = settle(&mut derivation, 1, &blocks(&[(vec![], 4)]));
+    assert_eq!(places(&batch.items).1, [(1, 3)]);
+    let reasons: Vec<&NoopReason> = batch.noops.iter().map(|noop| &noop.reason).collect();
+    assert!(matches!(reasons[0], NoopReason::Invalid(TransactionError::Malformed { .. })));
+    assert!(matches!(reasons[1], NoopReason::Invalid(TransactionError::WrongRollup { .. })));
+    assert_eq!(reasons[2], &NoopReason::Unregistered);
+}
+
+#[test]
+fn a_block_never_consumes_more_than_its_batch_says() {
+    let mut derivation = derivation_with(&[0, 1, 2]);
+    let mut all = blocks(&[(vec![], 3), (vec![], 0)]);
+    all[1].header.forced_through = 1;
+    let batch = settle(&mut derivation, 1, &all);
+    assert_eq!(places(&batch.items).1, [(1, 0)]);
+    assert_eq!(derivation.escape(3).unwrap().first, 1);
+}
+
+#[test]
+fn what_cannot_be_in_the_queue_is_refused_and_changes_nothing() {
+    let mut derivation = derivation_with(&[0]);
+    let skipped = derivation.enqueue(entry(2, TRANSACTIONS[1].clone()), true);
+    assert_eq!(skipped, Err(DeriveError::EntryNotNext { expected: 1, actual: 2 }));
+    let missing = DeriveError::EntryMissing { length: 1, through: 2 };
+    assert_eq!(derivation.escape(2).unwrap_err(), missing);
+    let (header, payload) = settled(&blocks(&[(vec![], 2)]));
+    let number = BatchNumber::new(1);
+    assert_eq!(derivation.settle(number, &header, &payload, &|_, _| true), Err(missing));
+    assert_eq!(places(&settle(&mut derivation, 1, &blocks(&[(vec![], 1)])).items).1, [(1, 0)]);
 }
 
 #[test]
@@ -143,10 +234,11 @@ fn a_duplicate_is_dropped_at_its_later_place() {
     let all = blocks(&[(vec![0, 0], 0), (vec![2, 0], 0)]);
     let first = settle(&mut derivation, 1, &all[..1]);
     let second = settle(&mut derivation, 2, &all[1..]);
-    assert_eq!((places(&first).0, places(&second).0), (vec![(1, 0)], vec![(2, 0)]));
+    assert_eq!((places(&first.items).0, places(&second.items).0), (vec![(1, 0)], vec![(2, 0)]));
     let duplicate = NoopReason::Duplicate { first: Height::new(1) };
-    assert_eq!((first.noops[0].index, &first.noops[0].reason), (1, &duplicate));
-    assert_eq!((second.noops[0].index, &second.noops[0].reason), (1, &duplicate));
+    let place = |height| Place::Block { height: Height::new(height), index: 1 };
+    assert_eq!((first.noops[0].place, &first.noops[0].reason), (place(1), &duplicate));
+    assert_eq!((second.noops[0].place, &second.noops[0].reason), (place(2), &duplicate));
 }
 
 #[test]
@@ -154,7 +246,7 @@ fn after_the_window_only_the_nonce_tells() {
     let mut derivation = Derivation { window_heights: 3, ..derivation() };
     let all = blocks(&[(vec![0], 0), (vec![0], 0), (vec![0], 0), (vec![0], 0), (vec![0], 0)]);
     let batch = settle(&mut derivation, 1, &all);
-    assert_eq!(places(&batch).0, [(1, 0), (4, 0)], "three heights: 2 and 3 still know it");
+    assert_eq!(places(&batch.items).0, [(1, 0), (4, 0)], "three heights: 2 and 3 still know it");
 }
 
 #[test]
@@ -167,7 +259,7 @@ fn what_nobody_can_execute_is_a_noop() {
     let (header, payload) = settled(&[block(&genesis(), body, 0)]);
     let registered = |rollup: RollupId, origin| ROLLUPS.contains(&rollup.get()) && origin == 3;
     let batch = derivation.settle(BatchNumber::new(1), &header, &payload, &registered).unwrap();
-    assert_eq!(places(&batch).0, [(1, 3)]);
+    assert_eq!(places(&batch.items).0, [(1, 3)]);
     let reasons: Vec<&NoopReason> = batch.noops.iter().map(|noop| &noop.reason).collect();
     assert!(matches!(reasons[0], NoopReason::Invalid(TransactionError::Malformed { .. })));
     assert!(matches!(reasons[1], NoopReason::Invalid(TransactionError::WrongRollup { .. })));
@@ -176,7 +268,7 @@ fn what_nobody_can_execute_is_a_noop() {
 
 #[test]
 fn a_payload_that_does_not_decode_leaves_the_entries_and_the_heights() {
-    let mut derivation = derivation();
+    let mut derivation = derivation_with(&[4, 5, 6]);
     let all = blocks(&[(vec![0], 1), (vec![1], 1), (vec![2], 1)]);
     let (mut header, _) = settled(&all[..2]);
     let rubbish = [9, 9, 9];
@@ -186,9 +278,9 @@ fn a_payload_that_does_not_decode_leaves_the_entries_and_the_heights() {
         batch.flaw,
         Some(HeaderError::Payload(PayloadError::UnknownVersion { version: Some(9) }))
     );
-    assert_eq!(places(&batch), (vec![], vec![(2, 0), (2, 1)]));
+    assert_eq!(places(&batch.items), (vec![], vec![(2, 0), (2, 1)]));
     let after = settle(&mut derivation, 2, &all[2..]);
-    assert_eq!(places(&after), (vec![(3, 0)], vec![(3, 2)]));
+    assert_eq!(places(&after.items), (vec![(3, 0)], vec![(3, 2)]));
 }
 
 #[test]
@@ -229,7 +321,7 @@ fn what_cannot_be_next_is_refused_and_changes_nothing() {
         refusal(1, &|h| h.parent_block_hash = B256::ZERO),
         DeriveError::ParentMismatch { number, expected: genesis().hash(), actual: B256::ZERO }
     );
-    assert_eq!(places(&settle(&mut derivation, 1, &all[..1])).0, [(1, 0)]);
+    assert_eq!(places(&settle(&mut derivation, 1, &all[..1]).items).0, [(1, 0)]);
 
     let (mut back, payload) = settled(&all[1..]);
     derivation.generation = Generation::new(1);
@@ -245,40 +337,55 @@ fn what_cannot_be_next_is_refused_and_changes_nothing() {
 }
 
 proptest! {
+    /// Blocks that repeat themselves and each other, a queue that repeats them, escapes between batches: whatever comes
+    /// first within a window is derived, once, and every entry is consumed in order.
     #[test]
     fn however_blocks_are_cut_each_transaction_is_derived_once_a_window(
         bodies in prop::collection::vec((prop::collection::vec(0_usize..10, 0..4), 0_u64..2), 1..12),
-        cuts in prop::collection::vec(any::<bool>(), 12), window in 1_u64..6,
+        queue in prop::collection::vec(0_usize..10, 24),
+        cuts in prop::collection::vec((any::<bool>(), 0_u64..3), 12), window in 1_u64..6,
     ) {
         let all = blocks(&bodies);
+        let mut derivation = Derivation { window_heights: window, ..derivation_with(&queue) };
 
-        let mut expected = Vec::new();
-        let mut kept: BTreeMap<usize, u64> = BTreeMap::new();
-        for (height, (picks, _)) in (1_u64..).zip(&bodies) {
-            for (index, pick) in (0_u32..).zip(picks) {
-                if kept.get(pick).is_none_or(|at| height - at >= window) {
-                    kept.insert(*pick, height);
-                    expected.push((height, index));
-                }
-            }
-        }
-
-        let mut derivation = Derivation { window_heights: window, ..derivation() };
-        let (mut transactions, mut entries, mut noops) = (Vec::new(), Vec::new(), 0);
-        let mut start = 0;
-        let mut number = 0;
-        for end in (1..=all.len()).filter(|end| cuts[end - 1] || *end == all.len()) {
+        // What is told, and a plain model of it: (height at which it stands, pick) in order.
+        let mut derived = Vec::new();
+        let mut told: Vec<(u64, usize)> = Vec::new();
+        let (mut start, mut number, mut through, mut consumed) = (0, 0, 0, 0_u64);
+        for end in (1..=all.len()).filter(|end| cuts[end - 1].0 || *end == all.len()) {
             number += 1;
             let batch = settle(&mut derivation, number, &all[start..end]);
-            let (more, forced) = places(&batch);
-            transactions.extend(more);
-            entries.extend(forced.into_iter().map(|(_, entry)| entry));
-            noops += batch.noops.len();
+            derived.extend(batch.items);
+            for (height, (picks, forced)) in (1_u64..).zip(&bodies).take(end).skip(start) {
+                through += forced;
+                while consumed < through {
+                    told.push((height, queue[consumed as usize]));
+                    consumed += 1;
+                }
+                told.extend(picks.iter().map(|pick| (height, *pick)));
+            }
+            let escaped = derivation.escape((consumed + cuts[end - 1].1).min(24)).unwrap();
+            prop_assert_eq!(escaped.first, consumed);
+            for entry in escaped.first..escaped.through {
+                told.push((end as u64, queue[entry as usize]));
+            }
+            consumed = escaped.through;
+            derived.extend(escaped.items);
             start = end;
         }
-        let total: usize = bodies.iter().map(|(picks, _)| picks.len()).sum();
-        prop_assert_eq!(transactions.len() + noops, total);
-        prop_assert_eq!(transactions, expected);
-        prop_assert!(entries.into_iter().eq(0..bodies.iter().map(|(_, forced)| forced).sum()));
+
+        let mut kept: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut expected = Vec::new();
+        for (height, pick) in told {
+            if kept.get(&pick).is_none_or(|at| height - at >= window) {
+                kept.insert(pick, height);
+                expected.push((height, TRANSACTIONS[pick].hash()));
+            }
+        }
+        let derived: Vec<(u64, B256)> = derived
+            .iter()
+            .map(|item| (item.place.height().get(), item.transaction.hash))
+            .collect();
+        prop_assert_eq!(derived, expected);
     }
 }
