@@ -9,7 +9,5 @@
 mod chain;
 mod window;
 
-pub use chain::{
-    Derivation, DeriveError, DerivedBatch, DerivedEscape, Item, Noop, NoopReason, Place,
-};
+pub use chain::{Derivation, DeriveError, DerivedBatch, DerivedEscape, Item, Noop, NoopReason};
 pub use window::{RecentTransactions, Window};

@@ -9,13 +9,14 @@ use super::error::L1Error;
 use super::facts::{self, Fact};
 use super::mirror::MirrorHandle;
 use crate::blocking::blocking;
-use crate::domain::{BatchNumber, Deployment, L1Block, SettledBatch};
+use crate::domain::{BatchNumber, Deployment, ForcedEntry, L1Block, SettledBatch};
 use crate::storage::{Store, StoreError};
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
 use alloy::rpc::types::Log;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -81,8 +82,9 @@ pub async fn run(
 struct Chain {
     /// The newest blocks; the first one is taken for final.
     blocks: BTreeMap<u64, L1Block>,
-    /// Everything that events said, with the block that they are in. Only the last settled batch of those blocks that
-    /// are taken for final is kept.
+    /// Everything that events said, with the block that they are in. Of those blocks that are taken for final, only the
+    /// last settled batch is kept, the last escape, and the forced entries after that batch; of forced entries the bytes
+    /// are in the store alone.
     facts: Vec<(L1Block, Fact)>,
 }
 
@@ -109,13 +111,24 @@ impl Chain {
         let Some(tip) = self.tip() else { return };
         let oldest = tip.number.saturating_sub(WINDOW_BLOCKS);
         self.blocks = self.blocks.split_off(&oldest);
-        let is_old = |(block, fact): &(L1Block, Fact)| {
-            block.number < oldest && matches!(fact, Fact::Settled(_))
+        let last_old = |is_kind: fn(&Fact) -> bool| {
+            self.facts.iter().rposition(|(block, fact)| block.number < oldest && is_kind(fact))
         };
-        let last_old = self.facts.iter().rposition(is_old);
+        let settled = last_old(|fact| matches!(fact, Fact::Settled(_)));
+        let escaped = last_old(|fact| matches!(fact, Fact::Escaped(_)));
+        let passed = match settled.and_then(|index| self.facts.get(index)) {
+            Some((_, Fact::Settled(batch))) => batch.header.forced_through,
+            _ => 0,
+        };
         let mut index = 0_usize;
-        self.facts.retain(|entry| {
-            let keep = !is_old(entry) || Some(index) == last_old;
+        self.facts.retain(|(block, fact)| {
+            let keep = block.number >= oldest
+                || match fact {
+                    Fact::Settled(_) => Some(index) == settled,
+                    Fact::Escaped(_) => Some(index) == escaped,
+                    Fact::Forced(entry) => entry.index >= passed,
+                    _ => true,
+                };
             index = index.saturating_add(1);
             keep
         });
@@ -214,13 +227,14 @@ impl Follower {
         });
         let next = last.unwrap_or_default().next();
         self.settle_from(next, Vec::new()).await?;
+        let end = chain.tip().map_or(0, |tip| tip.number.saturating_add(1));
+        self.force_from(end, &mut []).await?;
         self.mirror.update(|mirror| {
             mirror.forget_facts();
             for (block, fact) in &chain.facts {
                 mirror.apply(block, fact);
             }
             mirror.head = chain.tip();
-            let end = chain.tip().map_or(0, |tip| tip.number.saturating_add(1));
             mirror.blocks.split_off(&end);
         });
         Ok(())
@@ -231,8 +245,9 @@ impl Follower {
         &self,
         chain: &mut Chain,
         block: L1Block,
-        facts: Vec<Fact>,
+        mut facts: Vec<Fact>,
     ) -> Result<(), FollowError> {
+        self.keep_forced(block.number, &mut facts).await?;
         let settled = settled_in(&facts);
         if let Some(first) = settled.first().map(|batch| batch.number) {
             self.settle_from(first, settled).await?;
@@ -267,6 +282,7 @@ impl Follower {
         let anchor = head.number.saturating_sub(WINDOW_BLOCKS).max(start);
         let mut chain = Chain::default();
 
+        self.force_from(start, &mut []).await?;
         let mut from = start;
         let mut span = RANGE_BLOCKS;
         while from <= anchor {
@@ -282,9 +298,10 @@ impl Follower {
             };
             for (number, logs) in facts::by_block(logs) {
                 let (block, _) = self.block(number).await?;
-                let read =
+                let mut read =
                     facts::read(&self.client, &self.deployment, &block, &logs, Some(&self.store))
                         .await?;
+                self.keep_forced(number, &mut read).await?;
                 chain.facts.extend(read.into_iter().map(|fact| (block, fact)));
             }
             from = to.saturating_add(1);
@@ -359,6 +376,32 @@ impl Follower {
         let (block, parent) = self.block(number).await?;
         let filter = facts::filter(&self.deployment).at_block_hash(block.hash);
         Ok((block, parent, self.client.logs(&filter).await?))
+    }
+
+    /// Puts what block `number` says of the forced queue into the store, if it says anything.
+    async fn keep_forced(&self, number: u64, facts: &mut [Fact]) -> Result<(), StoreError> {
+        if facts.iter().any(|fact| matches!(fact, Fact::Forced(_) | Fact::Escaped(_))) {
+            self.force_from(number, facts).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the store say of the forced queue, from L1 block `first` on, what `facts` do, and takes the bytes out of them.
+    async fn force_from(&self, first: u64, facts: &mut [Fact]) -> Result<(), StoreError> {
+        let (mut entries, mut escapes) = (Vec::new(), Vec::new());
+        for fact in facts {
+            match fact {
+                Fact::Forced(entry) => {
+                    let mut bare = ForcedEntry::clone(entry);
+                    bare.transaction.raw.clear();
+                    entries.push(std::mem::replace(entry, Arc::new(bare)));
+                }
+                Fact::Escaped(escape) => escapes.push(*escape),
+                _ => {}
+            }
+        }
+        let store = self.store.clone();
+        blocking(move || store.force_from(first, entries.iter().map(Arc::as_ref), &escapes)).await
     }
 
     async fn settle_from(

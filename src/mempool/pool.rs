@@ -186,7 +186,15 @@ impl Pool {
         while inner.through < tip {
             let height = inner.through.next();
             if let Some(decided) = self.store.block(height)? {
-                inner.mempool.decided(&decided.block.transactions);
+                // What was forced under another rollup than it was signed for has no effect, and takes nothing out.
+                let forced = self.store.forced_in(&decided.block.header)?;
+                let mut all: Vec<_> = forced
+                    .into_iter()
+                    .map(|entry| entry.transaction)
+                    .filter(|transaction| transaction.decode(usize::MAX).is_ok())
+                    .collect();
+                all.extend(decided.block.transactions);
+                inner.mempool.decided(&all);
             }
             inner.through = height;
         }
@@ -201,7 +209,7 @@ impl Pool {
     }
 
     fn is_decided(&self, rollup: RollupId, hash: B256) -> bool {
-        self.store.locate(rollup, hash).is_ok_and(|place| place.is_some())
+        self.store.place_of(rollup, hash).is_ok_and(|place| place.is_some())
     }
 
     /// Time since the start: the pool only compares times with each other.

@@ -182,8 +182,8 @@ fn find(call: &Call<'_>) -> Result<Option<(RollupBlock, usize)>, RpcError> {
     let hash = call.arguments.hash(0, "hash")?;
     let rollup = call.rollup()?;
     let store = &call.context.store;
-    let Some((height, _)) = store.locate(rollup, hash)? else { return Ok(None) };
-    let Some(block) = RollupBlock::read(store, rollup, height)? else { return Ok(None) };
+    let Some(place) = store.place_of(rollup, hash)? else { return Ok(None) };
+    let Some(block) = RollupBlock::read(store, rollup, place.height())? else { return Ok(None) };
     let index = block.index_of(hash);
     Ok(index.map(|index| (block, index)))
 }
@@ -193,7 +193,11 @@ fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
         return answer(block.transaction(index)?);
     }
     let (hash, rollup) = (call.arguments.hash(0, "hash")?, call.rollup()?);
-    let waiting = call.context.pool.get(hash).filter(|one| one.transaction.rollup == rollup);
+    let pooled = call.context.pool.get(hash).filter(|one| one.transaction.rollup == rollup);
+    let waiting = match pooled {
+        None => view::queued(&call.context.store, rollup, hash)?,
+        pooled => pooled,
+    };
     answer(waiting.map(|signed| view::pending(&signed)).transpose()?)
 }
 

@@ -1,8 +1,8 @@
 //! `rota_*`: where the network, its batches and a transaction stand.
 
 use crate::domain::{
-    BatchHeader, BatchNumber, BlockHeader, Epoch, Generation, Height, L1Block, RollupId, Round,
-    SettledBatch, Turn,
+    BatchHeader, BatchNumber, BlockHeader, Epoch, Generation, Height, L1Block, Place, RollupId,
+    Round, SettledBatch, Turn,
 };
 use crate::rota::{draw, epoch_of_next, holder};
 use crate::rpc::arguments::BlockReference;
@@ -46,16 +46,29 @@ struct Status {
     turn: Option<Turn>,
     /// Signer of the member that holds that height.
     leader: Option<Address>,
-    decided: Option<Place>,
+    decided: Option<DecidedPlace>,
     settled: Option<SettledPlace>,
     final_height: Height,
     l1_head: Option<L1Block>,
     l1_at_depth: Option<L1Block>,
     pool: PoolStatus,
+    forced: ForcedStatus,
+}
+
+/// The forced queue, as L1 shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ForcedStatus {
+    /// Entries ever enqueued.
+    length: u64,
+    /// Of them, consumed by settled batches or by escape.
+    consumed: u64,
+    /// L1 origin from which the first waiting entry may not be left behind.
+    next_due_at_block: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
-struct Place {
+struct DecidedPlace {
     height: Height,
     hash: B256,
 }
@@ -114,7 +127,7 @@ fn status(call: &Call<'_>) -> Result<Value, RpcError> {
         epoch: lead.as_ref().map(|lead| lead.epoch),
         turn: lead.as_ref().map(|lead| lead.turn),
         leader: lead.and_then(|lead| lead.leader),
-        decided: decided.map(|(height, hash)| Place { height, hash }),
+        decided: decided.map(|(height, hash)| DecidedPlace { height, hash }),
         settled: mirror.tip.as_ref().map(|tip| SettledPlace {
             batch: tip.number,
             height: tip.last_height,
@@ -124,6 +137,14 @@ fn status(call: &Call<'_>) -> Result<Value, RpcError> {
         l1_head: mirror.head,
         l1_at_depth: mirror.at_depth,
         pool: PoolStatus { transactions: waiting.transactions, bytes: waiting.bytes },
+        forced: ForcedStatus {
+            length: mirror.forced.len(),
+            consumed: mirror.forced.consumed(),
+            next_due_at_block: mirror
+                .forced
+                .oldest_waiting()
+                .map(|block| block.saturating_add(mirror.params.forced_deadline_blocks)),
+        },
     })
 }
 
@@ -304,11 +325,15 @@ fn batch(call: &Call<'_>) -> Result<Value, RpcError> {
 }
 
 /// How far a transaction has come.
+///
+/// What is queued may wait in a pool too: the queue says more, as it has a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Stage {
     /// Accepted, in no decided block yet.
     Pending,
+    /// In the forced queue on L1, consumed by no decided block yet.
+    Queued,
     /// In a decided block.
     Decided,
     /// In a batch that more than 2/3 of the weight has signed.
@@ -331,12 +356,28 @@ struct TransactionStatus {
     rollup: RollupId,
     status: Stage,
     height: Option<Height>,
-    /// Its place among all transactions of the block.
+    /// Its place among the block's own transactions; null if it came by the forced queue.
     index: Option<u32>,
     block_hash: Option<B256>,
     batch: Option<BatchNumber>,
     l1_block: Option<L1Block>,
     l1_transaction: Option<B256>,
+    /// Its entry in the forced queue, if that is where it stands.
+    forced: Option<ForcedView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ForcedView {
+    entry: u64,
+    sender: Address,
+    /// In wei, as text: it may exceed what JSON numbers hold exactly.
+    fee_wei: String,
+    l1_block: L1Block,
+    /// No block with this L1 origin or a later one leaves it behind.
+    due_at_block: u64,
+    /// Whether it was consumed by escape, without a batch.
+    escaped: bool,
 }
 
 fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
@@ -353,13 +394,42 @@ fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
         batch: None,
         l1_block: None,
         l1_transaction: None,
+        forced: None,
     };
-    let Some((height, index)) = context.store.locate(rollup, hash)? else {
+    let place = context.store.place_of(rollup, hash)?;
+    if !matches!(place, Some(Place::Block { .. }))
+        && let Some(entry) = context.store.forced_as(rollup, hash)?
+    {
+        let escape = context.store.escape_of(entry.index)?;
+        let mirror = context.mirror.read();
+        let escaped = escape.is_some();
+        found.status = Stage::Queued;
+        found.forced = Some(ForcedView {
+            entry: entry.index,
+            sender: entry.sender,
+            fee_wei: entry.fee_wei.to_string(),
+            l1_block: entry.block,
+            due_at_block: entry.due_at(mirror.params.forced_deadline_blocks),
+            escaped,
+        });
+        if let Some(escape) = escape {
+            found.l1_block = Some(escape.block);
+            found.l1_transaction = Some(escape.tx_hash);
+            found.status =
+                stage_of(mirror.at_depth.is_some_and(|depth| escape.block.number <= depth.number));
+            return answer(found);
+        }
+    }
+    let Some(place) = place else {
         let waits = context.pool.get(hash).is_some_and(|one| one.transaction.rollup == rollup);
-        return answer(waits.then_some(found));
+        return answer((waits || found.forced.is_some()).then_some(found));
     };
+    let height = place.height();
     found.height = Some(height);
-    found.index = Some(index);
+    found.index = match place {
+        Place::Block { index, .. } => Some(index),
+        Place::Forced { .. } => None,
+    };
     found.block_hash = context.store.header(height)?.map(|(hash, _)| hash);
     found.status = match settled_batch(context, height)? {
         Some(batch) => {

@@ -1,10 +1,12 @@
 //! Decided blocks and transactions in the shapes that Ethereum's clients know.
 //!
-//! A rollup's view of a block lists its own transactions alone, and counts indices among them. Nothing is executed here:
+//! A rollup's view of a block lists its own transactions alone, those that were forced first, and counts indices among
+//! them. Nothing is executed here:
 //! what only execution tells is answered with the constants below (docs/RPC.md says which).
 
 use crate::domain::{
-    BatchNumber, BlockHeader, DecidedBlock, Height, RollupId, RollupTransaction, SignedTransaction,
+    BatchNumber, BlockHeader, DecidedBlock, Height, Place, RollupId, RollupTransaction,
+    SignedTransaction,
 };
 use crate::l1::MirrorHandle;
 use crate::rpc::arguments::BlockReference;
@@ -107,11 +109,17 @@ impl RollupBlock {
         height: Height,
     ) -> Result<Option<Self>, RpcError> {
         let Some(DecidedBlock { block, .. }) = store.block(height)? else { return Ok(None) };
+        let forced = store
+            .forced_in(&block.header)?
+            .into_iter()
+            .map(|entry| (Place::Forced { height, entry: entry.index }, entry.transaction));
+        let own = (0..).zip(block.transactions);
+        let own = own.map(|(index, transaction)| (Place::Block { height, index }, transaction));
         let mut transactions = Vec::new();
-        for (index, transaction) in (0_u32..).zip(block.transactions) {
-            // At a second place a transaction is a no-op (R44).
+        for (place, transaction) in forced.chain(own) {
+            // At a second place a transaction is a no-op (R44), and so is what does not decode.
             if transaction.rollup == rollup
-                && store.locate(rollup, transaction.hash())? == Some((height, index))
+                && store.place_of(rollup, transaction.hash())? == Some(place)
             {
                 transactions.push(transaction);
             }
@@ -192,6 +200,16 @@ impl RollupBlock {
             contract_address: creates.then(|| from.create(envelope.nonce())),
         })
     }
+}
+
+/// A transaction of the forced queue.
+pub(super) fn queued(
+    store: &Store,
+    rollup: RollupId,
+    hash: B256,
+) -> Result<Option<SignedTransaction>, RpcError> {
+    let entry = store.forced_as(rollup, hash)?;
+    Ok(entry.and_then(|entry| entry.transaction.decode(usize::MAX).ok()))
 }
 
 /// A transaction that no decided block holds.

@@ -5,7 +5,7 @@ use crate::domain::{
     Block, BlockHeader, Certificate, DecidedBlock, Height, RollupId, RollupTransaction,
 };
 use alloy::primitives::{Address, B256};
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 const HEADERS: TableDefinition<u64, &[u8]> = TableDefinition::new("headers");
 const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
@@ -29,6 +29,21 @@ pub struct IncludedTransaction {
 fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreError> {
     decode::<([u8; 32], BlockHeader)>("headers", bytes)
         .map(|(hash, header)| (B256::new(hash), header))
+}
+
+/// Moves a sender's next nonce past `nonce` if that was expected, or is the first one seen.
+fn count(
+    nonces: &mut Table<'_, (u64, &'static [u8; 20]), u64>,
+    rollup: RollupId,
+    sender: Address,
+    nonce: u64,
+) -> Result<(), StoreError> {
+    let key = (rollup.get(), &sender.0.0);
+    let next = nonces.get(key)?.map(|next| next.value());
+    if next.is_none_or(|next| next == nonce) {
+        nonces.insert(key, nonce.saturating_add(1))?;
+    }
+    Ok(())
 }
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -68,7 +83,9 @@ impl Store {
     /// its height.
     ///
     /// A sender's next nonce moves by the one that was expected, or starts with the first one seen: a gap is a no-op to
-    /// its rollup (R17) and moves nothing. Of a transaction that stands in several places the first one is indexed.
+    /// its rollup (R17) and moves nothing. Forced entries count before the block's own transactions; those that L1 has
+    /// not shown here yet are counted with the next block, which cannot start without them. Of a transaction that stands
+    /// in several places the first one is indexed.
     ///
     /// # Errors
     ///
@@ -97,6 +114,11 @@ impl Store {
                 return Err(StoreError::NotChild { height });
             }
 
+            let counted = match height.checked_sub(2).map(|before| headers.get(before)) {
+                Some(found) => found?.map(|record| decode_header(record.value())).transpose()?,
+                None => None,
+            };
+            let counted = counted.map_or(0, |(_, header)| header.forced_through);
             headers.insert(height, encode(&(hash.0, header)).as_slice())?;
             heights.insert(&hash.0, height)?;
             transaction.open_table(BODIES)?.insert(height, encode(body).as_slice())?;
@@ -106,17 +128,20 @@ impl Store {
 
             let mut places = transaction.open_table(TRANSACTIONS)?;
             let mut nonces = transaction.open_table(NONCES)?;
+            for entry in super::forced::read(transaction, counted..header.forced_through)? {
+                let Ok(signed) = entry.transaction.decode(usize::MAX) else { continue };
+                let place = (entry.transaction.rollup.get(), &signed.hash.0);
+                if places.get(place)?.is_none() {
+                    count(&mut nonces, entry.transaction.rollup, signed.sender, signed.nonce)?;
+                }
+            }
             for ((index, entry), included) in (0u32..).zip(body).zip(included) {
                 let place = (entry.rollup.get(), &included.hash.0);
                 if places.get(place)?.is_some() {
                     continue;
                 }
                 places.insert(place, (height, index))?;
-                let sender = (entry.rollup.get(), &included.sender.0.0);
-                let next = nonces.get(sender)?.map(|next| next.value());
-                if next.is_none_or(|next| next == included.nonce) {
-                    nonces.insert(sender, included.nonce.saturating_add(1))?;
-                }
+                count(&mut nonces, entry.rollup, included.sender, included.nonce)?;
             }
             super::undecided::forget_through(transaction, header.height)
         })

@@ -21,6 +21,9 @@
 //! | | `attested_blocks` | (signer, generation, height) | block hash |
 //! | | `signed_batches` | (signer, digest) | signature |
 //! | [`evidence`] | `evidence` | (offender, position) | evidence |
+//! | [`forced`] | `forced` | number in the queue | entry |
+//! | | `forced_hashes` | (rollup, transaction hash, number) | |
+//! | | `escapes` | first number after it | escape |
 //!
 //! Values are borsh. A commit returns once the disk has it: a few milliseconds, so callers on async tasks go through
 //! `spawn_blocking`. redb admits one writer at a time; readers never wait.
@@ -31,6 +34,7 @@
 mod batches;
 mod blocks;
 mod evidence;
+mod forced;
 mod journal;
 mod signed;
 mod undecided;
@@ -47,8 +51,14 @@ use std::sync::Arc;
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 5] =
-    [blocks::create, batches::create, undecided::create, signed::create, evidence::create];
+const AREAS: [Create; 6] = [
+    blocks::create,
+    batches::create,
+    undecided::create,
+    signed::create,
+    evidence::create,
+    forced::create,
+];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
 #[derive(Clone)]

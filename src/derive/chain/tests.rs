@@ -4,13 +4,13 @@
     reason = "small numbers of the tests' own making"
 )]
 
-use super::{Derivation, DeriveError, DerivedBatch, Item, NoopReason, Place};
+use super::{Derivation, DeriveError, DerivedBatch, Item, NoopReason};
 use crate::batch::payload::{PayloadError, Version, encode};
 use crate::batch::{HeaderError, build_header};
 use crate::crypto::SecretKey;
 use crate::domain::{
     BatchHeader, BatchNumber, Block, BlockHeader, Epoch, ForcedEntry, Generation, Height, L1Block,
-    Millis, Params, RollupId, RollupTransaction, Seconds, TransactionError, tx_root,
+    Millis, Params, Place, RollupId, RollupTransaction, Seconds, TransactionError, tx_root,
 };
 use alloy::consensus::TxEip1559;
 use alloy::consensus::transaction::{RlpEcdsaEncodableTx, SignableTransaction};

@@ -1,0 +1,194 @@
+//! The forced queue as L1 shows it: the entries with their bytes, and who was let in by escape.
+//!
+//! Follows L1 through reorgs; which decided block consumed an entry is told by the headers. Nothing is ever dropped here
+//! otherwise: each entry has cost its sender a burned fee.
+
+use super::{Store, StoreError, decode, encode};
+use crate::domain::{BlockHeader, ForcedEntry, ForcedEscape, Height, Place, RollupId};
+use alloy::primitives::B256;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use std::ops::Range;
+
+const FORCED: TableDefinition<u64, &[u8]> = TableDefinition::new("forced");
+const FORCED_HASHES: TableDefinition<(u64, &[u8; 32], u64), ()> =
+    TableDefinition::new("forced_hashes");
+const ESCAPES: TableDefinition<u64, &[u8]> = TableDefinition::new("escapes");
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(FORCED)?;
+    transaction.open_table(FORCED_HASHES)?;
+    transaction.open_table(ESCAPES)?;
+    Ok(())
+}
+
+/// The entries with these numbers, as far as L1 was followed.
+pub(super) fn read(
+    transaction: &WriteTransaction,
+    entries: Range<u64>,
+) -> Result<Vec<ForcedEntry>, StoreError> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let table = transaction.open_table(FORCED)?;
+    table.range(entries)?.map(|found| decode("forced", found?.1.value())).collect()
+}
+
+impl Store {
+    /// Takes what L1 says of the forced queue now: everything from L1 block `first` on is forgotten, then `entries` and
+    /// `escapes` are kept. One transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn force_from<'a>(
+        &self,
+        first: u64,
+        entries: impl IntoIterator<Item = &'a ForcedEntry>,
+        escapes: &[ForcedEscape],
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut forced = transaction.open_table(FORCED)?;
+            let mut hashes = transaction.open_table(FORCED_HASHES)?;
+            while let Some((index, entry)) = last_entry(&forced)?
+                && entry.block.number >= first
+            {
+                forced.remove(index)?;
+                let hash = entry.transaction.hash();
+                hashes.remove((entry.transaction.rollup.get(), &hash.0, index))?;
+            }
+            for entry in entries {
+                forced.insert(entry.index, encode(entry).as_slice())?;
+                let hash = entry.transaction.hash();
+                hashes.insert((entry.transaction.rollup.get(), &hash.0, entry.index), ())?;
+            }
+            let mut kept = transaction.open_table(ESCAPES)?;
+            while let Some(escape) = last_escape(&kept)?
+                && escape.block.number >= first
+            {
+                kept.remove(escape.through)?;
+            }
+            for escape in escapes {
+                kept.insert(escape.through, encode(escape).as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The entries with these numbers, as far as L1 was followed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn forced(&self, entries: Range<u64>) -> Result<Vec<ForcedEntry>, StoreError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.view(|transaction| {
+            let table = transaction.open_table(FORCED)?;
+            table.range(entries)?.map(|found| decode("forced", found?.1.value())).collect()
+        })
+    }
+
+    /// The first entry that holds a transaction of this rollup. What does not decode is none: it has no effect (R44).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn forced_as(
+        &self,
+        rollup: RollupId,
+        hash: B256,
+    ) -> Result<Option<ForcedEntry>, StoreError> {
+        self.view(|transaction| {
+            let hashes = transaction.open_table(FORCED_HASHES)?;
+            let (rollup, hash) = (rollup.get(), &hash.0);
+            let first = hashes.range((rollup, hash, 0)..=(rollup, hash, u64::MAX))?.next();
+            let Some(index) = first.transpose()?.map(|(key, _)| key.value().2) else {
+                return Ok(None);
+            };
+            let entry = transaction.open_table(FORCED)?.get(index)?;
+            let entry: Option<ForcedEntry> =
+                entry.map(|entry| decode("forced", entry.value())).transpose()?;
+            Ok(entry.filter(|entry| entry.transaction.decode(usize::MAX).is_ok()))
+        })
+    }
+
+    /// The escape that consumed an entry, if one was the first to.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn escape_of(&self, entry: u64) -> Result<Option<ForcedEscape>, StoreError> {
+        self.view(|transaction| {
+            let table = transaction.open_table(ESCAPES)?;
+            let Some(found) = table.range(entry.saturating_add(1)..)?.next() else {
+                return Ok(None);
+            };
+            let escape: ForcedEscape = decode("escapes", found?.1.value())?;
+            Ok((escape.first <= entry).then_some(escape))
+        })
+    }
+
+    /// The decided block that consumed an entry; `None` if none has.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn forced_height(&self, entry: u64) -> Result<Option<Height>, StoreError> {
+        let Some((tip, _)) = self.decided_tip()? else { return Ok(None) };
+        // What is consumed only grows with the height: the first block that has passed the entry is found by halving.
+        let (mut low, mut high) = (0, tip.get().saturating_add(1));
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.header(Height::new(middle))? {
+                Some((_, header)) if header.forced_through > entry => high = middle,
+                _ => low = middle.saturating_add(1),
+            }
+        }
+        Ok((high <= tip.get()).then(|| Height::new(high)))
+    }
+
+    /// Where a transaction was decided first: in a block, or in the forced queue that a block consumed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn place_of(&self, rollup: RollupId, hash: B256) -> Result<Option<Place>, StoreError> {
+        let own = self.locate(rollup, hash)?;
+        let own = own.map(|(height, index)| Place::Block { height, index });
+        let Some(entry) = self.forced_as(rollup, hash)? else { return Ok(own) };
+        let height = self.forced_height(entry.index)?;
+        let forced = height.map(|height| Place::Forced { height, entry: entry.index });
+        Ok(match (own, forced) {
+            (Some(own), Some(forced)) if own.height() < forced.height() => Some(own),
+            (own, forced) => forced.or(own),
+        })
+    }
+
+    /// The entries that a decided block consumed, as far as L1 was followed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn forced_in(&self, header: &BlockHeader) -> Result<Vec<ForcedEntry>, StoreError> {
+        let parent = header.height.get().checked_sub(1).map(Height::new);
+        let before = match parent.map(|parent| self.header(parent)).transpose()?.flatten() {
+            Some((_, parent)) => parent.forced_through,
+            None => header.forced_through,
+        };
+        self.forced(before..header.forced_through)
+    }
+}
+
+fn last_entry(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<Option<(u64, ForcedEntry)>, StoreError> {
+    let Some((index, entry)) = table.last()? else { return Ok(None) };
+    Ok(Some((index.value(), decode("forced", entry.value())?)))
+}
+
+fn last_escape(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<Option<ForcedEscape>, StoreError> {
+    table.last()?.map(|(_, escape)| decode("escapes", escape.value())).transpose()
+}
