@@ -2,8 +2,8 @@
 
 use crate::crypto::SecretKey;
 use crate::domain::{
-    BatchHeader, Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height, Millis,
-    Params, RollupId, RollupTransaction, Seconds, SignedTransaction,
+    BatchHeader, Block, BlockHeader, Certificate, DecidedBlock, Epoch, ForcedEntry, Generation,
+    Height, L1Block, Millis, Params, RollupId, RollupTransaction, Seconds, SignedTransaction,
 };
 use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
@@ -82,9 +82,21 @@ impl Surroundings {
 
     /// The same, by this proposer.
     pub(crate) fn decide_by(&self, by: Address, transactions: &[SignedTransaction]) -> Height {
+        self.decide_consuming(0, by, transactions)
+    }
+
+    /// The same, with so many more forced entries.
+    pub(crate) fn decide_consuming(
+        &self,
+        forced: u64,
+        by: Address,
+        transactions: &[SignedTransaction],
+    ) -> Height {
         let (tip, parent) = self.store.decided_tip().unwrap().unwrap();
         let mut header = header(tip.next().get(), parent);
         header.proposer = by;
+        let (_, parent) = self.store.header(tip).unwrap().unwrap();
+        header.forced_through = parent.forced_through.saturating_add(forced);
         header.tx_count = transactions.len().try_into().unwrap();
         let included: Vec<_> = transactions
             .iter()
@@ -100,6 +112,16 @@ impl Surroundings {
         self.store.append_decided(&decided, &included).unwrap();
         height
     }
+}
+
+/// An entry of the forced queue, in L1 block 100 + `index`.
+pub(crate) fn forced(index: u64, transaction: RollupTransaction) -> ForcedEntry {
+    let block = L1Block {
+        number: index.saturating_add(100),
+        hash: B256::repeat_byte(1),
+        timestamp: Seconds::new(1_700_000_000),
+    };
+    ForcedEntry { index, sender: Address::repeat_byte(0xbb), fee_wei: 7, block, transaction }
 }
 
 /// A header on top of `parent_hash`.

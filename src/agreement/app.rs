@@ -9,7 +9,7 @@ use super::origin::Origins;
 use super::pace::{Pace, Start};
 use super::source::BlockSource;
 use super::streams::{Streams, cut, stream_id};
-use super::{AgreementError, Timeouts};
+use super::{AgreementError, Faults, Timeouts};
 use crate::batch::{body, payload};
 use crate::crypto::Signature;
 use crate::domain::{
@@ -57,6 +57,7 @@ pub(super) struct Tools {
     pub(super) decided: watch::Sender<Height>,
     pub(super) network: mpsc::Sender<NetworkMsg<RotaContext>>,
     pub(super) found: mpsc::Sender<MisbehaviorEvidence<RotaContext>>,
+    pub(super) faults: Faults,
 }
 
 /// The application's state.
@@ -297,9 +298,12 @@ impl App {
         let proposer = self.tools.address;
         let (source, mirror) = (Arc::clone(&self.tools.source), self.tools.mirror.clone());
         let limit = payload::max_body_bytes(&self.tools.params);
+        let faults = self.tools.faults.clone();
         blocking(move || {
             let transactions = if with_transactions {
-                source.collect(limit, &|rollup| mirror.read().is_open(rollup, origin.0))
+                source.collect(limit, &|rollup| {
+                    mirror.read().is_open(rollup, origin.0) && !faults.censors(rollup)
+                })
             } else {
                 Vec::new()
             };
@@ -334,7 +338,12 @@ impl App {
     /// How far a child of `parent` consumes the forced queue: as far as it may (R17).
     fn forced_through(&self, mirror: &Mirror, parent: &BlockHeader, origin: u64) -> u64 {
         let range = mirror.forced.range(&self.tools.params, parent.forced_through, origin);
-        range.map_or(parent.forced_through, |range| (*range.end()).max(*range.start()))
+        range.map_or(parent.forced_through, |range| {
+            match self.tools.faults.leaves_forced_behind() {
+                true => *range.start(),
+                false => (*range.end()).max(*range.start()),
+            }
+        })
     }
 
     /// Whether the next block could consume an entry of the forced queue.

@@ -182,7 +182,7 @@ impl Engine {
             .with_default_consensus(consensus)
             .with_default_request(RequestContext::new(LINKS * 2));
         #[cfg(feature = "byzantine")]
-        if let Some(heights) = &config.equivocate {
+        if let Some(heights) = &config.faults.equivocate {
             let network = equivocation::network(heights, generation, guard, address, identity);
             let builder = builder.with_byzantine_network(network).await;
             let built = builder.map_err(|error| failed(&error))?.build().await;

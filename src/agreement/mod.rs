@@ -76,9 +76,39 @@ pub struct AgreementConfig {
     pub identity: Keypair,
     /// How long a round waits. Local policy; see [`Timeouts::for_interval`].
     pub timeouts: Timeouts,
-    /// Heights at which this agent votes and proposes twice, to be caught. Never in a release.
+    /// What it does wrong on purpose.
+    pub faults: Faults,
+}
+
+/// What an agent does wrong on purpose, to be caught or to be borne. Nothing in a release.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Heights at which it votes and proposes twice.
     #[cfg(feature = "byzantine")]
     pub equivocate: Option<std::ops::RangeInclusive<u64>>,
+    /// A rollup of which it proposes no transaction; it takes as little of the forced queue as blocks may.
+    #[cfg(feature = "byzantine")]
+    pub censor: Option<crate::domain::RollupId>,
+}
+
+impl Faults {
+    /// Whether it keeps a rollup's transactions out of its blocks.
+    const fn censors(&self, rollup: crate::domain::RollupId) -> bool {
+        #[cfg(feature = "byzantine")]
+        if let Some(censored) = self.censor {
+            return censored.get() == rollup.get();
+        }
+        let _ = rollup;
+        false
+    }
+
+    /// Whether it takes as little of the forced queue as it may.
+    const fn leaves_forced_behind(&self) -> bool {
+        #[cfg(feature = "byzantine")]
+        return self.censor.is_some();
+        #[cfg(not(feature = "byzantine"))]
+        false
+    }
 }
 
 /// How long a round of agreement waits in its steps; each later round waits half as long again.
@@ -300,6 +330,7 @@ impl Member {
                 heights,
                 decided: self.decided.clone(),
                 network: engine.network(),
+                faults: self.config.faults.clone(),
                 found: found_tx,
             },
             tip,

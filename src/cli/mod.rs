@@ -1,7 +1,9 @@
 //! The `rota` command. Each subcommand is a file: its flags, what it does, what it prints.
 
 mod deploy;
+mod escape;
 mod exit_code;
+mod force;
 mod keys;
 mod node;
 pub(crate) mod output;
@@ -67,6 +69,10 @@ enum Command {
     Status(status::Options),
     /// Sign a transaction for a rollup, submit it, and follow it until it is settled
     Send(send::Options),
+    /// Force a transaction into a rollup through L1: no sequencer can leave it out
+    Force(force::Options),
+    /// Let in what was forced and nobody settled in time
+    Escape(escape::Options),
     /// Run a program that must not outlive the parent of this process
     #[command(hide = true)]
     Supervise {
@@ -161,6 +167,8 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Status(options) => status::run(options, output).await,
         Command::Send(options) => send::run(options, output).await,
+        Command::Force(options) => force::run(options, output).await,
+        Command::Escape(options) => escape::run(options, output).await,
         Command::Supervise { command } => {
             let (program, arguments) = command.split_first().expect("clap requires one");
             parent::supervise(program, arguments).await.wrap_err_with(|| program.clone())

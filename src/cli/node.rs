@@ -1,7 +1,10 @@
 //! `rota node`: the agent of a sequencer.
 
+use crate::agreement::Faults;
 use crate::cli::parent;
 use crate::config::{Config, Settings};
+#[cfg(feature = "byzantine")]
+use crate::domain::RollupId;
 use crate::node;
 use crate::telemetry::start_logs;
 use clap::Args;
@@ -29,6 +32,10 @@ pub(super) struct Options {
     #[cfg(feature = "byzantine")]
     #[arg(long, hide = true)]
     equivocate: bool,
+    /// Never propose a transaction of this rollup, and take as little of the forced queue as blocks may
+    #[cfg(feature = "byzantine")]
+    #[arg(long, hide = true, value_name = "CHAIN_ID")]
+    censor: Option<u64>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -42,10 +49,13 @@ pub(super) async fn run(options: Options) -> eyre::Result<()> {
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone(), options.exit_with_parent));
     #[cfg(feature = "byzantine")]
-    let equivocate = options.equivocate;
+    let faults = Faults {
+        equivocate: options.equivocate.then_some(10..=60),
+        censor: options.censor.map(RollupId::new),
+    };
     #[cfg(not(feature = "byzantine"))]
-    let equivocate = false;
-    Ok(node::run(config, equivocate, shutdown).await?)
+    let faults = Faults::default();
+    Ok(node::run(config, faults, shutdown).await?)
 }
 
 async fn stop_on_signal(shutdown: CancellationToken, exit_with_parent: bool) {

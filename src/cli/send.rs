@@ -68,19 +68,8 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     let price: U256 = serde_json::from_value(agent.call("eth_gasPrice", json!([])).await?)?;
     let price = u128::try_from(price).wrap_err("gas price of the agent")?;
 
-    let transaction = TxEip1559 {
-        chain_id: chain_id.to(),
-        nonce: nonce.to(),
-        gas_limit: 100_000,
-        max_fee_per_gas: price.saturating_mul(2),
-        max_priority_fee_per_gas: price.min(1_000_000_000),
-        to: TxKind::Call(options.to),
-        value: options.value,
-        access_list: Vec::new().into(),
-        input: options.data,
-    };
-    let signature = key.sign_hash_sync(&transaction.signature_hash())?;
-    let raw = Bytes::from(transaction.into_signed(signature).encoded_2718());
+    let call = Transfer { to: options.to, value: options.value, data: options.data };
+    let raw = call.sign(&key, chain_id.to(), nonce.to(), price)?;
     let submitted = agent.call("eth_sendRawTransaction", json!([raw])).await?;
     let hash: B256 = serde_json::from_value(submitted)?;
 
@@ -94,6 +83,38 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     let stage = state.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
     output.print(format!("{hash} {stage}"), &json!({ "hash": hash, "transaction": state }));
     Ok(())
+}
+
+/// What a transaction is to do.
+pub(super) struct Transfer {
+    pub(super) to: Address,
+    pub(super) value: U256,
+    pub(super) data: Bytes,
+}
+
+impl Transfer {
+    /// The signed transaction. `price` is what a unit of gas costs now, in wei.
+    pub(super) fn sign(
+        self,
+        key: &PrivateKeySigner,
+        chain_id: u64,
+        nonce: u64,
+        price: u128,
+    ) -> eyre::Result<Bytes> {
+        let transaction = TxEip1559 {
+            chain_id,
+            nonce,
+            gas_limit: 100_000,
+            max_fee_per_gas: price.saturating_mul(2),
+            max_priority_fee_per_gas: price.min(1_000_000_000),
+            to: TxKind::Call(self.to),
+            value: self.value,
+            access_list: Vec::new().into(),
+            input: self.data,
+        };
+        let signature = key.sign_hash_sync(&transaction.signature_hash())?;
+        Ok(Bytes::from(transaction.into_signed(signature).encoded_2718()))
+    }
 }
 
 /// Asks until the transaction is as far as `goal`; tells `news` of each stage.

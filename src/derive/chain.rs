@@ -244,10 +244,9 @@ impl<W: Window> Derivation<W> {
         let (blocks, flaw) = match opened {
             Ok(blocks) => {
                 for block in &blocks {
-                    // The last block has what the header says; whatever a quorum signed, none before it consumes more.
-                    let through = block.header.forced_through.min(header.forced_through);
                     self.forget_before(block.header.height);
-                    self.consume(block.header.height, through, &mut meaning);
+                    // The last block has what the header says, and a payload that goes back does not decode.
+                    self.consume(block.header.height, block.header.forced_through, &mut meaning);
                     self.derive_block(block, is_registered, &mut meaning);
                 }
                 (blocks, None)

@@ -49,8 +49,8 @@ pub struct Plan {
     pub keep: bool,
     /// Filter of the agents' logs.
     pub log: String,
-    /// More flags for one agent: (its index, the flags).
-    pub extra: Option<(usize, Vec<String>)>,
+    /// More flags for some agents: (its index, the flags).
+    pub extra: Vec<(usize, Vec<String>)>,
 }
 
 impl Plan {
@@ -68,7 +68,7 @@ impl Plan {
             block_seconds: 1,
             keep: false,
             log: LOG.to_owned(),
-            extra: None,
+            extra: Vec::new(),
         })
     }
 }
@@ -253,11 +253,8 @@ impl Network {
             agent.folder.join("rota.toml").to_string_lossy().into_owned(),
             "--exit-with-parent".to_owned(),
         ];
-        if let Some((chosen, extra)) = &self.plan.extra
-            && *chosen == index
-        {
-            arguments.extend(extra.iter().cloned());
-        }
+        let extra = self.plan.extra.iter().filter(|(chosen, _)| *chosen == index);
+        arguments.extend(extra.flat_map(|(_, flags)| flags.iter().cloned()));
         let log = agent.folder.join("agent.log");
         let child = Child::spawn(&self.plan.program, &arguments, &log, false)
             .map_err(|source| DevnetError::Spawn { program: "rota node", source })?;

@@ -120,6 +120,10 @@ fn describe(picture: &Picture, seen: &Seen, params: &Params) -> [String; LINES] 
             format!("{index}: {stake}{down}")
         })
         .collect();
+    let forced = match seen.forced {
+        0 => String::new(),
+        waiting => format!("; {waiting} forced transactions wait"),
+    };
     let last = match &seen.last {
         Some((batch, gas)) => format!(
             "batch {} (heights {} to {}) by {}, {gas} gas, L1 transaction {}",
@@ -134,7 +138,7 @@ fn describe(picture: &Picture, seen: &Seen, params: &Params) -> [String; LINES] 
     [
         format!("L1 block {l1}, epoch {epoch}, turn {turn}, leader {leader}"),
         format!(
-            "decided height {}, settled height {settled} in {} batches",
+            "decided height {}, settled height {settled} in {} batches{forced}",
             picture.decided, seen.batches
         ),
         format!(

@@ -21,6 +21,8 @@ use tower::ServiceBuilder;
 use url::Url;
 
 /// How long one request may take before the next node is asked.
+/// Chain id of Anvil and Hardhat.
+const DEVELOPMENT_CHAIN: u64 = 31_337;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Retries of a request that was rate-limited, and the pause before each in milliseconds.
 const RATE_LIMIT_RETRIES: u32 = 4;
@@ -197,8 +199,12 @@ impl Client {
             .ok_or(L1Error::BadAnswer { what: "newest block" })
     }
 
-    /// The newest block that L1 calls finalized; `None` where it knows no finality.
-    pub(super) async fn finalized(&self) -> Result<Option<L1Block>, L1Error> {
+    /// The newest block that L1 calls finalized; `None` where it knows no finality, and on a development chain, whose
+    /// finality is not worth the name.
+    pub(super) async fn finality(&self) -> Result<Option<L1Block>, L1Error> {
+        if self.chain_id() == DEVELOPMENT_CHAIN {
+            return Ok(None);
+        }
         Ok(self.block(BlockNumberOrTag::Finalized).await?.map(|(block, _)| block))
     }
 

@@ -31,8 +31,6 @@ const RANGE_BLOCKS: u64 = 2_000;
 const CONCURRENCY: usize = 8;
 /// The longest pause between two attempts to reach L1.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// Chain id of Anvil and Hardhat, which know no finality worth the name.
-const DEVELOPMENT_CHAIN: u64 = 31_337;
 
 /// Why following stops or pauses.
 #[derive(Debug, thiserror::Error)]
@@ -343,11 +341,7 @@ impl Follower {
 
     /// Where the newest block at depth is (R16): by finality where L1 has it, else by number. Never goes back.
     async fn look_at_depth(&self) -> Result<(), FollowError> {
-        let finalized = if self.client.chain_id() == DEVELOPMENT_CHAIN {
-            None
-        } else {
-            self.client.finalized().await?
-        };
+        let finalized = self.client.finality().await?;
         let deeper = {
             let mirror = self.mirror.read();
             let number = mirror.head.map(|head| match finalized {

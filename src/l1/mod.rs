@@ -10,6 +10,7 @@ pub mod duties;
 mod error;
 mod facts;
 pub mod follower;
+pub mod force;
 mod forced;
 mod mirror;
 mod replay;

@@ -21,7 +21,7 @@ mod link;
 mod throttle;
 
 use self::throttle::Throttled;
-use crate::agreement::{self, AgreementConfig, AgreementError, Timeouts};
+use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
 use crate::config::Config;
 use crate::crypto::{SecretKey, SigningDomain};
@@ -114,15 +114,15 @@ pub enum NodeError {
     },
 }
 
-/// Runs an agent until `shutdown`, or until a task without which it is of no use has failed. With `equivocate` it signs
-/// conflicting votes on purpose, where the build knows how to.
+/// Runs an agent until `shutdown`, or until a task without which it is of no use has failed. `faults` are
+/// what it does wrong on purpose, where the build knows how to.
 ///
 /// # Errors
 ///
 /// [`NodeError`]: before anything was signed for what the start checks, later for what cannot go on.
 pub async fn run(
     config: Config,
-    equivocate: bool,
+    faults: Faults,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     info!(?config, "starting");
@@ -282,11 +282,8 @@ pub async fn run(
         listen: multiaddr(config.agreement_listen),
         identity: config.identity.keypair(),
         timeouts: Timeouts::for_interval(params.interval()),
-        #[cfg(feature = "byzantine")]
-        equivocate: equivocate.then_some(10..=60),
+        faults,
     };
-    #[cfg(not(feature = "byzantine"))]
-    let _ = equivocate;
     tasks.spawn("agreement", {
         let agreeing = agreement::run(
             agreement,

@@ -192,3 +192,117 @@ fn last_escape(
 ) -> Result<Option<ForcedEscape>, StoreError> {
     table.last()?.map(|(_, escape)| decode("escapes", escape.value())).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::{
+        ForcedEntry, ForcedEscape, Height, L1Block, Place, RollupId, RollupTransaction, Seconds,
+    };
+    use crate::testing::{ROLLUP, Surroundings, forced, key, params, transaction};
+    use alloy::primitives::{Address, B256, Bytes};
+
+    /// Entry `index` with a transaction of `key(1)`.
+    fn entry(index: u64, nonce: u64) -> ForcedEntry {
+        forced(index, transaction(&key(1), nonce).transaction)
+    }
+
+    fn escape(first: u64, through: u64, block: u64) -> ForcedEscape {
+        let block = L1Block { number: block, hash: B256::ZERO, timestamp: Seconds::new(1) };
+        ForcedEscape { first, through, block, tx_hash: B256::repeat_byte(4) }
+    }
+
+    fn by() -> Address {
+        Address::repeat_byte(1)
+    }
+
+    #[test]
+    fn a_reorg_takes_entries_and_escapes_back() {
+        let around = Surroundings::new(params());
+        let store = &around.store;
+        let entries = [entry(0, 0), entry(1, 1), entry(2, 2)];
+        store.force_from(0, &entries, &[escape(0, 1, 101), escape(1, 2, 102)]).unwrap();
+        assert_eq!(store.forced(0..9).unwrap(), entries);
+        let of = |entry| store.escape_of(entry).unwrap().map(|escape| escape.first);
+        assert_eq!((of(0), of(1), of(2)), (Some(0), Some(1), None));
+
+        // Block 102 is another one now, which has entry 1 in it.
+        let other = ForcedEntry { block: entries[2].block, ..entry(1, 3) };
+        store.force_from(101, [&other], &[]).unwrap();
+        assert_eq!(store.forced(0..9).unwrap(), [entries[0].clone(), other]);
+        assert_eq!((of(0), of(1)), (None, None));
+        assert_eq!(store.forced_as(ROLLUP, entries[1].transaction.hash()).unwrap(), None);
+    }
+
+    #[test]
+    fn batches_and_escapes_share_the_queue() {
+        let around = Surroundings::new(params());
+        around.store.force_from(0, [], &[escape(3, 5, 100)]).unwrap();
+        let of = |entry| around.store.escape_of(entry).unwrap().is_some();
+        assert_eq!((of(2), of(3), of(4), of(5)), (false, true, true, false));
+    }
+
+    #[test]
+    fn an_entry_is_found_in_the_block_that_consumed_it() {
+        let around = Surroundings::new(params());
+        let store = &around.store;
+        store.force_from(0, &[entry(0, 0), entry(1, 1), entry(2, 2)], &[]).unwrap();
+        let height = |entry| store.forced_height(entry).unwrap().map(Height::get);
+        assert_eq!(height(0), None);
+        around.decide(&[]);
+        around.decide_consuming(2, by(), &[]);
+        around.decide(&[]);
+        assert_eq!((height(0), height(1), height(2)), (Some(2), Some(2), None));
+        around.decide_consuming(1, by(), &[]);
+        assert_eq!((height(1), height(2)), (Some(2), Some(4)));
+        let (_, header) = store.header(Height::new(2)).unwrap().unwrap();
+        assert_eq!(store.forced_in(&header).unwrap(), [entry(0, 0), entry(1, 1)]);
+        let (_, header) = store.header(Height::new(3)).unwrap().unwrap();
+        assert_eq!(store.forced_in(&header).unwrap(), []);
+    }
+
+    #[test]
+    fn the_first_place_counts_wherever_it_is() {
+        let around = Surroundings::new(params());
+        let store = &around.store;
+        let own = [transaction(&key(1), 0), transaction(&key(1), 1)];
+        store.force_from(0, &[entry(0, 1), entry(1, 0), entry(2, 2)], &[]).unwrap();
+        around.decide(&own[..1]);
+        // Its first entry stands before its own transaction, its second one after block 1's.
+        around.decide_consuming(2, by(), &own[1..]);
+        let place = |nonce| store.place_of(ROLLUP, transaction(&key(1), nonce).hash).unwrap();
+        assert_eq!(place(0), Some(Place::Block { height: Height::new(1), index: 0 }));
+        assert_eq!(place(1), Some(Place::Forced { height: Height::new(2), entry: 0 }));
+        assert_eq!(place(2), None);
+    }
+
+    #[test]
+    fn what_does_not_decode_for_its_rollup_is_no_transaction() {
+        let around = Surroundings::new(params());
+        let store = &around.store;
+        let misplaced =
+            RollupTransaction { rollup: RollupId::new(7), ..transaction(&key(1), 0).transaction };
+        let rubbish = RollupTransaction { rollup: ROLLUP, raw: Bytes::from_static(&[9]) };
+        let entries = [forced(0, misplaced.clone()), forced(1, rubbish.clone())];
+        store.force_from(0, &entries, &[]).unwrap();
+        around.decide_consuming(2, by(), &[]);
+        assert_eq!(store.place_of(RollupId::new(7), misplaced.hash()).unwrap(), None);
+        assert_eq!(store.place_of(ROLLUP, rubbish.hash()).unwrap(), None);
+        assert_eq!(store.next_nonce(ROLLUP, transaction(&key(1), 0).sender).unwrap(), None);
+    }
+
+    #[test]
+    fn forced_transactions_move_nonces_before_the_blocks_own() {
+        let around = Surroundings::new(params());
+        let (store, sender) = (&around.store, transaction(&key(1), 0).sender);
+        store.force_from(0, &[entry(0, 0)], &[]).unwrap();
+        around.decide_consuming(1, by(), &[transaction(&key(1), 1)]);
+        assert_eq!(store.next_nonce(ROLLUP, sender).unwrap(), Some(2));
+
+        // L1 shows the next entry only after the block that consumes it: it counts with the block after.
+        around.decide_consuming(1, by(), &[]);
+        assert_eq!(store.next_nonce(ROLLUP, sender).unwrap(), Some(2));
+        store.force_from(101, &[entry(1, 2)], &[]).unwrap();
+        around.decide(&[transaction(&key(1), 3)]);
+        assert_eq!(store.next_nonce(ROLLUP, sender).unwrap(), Some(4));
+    }
+}

@@ -45,7 +45,7 @@ fn an_equivocator_is_jailed_on_evidence_that_the_others_found() {
     let _alone = alone();
     block_on(async {
         let mut liar = plan(4);
-        liar.extra = Some((3, vec!["--equivocate".to_owned()]));
+        liar.extra = vec![(3, vec!["--equivocate".to_owned()])];
         let mut session = session(liar, 10.0).await;
         until("the offence is reported on L1", || async { session.report().slashes > 0 }).await;
 

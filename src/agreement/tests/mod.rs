@@ -185,7 +185,7 @@ async fn honest_agents_prove_that_an_equivocator_signed_twice() {
     let mut agents: Vec<_> = (0..4)
         .map(|i| {
             net.start_with(i, |config| {
-                config.equivocate = (i == 0).then_some(2..=10_000);
+                config.faults.equivocate = (i == 0).then_some(2..=10_000);
             })
         })
         .collect();

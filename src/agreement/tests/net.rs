@@ -263,8 +263,7 @@ impl Net {
             listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port),
             identity: seat.identity.clone(),
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
-            #[cfg(feature = "byzantine")]
-            equivocate: None,
+            faults: crate::agreement::Faults::default(),
         };
         change(&mut config);
         let running = tokio::spawn(run(

@@ -206,16 +206,6 @@ fn an_entry_that_nobody_can_execute_is_a_noop_and_is_consumed() {
 }
 
 #[test]
-fn a_block_never_consumes_more_than_its_batch_says() {
-    let mut derivation = derivation_with(&[0, 1, 2]);
-    let mut all = blocks(&[(vec![], 3), (vec![], 0)]);
-    all[1].header.forced_through = 1;
-    let batch = settle(&mut derivation, 1, &all);
-    assert_eq!(places(&batch.items).1, [(1, 0)]);
-    assert_eq!(derivation.escape(3).unwrap().first, 1);
-}
-
-#[test]
 fn what_cannot_be_in_the_queue_is_refused_and_changes_nothing() {
     let mut derivation = derivation_with(&[0]);
     let skipped = derivation.enqueue(entry(2, TRANSACTIONS[1].clone()), true);

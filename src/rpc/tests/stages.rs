@@ -1,10 +1,12 @@
 use super::Service;
+use crate::agreement::BlockSource as _;
 use crate::crypto::Signature;
 use crate::domain::{
-    BatchHeader, BatchNumber, Epoch, Generation, Height, L1Block, LeaderSet, Member, Seconds,
-    SettledBatch, SettledTip,
+    BatchHeader, BatchNumber, Epoch, ForcedEscape, Generation, Height, L1Block, LeaderSet, Member,
+    Seconds, SettledBatch, SettledTip,
 };
 use crate::rpc::RpcLimits;
+use crate::testing::{forced, key, transaction};
 use alloy::primitives::{Address, B256};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -115,6 +117,58 @@ async fn a_transaction_passes_through_its_stages() {
     // Height 2 is settled and not decided here yet: the last block that there is to show is 1.
     let finalized = service.call("eth_getBlockByNumber", json!(["finalized", false])).await;
     assert_eq!(finalized["number"], "0x1");
+}
+
+#[tokio::test]
+async fn a_forced_transaction_passes_through_its_stages() {
+    let service = Service::start(RpcLimits::default()).await;
+    seal(&service);
+    let (store, mirror) = (&service.around.store, &service.around.mirror);
+    let entries: Vec<_> = (0..2).map(|n| forced(n, transaction(&key(1), n).transaction)).collect();
+    let hash = entries[0].transaction.hash();
+    store.force_from(0, &entries, &[]).unwrap();
+    mirror.update(|mirror| (0..2).for_each(|n| mirror.forced.push(n, 100 + n)));
+
+    let stage = || service.call("rota_getTransaction", json!([hash]));
+    let receipt = || service.call("eth_getTransactionReceipt", json!([hash]));
+    let deadline = mirror.read().params.forced_deadline_blocks;
+    let found = stage().await;
+    assert_eq!((&found["status"], &found["height"]), (&json!("queued"), &Value::Null));
+    assert_eq!(found["forced"]["dueAtBlock"], 100 + deadline);
+    assert_eq!((&found["forced"]["entry"], &found["forced"]["feeWei"]), (&json!(0), &json!("7")));
+    assert_eq!(receipt().await, Value::Null);
+    let waiting = service.call("eth_getTransactionByHash", json!([hash])).await;
+    assert_eq!((&waiting["hash"], &waiting["blockNumber"]), (&json!(hash), &Value::Null));
+    let status = service.call("rota_status", json!([])).await;
+    let queue = json!({ "length": 2, "consumed": 0, "nextDueAtBlock": 100 + deadline });
+    assert_eq!(status["forced"], queue);
+
+    // In the block it stands before the block's own.
+    let own = service.send(2, 0).await;
+    let block = service.pool.collect(1 << 20, &|_| true);
+    let block: Vec<_> = block.iter().map(|one| one.decode(1 << 16).unwrap()).collect();
+    service.around.decide_consuming(1, A, &block);
+    let found = stage().await;
+    assert_eq!((&found["status"], &found["height"]), (&json!("decided"), &json!(1)));
+    assert_eq!((&found["index"], &found["forced"]["entry"]), (&Value::Null, &json!(0)));
+    assert_eq!(receipt().await["transactionIndex"], "0x0");
+    let block = service.call("eth_getBlockByNumber", json!(["0x1", false])).await;
+    assert_eq!(block["transactions"], json!([hash, own]));
+
+    // The other one gets in without a block.
+    let tx_hash = B256::repeat_byte(8);
+    let escape = ForcedEscape { first: 1, through: 2, block: l1_block(300), tx_hash };
+    store.force_from(102, [], &[escape]).unwrap();
+    let other = entries[1].transaction.hash();
+    let found = service.call("rota_getTransaction", json!([other])).await;
+    assert_eq!((&found["status"], &found["batch"]), (&json!("settled"), &Value::Null));
+    assert_eq!(
+        (&found["forced"]["escaped"], &found["l1Block"]["number"]),
+        (&json!(true), &json!(300))
+    );
+    mirror.update(|mirror| mirror.at_depth = Some(l1_block(300)));
+    let found = service.call("rota_getTransaction", json!([other])).await;
+    assert_eq!((&found["status"], &found["l1Transaction"]), (&json!("final"), &json!(tx_hash)));
 }
 
 #[tokio::test]
