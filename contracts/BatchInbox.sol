@@ -167,16 +167,8 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
         require(known == 0 || known == header.l1OriginHash, OriginHashMismatch(known, header.l1OriginHash));
     }
 
-    /// @dev How far the forced queue is consumed after `header`, and whether the batch is late (R30). As long as there is
-    /// no queue, nothing.
-    function _consume(BatchHeader calldata header, TipWord before)
-        internal
-        virtual
-        returns (uint64 consumed, bool late)
-    {
-        require(header.forcedThrough == 0, ForcedThroughMismatch(0, header.forcedThrough));
-        return (before.consumed(), false);
-    }
+    /// @dev Judges what `header` says of the forced queue (R30): how far that is consumed then, and whether the batch is late.
+    function _consume(BatchHeader calldata header, TipWord before) internal virtual returns (uint64 consumed, bool late);
 
     /// @dev Who may post opens step by step with the age of the batch (R28). The turn's leader under its own key is
     /// admitted without a call to another contract.

@@ -5,7 +5,7 @@ import {BatchInbox} from "./BatchInbox.sol";
 import {Rota} from "./Rota.sol";
 import {IRestart, RestartState} from "./interfaces/IRestart.sol";
 import {SetLib} from "./lib/SetLib.sol";
-import {Addresses, Params} from "./types/Params.sol";
+import {Params} from "./types/Params.sol";
 
 /// @title A new generation after a catastrophe
 /// @notice See {IRestart}. Settling never asks whether a restart is open: a settlement moves the time in the tip, and a
@@ -27,7 +27,7 @@ abstract contract Restart is IRestart, BatchInbox {
 
     Attempt private _attempt;
 
-    constructor(Params memory p, Addresses memory addresses) BatchInbox(p, addresses) {
+    constructor(Params memory p) {
         DELAY_SECONDS = p.restartDelaySeconds;
         WINDOW_SECONDS = p.restartWindowSeconds;
     }

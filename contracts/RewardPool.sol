@@ -16,7 +16,7 @@ import {Addresses, Params} from "./types/Params.sol";
 /// @title Paid for work
 /// @notice See {IRewardPool}.
 ///
-/// Invariants: the ETH here is at least what is free plus all posters' balances, and the stake token here is at least what
+/// Invariants: the ETH here is at least what is free, plus what is set aside for senders, plus all balances, and the stake token here is at least what
 /// is free plus what is reserved for epochs and not yet paid. Both hold because every wei that {fund} took in is moved,
 /// never copied: from free to somebody's name, and from there out. What arrives without {fund} is nobody's.
 contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
@@ -95,6 +95,24 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         _epochReward[generation][epoch].reservedWei += reservedWei.toUint128();
 
         emit SignersReserved(generation, epoch, batch, reservedWei);
+    }
+
+    /// @inheritdoc IRewardPool
+    function reserveForSenders(uint64 batch, uint256 amountWei) external onlyTally returns (uint256 reservedWei) {
+        uint256 free = _freeEthWei;
+        reservedWei = amountWei < free ? amountWei : free;
+        if (reservedWei == 0) return 0;
+
+        _freeEthWei = free - reservedWei;
+
+        emit SendersReserved(batch, reservedWei);
+    }
+
+    /// @inheritdoc IRewardPool
+    function creditSender(address sender, uint64 entry, uint256 amountWei) external onlyTally {
+        _posterBalance[sender] += amountWei;
+
+        emit SenderCredited(sender, entry, amountWei);
     }
 
     /* CLAIMING */

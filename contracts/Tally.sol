@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {Deployment} from "./Deployment.sol";
 import {SigningDomain} from "./SigningDomain.sol";
 import {IBatchInbox} from "./interfaces/IBatchInbox.sol";
+import {ForcedEntry, IForcedInbox, LateEntries} from "./interfaces/IForcedInbox.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {IRota} from "./interfaces/IRota.sol";
 import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
@@ -58,6 +59,7 @@ contract Tally is ITally, Deployment, SigningDomain {
     }
 
     IBatchInbox private immutable INBOX;
+    IForcedInbox private immutable FORCED;
     IRota private immutable ROTA;
     ISequencerRegistry private immutable REGISTRY;
     IRewardPool private immutable REWARD_POOL;
@@ -76,11 +78,18 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// Turns and missed turns, 16 bits each, of eight epochs in a word.
     mapping(uint32 sequencer => mapping(uint64 epochsOfEight => uint256 counts)) private _turns;
 
+    /// ETH set aside for the senders of what came late with a batch.
+    mapping(uint64 batch => uint256 ethWei) private _compensation;
+
+    /// Bit i: entry 256·word + i was compensated.
+    mapping(uint64 word => uint256 bits) private _compensated;
+
     constructor(Params memory p, Addresses memory addresses)
         Deployment(p, addresses, addresses.tally)
         SigningDomain(addresses.settlement)
     {
         INBOX = IBatchInbox(addresses.settlement);
+        FORCED = IForcedInbox(addresses.settlement);
         ROTA = IRota(addresses.settlement);
         REGISTRY = ISequencerRegistry(addresses.registry);
         REWARD_POOL = IRewardPool(addresses.rewardPool);
@@ -122,7 +131,9 @@ contract Tally is ITally, Deployment, SigningDomain {
             }
             run.last = number;
             run.batches += 1;
-            if (!batch.late) {
+            if (batch.late) {
+                _setAside(number, batch, run.set);
+            } else {
                 run.refundWei += _gasOf(batch) * batch.baseFeeWei;
                 run.attended.add(batch.signers);
             }
@@ -192,6 +203,56 @@ contract Tally is ITally, Deployment, SigningDomain {
         if (counted) {
             REWARD_POOL.reserve(run.generation, run.epoch, run.last, SIGNERS_REWARD_WEI * signedWeight / total);
         }
+    }
+
+    /* COMPENSATION */
+
+    /// @dev What a late batch would have earned in ETH, up to what its late entries burned. The rest stays in the pool.
+    function _setAside(uint64 number, Settled calldata batch, FrozenSet set) private {
+        uint256 feesWei = FORCED.lateEntries(number).feesWei;
+        if (feesWei == 0) return;
+
+        Lanes memory attended;
+        attended.add(batch.signers);
+        uint256 marginWei = POSTER_MARGIN_WEI * AttendanceLib.signedWeight(attended, set) / set.total();
+        uint256 earnedWei = _gasOf(batch) * batch.baseFeeWei + marginWei;
+
+        _compensation[number] = REWARD_POOL.reserveForSenders(number, earnedWei < feesWei ? earnedWei : feesWei);
+    }
+
+    /// @inheritdoc ITally
+    function compensate(uint64 batch, uint64 index, uint64 rollup, address sender, bytes32 transactionHash)
+        external
+        returns (uint256 amountWei)
+    {
+        LateEntries memory late = FORCED.lateEntries(batch);
+        uint256 compensated = _compensated[index / 256];
+        uint256 bit = 1 << (index % 256);
+
+        require(index >= late.first && index < late.through, EntryNotLate(batch, index));
+        require(compensated & bit == 0, AlreadyCompensated(index));
+        uint256 feeWei = _requireEnqueued(index, rollup, sender, transactionHash);
+        uint256 wholeWei = _compensation[batch];
+        require(wholeWei != 0, NothingToCompensate(batch));
+
+        // All parts together are at most the whole: the fees are parts of their sum, and each part is rounded down.
+        amountWei = wholeWei * feeWei / late.feesWei;
+        _compensated[index / 256] = compensated | bit;
+
+        REWARD_POOL.creditSender(sender, index, amountWei);
+    }
+
+    /// @dev The chain of hashes stands for what the queue does not keep: rollup, sender and transaction.
+    function _requireEnqueued(uint64 index, uint64 rollup, address sender, bytes32 transactionHash)
+        private
+        view
+        returns (uint256 feeWei)
+    {
+        ForcedEntry memory entry = FORCED.forcedEntry(index);
+        bytes32 hashBefore = index == 0 ? bytes32(0) : FORCED.forcedEntry(index - 1).chainHash;
+        bytes32 actual = keccak256(abi.encode(hashBefore, index, rollup, sender, transactionHash));
+        require(actual == entry.chainHash, ChainHashMismatch(index, entry.chainHash, actual));
+        return entry.feeWei;
     }
 
     /* BLAME */
@@ -269,6 +330,11 @@ contract Tally is ITally, Deployment, SigningDomain {
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed) {
         uint256 counts = _turns[sequencer][epoch / 8] >> ((epoch % 8) * 32);
         return (counts & type(uint16).max, (counts >> 16) & type(uint16).max);
+    }
+
+    /// @inheritdoc ITally
+    function compensation(uint64 batch) external view returns (uint256 amountWei) {
+        return _compensation[batch];
     }
 
     /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.

@@ -40,9 +40,8 @@ contract Relay {
 /// │   │   ├── when the origin goes back or is not mined: it reverts
 /// │   │   ├── when L1 knows another hash of the origin: it reverts
 /// │   │   └── when L1 has forgotten the origin: it settles
-/// │   ├── given what is fixed as long as there is no queue and there are no blobs
-/// │   │   ├── when forcedThrough is not zero: it reverts
-/// │   │   └── when blobs are named: it reverts
+/// │   ├── given the forced queue: see ForcedInbox.t.sol
+/// │   ├── when blobs are named: it reverts
 /// │   ├── given the poster: see the windows below
 /// │   ├── when the payload is another: it reverts
 /// │   └── given the certificate
@@ -313,12 +312,6 @@ contract BatchInboxTest is Chain {
     }
 
     /* FIXED FIELDS */
-
-    function test_revertsWhen_forcedThroughIsNotZero() external {
-        BatchHeader memory header = _nextHeader(8);
-        header.forcedThrough = 1;
-        _expectRevert(header, abi.encodeWithSelector(IBatchInbox.ForcedThroughMismatch.selector, 0, 1));
-    }
 
     function test_revertsWhen_blobsAreNamed() external {
         BatchHeader memory header = _nextHeader(8);

@@ -78,8 +78,6 @@ interface IBatchInbox {
     /// @notice L1 still knows the origin's hash, and it is another.
     error OriginHashMismatch(bytes32 expected, bytes32 actual);
 
-    error ForcedThroughMismatch(uint64 expected, uint64 actual);
-
     /// @notice It is not the caller's turn to post (R28).
     /// @param leader Member whose turn it is.
     /// @param openFrom L1 time from which anyone may.
@@ -102,8 +100,8 @@ interface IBatchInbox {
     ///
     /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {GenerationMismatch}, {FirstHeightNotNext},
     /// {LastHeightOutOfRange}, {ParentBlockMismatch}, {StateRootNotZero}, {EpochOutOfRange}, {TimestampOutOfRange},
-    /// {OriginOutOfRange}, {OriginHashMismatch}, {ForcedThroughMismatch}, {IRota.NoSetInForce}, {PosterNotAdmitted},
-    /// {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
+    /// {OriginOutOfRange}, {OriginHashMismatch}, {IForcedInbox.ForcedThroughGoesBack}, {IForcedInbox.ForcedThroughAboveQueue},
+    /// {IForcedInbox.ForcedEntryLeftBehind}, {IRota.NoSetInForce}, {PosterNotAdmitted}, {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
     /// {CertificateLib.SignatureCountWrong}, {CertificateLib.SignatureInvalid}, {QuorumNotReached}.
     /// @param signers Bit i set: member i of the set signed.
     /// @param signatures Signatures of {batchDigest}, in member order.

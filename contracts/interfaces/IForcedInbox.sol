@@ -11,6 +11,13 @@ struct ForcedEntry {
     bytes32 chainHash;
 }
 
+/// Entries that came late with a batch (R30): `first` up to but not `through`, and what they burned together.
+struct LateEntries {
+    uint64 first;
+    uint64 through;
+    uint256 feesWei;
+}
+
 /// @title The way in that no sequencer can close
 /// @notice Anyone enqueues a raw transaction for a registered rollup (R31). Batches consume the queue in its order, at most
 /// 16 entries more a block than the block before (R17), and settle only while no due entry is left behind (R30). Once the
@@ -34,9 +41,12 @@ interface IForcedInbox {
 
     error ForcedRollupUnknown(uint64 rollup);
     error ForcedLength(uint256 minimum, uint256 maximum, uint256 actual);
-    error ForcedFeeTooSmall(uint256 expectedWei, uint256 actualWei);
     error ForcedQueueFull(uint64 maximum);
+    error ForcedFeeTooSmall(uint256 expectedWei, uint256 actualWei);
     error UnknownForcedEntry(uint64 length, uint64 index);
+
+    /// @notice forcedThrough is below that of the batch before.
+    error ForcedThroughGoesBack(uint64 minimum, uint64 actual);
 
     /// @notice A batch can name no entry that is not there.
     error ForcedThroughAboveQueue(uint64 length, uint64 actual);
@@ -44,16 +54,25 @@ interface IForcedInbox {
     /// @notice The batch leaves entry `index` behind, which is due at its origin, and consumes fewer than 16.
     error ForcedEntryLeftBehind(uint64 index, uint64 dueAtBlock, uint64 originNumber);
 
+    /// @notice Entries are consumed between blocks, and there is none before block 0.
+    error EscapeBeforeGenesis();
     error NothingToEscape();
     error EscapeNotDue(uint64 openFrom, uint64 time);
 
     /// @notice Enqueues `transaction`, byte for byte, for `rollup`. At least {forcedFee} has to be sent; all of it burns.
+    ///
+    /// Reverts with {ForcedRollupUnknown}, {ForcedLength}, {ForcedQueueFull}, {ForcedFeeTooSmall}.
     function force(uint64 rollup, bytes calldata transaction) external payable returns (uint64 index);
 
-    /// @notice Consumes up to 16 entries that are open to escape (R32). Returns the new {forcedConsumed}.
+    /// @notice Consumes up to 16 entries that are open to escape (R32): those that have waited for the deadline, counted in
+    /// l1BlockSeconds, and escapeDelay. Anyone may, at any time, as often as there are any. Returns the new
+    /// {forcedConsumed}.
+    ///
+    /// Reverts with {EscapeBeforeGenesis}, {NothingToEscape}, {EscapeNotDue}.
     function escape() external returns (uint64 consumed);
 
-    /// @notice What the next entry costs: forcedFee, doubled once for every forcedFeeDoublingEntries that wait.
+    /// @notice What the next entry costs: forcedFee, doubled once for every forcedFeeDoublingEntries that wait; at the
+    /// most 2^256 - 1, which nobody has.
     function forcedFee() external view returns (uint256 feeWei);
 
     /// @notice Entries ever enqueued.
@@ -62,5 +81,9 @@ interface IForcedInbox {
     /// @notice Entries consumed, by batches or by escape.
     function forcedConsumed() external view returns (uint64);
 
+    /// @notice Reverts with {UnknownForcedEntry}.
     function forcedEntry(uint64 index) external view returns (ForcedEntry memory);
+
+    /// @notice What came late with batch `batch`, for {ITally.compensate}; zeros if nothing did.
+    function lateEntries(uint64 batch) external view returns (LateEntries memory);
 }

@@ -7,6 +7,8 @@ pragma solidity 0.8.30;
 interface IRewardPool {
     event Funded(address indexed from, uint256 ethWei, uint256 tokenWei);
     event PosterCredited(address indexed poster, uint64 indexed batch, uint256 amountWei);
+    event SendersReserved(uint64 indexed batch, uint256 amountWei);
+    event SenderCredited(address indexed sender, uint64 indexed entry, uint256 amountWei);
     event SealerCredited(address indexed sealer, uint256 amountWei);
     event SignersReserved(uint32 indexed generation, uint64 indexed epoch, uint64 indexed batch, uint256 amountWei);
     event PosterClaimed(address indexed poster, uint256 amountWei);
@@ -36,6 +38,15 @@ interface IRewardPool {
     /// @notice Adds up to `amountWei` of ETH, as far as the pool has it, to what `poster` can claim for batches up to
     /// `batch`. The tally only. Reverts with {NotTally}.
     function creditPoster(address poster, uint64 batch, uint256 amountWei) external;
+
+    /// @notice Sets up to `amountWei` of ETH aside, as far as the pool has it, for the senders of entries that came late with
+    /// `batch` (R30). The tally only. Reverts with {NotTally}.
+    function reserveForSenders(uint64 batch, uint256 amountWei) external returns (uint256 reservedWei);
+
+    /// @notice Puts `amountWei` of what was set aside so in the name of the sender of entry `entry`, who claims it as posters
+    /// do. The tally only. Reverts with {NotTally}.
+    /// @dev That it stays within what {reserveForSenders} returned is the tally's to see to.
+    function creditSender(address sender, uint64 entry, uint256 amountWei) external;
 
     /// @notice Refunds the caller of {IRota.seal}: adds up to `amountWei` of ETH, as far as the pool has it, to what
     /// `sealer` can claim as a poster. Settlement only; never reverts for want of funds, or an empty pool would stop the

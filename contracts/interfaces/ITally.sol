@@ -34,7 +34,8 @@ struct Attendance {
 /// @title What settled batches earned and who missed a turn
 /// @notice Anyone books settled batches, in order, from what the ring holds the hash of: the poster's refund and margin
 /// and the signers' reward (R42), participation, and blame (R29). What nobody books while the ring holds it lapses to the
-/// pool.
+/// pool. A late batch earns nothing; of the ETH that it would have earned, the senders of the entries that came late with it
+/// are compensated (R30).
 interface ITally {
     /// @notice Refund, participation and blame of batches `first` to `last` were booked.
     event Tallied(uint64 indexed first, uint64 indexed last);
@@ -43,6 +44,17 @@ interface ITally {
     event TurnMissed(uint32 indexed generation, uint64 indexed turn, address indexed leader, uint64 epoch);
 
     error NothingToTally();
+
+    /// @notice Entry `index` did not come late with batch `batch`.
+    error EntryNotLate(uint64 batch, uint64 index);
+
+    /// @notice This is not what was enqueued as entry `index`.
+    error ChainHashMismatch(uint64 index, bytes32 expected, bytes32 actual);
+
+    error AlreadyCompensated(uint64 index);
+
+    /// @notice The batch is not tallied yet, or lapsed, or the pool had nothing when it was tallied.
+    error NothingToCompensate(uint64 batch);
 
     /// @notice Batches are tallied in order.
     error TallyNotNext(uint64 expected, uint64 actual);
@@ -54,6 +66,19 @@ interface ITally {
     ///
     /// Reverts with {NothingToTally}, {TallyNotNext}, {IBatchInbox.NotInRing}, {RingValueMismatch}.
     function tally(uint64 first, Settled[] calldata batches) external;
+
+    /// @notice Puts in `sender`'s name what it gets for its entry `index` that came late with batch `batch`: its part, by
+    /// fees, of what the batch would have earned, and never more than the fee that it burned. Anyone may call, once for each
+    /// entry; `sender` claims it from the pool as a poster does. `rollup`, `sender` and `transactionHash` are those of
+    /// {IForcedInbox.ForcedEnqueued}.
+    ///
+    /// Reverts with {EntryNotLate}, {AlreadyCompensated}, {ChainHashMismatch}, {NothingToCompensate}.
+    function compensate(uint64 batch, uint64 index, uint64 rollup, address sender, bytes32 transactionHash)
+        external
+        returns (uint256 amountWei);
+
+    /// @notice What was set aside for all entries that came late with batch `batch`.
+    function compensation(uint64 batch) external view returns (uint256 amountWei);
 
     /// @notice Next batch number to tally; numbers that fell out of the ring untallied are skipped.
     function nextTally() external view returns (uint64);

@@ -28,6 +28,8 @@ library TipLib {
 
     uint64 private constant MAX_HEIGHT = (1 << 40) - 1;
     uint32 private constant MAX_GENERATION = (1 << 12) - 1;
+    /// Entries that the forced queue can ever have.
+    uint64 internal constant MAX_FORCED = (1 << 23) - 1;
 
     /// @notice Heights end here.
     error HeightAboveMaximum(uint64 maximum, uint64 actual);
@@ -80,6 +82,12 @@ library TipLib {
             consumed_: word.consumed(),
             generation_: generation_
         });
+    }
+
+    /// @dev `consumed_` is at most {MAX_FORCED}.
+    function withConsumed(TipWord word, uint64 consumed_) internal pure returns (TipWord) {
+        uint256 others = TipWord.unwrap(word) & ~(uint256(MAX_FORCED) << CONSUMED);
+        return TipWord.wrap(others | (uint256(consumed_) << CONSUMED));
     }
 
     function unpack(TipWord word, bytes32 lastBlockHash) internal pure returns (Tip memory) {

@@ -28,6 +28,8 @@ abstract contract Chain is System {
     /// Calldata tokens of {PAYLOAD}: two zero bytes and three others.
     uint64 internal constant PAYLOAD_TOKENS = 14;
 
+    uint64 internal constant ROLLUP = 901;
+
     Fees private immutable FEES = new Fees();
 
     /// @notice What {tally} will be asked to book, in the order in which it settled.
@@ -52,6 +54,7 @@ abstract contract Chain is System {
         header.parentBlockHash = tip.lastBlockHash;
         header.lastBlockHash = keccak256(abi.encode("block", header.lastHeight));
         header.blocksRoot = keccak256(abi.encode("root", header.lastHeight));
+        header.forcedThrough = tip.forcedThrough;
         header.l1OriginNumber = uint64(block.number) - 1;
         header.l1OriginHash = blockhash(block.number - 1);
         header.timestamp = uint64(block.timestamp);
@@ -106,8 +109,47 @@ abstract contract Chain is System {
             blobBaseFeeWei: blobBaseFeeWei,
             payloadTokens: PAYLOAD_TOKENS,
             blobs: 0,
-            late: false
+            late: _isLate()
         });
+    }
+
+    /// @notice Whether a batch that settles now is late (R30).
+    function _isLate() internal view returns (bool) {
+        uint64 first = settlement.forcedConsumed();
+        if (first == settlement.forcedLength()) return false;
+        uint64 age = uint64(block.number) - settlement.forcedEntry(first).enqueuedAtBlock;
+        return age > p.forcedDeadlineBlocks + p.forcedGraceBlocks;
+    }
+
+    /* FORCED QUEUE */
+
+    /// @notice Enqueues `transaction` from `sender` for exactly what it costs.
+    function _forceAs(address sender, bytes memory transaction) internal returns (uint64 index) {
+        if (rollups.rollup(ROLLUP).owner == address(0)) {
+            vm.deal(address(this), address(this).balance + p.rollupFeeWei);
+            rollups.register{value: p.rollupFeeWei}(ROLLUP);
+        }
+        uint256 feeWei = settlement.forcedFee();
+        vm.deal(sender, sender.balance + feeWei);
+        vm.prank(sender);
+        return settlement.force{value: feeWei}(ROLLUP, transaction);
+    }
+
+    /// @notice Enqueues `n` transactions in this L1 block.
+    function _force(uint256 n) internal {
+        for (uint256 i = 0; i < n; ++i) {
+            _forceAs(makeAddr("sender"), abi.encode("forced", settlement.forcedLength()));
+        }
+    }
+
+    /// @notice {_nextHeader} of 8 blocks that consumes all before entry `through`.
+    function _headerThrough(uint64 through) internal view returns (BatchHeader memory header) {
+        header = _nextHeader(8);
+        header.forcedThrough = through;
+    }
+
+    function _settleThrough(uint64 through) internal {
+        _settle(_headerThrough(through));
     }
 
     /// @notice Books everything that {_settleAs} settled and nobody has booked.

@@ -6,6 +6,7 @@ import {Test} from "forge-std/Test.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {IBatchInbox} from "../../contracts/interfaces/IBatchInbox.sol";
+import {IForcedInbox} from "../../contracts/interfaces/IForcedInbox.sol";
 import {IRestart} from "../../contracts/interfaces/IRestart.sol";
 import {IRewardPool} from "../../contracts/interfaces/IRewardPool.sol";
 import {IRollups} from "../../contracts/interfaces/IRollups.sol";
@@ -18,7 +19,7 @@ import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 
 /// The deployed settlement contract, which is one contract of several files.
-interface ISettlement is IRota, IBatchInbox, IRestart {}
+interface ISettlement is IRota, IBatchInbox, IForcedInbox, IRestart {}
 
 /// The stake token of a development chain.
 interface IStakeToken is IERC20 {
