@@ -29,13 +29,6 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
         bytes32 chainHash;
     }
 
-    /// {LateEntries}, in one word.
-    struct Late {
-        uint64 first;
-        uint64 through;
-        uint128 feesWei;
-    }
-
     /// Nobody has the key of this address; what is sent there is gone.
     address payable private constant BURN = payable(0x000000000000000000000000000000000000dEaD);
 
@@ -52,7 +45,7 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
 
     Entry[] private _entries;
 
-    mapping(uint64 batch => Late) private _late;
+    mapping(uint64 batch => LateEntries) private _late;
 
     constructor(Params memory p, Addresses memory addresses) {
         ROLLUPS = IRollups(addresses.rollups);
@@ -142,7 +135,7 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
 
         (uint256 burnedBefore,) = _until(first);
         (uint256 burned,) = _until(low);
-        _late[batch] = Late({first: first, through: low, feesWei: (burned - burnedBefore).toUint128()});
+        _late[batch] = LateEntries({first: first, through: low, feesWei: (burned - burnedBefore).toUint128()});
     }
 
     function _isLate(uint64 index) private view returns (bool) {
@@ -200,8 +193,7 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
 
     /// @inheritdoc IForcedInbox
     function lateEntries(uint64 batch) external view returns (LateEntries memory) {
-        Late storage late = _late[batch];
-        return LateEntries({first: late.first, through: late.through, feesWei: late.feesWei});
+        return _late[batch];
     }
 
     /// @dev What the first `count` entries burned, and the chain hash of the last of them.

@@ -15,7 +15,7 @@ struct ForcedEntry {
 struct LateEntries {
     uint64 first;
     uint64 through;
-    uint256 feesWei;
+    uint128 feesWei;
 }
 
 /// @title The way in that no sequencer can close
