@@ -197,6 +197,29 @@ abstract contract System is Test {
         }
     }
 
+    /* RESTARTS */
+
+    /// @notice Waits until a restart can be opened, and opens it.
+    function _openRestart() internal {
+        _warpTo(settlement.tip().settledAt + p.restartDelaySeconds);
+        settlement.openRestart();
+    }
+
+    function _checkIn(Actor memory actor) internal {
+        vm.prank(actor.signer);
+        settlement.checkIn(actor.id);
+    }
+
+    /// @notice A new generation of the first `n` of `actors`, from now on.
+    function _restart(Actor[] memory actors, uint256 n) internal {
+        _openRestart();
+        for (uint256 i = 0; i < n; ++i) {
+            _checkIn(actors[i]);
+        }
+        _advance(p.restartWindowSeconds);
+        settlement.finishRestart();
+    }
+
     /// @notice A bitmap of the first members of `epoch`'s set whose weight is just above 2/3.
     function _quorum(uint64 epoch) internal view returns (uint128 signers) {
         LeaderSet memory set = settlement.leaderSet(epoch);
