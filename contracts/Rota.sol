@@ -249,6 +249,7 @@ abstract contract Rota is IRota, Deployment {
     function endOf(uint32 generation_, uint64 epoch) public view returns (bool known, uint64 time) {
         uint64[] storage epochs = _sealedEpochs[generation_];
         uint256 next = _firstAtOrAfter(epochs, epoch + 1);
+        require(next != 0, NoSetInForce(generation_, epoch));
         if (next != epochs.length) (known, time) = (true, startOf(epochs[next]));
 
         uint64 begun = _beginnings[generation_ + 1].time;

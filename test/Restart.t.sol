@@ -324,9 +324,7 @@ contract RestartTest is Chain {
 
         bool enough = 3 * here > here + away;
         if (!enough) {
-            vm.expectRevert(
-                abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, (here + away) / 3 + 1, here)
-            );
+            vm.expectRevert(abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, (here + away) / 3 + 1, here));
         }
         settlement.finishRestart();
         assertEq(settlement.generation(), enough ? 1 : 0);
@@ -448,9 +446,7 @@ contract RestartTest is Chain {
             )
         );
         header.epoch = epoch - 1;
-        _expectRefused(
-            header, abi.encodeWithSelector(IBatchInbox.EpochOutOfRange.selector, epoch, _epoch(), epoch - 1)
-        );
+        _expectRefused(header, abi.encodeWithSelector(IBatchInbox.EpochOutOfRange.selector, epoch, _epoch(), epoch - 1));
         header = _nextHeader(2);
         header.parentBlockHash = keccak256("decided, never settled");
         _expectRefused(

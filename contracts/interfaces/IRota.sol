@@ -91,6 +91,8 @@ interface IRota {
     /// @notice L1 time at which the set in force in `epoch` of `generation` ends or ended: the start of the next sealed
     /// epoch, or the beginning of the next generation if that is earlier. `known` is false as long as neither is in sight.
     /// O(log n).
+    ///
+    /// Reverts with {NoSetInForce}.
     function endOf(uint32 generation, uint64 epoch) external view returns (bool known, uint64 time);
 
     /// @notice L1 time from which on every set in force, of whatever generation, counts a change of stake or key that was
