@@ -155,6 +155,7 @@ contract GenerationsTest is Chain {
     /* LOOKING UP */
 
     /// Twelve epochs, in each of them perhaps a restart before or after the seal, perhaps neither.
+    /// forge-config: default.fuzz.runs = 64
     function testFuzz_endOfAndCountsFrom_acrossGenerations(uint256 dice) public {
         _deployWithQuickRestarts();
         Actor[] memory actors = _joinMany(1);
