@@ -32,6 +32,7 @@ contract GasTest is Chain {
         vm.skip(!_isolated(), "measures whole transactions: run tools/gas");
 
         _settlement();
+        _forced();
         _seal();
         _slasher();
         _staking();
@@ -117,6 +118,42 @@ contract GasTest is Chain {
         vm.prank(leader, leader);
         settlement.settle(header, _first(k), submissions[0].signatures, "");
         _note(name);
+    }
+
+    /// @dev An entry of 200 bytes, a batch that consumes 16, an escape of 16, a sender compensated for one of 16.
+    function _forced() private {
+        _beginSettled(4);
+        _force(15);
+        address sender = makeAddr("sender");
+        bytes memory transaction = vm.randomBytes(200);
+        vm.deal(sender, 1 ether);
+        uint256 feeWei = settlement.forcedFee();
+        vm.prank(sender);
+        settlement.force{value: feeWei}(ROLLUP, transaction);
+        _note("force");
+
+        uint256 snapshot = vm.snapshotState();
+        _advance(p.forcedDeadlineBlocks);
+        (address leader, Submission[] memory submissions) = _inOneTurn({index: 2, k: 3, payload: "", batches: 1});
+        submissions[0].header.forcedThrough = 16;
+        submissions[0].signatures = _attest(submissions[0].header, _first(3));
+        _warmRing(leader, submissions);
+        vm.prank(leader, leader);
+        settlement.settle(submissions[0].header, _first(3), submissions[0].signatures, "");
+        _note("settle_4_3_forced_16");
+
+        vm.revertToState(snapshot);
+        snapshot = vm.snapshotState();
+        _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds);
+        settlement.escape();
+        _note("escape_16");
+
+        vm.revertToState(snapshot);
+        _advance((p.forcedDeadlineBlocks + p.forcedGraceBlocks + 1) * p.l1BlockSeconds);
+        _settleThrough(16);
+        _tallyAll();
+        tally.compensate(2, 15, ROLLUP, sender, keccak256(transaction));
+        _note("compensate");
     }
 
     function _seal() private {

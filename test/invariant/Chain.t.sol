@@ -7,13 +7,13 @@ import {Test} from "forge-std/Test.sol";
 import {Tip} from "../../contracts/interfaces/IBatchInbox.sol";
 import {ChainHandler} from "./ChainHandler.sol";
 
-/// @title Invariants of the settled chain, of slashing and of the reward pool (README.md)
+/// @title Invariants of the settled chain, of the forced queue, of slashing and of the reward pool (README.md)
 contract ChainInvariants is StdInvariant, Test {
     ChainHandler private _handler;
 
     function setUp() external {
         _handler = new ChainHandler();
-        bytes4[] memory selectors = new bytes4[](8);
+        bytes4[] memory selectors = new bytes4[](12);
         selectors[0] = ChainHandler.settle.selector;
         selectors[1] = ChainHandler.settleAside.selector;
         selectors[2] = ChainHandler.bookAll.selector;
@@ -22,6 +22,10 @@ contract ChainInvariants is StdInvariant, Test {
         selectors[5] = ChainHandler.pass.selector;
         selectors[6] = ChainHandler.report.selector;
         selectors[7] = ChainHandler.execute.selector;
+        selectors[8] = ChainHandler.force.selector;
+        selectors[9] = ChainHandler.settleThrough.selector;
+        selectors[10] = ChainHandler.escape.selector;
+        selectors[11] = ChainHandler.compensate.selector;
         targetContract(address(_handler));
         targetSelector(FuzzSelector({addr: address(_handler), selectors: selectors}));
     }
@@ -51,9 +55,26 @@ contract ChainInvariants is StdInvariant, Test {
         }
     }
 
+    function invariant_forcedQueueOnlyMovesForward() external view {
+        Tip memory tip = _handler.tip();
+        assertEq(tip.consumed, _handler.consumed());
+        assertLe(tip.forcedThrough, tip.consumed);
+        assertLe(tip.consumed, _handler.forcedLength());
+    }
+
+    function invariant_everyForcedFeeBurns() external view {
+        (uint256 burnedWei, uint256 heldWei) = _handler.burned();
+        assertEq(burnedWei, _handler.sentWei());
+        assertEq(heldWei, 0);
+    }
+
+    function invariant_nothingDueIsLeftBehind() external view {
+        assertEq(_handler.leftBehind(), 0);
+    }
+
     function invariant_rewardPoolIsSolvent() external view {
         (uint256 ethWei, uint256 tokenWei, uint256 freeEthWei, uint256 freeTokenWei) = _handler.pool();
-        assertEq(ethWei, freeEthWei + _handler.owedEthWei());
+        assertEq(ethWei, freeEthWei + _handler.owedEthWei() + _handler.setAsideWei());
         assertGe(tokenWei, freeTokenWei);
     }
 }

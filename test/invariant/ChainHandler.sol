@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {Tip} from "../../contracts/interfaces/IBatchInbox.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
+import {LateEntries} from "../../contracts/interfaces/IForcedInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
 import {CaseStatus} from "../../contracts/interfaces/ISlasher.sol";
@@ -14,6 +15,8 @@ import {Offences} from "../utils/Offences.sol";
 /// count of what should have come of it.
 contract ChainHandler is Offences {
     uint256 private constant MEMBERS = 5;
+    address private constant BURN = 0x000000000000000000000000000000000000dEaD;
+    address private constant SENDER = address(uint160(uint256(keccak256("sender"))));
 
     uint256 public settled;
     uint64 public lastHeight;
@@ -22,6 +25,18 @@ contract ChainHandler is Offences {
     uint256 public settledWithoutQuorum;
     /// Batches that settled although they did not extend the chain.
     uint256 public settledAside;
+
+    /// Entries that batches and escapes should have consumed.
+    uint64 public consumed;
+    /// What senders of entries sent.
+    uint256 public sentWei;
+    /// Batches that settled although they left an entry that was due at their origin, and consumed fewer than 16.
+    uint256 public leftBehind;
+    uint256 private _burnedBefore;
+    /// What senders of late entries were compensated with.
+    uint256 public compensatedWei;
+    mapping(uint64 index => bool) public compensated;
+    mapping(uint64 index => bytes32 transactionHash) private _transactions;
 
     bytes32[] public cases;
     mapping(uint32 sequencer => uint256 slashedWei) public slashed;
@@ -35,6 +50,9 @@ contract ChainHandler is Offences {
         token.approve(address(rewardPool), type(uint256).max);
         rewardPool.fund{value: 1 ether}(20 ether);
         lastBlockHash = settlement.tip().lastBlockHash;
+        _forceAs(SENDER, "first");
+        _transactions[0] = keccak256("first");
+        _burnedBefore = BURN.balance;
     }
 
     /* SETTLING */
@@ -43,6 +61,9 @@ contract ChainHandler is Offences {
         BatchHeader memory header = _nextHeader(uint64(bound(blocks, 1, 12)));
         LeaderSet memory set = settlement.leaderSet(header.epoch);
         signers = uint128(bound(signers, 0, (uint256(1) << set.members.length) - 1));
+        if (_isDue(settlement.forcedConsumed(), header.l1OriginNumber)) {
+            header.forcedThrough = settlement.forcedLength();
+        }
         uint256 weight;
         for (uint256 i = 0; i < set.members.length; ++i) {
             if ((signers >> i) & 1 == 1) weight += set.members[i].weight;
@@ -67,6 +88,67 @@ contract ChainHandler is Offences {
 
         uint256 members = settlement.leaderSet(header.epoch).members.length;
         if (_trySettle(header, _first(members))) ++settledAside;
+    }
+
+    /* FORCED QUEUE */
+
+    /// Pays up to three times the fee.
+    function force(uint8 length, uint8 times) external {
+        uint256 feeWei = settlement.forcedFee() * bound(times, 1, 3);
+        if (feeWei > 1000 ether) return;
+        vm.deal(SENDER, feeWei);
+        bytes memory transaction = new bytes(uint256(length) + 1);
+        _transactions[settlement.forcedLength()] = keccak256(transaction);
+        vm.prank(SENDER);
+        settlement.force{value: feeWei}(ROLLUP, transaction);
+        sentWei += feeWei;
+    }
+
+    /// A batch of all, with any forcedThrough near what is there.
+    function settleThrough(uint64 through) external {
+        uint64 length = settlement.forcedLength();
+        Tip memory before = settlement.tip();
+        BatchHeader memory header = _headerThrough(uint64(bound(through, before.forcedThrough / 2, length + 1)));
+        through = header.forcedThrough;
+
+        bool lawful = through >= before.forcedThrough && through <= length;
+        uint64 next = through > before.consumed ? through : before.consumed;
+        if (lawful && next < length && through < before.forcedThrough + 16) {
+            lawful = !_isDue(next, header.l1OriginNumber);
+        }
+        bool done = _trySettle(header, _first(settlement.leaderSet(header.epoch).members.length));
+        if (done && !lawful) ++leftBehind;
+        if (done) _extend(header);
+        assertEq(done, lawful, "a batch that follows the queue settles, and nothing else does");
+    }
+
+    /// Entries escape exactly once they have waited long enough.
+    function escape() external {
+        uint64 first = settlement.forcedConsumed();
+        uint64 next = first;
+        uint256 waited = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+        while (
+            next < settlement.forcedLength() && next < first + 16
+                && settlement.forcedEntry(next).enqueuedAt + waited <= block.timestamp
+        ) ++next;
+
+        try settlement.escape() {
+            consumed = next;
+            assertGt(next, first);
+        } catch {
+            assertEq(next, first);
+        }
+    }
+
+    function compensate(uint256 batch, uint64 index) external {
+        if (settled == 0) return;
+        batch = bound(batch, 1, settled);
+        LateEntries memory late = settlement.lateEntries(uint64(batch));
+        if (late.through == 0 || tally.compensation(uint64(batch)) == 0) return;
+        index = uint64(bound(index, late.first, late.through - 1));
+        if (compensated[index]) return;
+        compensatedWei += tally.compensate(uint64(batch), index, ROLLUP, SENDER, _transactions[index]);
+        compensated[index] = true;
     }
 
     function bookAll() external {
@@ -141,12 +223,28 @@ contract ChainHandler is Offences {
         return _idAt(index);
     }
 
-    /// ETH in the names of all who ever posted or sealed.
+    /// ETH in the names of all who ever posted, sealed or sent.
     function owedEthWei() external view returns (uint256 sum) {
-        sum = rewardPool.posterBalance(address(this));
+        sum = rewardPool.posterBalance(address(this)) + rewardPool.posterBalance(SENDER);
         for (uint256 i = 0; i < MEMBERS; ++i) {
             sum += rewardPool.posterBalance(settlement.memberAt(0, 1, i).signer);
         }
+    }
+
+    /// ETH set aside for senders and not yet in their names.
+    function setAsideWei() external view returns (uint256 sum) {
+        for (uint64 i = 1; i <= settled; ++i) {
+            sum += tally.compensation(i);
+        }
+        sum -= compensatedWei;
+    }
+
+    function forcedLength() external view returns (uint64) {
+        return settlement.forcedLength();
+    }
+
+    function burned() external view returns (uint256 burnedWei, uint256 heldWei) {
+        return (BURN.balance - _burnedBefore, at.settlement.balance);
     }
 
     function tip() external view returns (Tip memory) {
@@ -166,6 +264,12 @@ contract ChainHandler is Offences {
         assertEq(header.parentBlockHash, lastBlockHash);
         lastHeight = header.lastHeight;
         lastBlockHash = header.lastBlockHash;
+        if (header.forcedThrough > consumed) consumed = header.forcedThrough;
+    }
+
+    function _isDue(uint64 index, uint64 origin) private view returns (bool) {
+        if (index >= settlement.forcedLength()) return false;
+        return settlement.forcedEntry(index).enqueuedAtBlock + p.forcedDeadlineBlocks <= origin;
     }
 
     function _trySettle(BatchHeader memory header, uint128 signers) private returns (bool done) {
