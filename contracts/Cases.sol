@@ -31,6 +31,12 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         bool applied;
     }
 
+    /// What a reporter says that it knows of, in one word: the hash cut to 192 bits, and the L1 time.
+    struct Commitment {
+        bytes24 hash;
+        uint64 time;
+    }
+
     uint256 internal constant BPS = 10_000;
     /// Tokens sent here are burned, whatever the token can do.
     address private constant BURNED = 0x000000000000000000000000000000000000dEaD;
@@ -52,6 +58,10 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     mapping(bytes32 caseId => Record) private _records;
     mapping(uint32 sequencer => Penalty) private _penalties;
     mapping(address reporter => uint256 wei_) private _bounties;
+    mapping(address reporter => Commitment) private _commitments;
+
+    /// When the reporter of a case had committed to it, if it took the case over from another one.
+    mapping(bytes32 caseId => uint64 time) private _claimedBy;
 
     constructor(Params memory p, Addresses memory addresses) Deployment(p, addresses, addresses.slasher) {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
@@ -90,10 +100,40 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         uint64 margin = GUARDIAN_DELAY_SECONDS + EXIT_MARGIN_SECONDS;
         uint64 enough = _startOfBucket(bucket + 2) + margin;
         uint64 heldUntil = enough + CORRELATION_WINDOW_SECONDS;
-        (uint256 assetsWei, bool held) = key.isInSet()
-            ? REGISTRY.jail(id, enough, heldUntil)
-            : REGISTRY.jailUnderKey(id, signer, enough, heldUntil);
+        (uint256 assetsWei, bool held) =
+            key.isInSet() ? REGISTRY.jail(id, enough, heldUntil) : REGISTRY.jailUnderKey(id, signer, enough, heldUntil);
         if (held) _correlation.add(bucket, assetsWei / WEIGHT_UNIT_WEI);
+    }
+
+    /* COMMITTING */
+
+    /// @inheritdoc ISlasher
+    function commit(bytes32 commitment) external {
+        _commitments[msg.sender] = Commitment({hash: bytes24(commitment), time: uint64(block.timestamp)});
+
+        emit Committed(msg.sender, commitment);
+    }
+
+    /// @inheritdoc ISlasher
+    function claimCase(bytes32 caseId, bytes32 salt) external {
+        Record record = _recordOf(caseId);
+        Commitment memory known = _commitments[msg.sender];
+        (uint64 time, uint64 due) = (uint64(block.timestamp), _dueOf(record));
+        uint64 before = _claimedBy[caseId] == 0 ? record.reportedAt() : _claimedBy[caseId];
+
+        require(record.status() == CaseStatus.Reported, AlreadyExecuted(caseId));
+        require(time < due, ClaimTooLate(due, time));
+        bytes24 hash = bytes24(keccak256(abi.encode(caseId, msg.sender, salt)));
+        require(known.hash == hash, CommitmentDiffers(hash, known.hash));
+        require(known.time < before, CommittedTooLate(before, known.time));
+        uint64 until = known.time + CORRELATION_WINDOW_SECONDS;
+        require(record.reportedAt() <= until, CommitmentLapsed(until, record.reportedAt()));
+
+        delete _commitments[msg.sender];
+        _claimedBy[caseId] = known.time;
+        _records[caseId] = record.withReporter(msg.sender);
+
+        emit CaseClaimed(caseId, msg.sender, record.reporter());
     }
 
     /* EXECUTING */

@@ -174,6 +174,8 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         uint256 ownWei = _ownWei(entry, id);
         require(ownWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, ownWei));
 
+        // Kept as the end of the jail: what was missed before it counts no more (R35).
+        entry.pool.jailedUntil = block.timestamp.toUint40();
         entry.standing.status = Status.Active;
         if (!_isSeated(id)) _takeSeat(id, entry.standing.signer);
         _refresh(entry, entry.standing.signer);

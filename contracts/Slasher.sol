@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
-import {Cases} from "./Cases.sol";
+import {Liveness} from "./Liveness.sol";
 import {SigningDomain} from "./SigningDomain.sol";
 import {BlockProof, ISlasher, KeyReference, Offence} from "./interfaces/ISlasher.sol";
 import {DigestLib} from "./lib/DigestLib.sol";
@@ -15,15 +15,18 @@ import {BatchHeader, Proposal, Signature, Vote, VoteType} from "./types/Wire.sol
 /// @title Evidence in, stake out
 /// @notice See {ISlasher}. Two signatures of one key that exclude each other are a fault whatever the reason for them was,
 /// and nothing else is judged here: no votes, no committee, no view of who was online.
-contract Slasher is Cases, SigningDomain {
+contract Slasher is Liveness, SigningDomain {
     using KeyLib for KeyReference;
+
+    /// Reports in one {reportMany}.
+    uint256 private constant MAX_REPORTS = 32;
 
     uint64 private immutable GENESIS;
     uint64 private immutable EPOCH_SECONDS;
     uint64 private immutable EVIDENCE_WINDOW_SECONDS;
 
     constructor(Params memory p, Addresses memory addresses)
-        Cases(p, addresses)
+        Liveness(p, addresses)
         SigningDomain(addresses.settlement)
     {
         GENESIS = p.genesis;
@@ -47,9 +50,8 @@ contract Slasher is Cases, SigningDomain {
         require(a.round == b.round, RoundDiffers(a.round, b.round));
         require(a.blockHash != b.blockHash, SameBlock(a.blockHash));
 
-        address signer = _author(
-            key, DigestLib.structHash(a, voteType), signatureA, DigestLib.structHash(b, voteType), signatureB
-        );
+        address signer =
+            _author(key, DigestLib.structHash(a, voteType), signatureA, DigestLib.structHash(b, voteType), signatureB);
         return _open(key, signer, Offence.DoubleVote, a.generation, _position(a.height, a.round, uint8(voteType)));
     }
 
@@ -86,6 +88,27 @@ contract Slasher is Cases, SigningDomain {
 
         address signer = _author(key, DigestLib.structHash(a), signatureA, DigestLib.structHash(b), signatureB);
         return _open(key, signer, Offence.DoubleAttestation, a.generation, _position(differing, 0, 0));
+    }
+
+    /// @inheritdoc ISlasher
+    function reportMany(bytes[] calldata reports) external returns (uint256 taken) {
+        require(reports.length <= MAX_REPORTS, TooManyReports(MAX_REPORTS, reports.length));
+
+        for (uint256 i = 0; i < reports.length; ++i) {
+            bytes4 selector = bytes4(reports[i]);
+            bool done;
+            bytes memory answer = abi.encodeWithSelector(NotAReport.selector, selector);
+            // To itself, so that the caller stays the reporter; a report takes no ETH and leads back here only through the
+            // selectors below.
+            if (_isReport(selector)) (done, answer) = address(this).delegatecall(reports[i]);
+            if (done) ++taken;
+            else emit Skipped(i, answer);
+        }
+    }
+
+    function _isReport(bytes4 selector) private pure returns (bool) {
+        return selector == ISlasher.reportDoubleVote.selector || selector == ISlasher.reportDoubleProposal.selector
+            || selector == ISlasher.reportDoubleAttestation.selector || selector == ISlasher.reportMissedTurns.selector;
     }
 
     /// @dev The height at which the two headers hold different blocks: `height` itself, or, where the later one only names

@@ -337,6 +337,21 @@ contract Tally is ITally, Deployment, SigningDomain {
         return _compensation[batch];
     }
 
+    /// @inheritdoc ITally
+    function turnsBetween(uint32 sequencer, uint64 first, uint64 last)
+        external
+        view
+        returns (uint256 turns, uint256 missed)
+    {
+        uint256 counts;
+        for (uint64 epoch = first; epoch <= last; ++epoch) {
+            if (epoch == first || epoch % 8 == 0) counts = _turns[sequencer][epoch / 8];
+            uint256 lane = counts >> ((epoch % 8) * 32);
+            turns += lane & type(uint16).max;
+            missed += (lane >> 16) & type(uint16).max;
+        }
+    }
+
     /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.
     function _isClosed(uint64 epoch) private view returns (bool) {
         if (_epochAt(block.timestamp) <= epoch + MAX_EPOCH_LAG) return false;

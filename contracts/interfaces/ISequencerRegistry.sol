@@ -25,7 +25,7 @@ struct Sequencer {
     uint256 assetsWei;
     uint256 shares;
     uint256 leavingShares;
-    /// L1 time before which a jailed sequencer cannot come back.
+    /// L1 time before which a jailed sequencer cannot come back; of an active one, that at which it was jailed no more.
     uint64 jailedUntil;
     /// Two multiaddrs, comma-separated: of the agreement engine and of the peer link, each ending in /p2p/<PeerId>.
     string endpoint;

@@ -48,6 +48,15 @@ interface ISlasher {
         bytes32 indexed caseId, uint32 indexed sequencer, uint256 slashedWei, uint256 bountyWei, uint256 burnedWei
     );
 
+    /// @notice `reporter` knows of something, and says later of what.
+    event Committed(address indexed reporter, bytes32 commitment);
+
+    /// @notice The bounty of a case is `reporter`'s and no longer `before`'s, who had learned of it later.
+    event CaseClaimed(bytes32 indexed caseId, address indexed reporter, address indexed before);
+
+    /// @notice Item `index` of a {reportMany} was not taken; `reason` is the error that it would have reverted with.
+    event Skipped(uint256 indexed index, bytes reason);
+
     /// @notice The guardian put an execution off, once.
     event Delayed(bytes32 indexed caseId, uint64 executableAt);
 
@@ -78,6 +87,28 @@ interface ISlasher {
     error UnknownCase(bytes32 caseId);
     error AlreadyExecuted(bytes32 caseId);
     error NotDue(uint64 executableAt, uint64 time);
+    /// @notice The caller's last commitment is not to this case with this salt.
+    error CommitmentDiffers(bytes24 expected, bytes24 actual);
+
+    /// @notice The case was reported, or committed to by its reporter, no later than the caller's commitment.
+    error CommittedTooLate(uint64 before, uint64 committedAt);
+
+    /// @notice A commitment serves reports of the next correlation window.
+    error CommitmentLapsed(uint64 until, uint64 reportedAt);
+
+    error ClaimTooLate(uint64 until, uint64 time);
+
+    /// @notice Too few missed turns since the sequencer was jailed last, in the last eight epochs.
+    error NotAbsent(uint256 turns, uint256 missed);
+
+    /// @notice Members with more than a third of the weight missed turns: that is an outage, for which nobody is jailed.
+    error OutageTooWide(uint256 total, uint256 missingWeight);
+
+    error TooManyReports(uint256 maximum, uint256 actual);
+
+    /// @notice {reportMany} passes on reports and nothing else.
+    error NotAReport(bytes4 selector);
+
     error NotGuardian(address expected, address actual);
     error AlreadyDelayed(bytes32 caseId);
     error NoBounty(address reporter);
@@ -128,6 +159,36 @@ interface ISlasher {
         Signature calldata signatureB,
         BlockProof calldata proofB
     ) external returns (bytes32 caseId);
+
+    /// @notice Jails an active sequencer that missed at least three turns, and more than half of its turns, in the running
+    /// epoch and the seven before, by settlement time (R35), and takes missedTurnBps of its pool at once, a part of it as the
+    /// caller's bounty. Misses up to the epoch in which it was jailed no more do not count: none counts twice. Nobody is
+    /// jailed while members with more than a third of the weight in force have a miss in these epochs. This is no safety
+    /// offence: it adds to no correlation, holds no pool and tombstones nobody, and {caseOf} does not know it.
+    ///
+    /// Reverts with {ISequencerRegistry.UnknownSequencer}, {ISequencerRegistry.StatusNotAllowed}, {NotAbsent},
+    /// {IRota.NoSetInForce}, {OutageTooWide}.
+    function reportMissedTurns(uint32 sequencer) external returns (bytes32 caseId);
+
+    /// @notice Makes reports, each as if the caller had sent it alone: calldata of a function that reports. What reverts is
+    /// skipped, with an event, and keeps no other from being taken.
+    ///
+    /// Reverts with {TooManyReports}.
+    /// @return taken How many were taken.
+    function reportMany(bytes[] calldata reports) external returns (uint256 taken);
+
+    /// @notice Shows that the caller knows of a case without saying of which: `commitment` is
+    /// keccak256(abi.encode(caseId, caller, salt)), with a salt that nobody can guess. Whoever then sees the caller's report
+    /// on its way and is included first has gained nothing: {claimCase}. A reporter has one commitment; the next replaces it.
+    function commit(bytes32 commitment) external;
+
+    /// @notice Gives the caller the bounty of a case that somebody else reported, after the block of the caller's commitment
+    /// and within a correlation window of it. Of several who committed the earliest has it. Possible until the case can be
+    /// executed.
+    ///
+    /// Reverts with {UnknownCase}, {AlreadyExecuted}, {ClaimTooLate}, {CommitmentDiffers}, {CommittedTooLate},
+    /// {CommitmentLapsed}.
+    function claimCase(bytes32 caseId, bytes32 salt) external;
 
     /// @notice Applies the penalty of a case whose correlation window has passed: tombstones the sequencer and takes a share
     /// of its pool, a part of it as the reporter's bounty; the rest burns. All cases that were open at the first execution

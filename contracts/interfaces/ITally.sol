@@ -88,4 +88,10 @@ interface ITally {
 
     /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
+
+    /// @notice {turnsOf} of epochs `first` to `last` together.
+    function turnsBetween(uint32 sequencer, uint64 first, uint64 last)
+        external
+        view
+        returns (uint256 turns, uint256 missed);
 }

@@ -40,9 +40,16 @@ library StandingLib {
     /// @notice Takes all weight away at `stamp`, also what the start of the running epoch would still count.
     /// @dev Before a change in the running epoch the previous values are not looked at, and the next change replaces them.
     function silence(Standing storage standing, uint32 stamp, Status status) internal {
-        standing.weight = 0;
-        standing.status = status;
-        if (standing.changed == stamp) standing.weightBefore = 0;
+        uint256 changed;
+        // Reads and writes the first word of the struct, as drawn above, once: a report pays for it. What stays is the
+        // signer in the low 160 bits and `changed` above the weight.
+        assembly ("memory-safe") {
+            let slot := sload(standing.slot)
+            changed := and(shr(216, slot), 0xffffffff)
+            slot := or(and(slot, 0xffffffffffffffffffffffffffffffffffffffff), shl(216, changed))
+            sstore(standing.slot, or(slot, shl(248, status)))
+        }
+        if (changed == stamp) standing.weightBefore = 0;
     }
 
     /// @notice The member word as of the start of epoch `running`, with or without weight.

@@ -5,9 +5,9 @@
 //! a batch of decided blocks and a shorter one that is none. Of two batches of which neither is of decided blocks only
 //! the offender has the blocks: if they do not end at one height or touch each other, nobody can prove anything.
 
+use crate::crypto::Signature;
 use crate::crypto::merkle::{block_leaf, prove, root};
 use crate::domain::{BatchHeader, BlockProof, Evidence, Height};
-use crate::crypto::Signature;
 use alloy::primitives::{Address, B256};
 
 /// What shows that `signer` signed different blocks at the last height of the batch that ends first. `decided` gives the
@@ -23,9 +23,12 @@ pub(super) fn contradiction<E>(
     at: impl FnOnce(Height) -> Result<Option<B256>, E>,
     decided: impl FnOnce(&BatchHeader) -> Result<Option<Vec<B256>>, E>,
 ) -> Result<Option<Evidence>, E> {
-    let (short, long) = if one.0.last_height < other.0.last_height { (one, other) } else { (other, one) };
+    let (short, long) =
+        if one.0.last_height < other.0.last_height { (one, other) } else { (other, one) };
     let height = short.0.last_height;
-    if height < long.0.first_height || at(height)?.is_none_or(|hash| hash == short.0.last_block_hash) {
+    if height < long.0.first_height
+        || at(height)?.is_none_or(|hash| hash == short.0.last_block_hash)
+    {
         return Ok(None);
     }
     let Some(hashes) = decided(long.0)? else { return Ok(None) };

@@ -241,7 +241,11 @@ impl Ledger {
 
     /// Headers that `signer` signed and that end inside of this batch, or in which this one ends: whether they hold the
     /// same blocks takes a look at blocks.
-    pub fn overlapping(&self, header: &BatchHeader, signer: Address) -> Vec<(BatchHeader, Signature)> {
+    pub fn overlapping(
+        &self,
+        header: &BatchHeader,
+        signer: Address,
+    ) -> Vec<(BatchHeader, Signature)> {
         let ends_inside = |inner: &BatchHeader, outer: &BatchHeader| {
             outer.first_height <= inner.last_height && inner.last_height < outer.last_height
         };
@@ -252,7 +256,10 @@ impl Ledger {
                 ends_inside(&variant.header, header) || ends_inside(header, &variant.header)
             })
             .filter_map(|variant| {
-                variant.signatures.get(&signer).map(|signature| (variant.header.clone(), *signature))
+                variant
+                    .signatures
+                    .get(&signer)
+                    .map(|signature| (variant.header.clone(), *signature))
             })
             .collect()
     }

@@ -207,7 +207,11 @@ impl Watcher {
     }
 
     /// Reports under the offender's current key, which costs least; under its place in a set if L1 does not take that.
-    async fn report_under(&self, place: KeyReference, evidence: &Evidence) -> Result<B256, L1Error> {
+    async fn report_under(
+        &self,
+        place: KeyReference,
+        evidence: &Evidence,
+    ) -> Result<B256, L1Error> {
         let (account, deployment) = (&self.account, &self.deployment);
         let offender = evidence.offender();
         if let Some(key) = duties::current_key(account.client(), deployment, offender).await? {

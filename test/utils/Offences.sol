@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
+import {BlockProof, ISlasher, KeyReference, Offence} from "../../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {MerkleLib} from "../../contracts/lib/MerkleLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
@@ -31,6 +31,12 @@ abstract contract Offences is Chain {
         return registry.idOf(settlement.memberAt(0, 1, index).signer);
     }
 
+    /// @notice Moves to the next correlation window.
+    function _nextWindow() internal {
+        uint64 window = p.correlationWindowSeconds;
+        _warpTo((block.timestamp / window + 1) * window);
+    }
+
     function _vote(bytes32 blockHash) internal pure returns (Vote memory) {
         return Vote({generation: 0, height: HEIGHT, round: ROUND, blockHash: blockHash});
     }
@@ -51,6 +57,32 @@ abstract contract Offences is Chain {
         Signature memory signatureA = _signVote(secret, VoteType.Precommit, a);
         Signature memory signatureB = _signVote(secret, VoteType.Precommit, b);
         return slasher.reportDoubleVote(_key(index), VoteType.Precommit, a, signatureA, b, signatureB);
+    }
+
+    /// @notice Reports a double precommit of `index` at `height` as `reporter`.
+    function _reportVotesAs(address reporter, uint256 index, uint64 height) internal returns (bytes32 caseId) {
+        (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
+        (a.height, b.height) = (height, height);
+        Signature memory signatureA = _signVote(_secret(index), VoteType.Precommit, a);
+        Signature memory signatureB = _signVote(_secret(index), VoteType.Precommit, b);
+        vm.prank(reporter);
+        return slasher.reportDoubleVote(_key(index), VoteType.Precommit, a, signatureA, b, signatureB);
+    }
+
+    /// @notice Calldata of the report of a double precommit of `index` at `height`.
+    function _callVotes(uint256 index, uint64 height) internal view returns (bytes memory) {
+        (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
+        (a.height, b.height) = (height, height);
+        Signature memory signatureA = _signVote(_secret(index), VoteType.Precommit, a);
+        Signature memory signatureB = _signVote(_secret(index), VoteType.Precommit, b);
+        return
+            abi.encodeCall(ISlasher.reportDoubleVote, (_key(index), VoteType.Precommit, a, signatureA, b, signatureB));
+    }
+
+    /// @notice The case of a double precommit of `index` at `height`.
+    function _votesCase(uint256 index, uint64 height) internal view returns (bytes32) {
+        bytes32 position = bytes32((uint256(height) << 40) | (uint256(ROUND) << 8) | 1);
+        return keccak256(abi.encode(Offence.DoubleVote, _idAt(index), uint32(0), position));
     }
 
     function _reportProposals(uint256 index, Proposal memory a, Proposal memory b) internal returns (bytes32 caseId) {
