@@ -2,11 +2,13 @@
 pragma solidity 0.8.30;
 
 import {IBatchInbox} from "../../contracts/interfaces/IBatchInbox.sol";
+import {IRota} from "../../contracts/interfaces/IRota.sol";
 import {CertificateLib} from "../../contracts/lib/CertificateLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
+import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {Chain} from "../utils/Chain.sol";
 
-/// @title Attacks on the settled chain (gallery, chapter 3)
+/// @title Attacks on the settled chain (gallery, chapters 3 and 4)
 contract SettlementAttacks is Chain {
     function setUp() external {
         _begin(4);
@@ -169,11 +171,119 @@ contract SettlementAttacks is Chain {
         settlement.settle(header, _first(3), signatures, PAYLOAD);
     }
 
+    /// Blocks of a batch are bounded by L1; its bytes by what L1 takes as calldata, and by the agents before they sign.
+    function test_attack038_batchOfMoreBlocksThanAnybodyCanDerive() external {
+        BatchHeader memory header = _nextHeader((1 << 14) + 1);
+        _expectRefused(
+            _leader(header),
+            header,
+            _first(3),
+            _attest(header, _first(3)),
+            abi.encodeWithSelector(IBatchInbox.LastHeightOutOfRange.selector, 1, 1 << 14, (1 << 14) + 1)
+        );
+    }
+
+    /// Nothing loops over what is settled, or over what nobody tallied; what a caller asks for is bounded.
+    function test_attack039_nothingGrowsWithWhatIsOpen() external {
+        _settle(_nextHeader(1));
+        uint256 early = _gasOfOneMore();
+        for (uint256 i = 0; i < 50; ++i) {
+            _settle(_nextHeader(1));
+        }
+        assertApproxEqAbs(_gasOfOneMore(), early, 2000);
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.ScheduleTooLong.selector, 256, 257));
+        settlement.schedule(1, 0, 257);
+    }
+
+    /// At capacity the oldest is still there; one more, and it is gone rather than another's.
+    function test_attack040_ringWrapsAround() external {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.ringSize = 2 * config.params.evidenceWindowSeconds / config.params.maxBatchAgeSeconds;
+        _deploy(config);
+        _joinMany(4);
+        _sealFirst();
+        for (uint256 i = 0; i < p.ringSize; ++i) {
+            _settle(_nextHeader(1));
+        }
+        bytes32 oldest = settlement.ringValue(1);
+
+        _settle(_nextHeader(1));
+        assertNotEq(settlement.ringValue(p.ringSize + 1), oldest);
+        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.NotInRing.selector, 2, p.ringSize + 1, 1));
+        settlement.ringValue(1);
+        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.NotInRing.selector, 2, p.ringSize + 1, p.ringSize + 2));
+        settlement.ringValue(p.ringSize + 2);
+    }
+
     function test_attack041_severalInOneL1BlockAreOrdered() external {
         _settle(_nextHeader(1));
         _settle(_nextHeader(1));
         assertEq(settlement.tip().number, 2);
         assertNotEq(settlement.ringValue(1), settlement.ringValue(2));
+    }
+
+    /// L1 forgets a hash after 256 blocks. A forged one passes there only with the signatures of a quorum, whose members
+    /// know every block; before that it does not pass at all.
+    function test_attack045_originThatL1HasForgotten() external {
+        BatchHeader memory header = _nextHeader(8);
+        bytes32 known = header.l1OriginHash;
+        header.l1OriginHash = keccak256("forged");
+        _expectRefused(
+            _leader(header),
+            header,
+            _first(3),
+            _attest(header, _first(3)),
+            abi.encodeWithSelector(IBatchInbox.OriginHashMismatch.selector, known, header.l1OriginHash)
+        );
+
+        vm.roll(block.number + 257);
+        _expectRefused(
+            _leader(header),
+            header,
+            _first(2),
+            _attest(header, _first(2)),
+            abi.encodeWithSelector(IBatchInbox.QuorumNotReached.selector, 400, 200)
+        );
+    }
+
+    /// What a header says of time cannot make its poster's turn last: turns end by L1 time, the timestamp is bounded by it
+    /// on one side and by the batch before on the other, and lateness counts L1 blocks, however old an origin was named.
+    function test_attack048_timesThatTheJudgedOnesChoose() external {
+        BatchHeader memory header = _nextHeader(8);
+        header.timestamp = uint64(block.timestamp) + p.driftSeconds + 1;
+        _expectRefused(
+            _leader(header),
+            header,
+            _first(3),
+            _attest(header, _first(3)),
+            abi.encodeWithSelector(
+                IBatchInbox.TimestampOutOfRange.selector,
+                settlement.tip().timestamp,
+                header.timestamp - 1,
+                header.timestamp
+            )
+        );
+
+        BatchHeader memory old = _nextHeader(8);
+        _force(1);
+        _advance(p.forcedDeadlineBlocks + p.forcedGraceBlocks + 1);
+        header = _nextHeader(8);
+        (header.l1OriginNumber, header.l1OriginHash) = (old.l1OriginNumber, old.l1OriginHash);
+        _settle(header);
+        assertTrue(_settledBatches[0].late);
+        _tallyAll();
+    }
+
+    function _gasOfOneMore() private returns (uint256) {
+        BatchHeader memory header = _nextHeader(1);
+        address leader = _leader(header);
+        Signature[] memory signatures = _attest(header, _first(3));
+        _settledBatches.push(_settledBy(leader, header, _first(3)));
+        vm.prank(leader, leader);
+        uint256 before = gasleft();
+        settlement.settle(header, _first(3), signatures, PAYLOAD);
+        return before - gasleft();
     }
 
     function _expectRefused(
