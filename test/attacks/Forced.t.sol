@@ -30,9 +30,7 @@ contract ForcedAttacks is Chain {
         BatchHeader memory header = _nextHeader(8);
         _expectRefused(
             header,
-            abi.encodeWithSelector(
-                IForcedInbox.ForcedEntryLeftBehind.selector, 0, dueAtBlock, header.l1OriginNumber
-            )
+            abi.encodeWithSelector(IForcedInbox.ForcedEntryLeftBehind.selector, 0, dueAtBlock, header.l1OriginNumber)
         );
 
         _settleThrough(1);
