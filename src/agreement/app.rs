@@ -13,8 +13,8 @@ use super::{AgreementError, Faults, Timeouts};
 use crate::batch::{body, payload};
 use crate::crypto::Signature;
 use crate::domain::{
-    self, Block, BlockHeader, Certificate, DecidedBlock, Height, L1Block, Millis, Params, Signer,
-    tx_root,
+    self, Block, BlockHeader, Certificate, DecidedBlock, GenerationStart, Height, L1Block, Millis,
+    Params, Signer, tx_root,
 };
 use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::Store;
@@ -49,6 +49,8 @@ enum Waiting {
 pub(super) struct Tools {
     pub(super) address: Address,
     pub(super) params: Params,
+    /// How the running generation began; `None` for the first one.
+    pub(super) start: Option<GenerationStart>,
     pub(super) timeouts: Timeouts,
     pub(super) mirror: MirrorHandle,
     pub(super) store: Store,
@@ -136,7 +138,7 @@ impl App {
         }
         let term = {
             let mirror = self.tools.mirror.read();
-            Term::after(&mirror, &self.tip.0, self.tip.1)
+            Term::after(&mirror, self.tools.start.as_ref(), &self.tip.0, self.tip.1)
         };
         let term = match term {
             Ok(term) => term,
@@ -206,9 +208,10 @@ impl App {
             AppMsg::GetDecidedValues { range, reply } => {
                 let _ = reply.send(self.decided_values(range).await?);
             }
-            // Block 0 is read from L1 by everybody and has no certificate.
+            // Block 0 is read from L1 by everybody and has no certificate; so is what settled before a restart.
             AppMsg::GetHistoryMinHeight { reply } => {
-                let _ = reply.send(Height::new(1));
+                let before = self.tools.start.as_ref().map(|start| start.last_height);
+                let _ = reply.send(before.unwrap_or_default().next());
             }
             // Extensions are off at every height; the engine asks for neither.
             AppMsg::ExtendVote { reply, .. } => {
@@ -242,7 +245,7 @@ impl App {
         if term.height != height {
             return Ok(None);
         }
-        let generation = term.parent.generation;
+        let generation = term.generation;
         let store = self.tools.store.clone();
         let own = blocking(move || store.own_proposals(generation, height)).await?;
         let earlier = own.first().and_then(|(_, hash)| {
@@ -286,15 +289,14 @@ impl App {
     /// Builds a block on the tip.
     async fn build(&self, term: &Term, with_transactions: bool) -> Arc<Block> {
         let parent = term.parent.clone();
-        let (origin, earliest, forced_through) = {
+        let (origin, forced_through) = {
             let mirror = self.tools.mirror.read();
-            let (origin, earliest) = self.newer_origin(&mirror, &parent).map_or(
-                ((parent.l1_origin_number, parent.l1_origin_hash), term.parent_origin_time),
-                |block| ((block.number, block.hash), block.timestamp),
-            );
-            (origin, earliest, self.forced_through(&mirror, &parent, origin.0))
+            let newer = self.newer_origin(&mirror, term.earliest_origin.number);
+            let origin = newer.unwrap_or(term.earliest_origin);
+            (origin, self.forced_through(&mirror, &parent, origin.number))
         };
-        let (epoch, parent_hash, height) = (term.epoch, term.parent_hash, term.height);
+        let (generation, epoch) = (term.generation, term.epoch);
+        let (parent_hash, height) = (term.parent_hash, term.height);
         let proposer = self.tools.address;
         let (source, mirror) = (Arc::clone(&self.tools.source), self.tools.mirror.clone());
         let limit = payload::max_body_bytes(&self.tools.params);
@@ -302,20 +304,20 @@ impl App {
         blocking(move || {
             let transactions = if with_transactions {
                 source.collect(limit, &|rollup| {
-                    mirror.read().is_open(rollup, origin.0) && !faults.censors(rollup)
+                    mirror.read().is_open(rollup, origin.number) && !faults.censors(rollup)
                 })
             } else {
                 Vec::new()
             };
             let header = BlockHeader {
-                generation: parent.generation,
+                generation,
                 height,
                 epoch,
                 proposer,
-                timestamp: now().max(parent.timestamp).max(earliest.to_millis()),
+                timestamp: now().max(parent.timestamp).max(origin.timestamp.to_millis()),
                 parent_hash,
-                l1_origin_number: origin.0,
-                l1_origin_hash: origin.1,
+                l1_origin_number: origin.number,
+                l1_origin_hash: origin.hash,
                 forced_through,
                 tx_count: u32::try_from(transactions.len()).unwrap_or(u32::MAX),
                 tx_root: tx_root(&transactions),
@@ -326,11 +328,11 @@ impl App {
     }
 
     /// The L1 block that a child of `parent` should name, if it is a newer one (R16).
-    fn newer_origin(&self, mirror: &Mirror, parent: &BlockHeader) -> Option<L1Block> {
+    fn newer_origin(&self, mirror: &Mirror, than: u64) -> Option<L1Block> {
         let half_an_l1_block = self.tools.params.l1_block_seconds.saturating_mul(500);
         let settling = Duration::from_millis(half_an_l1_block);
         self.origins.pick(Instant::now(), settling).filter(|block| {
-            block.number > parent.l1_origin_number
+            block.number > than
                 && mirror.blocks.get(&block.number).is_some_and(|seen| seen.hash == block.hash)
         })
     }
@@ -350,7 +352,7 @@ impl App {
     fn has_forced(&self) -> bool {
         let mirror = self.tools.mirror.read();
         let parent = &self.tip.0;
-        let origin = self.newer_origin(&mirror, parent);
+        let origin = self.newer_origin(&mirror, parent.l1_origin_number);
         let origin = origin.map_or(parent.l1_origin_number, |block| block.number);
         self.forced_through(&mirror, parent, origin) > parent.forced_through
     }

@@ -184,7 +184,7 @@ mod tests {
     use crate::agreement::signing::RecoveringVerifier;
     use crate::crypto::{SecretKey, SigningDomain};
     use crate::domain::{
-        BlockHeader, Epoch, Generation, Height, LeaderSet, Member, Millis, Seconds, Signer,
+        BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Member, Millis, Seconds, Signer,
     };
     use crate::testing::{header, key};
     use alloy::primitives::{Address, B256};
@@ -204,10 +204,15 @@ mod tests {
         let parent = header(7, B256::ZERO);
         let heights = Heights::default();
         heights.note(&Term {
+            generation: GENERATION,
             height: HEIGHT,
             epoch: Epoch::new(0),
             parent_hash: parent.hash(),
-            parent_origin_time: Seconds::new(0),
+            earliest_origin: L1Block {
+                number: parent.l1_origin_number,
+                hash: parent.l1_origin_hash,
+                timestamp: Seconds::new(0),
+            },
             set: HeightSet::new(&set, vec![0]).unwrap(),
             parent,
         });

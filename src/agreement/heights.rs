@@ -1,7 +1,7 @@
 //! Which set agrees on which height (R12, R15): a function of the block before and of what L1 shows.
 
 use super::context::HeightSet;
-use crate::domain::{BlockHeader, Epoch, Height, LeaderSet, Seconds};
+use crate::domain::{BlockHeader, Epoch, Generation, GenerationStart, Height, L1Block, LeaderSet};
 use crate::l1::Mirror;
 use crate::rota;
 use alloy::primitives::B256;
@@ -11,6 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The terms on which a height is agreed.
 #[derive(Clone, Debug)]
 pub(super) struct Term {
+    /// The running generation.
+    pub(super) generation: Generation,
     /// The height.
     pub(super) height: Height,
     /// Its epoch.
@@ -19,8 +21,8 @@ pub(super) struct Term {
     pub(super) parent: BlockHeader,
     /// Hash of it.
     pub(super) parent_hash: B256,
-    /// L1 time of the origin that the block before names.
-    pub(super) parent_origin_time: Seconds,
+    /// The earliest L1 block that it can name as origin: that of the block before, or the one in which the generation began.
+    pub(super) earliest_origin: L1Block,
     /// Who agrees.
     pub(super) set: HeightSet,
 }
@@ -28,8 +30,9 @@ pub(super) struct Term {
 /// Why the terms of a height are not known. Each can pass when L1 is read further; none is the fault of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unknown {
-    /// The L1 block that the parent names as origin has not been seen, or is no longer kept.
-    #[error("L1 block {number}, the origin of the last block, is not in view")]
+    /// The L1 block that the parent names as origin, or in which the generation began, has not been seen, or is no longer
+    /// kept.
+    #[error("L1 block {number}, the earliest origin of the next block, is not in view")]
     Origin {
         /// Its number.
         number: u64,
@@ -49,28 +52,40 @@ pub(super) enum Unknown {
 }
 
 impl Term {
-    /// The terms of the height after `parent`.
+    /// The terms of the height after `parent`. `start` is how the running generation began.
     pub(super) fn after(
         mirror: &Mirror,
+        start: Option<&GenerationStart>,
         parent: &BlockHeader,
         parent_hash: B256,
     ) -> Result<Self, Unknown> {
-        let number = parent.l1_origin_number;
+        let beginning = rota::beginning_after(start, parent);
+        let (number, hash) = match beginning {
+            Some(start) => (start.finished_in.number, start.finished_in.hash),
+            None => (parent.l1_origin_number, parent.l1_origin_hash),
+        };
         let origin = mirror
             .blocks
             .get(&number)
-            .filter(|block| block.hash == parent.l1_origin_hash)
+            .filter(|block| block.hash == hash)
             .ok_or(Unknown::Origin { number })?;
-        let epoch = rota::epoch_of_next(&mirror.params, parent, origin.timestamp);
+        let (generation, epoch) = match beginning {
+            Some(start) => (start.generation, start.epoch),
+            None => {
+                let epoch = rota::epoch_of_next(&mirror.params, parent, origin.timestamp);
+                (parent.generation, epoch)
+            }
+        };
         let set: Arc<LeaderSet> =
-            mirror.set_for(parent.generation, epoch).ok_or(Unknown::Set { epoch })?;
+            mirror.set_for(generation, epoch).ok_or(Unknown::Set { epoch })?;
         let order = rota::order(&mirror.params, parent, epoch, &set);
         Ok(Self {
+            generation,
             height: parent.height.next(),
             epoch,
             parent: parent.clone(),
             parent_hash,
-            parent_origin_time: origin.timestamp,
+            earliest_origin: *origin,
             set: HeightSet::new(&set, order).ok_or(Unknown::Empty { epoch })?,
         })
     }

@@ -16,6 +16,10 @@
 //! What an agent does after it was killed: the store says where the chain ends, the engine's log what was signed at the
 //! running height, the store which blocks it spoke for, and peers send what was decided meanwhile.
 //!
+//! A restart (R33) is acted on once its finish is at depth: the engine stops, the store undoes what did not settle, and an
+//! engine with a log of its own begins the next generation on the last settled block. An agent that was away while blocks
+//! settled, and can no longer get them from peers of its generation, reads them from L1 first (history).
+//!
 //! Three things end [`run`]: the shutdown token, an engine that ended or no longer answers, and a store that fails. The
 //! agent then exits, and a supervisor starts it again. A refusal of the guard is none of them: the engine is started again
 //! in place, without a voice until the height in question is decided (R46).
@@ -27,6 +31,7 @@ mod context;
 mod engine;
 mod evidence;
 mod heights;
+mod history;
 mod origin;
 mod pace;
 mod peers;
@@ -35,9 +40,10 @@ mod source;
 mod streams;
 mod validity;
 
+pub use history::{History, HistoryError};
 pub use source::BlockSource;
 
-use crate::domain::{BlockHeader, Evidence, Height};
+use crate::domain::{BlockHeader, Evidence, Generation, GenerationStart, Height};
 use crate::guard::Guard;
 use crate::l1::MirrorHandle;
 use crate::storage::{Store, StoreError};
@@ -195,6 +201,17 @@ pub enum AgreementError {
         /// The block.
         hash: B256,
     },
+    /// A block that settled before a restart is on L1 in no form that this agent could take up.
+    #[error(
+        "block {height} settled before a restart and cannot be had from L1: {reason}; \
+         start from the store of an agent that has it"
+    )]
+    NoHistory {
+        /// Its height.
+        height: Height,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// How one life of the engine ended, if not by an error.
@@ -204,6 +221,8 @@ enum End {
     Refused(Height),
     /// The height that this agent kept out of is decided.
     CaughtUp,
+    /// A later generation began.
+    NewGeneration,
 }
 
 /// Takes part in agreement until `shutdown`. Waits for L1 to show block 0 at depth if it must. After each decided block,
@@ -219,6 +238,7 @@ pub async fn run(
     store: Store,
     guard: Arc<Guard>,
     source: Arc<dyn BlockSource>,
+    history: Arc<dyn History>,
     decided: watch::Sender<Height>,
     evidence: mpsc::Sender<Evidence>,
     shutdown: CancellationToken,
@@ -233,9 +253,16 @@ pub async fn run(
         return Err(AgreementError::OtherChain { expected, stored });
     }
 
-    let member = Member { config, mirror, store, guard, source, decided, evidence, shutdown };
+    let member =
+        Member { config, mirror, store, guard, source, history, decided, evidence, shutdown };
     let mut silent_through: Option<Height> = None;
     loop {
+        while let Some(start) = member.due_generation()? {
+            if !member.begin(&start).await? {
+                return Ok(());
+            }
+            silent_through = None;
+        }
         match member.live(silent_through).await? {
             End::Shutdown => return Ok(()),
             End::Refused(height) => {
@@ -243,6 +270,7 @@ pub async fn run(
                 silent_through = silent_through.max(Some(height));
             }
             End::CaughtUp => silent_through = None,
+            End::NewGeneration => {}
         }
     }
 }
@@ -273,17 +301,44 @@ struct Member {
     store: Store,
     guard: Arc<Guard>,
     source: Arc<dyn BlockSource>,
+    history: Arc<dyn History>,
     decided: watch::Sender<Height>,
     evidence: mpsc::Sender<Evidence>,
     shutdown: CancellationToken,
 }
 
 impl Member {
+    /// The generation to go over to, if L1 shows at depth that a later one than the running one began.
+    fn due_generation(&self) -> Result<Option<GenerationStart>, AgreementError> {
+        let running = self.store.generation_start()?.map(|start| start.generation);
+        Ok(self.mirror.read().next_generation(running.unwrap_or_default()).cloned())
+    }
+
+    /// Goes over to a generation (R33). False on shutdown. A crash on the way is no harm: the next run begins here again.
+    async fn begin(&self, start: &GenerationStart) -> Result<bool, AgreementError> {
+        if !history::fill(self, start.last_height).await? {
+            return Ok(false);
+        }
+        let before = self.tip()?.0.height;
+        let (store, beginning) = (self.store.clone(), start.clone());
+        candidates::blocking(move || store.begin_generation(&beginning)).await?;
+        tracing::warn!(
+            generation = %start.generation,
+            epoch = %start.epoch,
+            settled = %start.last_height,
+            undone = before.get().saturating_sub(start.last_height.get()),
+            "a restart was finished, going on from the settled chain"
+        );
+        self.decided.send_replace(start.last_height);
+        Ok(true)
+    }
+
     /// One life of the engine, with a voice unless a height is to pass without one.
     async fn live(&self, silent_through: Option<Height>) -> Result<End, AgreementError> {
         let tip = self.tip()?;
         self.decided.send_replace(tip.0.height);
-        let generation = tip.0.generation;
+        let start = self.store.generation_start()?;
+        let generation = start.as_ref().map_or(tip.0.generation, |start| start.generation);
         let voice = if silent_through.is_some() { Voice::Silent } else { Voice::Full };
         let params = self.mirror.read().params.clone();
         let heights = Heights::default();
@@ -323,6 +378,7 @@ impl Member {
             Tools {
                 address: self.guard.address(),
                 params,
+                start,
                 timeouts: self.config.timeouts,
                 mirror: self.mirror.clone(),
                 store: self.store.clone(),
@@ -335,7 +391,7 @@ impl Member {
             },
             tip,
         );
-        let end = self.drive(&mut app, &mut engine, silent_through).await;
+        let end = self.drive(&mut app, &mut engine, generation, silent_through).await;
         tasks.shutdown().await;
         engine.stop().await;
         match (end, refusals.take()) {
@@ -348,6 +404,7 @@ impl Member {
         &self,
         app: &mut App,
         engine: &mut Engine,
+        generation: Generation,
         silent_through: Option<Height>,
     ) -> Result<End, AgreementError> {
         let mut changes = self.mirror.subscribe();
@@ -378,6 +435,9 @@ impl Member {
                 }
                 () = self.source.work().notified(), if app.is_waiting() => {}
                 changed = changes.changed() => match changed {
+                    Ok(()) if self.mirror.read().next_generation(generation).is_some() => {
+                        return Ok(End::NewGeneration);
+                    }
                     Ok(()) => app.look_at_l1(),
                     Err(_) => return Ok(End::Shutdown),
                 },

@@ -25,8 +25,8 @@ pub(super) enum Invalid {
     NotAProposer { proposer: Signer, height: Height },
     #[error("timestamp {actual} is before {earliest}")]
     TooEarly { earliest: Millis, actual: Millis },
-    #[error("L1 origin {actual} is before that of the parent, {parent}")]
-    OriginGoesBack { parent: u64, actual: u64 },
+    #[error("L1 origin {actual} is before the earliest, {earliest}")]
+    OriginGoesBack { earliest: u64, actual: u64 },
     #[error("forced entries are consumed up to {actual}, expected from {least} to {most}")]
     ForcedThrough { least: u64, most: u64, actual: u64 },
     #[error("the header does not commit to the {count} transactions of the body")]
@@ -76,7 +76,7 @@ pub(super) async fn judge_commitment(block: &Arc<Block>) -> Result<(), Invalid> 
 /// Judges a header by the chain that it extends. `round` is the latest in which it may have been proposed first.
 pub(super) fn judge_header(term: &Term, header: &BlockHeader, round: u32) -> Result<(), Invalid> {
     let parent = &term.parent;
-    expect("generation", &parent.generation, &header.generation)?;
+    expect("generation", &term.generation, &header.generation)?;
     expect("height", &term.height, &header.height)?;
     expect("epoch", &term.epoch, &header.epoch)?;
     expect("parentHash", &term.parent_hash, &header.parent_hash)?;
@@ -84,14 +84,15 @@ pub(super) fn judge_header(term: &Term, header: &BlockHeader, round: u32) -> Res
     if !term.set.has_proposed(&proposer, round) {
         return Err(Invalid::NotAProposer { proposer, height: term.height });
     }
-    if header.l1_origin_number < parent.l1_origin_number {
+    let earliest = &term.earliest_origin;
+    if header.l1_origin_number < earliest.number {
         return Err(Invalid::OriginGoesBack {
-            parent: parent.l1_origin_number,
+            earliest: earliest.number,
             actual: header.l1_origin_number,
         });
     }
-    if header.l1_origin_number == parent.l1_origin_number {
-        expect("l1OriginHash", &parent.l1_origin_hash, &header.l1_origin_hash)?;
+    if header.l1_origin_number == earliest.number {
+        expect("l1OriginHash", &earliest.hash, &header.l1_origin_hash)?;
     }
     let most = parent.forced_through.saturating_add(FORCED_A_BLOCK);
     if !(parent.forced_through..=most).contains(&header.forced_through) {
@@ -226,10 +227,15 @@ mod tests {
             tx_root: tx_root(&[]),
         };
         Term {
+            generation: parent.generation,
             height: Height::new(8),
             epoch: Epoch::new(2),
             parent_hash: parent.hash(),
-            parent_origin_time: Seconds::new(49),
+            earliest_origin: L1Block {
+                number: parent.l1_origin_number,
+                hash: parent.l1_origin_hash,
+                timestamp: Seconds::new(49),
+            },
             set: HeightSet::new(&set, vec![2, 0, 1]).unwrap(),
             parent,
         }
@@ -309,6 +315,18 @@ mod tests {
         assert!(matches!(judge_header(&term(), &early, 0), Err(Invalid::TooEarly { .. })));
         let back = BlockHeader { l1_origin_number: 39, ..header() };
         assert!(matches!(judge_header(&term(), &back, 0), Err(Invalid::OriginGoesBack { .. })));
+    }
+
+    #[test]
+    fn the_first_block_of_a_generation_builds_on_its_finish() {
+        let finished_in =
+            L1Block { number: 41, hash: B256::repeat_byte(41), timestamp: Seconds::new(51) };
+        let began = Term { generation: Generation::new(1), earliest_origin: finished_in, ..term() };
+        let first = BlockHeader { generation: Generation::new(1), ..header() };
+        assert_eq!(judge_header(&began, &first, 0), Ok(()));
+        let earlier = BlockHeader { l1_origin_number: 40, ..first };
+        let back = Invalid::OriginGoesBack { earliest: 41, actual: 40 };
+        assert_eq!(judge_header(&began, &earlier, 0), Err(back));
     }
 
     #[test]

@@ -72,7 +72,9 @@ struct Cutter {
 /// What matters of L1, read at once.
 #[derive(Clone, Copy)]
 struct View {
+    /// The generation of this agent's chain, and that of the batch settled last.
     generation: Generation,
+    settled_generation: Generation,
     batch: BatchNumber,
     settled: Height,
     settled_hash: B256,
@@ -106,7 +108,7 @@ impl Attester {
 
     /// Does all that there is to do now.
     pub(super) fn advance(&mut self, messages: Vec<(Address, Message)>) -> Result<(), AttestError> {
-        let Some(view) = self.view() else { return Ok(()) };
+        let Some(view) = self.view()? else { return Ok(()) };
         self.follow_settlement(&view)?;
         self.cut(&view)?;
         self.renew_epochs(&view)?;
@@ -133,34 +135,41 @@ impl Attester {
         let number = BatchNumber::new(number);
         let Some(batch) = self.store.settled(number)? else { return Ok(()) };
         if self.mirror.read().is_final(&batch) {
-            self.store.drop_attestations_before(batch.header.first_height)?;
+            self.store.settled_for_good_before(batch.header.first_height)?;
             self.pruned = number;
         }
         Ok(())
     }
 
-    fn view(&self) -> Option<View> {
+    fn view(&self) -> Result<Option<View>, AttestError> {
+        let (generation, _) = self.store.standing()?;
         let mirror = self.mirror.read();
-        let tip = mirror.tip.as_ref()?;
-        let generation = mirror.genesis.as_ref()?.generation;
+        let Some(tip) = mirror.tip.as_ref() else { return Ok(None) };
         let epoch_of = |block: Option<crate::domain::L1Block>| {
             block.map_or(tip.epoch, |block| mirror.params.epoch_at(block.timestamp))
         };
-        Some(View {
+        let settled_generation =
+            mirror.last_settled.as_ref().map_or(Generation::new(0), |last| last.header.generation);
+        Ok(Some(View {
             generation,
+            settled_generation,
             batch: tip.number,
             settled: tip.last_height,
             settled_hash: tip.last_block_hash,
             settled_epoch: tip.epoch,
             at_head: epoch_of(mirror.head),
             at_depth: epoch_of(mirror.at_depth),
-        })
+        }))
     }
 
-    /// Drops what settled; starts over above the settled height where the cuts do not follow from it.
+    /// Drops what settled; starts over above the settled height where the cuts do not follow from it, or are of an earlier
+    /// generation: those settle no more (R33).
     fn follow_settlement(&mut self, view: &View) -> Result<(), AttestError> {
         let follows = {
             let mut ledger = self.ledger.lock();
+            if ledger.as_ref().is_some_and(|ledger| ledger.generation() != view.generation) {
+                *ledger = None;
+            }
             match ledger.as_mut() {
                 Some(ledger) if ledger.settled() == view.settled => self.cutter.is_some(),
                 Some(ledger) => {
@@ -185,6 +194,10 @@ impl Attester {
 
     fn start_over(&mut self, view: &View) -> Result<(), AttestError> {
         self.cutter = None;
+        // L1 shows a later generation's batches already: this agent is about to go over to it.
+        if view.settled_generation > view.generation {
+            return Ok(());
+        }
         // Block 0 and what sync brings may come later than L1's word of them.
         let Some((decided, header)) = self.store.header(view.settled)? else { return Ok(()) };
         if decided != view.settled_hash {
@@ -196,7 +209,7 @@ impl Attester {
         }
         let mut ledger = Ledger::new(view.generation, view.settled, view.settled_epoch);
         for known in self.store.attestations_from(view.settled.next())? {
-            let Some(set) = self.set(known.header.epoch) else { continue };
+            let Some(set) = self.set_of(&known.header) else { continue };
             let digest = self.guard.domain().batch(&known.header);
             // What contradicts has been reported when it came.
             let _ = ledger.add(&known.header, digest, known.signer, known.signature, &set);
@@ -216,6 +229,11 @@ impl Attester {
             let Some(decided) = self.store.block(cutter.splitter.next_height())? else {
                 return Ok(());
             };
+            // The chain went over to another generation in this moment. Never a batch of blocks of two.
+            if decided.block.header.generation != view.generation {
+                self.cutter = None;
+                return Ok(());
+            }
             let body_bytes = crate::batch::body::body_bytes(&decided.block.transactions);
             let range = cutter
                 .splitter
@@ -268,7 +286,7 @@ impl Attester {
 
     /// Signs if this agent is in the set, and tells the poster of the turn and the next in line.
     fn sign_and_send(&self, header: &BatchHeader, blocks: &[Block]) -> Result<(), AttestError> {
-        let Some(set) = self.set(header.epoch) else { return Ok(()) };
+        let Some(set) = self.set_of(header) else { return Ok(()) };
         if let Some(signature) = self.sign(header, blocks, &set)? {
             self.tell_posters(header, signature, &set);
         }
@@ -330,7 +348,7 @@ impl Attester {
                 return Ok(());
             }
         };
-        let Some(set) = self.set(header.epoch) else {
+        let Some(set) = self.set_of(header) else {
             debug!(%from, epoch = %header.epoch, "attestation of an epoch without a set");
             return Ok(());
         };
@@ -412,7 +430,7 @@ impl Attester {
     /// Signs what a member of the attesting set asks for, if it is legal (R23).
     fn answer(&self, view: &View, from: Address, header: &BatchHeader) -> Result<(), AttestError> {
         let own = self.guard.address();
-        let Some(set) = self.set(header.epoch) else { return Ok(()) };
+        let Some(set) = self.set_of(header) else { return Ok(()) };
         if set.index_of(from).is_none() || set.index_of(own).is_none() {
             return Ok(());
         }
@@ -470,6 +488,7 @@ impl Attester {
     /// Gives open batches a later epoch where R22 asks for one: after an outage, or because the batch before got one.
     fn renew_epochs(&self, view: &View) -> Result<(), AttestError> {
         let params: Params = self.mirror.read().params.clone();
+        let set_in = |epoch| self.mirror.read().set_for(view.generation, epoch);
         let mut index = 0_usize;
         loop {
             let (cut, epoch) = {
@@ -481,7 +500,7 @@ impl Attester {
                 let legal =
                     before.max(Epoch::new(at_head.get().saturating_sub(params.max_epoch_lag)));
                 let certified = ledger
-                    .certificate(index, legal, at_head, |epoch| self.set(epoch))
+                    .certificate(index, legal, at_head, set_in)
                     .map(|certificate| certificate.header);
                 match certified {
                     // What a quorum signed and can still settle stays; the batches after it follow its epoch.
@@ -527,15 +546,15 @@ impl Attester {
         };
         let Some(head) = head else { return };
         let own = self.guard.address();
+        let set_in = |epoch| self.mirror.read().set_for(view.generation, epoch);
         let open: Vec<(Cut, Vec<Address>)> = {
             let ledger = self.ledger.lock();
             let Some(ledger) = ledger.as_ref() else { return };
             let cuts = ledger.open().iter().take(REPEATED_BATCHES).enumerate();
             cuts.map(|(index, cut)| {
-                let set = self.set(cut.header.epoch);
-                let certified = ledger
-                    .certificate(index, Epoch::new(0), view.at_head, |epoch| self.set(epoch))
-                    .is_some();
+                let set = self.set_of(&cut.header);
+                let certified =
+                    ledger.certificate(index, Epoch::new(0), view.at_head, set_in).is_some();
                 let missing = match set {
                     Some(set) if !certified => ledger.missing(index, &set),
                     _ => Vec::new(),
@@ -545,7 +564,7 @@ impl Attester {
             .collect()
         };
         for (cut, missing) in open {
-            let Some(set) = self.set(cut.header.epoch) else { continue };
+            let Some(set) = self.set_of(&cut.header) else { continue };
             if let Ok(Some(signature)) = self.store.attestation(own, cut.digest) {
                 self.tell_posters(&cut.header, signature, &set);
             }
@@ -559,10 +578,9 @@ impl Attester {
         }
     }
 
-    fn set(&self, epoch: Epoch) -> Option<Arc<LeaderSet>> {
-        let mirror = self.mirror.read();
-        let generation = mirror.genesis.as_ref()?.generation;
-        mirror.set_for(generation, epoch)
+    /// The set that attests to a header.
+    fn set_of(&self, header: &BatchHeader) -> Option<Arc<LeaderSet>> {
+        self.mirror.read().set_for(header.generation, header.epoch)
     }
 }
 

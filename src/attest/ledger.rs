@@ -98,6 +98,11 @@ impl Ledger {
         }
     }
 
+    /// The generation of its batches.
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
     /// Last settled height.
     pub const fn settled(&self) -> Height {
         self.settled.0

@@ -8,6 +8,7 @@ mod keys;
 mod node;
 pub(crate) mod output;
 pub(crate) mod parent;
+mod restart;
 mod rollup;
 mod send;
 pub(crate) mod stake;
@@ -65,6 +66,9 @@ enum Command {
     Exit(stake::Exit),
     /// Take out what is yours: stake that has left, a poster's refunds, a reporter's bounty
     Claim(stake::Claim),
+    /// Bring the network back after more than a third of a leader set is gone for good
+    #[command(subcommand)]
+    Restart(restart::Command),
     /// Show sequencers and the settled chain, or one agent
     Status(status::Options),
     /// Sign a transaction for a rollup, submit it, and follow it until it is settled
@@ -165,6 +169,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Rotate(options) => stake::rotate(options, output).await,
         Command::Exit(options) => stake::exit(options, output).await,
         Command::Claim(options) => stake::claim(options, output).await,
+        Command::Restart(command) => restart::run(command, output).await,
         Command::Status(options) => status::run(options, output).await,
         Command::Send(options) => send::run(options, output).await,
         Command::Force(options) => force::run(options, output).await,

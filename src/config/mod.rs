@@ -9,7 +9,7 @@ mod settings;
 
 pub use identity::{Identity, IdentityError};
 pub use keystore::{KeystoreError, create_key, open_key};
-pub use settings::{ConfigError, LogFormat, Settings, http_url, read_password};
+pub use settings::{ConfigError, LogFormat, RestartDuty, Settings, http_url, read_password};
 
 use crate::domain::{Deployment, RollupId};
 use alloy::signers::local::PrivateKeySigner;
@@ -45,6 +45,8 @@ pub struct Config {
     pub default_rollup: RollupId,
     /// Transactions that the mempool holds at most.
     pub mempool_transactions: usize,
+    /// What the agent does by itself about a restart of the network.
+    pub restart_duty: RestartDuty,
     /// The most that the agent pays for a unit of L1 gas, in wei.
     pub max_l1_fee_wei: u128,
 }
@@ -75,6 +77,7 @@ impl fmt::Debug for Config {
             .field("rpc_listen", &self.rpc_listen)
             .field("telemetry_listen", &self.telemetry_listen)
             .field("default_rollup", &self.default_rollup)
+            .field("restart_duty", &self.restart_duty)
             .finish_non_exhaustive()
     }
 }

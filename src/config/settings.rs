@@ -32,6 +32,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// What an agent does by itself about a restart of the network (R33).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartDuty {
+    /// Nothing: its operator does it.
+    None,
+    /// It checks in to a restart that somebody has opened.
+    #[default]
+    CheckIn,
+    /// It also opens one when it is due, and finishes it.
+    All,
+}
+
 /// A password. Never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -99,6 +112,9 @@ pub struct Settings {
     /// The most that the agent pays for a unit of L1 gas, in gwei [default: 500]
     #[arg(long, env = "ROTA_MAX_L1_FEE_GWEI", value_name = "GWEI")]
     pub max_l1_fee_gwei: Option<u64>,
+    /// What the agent does by itself about a restart of the network [default: check-in]
+    #[arg(long, env = "ROTA_RESTART_DUTY", value_enum)]
+    pub restart_duty: Option<RestartDuty>,
     /// What to log, in the form of `tracing`: `info`, `info,rota::poster=debug` [default: info]
     #[arg(long, env = "ROTA_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -209,6 +225,7 @@ impl Settings {
             default_rollup: self.default_rollup.or(below.default_rollup),
             mempool_transactions: self.mempool_transactions.or(below.mempool_transactions),
             max_l1_fee_gwei: self.max_l1_fee_gwei.or(below.max_l1_fee_gwei),
+            restart_duty: self.restart_duty.or(below.restart_duty),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
         }
@@ -377,6 +394,7 @@ impl TryFrom<Settings> for Config {
             telemetry_listen: settings.telemetry_listen,
             default_rollup: RollupId::new(default_rollup),
             mempool_transactions,
+            restart_duty: settings.restart_duty.unwrap_or_default(),
             max_l1_fee_wei: u128::from(max_l1_fee).saturating_mul(1_000_000_000),
         })
     }
@@ -401,6 +419,7 @@ mod tests {
         assert_eq!(example.rpc_listen.unwrap().port(), 8645);
         assert_eq!(example.agreement_listen.unwrap(), Settings::default().agreement_listen());
         assert_eq!(example.link_listen.unwrap(), Settings::default().link_listen());
+        assert_eq!(example.restart_duty, Some(RestartDuty::default()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the agent knows of L1, in its own words.
 
 use crate::domain::encoding::{read_address, read_hash, write_address, write_hash};
-use crate::domain::{BatchHeader, BatchNumber, Epoch, Height, Seconds};
+use crate::domain::{BatchHeader, BatchNumber, Epoch, Generation, Height, Seconds};
 use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,23 @@ pub struct SettledBatch {
     pub payload_tokens: u64,
     /// Whether it served a forced entry too late.
     pub late: bool,
+}
+
+/// How a generation began: what a restart, once finished, left of the chain (R33).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationStart {
+    /// The generation; the first one to be started has number 1.
+    pub generation: Generation,
+    /// Epoch of its first block and of its first set.
+    pub epoch: Epoch,
+    /// The last settled height: its first block is the one after.
+    pub last_height: Height,
+    /// Hash of the block at that height, the parent of its first block.
+    #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
+    pub last_block_hash: B256,
+    /// The L1 block of the finish: no block of the generation names an earlier origin.
+    pub finished_in: L1Block,
 }
 
 /// Where a sequencer is reached, from the registry.

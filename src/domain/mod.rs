@@ -21,7 +21,7 @@ pub use block::{Block, BlockHeader, Certificate, DecidedBlock, Signer, tx_root};
 pub use deployment::Deployment;
 pub use evidence::{BlockProof, Evidence, Position};
 pub use forced::{FORCED_A_BLOCK, ForcedEntry, ForcedEscape};
-pub use l1::{L1Block, PeerEndpoint, SettledBatch, SettledTip};
+pub use l1::{GenerationStart, L1Block, PeerEndpoint, SettledBatch, SettledTip};
 pub use leader_set::{LeaderSet, LeaderSetError, Member};
 pub use params::Params;
 pub use place::Place;

@@ -1,13 +1,16 @@
 //! What events on L1 say, in domain types: all that the mirror is made of besides blocks.
 
-use super::bindings::{IBatchInbox, IForcedInbox, IRollups, IRota, ISequencerRegistry, ISlasher};
+use super::bindings::{
+    IBatchInbox, IForcedInbox, IRestart, IRollups, IRota, ISequencerRegistry, ISlasher,
+};
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
 use super::settlement;
 use crate::domain::{
-    BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, ForcedEscape, L1Block, LeaderSet,
-    RollupId, RollupTransaction, Seconds, SettledBatch,
+    BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, ForcedEscape, Generation,
+    GenerationStart, Height, L1Block, LeaderSet, RollupId, RollupTransaction, Seconds,
+    SettledBatch,
 };
 use crate::storage::Store;
 use alloy::primitives::{Address, B256, U256};
@@ -24,6 +27,14 @@ pub(super) enum Fact {
     Genesis(BlockHeader),
     /// A set was frozen.
     Sealed(Arc<LeaderSet>),
+    /// A restart was opened: until when sequencers check in, and until when it can be finished.
+    RestartOpened { check_in_until: Seconds, finish_until: Seconds },
+    /// A sequencer said that it is there.
+    CheckedIn { id: u32 },
+    /// A sequencer said so after it had missed a restart.
+    Returned { id: u32 },
+    /// A restart was finished.
+    GenerationStarted(GenerationStart),
     /// A sequencer joined with this key.
     Joined { id: u32, signer: Address },
     /// It took another key.
@@ -56,6 +67,10 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
         .event_signature(vec![
             IRota::GenesisFixed::SIGNATURE_HASH,
             IRota::Sealed::SIGNATURE_HASH,
+            IRestart::RestartOpened::SIGNATURE_HASH,
+            IRestart::CheckedIn::SIGNATURE_HASH,
+            IRestart::Returned::SIGNATURE_HASH,
+            IRestart::GenerationStarted::SIGNATURE_HASH,
             IBatchInbox::BatchSettled::SIGNATURE_HASH,
             IForcedInbox::ForcedEnqueued::SIGNATURE_HASH,
             IForcedInbox::ForcedEscaped::SIGNATURE_HASH,
@@ -93,6 +108,31 @@ pub(super) async fn read(
                 let event = IRota::Sealed::decode_log(&log.inner).map_err(bad)?;
                 let code = client.code(event.pointer).await?;
                 Fact::Sealed(Arc::new(convert::leader_set(&code, Epoch::new(event.epoch))?))
+            }
+            IRestart::RestartOpened::SIGNATURE_HASH => {
+                let event = IRestart::RestartOpened::decode_log(&log.inner).map_err(bad)?;
+                Fact::RestartOpened {
+                    check_in_until: Seconds::new(event.checkInUntil),
+                    finish_until: Seconds::new(event.finishUntil),
+                }
+            }
+            IRestart::CheckedIn::SIGNATURE_HASH => {
+                let event = IRestart::CheckedIn::decode_log(&log.inner).map_err(bad)?;
+                Fact::CheckedIn { id: event.id }
+            }
+            IRestart::Returned::SIGNATURE_HASH => {
+                let event = IRestart::Returned::decode_log(&log.inner).map_err(bad)?;
+                Fact::Returned { id: event.id }
+            }
+            IRestart::GenerationStarted::SIGNATURE_HASH => {
+                let event = IRestart::GenerationStarted::decode_log(&log.inner).map_err(bad)?;
+                Fact::GenerationStarted(GenerationStart {
+                    generation: Generation::new(event.generation),
+                    epoch: Epoch::new(event.epoch),
+                    last_height: Height::new(event.lastHeight),
+                    last_block_hash: event.lastBlockHash,
+                    finished_in: *block,
+                })
             }
             ISequencerRegistry::Joined::SIGNATURE_HASH => {
                 let event = ISequencerRegistry::Joined::decode_log(&log.inner).map_err(bad)?;

@@ -6,13 +6,31 @@
 use super::facts::Fact;
 use super::forced::ForcedQueue;
 use crate::domain::{
-    BatchNumber, BlockHeader, Epoch, Generation, L1Block, LeaderSet, Params, PeerEndpoint,
-    RollupId, SettledBatch, SettledTip,
+    BatchNumber, BlockHeader, Epoch, Generation, GenerationStart, L1Block, LeaderSet, Params,
+    PeerEndpoint, RollupId, Seconds, SettledBatch, SettledTip,
 };
 use alloy::primitives::{Address, B256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use tokio::sync::watch;
+
+/// A restart under way (R33).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// Before this L1 time sequencers check in.
+    pub check_in_until: Seconds,
+    /// From then until before this one anybody finishes; later it has lapsed.
+    pub finish_until: Seconds,
+    /// Ids of those who have checked in.
+    pub checked_in: BTreeSet<u32>,
+}
+
+impl Restart {
+    /// Whether it can be finished at this L1 time, if enough have checked in.
+    pub fn can_finish_at(&self, time: Seconds) -> bool {
+        (self.check_in_until..self.finish_until).contains(&time)
+    }
+}
 
 /// The picture. Cheap to read; `Arc`s are shared, not copied.
 #[derive(Clone, Debug)]
@@ -27,6 +45,12 @@ pub struct Mirror {
     pub at_depth: Option<L1Block>,
     /// Block 0, once the first seal fixed it.
     pub genesis: Option<BlockHeader>,
+    /// How each generation after the first began (R33).
+    pub generations: BTreeMap<Generation, GenerationStart>,
+    /// The restart that was opened last, if neither a batch nor a finish has ended it.
+    pub restart: Option<Restart>,
+    /// Sequencers that have shown themselves since the last restart that was finished; `None` if none was, and all count.
+    present: Option<BTreeSet<u32>>,
     /// Sets by (generation, epoch they were sealed for).
     pub sets: BTreeMap<(Generation, Epoch), Arc<LeaderSet>>,
     /// Open rollups (R43) and the L1 block in which they became open.
@@ -58,6 +82,9 @@ impl Mirror {
             head: None,
             at_depth: None,
             genesis: None,
+            generations: BTreeMap::new(),
+            restart: None,
+            present: None,
             sets: BTreeMap::new(),
             rollups: BTreeMap::new(),
             registered: BTreeSet::new(),
@@ -93,7 +120,34 @@ impl Mirror {
             Fact::Sealed(set) => {
                 self.sets.insert((set.generation(), set.sealed_for()), Arc::clone(set));
             }
+            Fact::RestartOpened { check_in_until, finish_until } => {
+                self.restart = Some(Restart {
+                    check_in_until: *check_in_until,
+                    finish_until: *finish_until,
+                    checked_in: BTreeSet::new(),
+                });
+            }
+            Fact::CheckedIn { id } => {
+                if let Some(restart) = &mut self.restart {
+                    restart.checked_in.insert(*id);
+                }
+            }
+            Fact::Returned { id } => self.note_present(*id),
+            Fact::GenerationStarted(start) => {
+                // A seal after an empty set begins a generation too, and asks nobody whether it is there (R5).
+                let open = self.restart.take();
+                if let Some(finished) = open.filter(|one| one.can_finish_at(block.timestamp)) {
+                    self.present = Some(finished.checked_in);
+                }
+                if let Some(tip) = &mut self.tip {
+                    (tip.epoch, tip.settled_at) = (start.epoch, block.timestamp);
+                }
+                self.generations.insert(start.generation, start.clone());
+            }
             Fact::Joined { id, signer } | Fact::Rotated { id, signer } => {
+                if matches!(fact, Fact::Joined { .. }) {
+                    self.note_present(*id);
+                }
                 self.sequencers.entry(*id).or_default().0.push(*signer);
                 self.refresh_peers(*id);
             }
@@ -127,6 +181,7 @@ impl Mirror {
                     settled_at: batch.block.timestamp,
                 });
                 self.last_settled = Some(Arc::clone(batch));
+                self.restart = None;
             }
         }
     }
@@ -151,6 +206,29 @@ impl Mirror {
             };
             self.peers.insert(*signer, peer);
         }
+    }
+
+    fn note_present(&mut self, id: u32) {
+        if let Some(present) = &mut self.present {
+            present.insert(id);
+        }
+    }
+
+    /// Whether a sequencer missed the last restart and has not shown itself since: no set will hold it (R33).
+    pub fn missed_restart(&self, id: u32) -> bool {
+        self.present.as_ref().is_some_and(|present| !present.contains(&id))
+    }
+
+    /// The generation in which batches settle now; zero before L1 fixed block 0.
+    pub fn generation(&self) -> Generation {
+        self.generations.last_key_value().map(|(generation, _)| *generation).unwrap_or_default()
+    }
+
+    /// The generation to go over to from `running`: the first later one whose finish is at depth (R33).
+    pub fn next_generation(&self, running: Generation) -> Option<&GenerationStart> {
+        let depth = self.at_depth?.number;
+        let (_, start) = self.generations.range(running.next()..).next()?;
+        (start.finished_in.number <= depth).then_some(start)
     }
 
     /// The set in force in `epoch`: sealed for it, or the last one before (R2).
@@ -198,5 +276,89 @@ impl MirrorHandle {
     /// A receiver that is marked changed whenever the picture changes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fact, Mirror};
+    use crate::domain::{Epoch, Generation, GenerationStart, Height, L1Block, Seconds};
+    use crate::testing::params;
+    use alloy::primitives::{Address, B256};
+
+    fn block(number: u64) -> L1Block {
+        L1Block { number, hash: B256::ZERO, timestamp: Seconds::new(number) }
+    }
+
+    fn started(generation: u32, number: u64) -> Fact {
+        Fact::GenerationStarted(GenerationStart {
+            generation: Generation::new(generation),
+            epoch: Epoch::new(9),
+            last_height: Height::new(5),
+            last_block_hash: B256::ZERO,
+            finished_in: block(number),
+        })
+    }
+
+    /// A restart that sequencer 1 checked in to, of 1 and 2.
+    fn restarted() -> Mirror {
+        let mut mirror = Mirror::new(params());
+        for id in [1, 2] {
+            mirror.apply(&block(1), &Fact::Joined { id, signer: Address::with_last_byte(7) });
+        }
+        let (check_in_until, finish_until) = (Seconds::new(20), Seconds::new(30));
+        mirror.apply(&block(10), &Fact::RestartOpened { check_in_until, finish_until });
+        mirror.apply(&block(11), &Fact::CheckedIn { id: 1 });
+        mirror
+    }
+
+    #[test]
+    fn a_finish_counts_once_it_is_at_depth() {
+        let mut mirror = restarted();
+        mirror.apply(&block(25), &started(1, 25));
+        assert_eq!(mirror.generation(), Generation::new(1));
+        let due = |mirror: &Mirror| mirror.next_generation(Generation::new(0)).is_some();
+        mirror.at_depth = Some(block(24));
+        assert!(!due(&mirror));
+        mirror.at_depth = Some(block(25));
+        assert!(due(&mirror));
+        assert_eq!(mirror.next_generation(Generation::new(1)), None);
+    }
+
+    #[test]
+    fn who_went_through_two_restarts_away_goes_through_both() {
+        let mut mirror = restarted();
+        mirror.apply(&block(25), &started(1, 25));
+        mirror.apply(&block(50), &started(2, 50));
+        mirror.at_depth = Some(block(60));
+        let next = |running| mirror.next_generation(Generation::new(running)).unwrap().generation;
+        assert_eq!((next(0), next(1)), (Generation::new(1), Generation::new(2)));
+    }
+
+    #[test]
+    fn who_did_not_check_in_is_missed_until_it_shows_itself() {
+        let mut mirror = restarted();
+        assert!(!mirror.missed_restart(2));
+        mirror.apply(&block(25), &started(1, 25));
+        assert!(mirror.missed_restart(2) && !mirror.missed_restart(1));
+        mirror.apply(&block(26), &Fact::Joined { id: 3, signer: Address::with_last_byte(9) });
+        mirror.apply(&block(27), &Fact::Returned { id: 2 });
+        assert!(!mirror.missed_restart(2) && !mirror.missed_restart(3));
+    }
+
+    #[test]
+    fn a_generation_that_a_seal_began_misses_nobody() {
+        let mut mirror = restarted();
+        mirror.apply(&block(99), &started(1, 99));
+        assert!(!mirror.missed_restart(2));
+    }
+
+    #[test]
+    fn a_reorg_takes_a_generation_back() {
+        let mut mirror = restarted();
+        mirror.apply(&block(25), &started(1, 25));
+        mirror.forget_facts();
+        assert_eq!((mirror.generation(), mirror.restart.clone()), (Generation::new(0), None));
+        assert!(!mirror.missed_restart(2));
     }
 }

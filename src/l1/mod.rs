@@ -14,6 +14,7 @@ pub mod force;
 mod forced;
 mod mirror;
 mod replay;
+pub mod restart;
 mod settlement;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +26,8 @@ pub use client::{Client, Fees};
 pub use deploy::deploy;
 pub use error::L1Error;
 pub use forced::ForcedQueue;
-pub use mirror::{Mirror, MirrorHandle};
+pub use mirror::{Mirror, MirrorHandle, Restart};
 pub use replay::{Derived, Replay, ReplayError};
-pub use settlement::{Certified, SettledPayload, fitting, order as settle_order};
+pub use settlement::{
+    Certified, SettledPayload, fitting, order as settle_order, payload_of as settled_payload,
+};

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::convert;
 use super::error::L1Error;
 use crate::crypto::{Signature, SigningDomain};
-use crate::domain::{BatchHeader, Deployment};
+use crate::domain::{BatchHeader, Deployment, SettledBatch};
 use alloy::consensus::Transaction as _;
 use alloy::primitives::{B256, Bytes, U256};
 use alloy::sol_types::SolCall as _;
@@ -145,6 +145,21 @@ pub(super) async fn fetch(
         .filter(|transaction| transaction.inner.to() == Some(deployment.settlement))
         .ok_or(L1Error::BadAnswer { what: "settlement transaction" })?;
     parse(transaction.inner.input()).ok_or(L1Error::BadAnswer { what: "settlement input" })
+}
+
+/// The payload of a settled batch, from the transaction that settled it.
+///
+/// # Errors
+///
+/// [`L1Error::BadAnswer`] when the node does not know it, or what is in the way to L1.
+pub async fn payload_of(
+    client: &Client,
+    deployment: &Deployment,
+    batch: &SettledBatch,
+) -> Result<Bytes, L1Error> {
+    let carried = fetch(client, deployment, batch.tx_hash).await?;
+    let carried = carried.into_iter().find(|carried| carried.header == batch.header);
+    carried.map(|carried| carried.payload).ok_or(L1Error::BadAnswer { what: "settlement input" })
 }
 
 fn parse(input: &[u8]) -> Option<Vec<SettledPayload>> {

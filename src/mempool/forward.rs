@@ -92,12 +92,14 @@ impl Forwarder {
     /// The leaders of this turn and of the next, without this agent.
     fn leaders(&self) -> Vec<Address> {
         let tip = self.store.decided_tip().and_then(|tip| match tip {
-            Some((height, _)) => self.store.header(height),
+            Some((height, _)) => {
+                Ok(self.store.header(height)?.zip(Some(self.store.generation_start()?)))
+            }
             None => Ok(None),
         });
         match tip {
-            Ok(Some((_, header))) => {
-                let upcoming = rota::upcoming(&self.mirror.read(), &header, 2);
+            Ok(Some(((_, header), start))) => {
+                let upcoming = rota::upcoming(&self.mirror.read(), start.as_ref(), &header, 2);
                 let mut leaders: Vec<Address> =
                     upcoming.iter().map(|one| one.leader).filter(|one| *one != self.own).collect();
                 leaders.dedup();

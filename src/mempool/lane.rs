@@ -84,6 +84,15 @@ impl Lane {
         gone.into_values().collect()
     }
 
+    /// Takes the next nonce as it is after a restart undid blocks; takes out every entry below it.
+    pub(super) fn go_back(&mut self, next: Option<u64>) -> Vec<Entry> {
+        self.next = next;
+        let kept = self.entries.split_off(&next.unwrap_or(0));
+        let gone = std::mem::replace(&mut self.entries, kept);
+        self.measure();
+        gone.into_values().collect()
+    }
+
     /// Takes out one entry; what is above it stays, behind a gap.
     pub(super) fn remove(&mut self, nonce: u64) -> Option<Entry> {
         let entry = self.entries.remove(&nonce)?;

@@ -2,22 +2,28 @@
 
 use crate::agreement::BlockSource;
 use crate::batch::payload::max_body_bytes;
-use crate::domain::{Height, Millis, RollupId, RollupTransaction, SignedTransaction};
+use crate::domain::{Generation, Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::mempool::{Admission, Limits, Mempool, Origin, Refusal};
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
-use tracing::error;
+use tracing::{debug, error};
 
 /// More than a body holds of a transaction beside its raw bytes: a switch of rollups and two numbers of ten bytes at most.
 const OVERHEAD_BYTES: usize = 32;
 
+/// Undone blocks whose transactions are looked at again after each decided block.
+const BROUGHT_BACK: usize = 4;
+
 /// A [`Mempool`] behind a lock, kept in step with the decided chain. Calls are short, but read the store: a few
 /// microseconds each, plus the bodies of blocks decided since the last call.
+///
+/// What a restart undid (R33) comes back: every agent keeps these transactions as if its own clients had sent them, as the
+/// agent that accepted one may be gone for good. They are on disk with their blocks, and come as there is room.
 pub struct Pool {
     inner: Mutex<Inner>,
     limits: Limits,
@@ -30,8 +36,11 @@ pub struct Pool {
 
 struct Inner {
     mempool: Mempool,
-    /// The last decided height that the pool has taken into account.
+    /// The generation and the last decided height that the pool has taken into account.
+    generation: Generation,
     through: Height,
+    /// Undone blocks of which a transaction may still have to come back.
+    returning: VecDeque<(Generation, Height)>,
 }
 
 /// How much waits.
@@ -53,16 +62,23 @@ impl Pool {
     pub fn new(mut limits: Limits, store: Store, mirror: MirrorHandle) -> Result<Self, StoreError> {
         let largest = max_body_bytes(&mirror.read().params).saturating_sub(OVERHEAD_BYTES);
         limits.transaction_bytes = limits.transaction_bytes.min(largest);
-        let through = store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
-        Ok(Self {
-            inner: Mutex::new(Inner { mempool: Mempool::new(limits.clone()), through }),
+        let (generation, through) = store.standing()?;
+        let returning: VecDeque<_> = store.undone()?.into();
+        let mempool = Mempool::new(limits.clone());
+        let pool = Self {
+            inner: Mutex::new(Inner { mempool, generation, through, returning }),
             limits,
             store,
             mirror,
             started: Instant::now(),
             work: Notify::new(),
             accepted: watch::Sender::new(0),
-        })
+        };
+        {
+            let mut inner = pool.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.bring_back(&mut inner, usize::MAX)?;
+        }
+        Ok(pool)
     }
 
     /// The bounds it keeps.
@@ -182,7 +198,17 @@ impl Pool {
     }
 
     fn catch_up(&self, inner: &mut Inner) -> Result<(), StoreError> {
-        let tip = self.store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
+        let (generation, tip) = self.store.standing()?;
+        if generation != inner.generation {
+            let next = |rollup, sender| self.decided_nonce(rollup, sender);
+            inner.mempool.go_back(&next);
+            inner.returning = self.store.undone()?.into();
+            (inner.generation, inner.through) = (generation, tip);
+            return self.bring_back(inner, usize::MAX);
+        }
+        if inner.through >= tip {
+            return Ok(());
+        }
         while inner.through < tip {
             let height = inner.through.next();
             if let Some(decided) = self.store.block(height)? {
@@ -198,7 +224,58 @@ impl Pool {
             }
             inner.through = height;
         }
+        self.bring_back(inner, BROUGHT_BACK)
+    }
+
+    /// Admits again what restarts undid, block by block, as far as there is room: of at most `blocks` blocks.
+    fn bring_back(&self, inner: &mut Inner, blocks: usize) -> Result<(), StoreError> {
+        for _ in 0..inner.returning.len().min(blocks) {
+            let Some((generation, height)) = inner.returning.pop_front() else { break };
+            let Some(undone) = self.store.undone_block(generation, height)? else { continue };
+            let mut refused = None;
+            for transaction in undone.block.transactions {
+                if let Err(refusal) = self.admit_undone(&mut inner.mempool, transaction) {
+                    refused = Some(refusal);
+                }
+            }
+            if refused.is_some() {
+                inner.returning.push_back((generation, height));
+            }
+            if matches!(refused, Some(Refusal::PoolFull { .. })) {
+                break;
+            }
+        }
         Ok(())
+    }
+
+    /// Admits a transaction of an undone block. An error asks to try again when there is room; what can never be ordered
+    /// again is none.
+    fn admit_undone(
+        &self,
+        mempool: &mut Mempool,
+        transaction: RollupTransaction,
+    ) -> Result<(), Refusal> {
+        let (rollup, hash) = (transaction.rollup, transaction.hash());
+        if mempool.is_local(hash) || self.is_decided(rollup, hash) {
+            return Ok(());
+        }
+        let Ok(signed) = transaction.decode(self.limits.transaction_bytes) else { return Ok(()) };
+        let next = self.decided_nonce(rollup, signed.sender);
+        match mempool.admit(signed, Origin::Local, next, self.now()) {
+            Err(
+                full @ (Refusal::PoolFull { .. }
+                | Refusal::SenderFull { .. }
+                | Refusal::NonceTooHigh { .. }),
+            ) => Err(full),
+            Err(refusal) => {
+                debug!(%hash, %refusal, "an undone transaction does not come back");
+                Ok(())
+            }
+            Ok(_) => {
+                self.work.notify_one();
+                Ok(())
+            }
+        }
     }
 
     fn decided_nonce(&self, rollup: RollupId, sender: Address) -> Option<u64> {
@@ -244,3 +321,6 @@ impl BlockSource for Pool {
         Some(IncludedTransaction { hash, sender: known.sender, nonce: known.nonce })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,21 @@ impl Mempool {
         before.saturating_sub(self.by_hash.len())
     }
 
+    /// A restart undid decided blocks: next nonces are what `next` says now, also where that is lower. What waits keeps its
+    /// place.
+    pub fn go_back(&mut self, next: NextNonce<'_>) {
+        self.decided_blocks = self.decided_blocks.saturating_add(1);
+        let keys: Vec<LaneKey> = self.lanes.keys().copied().collect();
+        for key in keys {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            lane.compared_at = self.decided_blocks;
+            for entry in lane.go_back(next(key.0, key.1)) {
+                self.unlist(&entry);
+            }
+            self.place(key);
+        }
+    }
+
     /// Takes out one transaction.
     pub fn retract(&mut self, hash: B256) {
         let Some((key, nonce)) = self.by_hash.get(&hash).copied() else { return };

@@ -57,8 +57,7 @@ pub(super) fn probe(
         }
         let settled = view.tip.as_ref().map_or(0, |tip| tip.last_height.get());
         let epoch = view.head.map(|head| view.params.epoch_at(head.timestamp)).unwrap_or_default();
-        let generation =
-            view.genesis.as_ref().map(|genesis| genesis.generation).unwrap_or_default();
+        let generation = view.generation();
         let member =
             view.set_for(generation, epoch).is_some_and(|set| set.index_of(signer).is_some());
 

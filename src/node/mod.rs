@@ -17,9 +17,11 @@
 //! stops last of those that write, so that nothing is accepted that could not be stored any more.
 
 mod health;
+mod history;
 mod link;
 mod throttle;
 
+use self::history::L1History;
 use self::throttle::Throttled;
 use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
@@ -134,6 +136,7 @@ pub async fn run(
     let store = Store::open(config.store_path())?;
     let (journal, held) = Journal::open(config.data_dir.join("journal"))?;
     let mirror = MirrorHandle::new(Mirror::new(params.clone()));
+    let l1 = client.clone();
     let key = config.signer.to_bytes();
     let signer = config.signer.address();
     let account = Account::new(client.clone(), &key.0)?.with_max_fee(config.max_l1_fee_wei);
@@ -269,7 +272,14 @@ pub async fn run(
             Ok(())
         }
     });
-    let watcher = Watcher::new(account, signer, deployment, mirror.clone(), store.clone());
+    let watcher = Watcher::new(
+        account,
+        signer,
+        deployment,
+        mirror.clone(),
+        store.clone(),
+        config.restart_duty,
+    );
     tasks.spawn("watcher", {
         let watching = watch::run(watcher, evidence_rx, tasks.stop.clone());
         async move {
@@ -277,6 +287,8 @@ pub async fn run(
             Ok(())
         }
     });
+    let max_payload = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
+    let history = L1History::new(l1, config.deployment.clone(), max_payload);
     let agreement = AgreementConfig {
         folder: config.engine_dir(),
         listen: multiaddr(config.agreement_listen),
@@ -291,6 +303,7 @@ pub async fn run(
             store,
             guard,
             Arc::new(Throttled::new(pool, ledger)),
+            Arc::new(history),
             decided,
             evidence,
             tasks.stop.clone(),

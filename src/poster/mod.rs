@@ -14,7 +14,7 @@ pub use schedule::{may_post, opens_at};
 
 use crate::attest::{LedgerHandle, payload_for};
 use crate::blocking::blocking;
-use crate::domain::{Deployment, Epoch, Height, L1Block, LeaderSet, Params};
+use crate::domain::{Deployment, Epoch, Generation, Height, L1Block, LeaderSet, Params};
 use crate::l1::{Account, Certified, L1Error, MirrorHandle, Order, fitting, settle_order};
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -51,6 +51,8 @@ pub struct Poster {
     store: Store,
     ledger: LedgerHandle,
     pipeline: Pipeline,
+    /// The generation of what is on its way.
+    generation: Generation,
     payloads: BTreeMap<(Height, B256), Bytes>,
     started: Instant,
 }
@@ -74,6 +76,7 @@ impl Poster {
             store,
             ledger,
             pipeline: Pipeline::default(),
+            generation: Generation::new(0),
             payloads: BTreeMap::new(),
             started: Instant::now(),
         }
@@ -82,6 +85,11 @@ impl Poster {
     /// Does what there is to do now.
     async fn step(&mut self) -> Result<(), PostError> {
         let Some((params, head, settled)) = self.view() else { return Ok(()) };
+        let generation = self.mirror.read().generation();
+        if self.generation != generation {
+            self.generation = generation;
+            self.pipeline.void();
+        }
         let ready = self.ready(&params, head).await?;
         let now = self.started.elapsed();
         let l1_block = Duration::from_secs(params.l1_block_seconds);
@@ -205,10 +213,8 @@ impl Poster {
     async fn ready(&mut self, params: &Params, head: L1Block) -> Result<Vec<Certified>, PostError> {
         let (tip, generation) = {
             let mirror = self.mirror.read();
-            match (mirror.tip.clone(), mirror.genesis.as_ref()) {
-                (Some(tip), Some(genesis)) => (tip, genesis.generation),
-                _ => return Ok(Vec::new()),
-            }
+            let Some(tip) = mirror.tip.clone() else { return Ok(Vec::new()) };
+            (tip, mirror.generation())
         };
         // The mirror is read while the ledger is held, never the other way round: as in the attester.
         let set_of = |epoch: Epoch| -> Option<Arc<LeaderSet>> {
@@ -216,7 +222,10 @@ impl Poster {
         };
         let certificates = {
             let ledger = self.ledger.lock();
-            let Some(ledger) = ledger.as_ref() else { return Ok(Vec::new()) };
+            // Batches of an earlier generation settle no more.
+            let Some(ledger) = ledger.as_ref().filter(|one| one.generation() == generation) else {
+                return Ok(Vec::new());
+            };
             let newest = params.epoch_at(head.timestamp);
             let lagging = Epoch::new(newest.get().saturating_sub(params.max_epoch_lag));
             let mut oldest = tip.epoch.max(lagging);

@@ -143,6 +143,13 @@ impl Pipeline {
         self.flights.drain(..surplus);
     }
 
+    /// Takes note that nothing of what is on its way can settle any more: its nonces are free for other batches.
+    pub fn void(&mut self) {
+        for flight in &mut self.flights {
+            flight.span = None;
+        }
+    }
+
     /// Takes note that a fee could not be raised: try again only after the patience for it.
     pub fn wait(&mut self, nonce: u64, now: Duration) {
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.sent.nonce == nonce) {
@@ -310,6 +317,19 @@ mod tests {
         assert_eq!(account.look(20, 20, &[]), [], "once");
         let reused = [Action::Replace { nonce: 7, span: span(21, 30) }];
         assert_eq!(account.look(20, 30, &[]), reused);
+    }
+
+    #[test]
+    fn what_a_restart_undid_makes_way_for_batches_of_the_same_heights() {
+        let mut account = Account::new();
+        account.look(0, 20, &[]);
+        account.pipeline.void();
+        assert_eq!(account.look(0, 0, &[]), [], "there is nothing to put in their place yet");
+        let replaced = [
+            Action::Replace { nonce: 7, span: span(1, 10) },
+            Action::Replace { nonce: 8, span: span(11, 20) },
+        ];
+        assert_eq!(account.look(0, 20, &[]), replaced);
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod order;
 mod schedule;
 
 pub use draw::{draw, draw_order};
-pub use order::{epoch_of_next, holder, order, proposer};
-pub use schedule::{Expected, upcoming};
+pub use order::{beginning_after, epoch_of_next, holder, order, proposer};
+pub use schedule::{Expected, expected_term, upcoming};

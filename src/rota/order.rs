@@ -1,12 +1,21 @@
 //! Who proposes a height, and in which epoch it is agreed on (R12, R15). All of it follows from headers, never from the
 //! round of a certificate: agents may hold certificates of different rounds.
 
-use crate::domain::{BlockHeader, Epoch, LeaderSet, Params, Round, Seconds};
+use crate::domain::{BlockHeader, Epoch, GenerationStart, LeaderSet, Params, Round, Seconds};
 use crate::rota::{draw, draw_order};
 
 /// Epoch of the height after `parent`, given the time of the L1 block that `parent` names as its origin (R15).
 pub fn epoch_of_next(params: &Params, parent: &BlockHeader, origin_time: Seconds) -> Epoch {
     parent.epoch.max(params.epoch_at(origin_time))
+}
+
+/// The generation that begins with the height after `parent`, if `start` does: the first block of a generation is in the
+/// epoch in which that began, and follows from nothing that an earlier generation named (R33).
+pub fn beginning_after<'a>(
+    start: Option<&'a GenerationStart>,
+    parent: &BlockHeader,
+) -> Option<&'a GenerationStart> {
+    start.filter(|start| start.generation > parent.generation && start.last_height == parent.height)
 }
 
 /// Who holds the height after `parent`, agreed on by `set` in `epoch`: the proposer of `parent` if turn, epoch and

@@ -4,7 +4,7 @@ use crate::domain::{
     BatchHeader, BatchNumber, BlockHeader, Epoch, Generation, Height, L1Block, Place, RollupId,
     Round, SettledBatch, Turn,
 };
-use crate::rota::{draw, epoch_of_next, holder};
+use crate::rota::{draw, expected_term, holder};
 use crate::rpc::arguments::BlockReference;
 use crate::rpc::methods::{Call, Method};
 use crate::rpc::{CLIENT_VERSION, RpcContext, RpcError, view};
@@ -94,16 +94,15 @@ struct Lead {
     leader: Option<Address>,
 }
 
-/// Follows from the last decided block and what the agent knows of L1; `None` before block 0, or when L1's block that it
-/// names is not known yet.
+/// Follows from the last decided block, from how the generation began and from what the agent knows of L1; `None` before
+/// block 0.
 fn lead(context: &RpcContext) -> Result<Option<Lead>, RpcError> {
     let Some((height, _)) = context.store.decided_tip()? else { return Ok(None) };
     let Some((_, parent)) = context.store.header(height)? else { return Ok(None) };
+    let start = context.store.generation_start()?;
     let mirror = context.mirror.read();
-    let Some(origin) = mirror.blocks.get(&parent.l1_origin_number) else { return Ok(None) };
-    let epoch = epoch_of_next(&mirror.params, &parent, origin.timestamp);
-    let generation = parent.generation;
-    let leader = mirror.set_for(generation, epoch).and_then(|set| {
+    let (generation, epoch, set) = expected_term(&mirror, start.as_ref(), &parent);
+    let leader = set.and_then(|set| {
         let place = holder(&mirror.params, &parent, epoch, &set)?;
         set.members().get(place).map(|member| member.signer)
     });

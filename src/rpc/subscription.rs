@@ -1,6 +1,5 @@
 //! `eth_subscribe` to new heads, on WebSocket.
 
-use crate::domain::Height;
 use crate::rpc::arguments::Arguments;
 use crate::rpc::methods::{endpoint, registered_rollup};
 use crate::rpc::{RpcContext, RpcError, view};
@@ -39,13 +38,19 @@ pub(super) fn register(module: &mut RpcModule<RpcContext>) -> Result<(), Registe
     Ok(())
 }
 
-/// Sends each head decided from now on, in order and without gaps, as long as the client takes them.
+/// Sends each head decided from now on, in order and without gaps, as long as the client takes them. After a restart (R33)
+/// the heads that replace undone ones follow, as after a reorg.
 async fn send_heads(sink: &SubscriptionSink, context: &RpcContext) -> Result<(), RpcError> {
     let mut decided = context.decided.clone();
     decided.mark_unchanged();
-    let mut sent = context.store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
+    let (mut running, mut sent) = context.store.standing()?;
     loop {
-        let tip = context.store.decided_tip()?.map_or(Height::new(0), |(height, _)| height);
+        let (generation, tip) = context.store.standing()?;
+        if generation != running {
+            running = generation;
+            let start = context.store.generation_start()?;
+            sent = sent.min(start.map_or(tip, |start| start.last_height));
+        }
         while sent < tip {
             sent = sent.next();
             let Some(head) = view::head(&context.store, sent)? else { continue };

@@ -26,6 +26,16 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Drops the attestations of batches that begin above `last`: they are of a generation that is over, and cannot settle.
+pub(super) fn forget_above(transaction: &WriteTransaction, last: Height) -> Result<(), StoreError> {
+    let first = last.next().get();
+    let mut attested = transaction.open_table(ATTESTED)?;
+    attested.retain_in((first, &[0; 32]).., |_, _| false)?;
+    let mut attestations = transaction.open_table(ATTESTATIONS)?;
+    attestations.retain_in((first, &[0; 32], &[0; 20]).., |_, _| false)?;
+    Ok(())
+}
+
 impl Store {
     /// Takes what L1 says now: everything from `first` on is forgotten, then `batches` are kept. One transaction.
     ///
@@ -160,18 +170,19 @@ impl Store {
         })
     }
 
-    /// Drops the attestations of batches that begin before `first`: those are settled for good.
+    /// Drops what is kept of blocks before `first` only until they are settled for good: attestations, and what it would
+    /// take to undo them.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`].
-    pub fn drop_attestations_before(&self, first: Height) -> Result<(), StoreError> {
+    pub fn settled_for_good_before(&self, first: Height) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut attested = transaction.open_table(ATTESTED)?;
             attested.retain_in(..(first.get(), &[0; 32]), |_, _| false)?;
             let mut attestations = transaction.open_table(ATTESTATIONS)?;
             attestations.retain_in(..(first.get(), &[0; 32], &[0; 20]), |_, _| false)?;
-            Ok(())
+            super::blocks::settle_before(transaction, first)
         })
     }
 }
@@ -265,7 +276,7 @@ mod tests {
             all.iter().map(|a| (a.header.first_height.get(), a.signer)).collect()
         };
         assert_eq!(signers(1), [(1, a), (5, a), (5, b)]);
-        store.drop_attestations_before(Height::new(5)).unwrap();
+        store.settled_for_good_before(Height::new(5)).unwrap();
         assert_eq!(signers(0), [(5, a), (5, b)]);
     }
 }

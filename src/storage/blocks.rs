@@ -5,7 +5,8 @@ use crate::domain::{
     Block, BlockHeader, Certificate, DecidedBlock, Height, RollupId, RollupTransaction,
 };
 use alloy::primitives::{Address, B256};
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use std::collections::BTreeMap;
 
 const HEADERS: TableDefinition<u64, &[u8]> = TableDefinition::new("headers");
 const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
@@ -14,6 +15,10 @@ const HEIGHTS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("heights")
 const TRANSACTIONS: TableDefinition<(u64, &[u8; 32]), (u64, u32)> =
     TableDefinition::new("transactions");
 const NONCES: TableDefinition<(u64, &[u8; 20]), u64> = TableDefinition::new("nonces");
+const NONCES_BEFORE: TableDefinition<u64, &[u8]> = TableDefinition::new("nonces_before");
+
+/// A rollup, a sender in it, and its next nonce before a block moved it.
+type NonceBefore = (u64, [u8; 20], Option<u64>);
 
 /// What the index keeps of a transaction in a decided block. The caller has decoded it; the store does not do so again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +36,11 @@ fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreError> {
         .map(|(hash, header)| (B256::new(hash), header))
 }
 
-/// Moves a sender's next nonce past `nonce` if that was expected, or is the first one seen.
+/// Moves a sender's next nonce past `nonce` if that was expected, or is the first one seen, and notes in `moved` what it was
+/// before the block.
 fn count(
     nonces: &mut Table<'_, (u64, &'static [u8; 20]), u64>,
+    moved: &mut BTreeMap<(u64, [u8; 20]), Option<u64>>,
     rollup: RollupId,
     sender: Address,
     nonce: u64,
@@ -42,6 +49,7 @@ fn count(
     let next = nonces.get(key)?.map(|next| next.value());
     if next.is_none_or(|next| next == nonce) {
         nonces.insert(key, nonce.saturating_add(1))?;
+        moved.entry((rollup.get(), sender.0.0)).or_insert(next);
     }
     Ok(())
 }
@@ -53,6 +61,77 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(HEIGHTS)?;
     transaction.open_table(TRANSACTIONS)?;
     transaction.open_table(NONCES)?;
+    transaction.open_table(NONCES_BEFORE)?;
+    Ok(())
+}
+
+/// The last decided height.
+pub(super) fn last_height(transaction: &ReadTransaction) -> Result<Option<Height>, StoreError> {
+    let headers = transaction.open_table(HEADERS)?;
+    let last = headers.last()?;
+    Ok(last.map(|(height, _)| Height::new(height.value())))
+}
+
+/// Takes the blocks above `last` out of the chain, the newest first, and hands each to `undone`. Refuses if the chain does
+/// not hold the block `hash` there.
+pub(super) fn undo_above(
+    transaction: &WriteTransaction,
+    last: Height,
+    hash: B256,
+    mut undone: impl FnMut(&DecidedBlock) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut headers = transaction.open_table(HEADERS)?;
+    let actual = match headers.get(last.get())? {
+        Some(record) => Some(decode_header(record.value())?.0),
+        None => None,
+    };
+    if actual != Some(hash) {
+        return Err(StoreError::NotItsParent { height: last.get(), expected: hash, actual });
+    }
+    let mut bodies = transaction.open_table(BODIES)?;
+    let mut certificates = transaction.open_table(CERTIFICATES)?;
+    let mut heights = transaction.open_table(HEIGHTS)?;
+    let mut places = transaction.open_table(TRANSACTIONS)?;
+    let mut nonces = transaction.open_table(NONCES)?;
+    let mut before = transaction.open_table(NONCES_BEFORE)?;
+    let tip = headers.last()?.map_or(0, |(tip, _)| tip.value());
+    for height in (last.next().get()..=tip).rev() {
+        let header = headers.remove(height)?.map(|record| decode_header(record.value()));
+        let Some((hash, header)) = header.transpose()? else { continue };
+        let body = bodies.remove(height)?.map(|body| decode("bodies", body.value())).transpose()?;
+        let certificate = certificates
+            .remove(height)?
+            .map(|certificate| decode("certificates", certificate.value()))
+            .transpose()?;
+        heights.remove(&hash.0)?;
+        let block = Block { header, transactions: body.unwrap_or_default() };
+        for (index, entry) in (0u32..).zip(&block.transactions) {
+            let place = (entry.rollup.get(), &entry.hash().0);
+            if places.get(place)?.is_some_and(|first| first.value() == (height, index)) {
+                places.remove(place)?;
+            }
+        }
+        let moved: Option<Vec<NonceBefore>> = before
+            .remove(height)?
+            .map(|moved| decode("nonces_before", moved.value()))
+            .transpose()?;
+        for (rollup, sender, next) in moved.unwrap_or_default() {
+            match next {
+                Some(next) => nonces.insert((rollup, &sender), next)?,
+                None => nonces.remove((rollup, &sender))?,
+            };
+        }
+        undone(&DecidedBlock { block, certificate: certificate.unwrap_or_default() })?;
+    }
+    Ok(())
+}
+
+/// Drops what undoing blocks before `first` would need: they are settled for good.
+pub(super) fn settle_before(
+    transaction: &WriteTransaction,
+    first: Height,
+) -> Result<(), StoreError> {
+    transaction.open_table(NONCES_BEFORE)?.retain_in(..first.get(), |_, _| false)?;
     Ok(())
 }
 
@@ -89,8 +168,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotNext`], [`StoreError::NotChild`] or [`StoreError::IndexMismatch`] when the block does not fit;
-    /// [`StoreError::Database`].
+    /// [`StoreError::NotNext`], [`StoreError::NotChild`], [`StoreError::OtherGeneration`] or
+    /// [`StoreError::IndexMismatch`] when the block does not fit; [`StoreError::Database`].
     pub fn append_decided(
         &self,
         decided: &DecidedBlock,
@@ -102,6 +181,11 @@ impl Store {
         }
         let (height, hash) = (header.height.get(), header.hash());
         self.write(|transaction| {
+            let running = super::generations::running(transaction)?;
+            if header.generation != running {
+                let (expected, actual) = (running.get(), header.generation.get());
+                return Err(StoreError::OtherGeneration { expected, actual });
+            }
             let mut headers = transaction.open_table(HEADERS)?;
             let tip = headers.last()?.map(|(tip, _)| tip.value());
             let expected = tip.map_or(0, |tip| tip.saturating_add(1));
@@ -128,11 +212,12 @@ impl Store {
 
             let mut places = transaction.open_table(TRANSACTIONS)?;
             let mut nonces = transaction.open_table(NONCES)?;
+            let mut moved = BTreeMap::new();
             for entry in super::forced::read(transaction, counted..header.forced_through)? {
                 let Ok(signed) = entry.transaction.decode(usize::MAX) else { continue };
-                let place = (entry.transaction.rollup.get(), &signed.hash.0);
-                if places.get(place)?.is_none() {
-                    count(&mut nonces, entry.transaction.rollup, signed.sender, signed.nonce)?;
+                let rollup = entry.transaction.rollup;
+                if places.get((rollup.get(), &signed.hash.0))?.is_none() {
+                    count(&mut nonces, &mut moved, rollup, signed.sender, signed.nonce)?;
                 }
             }
             for ((index, entry), included) in (0u32..).zip(body).zip(included) {
@@ -141,7 +226,12 @@ impl Store {
                     continue;
                 }
                 places.insert(place, (height, index))?;
-                count(&mut nonces, entry.rollup, included.sender, included.nonce)?;
+                count(&mut nonces, &mut moved, entry.rollup, included.sender, included.nonce)?;
+            }
+            if !moved.is_empty() {
+                let moved: Vec<NonceBefore> =
+                    moved.into_iter().map(|((rollup, by), next)| (rollup, by, next)).collect();
+                transaction.open_table(NONCES_BEFORE)?.insert(height, encode(&moved).as_slice())?;
             }
             super::undecided::forget_through(transaction, header.height)
         })

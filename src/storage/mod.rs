@@ -11,6 +11,9 @@
 //! | | `heights` | block hash | height |
 //! | | `transactions` | (rollup, transaction hash) | (height, index) of the first place |
 //! | | `nonces` | (rollup, sender) | next nonce |
+//! | | `nonces_before` | height | (rollup, sender, next nonce before the block), of those that it moved |
+//! | [`generations`] | `generations` | generation | how it began |
+//! | | `undone` | (generation, height) | block that was decided and did not settle before a restart, certificate |
 //! | [`batches`] | `settled` | batch number | settled batch |
 //! | | `settled_heights` | last height | batch number |
 //! | | `attested` | (first height, digest) | batch header |
@@ -35,6 +38,7 @@ mod batches;
 mod blocks;
 mod evidence;
 mod forced;
+mod generations;
 mod journal;
 mod signed;
 mod undecided;
@@ -43,6 +47,7 @@ pub use blocks::IncludedTransaction;
 pub use journal::{Journal, JournalError};
 pub use signed::{Ballot, BallotKind, BallotRecord};
 
+use alloy::primitives::B256;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,13 +56,14 @@ use std::sync::Arc;
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 6] = [
+const AREAS: [Create; 7] = [
     blocks::create,
     batches::create,
     undecided::create,
     signed::create,
     evidence::create,
     forced::create,
+    generations::create,
 ];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
@@ -101,6 +107,27 @@ pub enum StoreError {
     NotChild {
         /// Its height.
         height: u64,
+    },
+    /// A generation can only go on from a block that is stored.
+    #[error("store: the generation begins on block {expected} at height {height}, {}", match actual {
+        Some(actual) => format!("block {actual} stands there"),
+        None => "no block stands there".to_owned(),
+    })]
+    NotItsParent {
+        /// The last settled height.
+        height: u64,
+        /// The block that settled there.
+        expected: B256,
+        /// The block that is stored.
+        actual: Option<B256>,
+    },
+    /// A block of an earlier generation can no longer be decided.
+    #[error("store: block of generation {actual} appended, generation {expected} runs")]
+    OtherGeneration {
+        /// The generation that runs.
+        expected: u32,
+        /// The block's.
+        actual: u32,
     },
     /// One entry per transaction of the block is needed to index it.
     #[error("store: {actual} index entries for {expected} transactions")]

@@ -29,6 +29,13 @@ pub(super) fn forget_through(
     Ok(())
 }
 
+/// Drops all candidates, and what this agent proposed: they are of a generation that is over.
+pub(super) fn forget_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(UNDECIDED)?.retain(|_, _| false)?;
+    transaction.open_table(OWN_PROPOSALS)?.retain(|_, _| false)?;
+    Ok(())
+}
+
 impl Store {
     /// Keeps a valid candidate.
     ///

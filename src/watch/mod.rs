@@ -1,16 +1,19 @@
-//! What agents do for the network on L1 besides posting: seal sets, book what settled, report offences and execute their
+//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, book what settled, report offences and execute their
 //! penalties. Anyone may do each of these; who does it when is a matter of turns, so that agents do not pay for each
 //! other's reverts, and of patience, so that it is done when somebody is away.
 
+mod restart;
 #[cfg(test)]
 mod tests;
 mod turns;
 
+pub use restart::{RestartPlan, restart_plan};
 pub use turns::{SealPlan, patience, seal_plan};
 
+use crate::config::RestartDuty;
 use crate::domain::{BatchNumber, Deployment, Epoch, Evidence, Params, Turn};
 use crate::l1::duties::{self, KeyReference};
-use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions};
+use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions, restart as l1_restart};
 use crate::rota::draw_order;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
@@ -26,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const FORGET: Duration = Duration::from_secs(120);
 /// Batches that are booked in one transaction, and how many must wait for it to be worth while.
 const TALLY_AT_ONCE: u64 = 20;
+/// L1 blocks after which a step of a restart that L1 still does not show is tried again.
+const RETRY_BLOCKS: u64 = 10;
+
 /// Why a duty was not done now.
 #[derive(Debug, thiserror::Error)]
 enum DutyError {
@@ -49,6 +55,9 @@ pub struct Watcher {
     due: BTreeMap<Duty, Instant>,
     /// The seal that L1 refused last, and in which tenth of the window.
     refused_seal: Option<(Epoch, u64)>,
+    restart_duty: RestartDuty,
+    /// The last step of a restart that L1 answered, and when: the mirror shows it a little later.
+    tried_restart: Option<(RestartPlan, Instant)>,
 }
 
 /// An offence on its way to L1.
@@ -64,6 +73,7 @@ struct Offence {
 enum Duty {
     Tally(BatchNumber),
     Execute(B256),
+    Restart(RestartPlan),
 }
 
 impl Watcher {
@@ -74,6 +84,7 @@ impl Watcher {
         deployment: Deployment,
         mirror: MirrorHandle,
         store: Store,
+        restart_duty: RestartDuty,
     ) -> Self {
         Self {
             account,
@@ -84,6 +95,8 @@ impl Watcher {
             offences: Vec::new(),
             due: BTreeMap::new(),
             refused_seal: None,
+            restart_duty,
+            tried_restart: None,
         }
     }
 
@@ -105,6 +118,7 @@ impl Watcher {
     }
 
     async fn step(&mut self) -> Result<(), DutyError> {
+        self.restart().await?;
         self.seal().await?;
         self.report().await?;
         self.execute().await?;
@@ -131,6 +145,44 @@ impl Watcher {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Takes the next step of a restart, as far as it is this agent's to take (R33).
+    async fn restart(&mut self) -> Result<(), DutyError> {
+        let plan = restart_plan(&self.mirror.read(), self.signer, self.restart_duty);
+        let params = self.mirror.read().params.clone();
+        let pause = Duration::from_secs(params.l1_block_seconds.saturating_mul(RETRY_BLOCKS));
+        let tried = |plan: &RestartPlan| {
+            self.tried_restart.is_some_and(|(last, at)| last == *plan && at.elapsed() < pause)
+        };
+        let Some(plan) = plan.filter(|plan| !tried(plan)) else { return Ok(()) };
+        let anybody = match plan {
+            RestartPlan::Open { since } => Some(since),
+            RestartPlan::Finish { until } => Some(until),
+            RestartPlan::CheckIn { .. } | RestartPlan::Return { .. } => None,
+        };
+        if let Some(seed) = anybody
+            && !self.is_turn(Duty::Restart(plan), seed.get(), &params)
+        {
+            return Ok(());
+        }
+        let (account, deployment) = (&self.account, &self.deployment);
+        let done = match plan {
+            RestartPlan::Open { .. } => l1_restart::open(account, deployment).await.map(drop),
+            RestartPlan::CheckIn { id, .. } | RestartPlan::Return { id, .. } => {
+                l1_restart::check_in(account, deployment, id).await
+            }
+            RestartPlan::Finish { .. } => l1_restart::finish(account, deployment).await.map(drop),
+        };
+        match done {
+            Ok(()) => info!(?plan, "step of a restart taken"),
+            Err(L1Error::Reverted { reason, .. }) => {
+                info!(?plan, %reason, "step of a restart not taken");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.tried_restart = Some((plan, Instant::now()));
+        Ok(())
     }
 
     /// Books what settled, in its turn.
@@ -259,8 +311,8 @@ impl Watcher {
     /// This agent's place in the order of the running set; behind all members if it is none.
     fn rank(&self, seed: u64) -> usize {
         let mirror = self.mirror.read();
-        let set = mirror.genesis.as_ref().zip(mirror.head).and_then(|(genesis, head)| {
-            mirror.set_for(genesis.generation, mirror.params.epoch_at(head.timestamp))
+        let set = mirror.head.and_then(|head| {
+            mirror.set_for(mirror.generation(), mirror.params.epoch_at(head.timestamp))
         });
         let Some(set) = set else { return 0 };
         let own = set.index_of(self.signer);

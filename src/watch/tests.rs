@@ -58,6 +58,7 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
         world.deployment.clone(),
         following.mirror.clone(),
         following.store.clone(),
+        crate::config::RestartDuty::None,
     );
     let shutdown = CancellationToken::new();
     let (found, evidence) = mpsc::channel(4);

@@ -22,28 +22,36 @@ pub struct SealPlan {
     pub tenth: u64,
 }
 
-/// The set that the member with signer `own` should seal now, by what L1 shows. Before the first set there are no members
-/// to take turns: all who have joined try, one L1 block after the other.
+/// The set that the member with signer `own` should seal now, by what L1 shows. Before the first set, and while an empty
+/// one is in force (R5), there are no members to take turns: all who have joined try, one L1 block after the other.
 pub fn seal_plan(mirror: &Mirror, own: Address) -> Option<SealPlan> {
     let params = &mirror.params;
     let now = mirror.head?.timestamp.get();
     let since_genesis = now.checked_sub(params.genesis)?;
     let running = params.epoch_at(mirror.head?.timestamp);
-    let Some(genesis) = mirror.genesis.as_ref() else {
+    let is_time_for_all = |since: u64| {
         let place = mirror.peers.keys().position(|signer| *signer == own);
         let place = u64::try_from(place.unwrap_or(mirror.peers.len())).unwrap_or(u64::MAX);
-        let is_time = since_genesis >= place.saturating_mul(params.l1_block_seconds);
-        // Asked again once per L1 block.
-        return is_time.then_some(SealPlan { epoch: running, tenth: since_genesis });
+        since >= place.saturating_mul(params.l1_block_seconds)
     };
-
-    let epoch = running.next();
-    if mirror.sets.contains_key(&(genesis.generation, epoch)) {
-        return None;
+    if mirror.genesis.is_none() {
+        // Asked again once per L1 block.
+        let plan = SealPlan { epoch: running, tenth: since_genesis };
+        return is_time_for_all(since_genesis).then_some(plan);
     }
+
+    let generation = mirror.generation();
     let into = now.saturating_sub(params.start_of(running).get());
     let tenth = into.saturating_mul(TENTHS).checked_div(params.epoch_seconds)?.min(TENTHS);
-    let set = mirror.set_for(genesis.generation, running)?;
+    let Some(set) = mirror.set_for(generation, running).filter(|set| !set.members().is_empty())
+    else {
+        // Nobody leads: a seal of the running epoch begins a generation.
+        return is_time_for_all(into).then_some(SealPlan { epoch: running, tenth });
+    };
+    let epoch = running.next();
+    if mirror.sets.contains_key(&(generation, epoch)) {
+        return None;
+    }
     let attempt = u32::try_from(tenth).ok()?;
     let chosen = draw(&set, Turn::new(epoch.get()), attempt)?;
     let is_own = set.members().get(chosen).is_some_and(|member| member.signer == own);
@@ -73,7 +81,8 @@ mod tests {
 
     use super::{LATE_TENTH, SealPlan, seal_plan};
     use crate::domain::{
-        Epoch, Generation, L1Block, LeaderSet, Member, Params, PeerEndpoint, Seconds,
+        Epoch, Generation, GenerationStart, Height, L1Block, LeaderSet, Member, Params,
+        PeerEndpoint, Seconds,
     };
     use crate::l1::Mirror;
     use alloy::primitives::{Address, B256};
@@ -125,6 +134,40 @@ mod tests {
         let mut early = mirror(0, false);
         early.params.genesis += 1;
         assert_eq!(who(&early), [0_u8; 0]);
+    }
+
+    #[test]
+    fn all_who_have_joined_try_to_end_an_empty_set() {
+        let mut mirror = mirror(60, true);
+        let (generation, epoch) = (Generation::new(0), Epoch::new(1));
+        let empty = LeaderSet::new(generation, epoch, B256::ZERO, Vec::new()).unwrap();
+        mirror.sets.insert((generation, epoch), Arc::new(empty));
+        assert_eq!(who(&mirror), [1]);
+        assert_eq!(seal_plan(&mirror, address(1)).unwrap().epoch, epoch);
+        mirror.head.as_mut().unwrap().timestamp = Seconds::new(mirror.params.genesis + 62);
+        assert_eq!(who(&mirror), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_sets_of_an_earlier_generation_do_not_count() {
+        let mut mirror = mirror(1, true);
+        let set = mirror.sets.values().next().cloned().unwrap();
+        mirror.sets.insert((Generation::new(0), Epoch::new(1)), set);
+        let restarted = Generation::new(1);
+        let members = vec![Member { signer: address(3), weight: 10 }];
+        let left = LeaderSet::new(restarted, Epoch::new(0), B256::ZERO, members).unwrap();
+        mirror.sets.insert((restarted, Epoch::new(0)), Arc::new(left));
+        mirror.generations.insert(
+            restarted,
+            GenerationStart {
+                generation: restarted,
+                epoch: Epoch::new(0),
+                last_height: Height::new(0),
+                last_block_hash: B256::ZERO,
+                finished_in: mirror.head.unwrap(),
+            },
+        );
+        assert_eq!(who(&mirror), [3]);
     }
 
     #[test]

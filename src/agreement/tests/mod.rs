@@ -3,6 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 mod net;
+mod restart;
 
 use crate::domain::{Epoch, Generation, Height, Round, VoteType};
 use crate::rota;

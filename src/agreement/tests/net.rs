@@ -1,16 +1,20 @@
 //! A network of agents in one process: real engines over real sockets on loopback, a made-up L1.
 
-use crate::agreement::{AgreementConfig, AgreementError, BlockSource, Timeouts, run};
+use crate::agreement::{
+    AgreementConfig, AgreementError, BlockSource, History, HistoryError, Timeouts, run,
+};
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
-    BlockHeader, Epoch, Evidence, Generation, Height, L1Block, LeaderSet, Member, Millis, Params,
-    PeerEndpoint, RollupId, RollupTransaction, Seconds, tx_root,
+    Block, BlockHeader, Epoch, Evidence, Generation, GenerationStart, Height, L1Block, LeaderSet,
+    Member, Millis, Params, PeerEndpoint, RollupId, RollupTransaction, Seconds, SettledBatch,
+    tx_root,
 };
 use crate::guard::Guard;
 use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
 use crate::testing::ROLLUP;
 use alloy::primitives::{Address, B256, keccak256};
+use async_trait::async_trait;
 use libp2p::identity::Keypair;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,7 +35,7 @@ pub(super) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-/// A mempool that keeps what is not decided.
+/// A mempool that gives what is not decided, or no longer.
 pub(super) struct TestSource {
     store: Store,
     waiting: Mutex<Vec<RollupTransaction>>,
@@ -40,9 +44,10 @@ pub(super) struct TestSource {
 
 impl TestSource {
     fn undecided(&self) -> Vec<RollupTransaction> {
-        let mut waiting = self.waiting.lock().unwrap();
-        waiting.retain(|tx| self.store.locate(tx.rollup, tx.hash()).unwrap().is_none());
-        waiting.clone()
+        let waiting = self.waiting.lock().unwrap();
+        let undecided =
+            |tx: &&RollupTransaction| self.store.locate(tx.rollup, tx.hash()).unwrap().is_none();
+        waiting.iter().filter(undecided).cloned().collect()
     }
 
     pub(super) fn submit(&self, transaction: RollupTransaction) {
@@ -147,6 +152,17 @@ impl Agent {
         soon("a transaction is decided", decided).await;
     }
 
+    /// Waits until this agent has gone over to a generation.
+    pub(super) async fn begins(&mut self, generation: u32) {
+        let running = || self.store.generation_start().unwrap().map(|start| start.generation.get());
+        let begun = async {
+            while running() != Some(generation) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("a generation begins", begun).await;
+    }
+
     /// Stops it and gives up the store.
     pub(super) async fn stop(self) {
         self.stop.cancel();
@@ -161,6 +177,24 @@ pub(super) struct Net {
     pub(super) domain: SigningDomain,
     /// L1 time of block 0 of the test.
     began: u64,
+    /// Where blocks are read that settled.
+    archive: Arc<Archive>,
+}
+
+/// Settled blocks, from the store of an agent that has them.
+#[derive(Default)]
+struct Archive(Mutex<Option<Store>>);
+
+#[async_trait]
+impl History for Archive {
+    async fn blocks(&self, batch: &SettledBatch) -> Result<Vec<Block>, HistoryError> {
+        let archive = self.0.lock().unwrap();
+        let Some(store) = archive.as_ref() else {
+            return Err(HistoryError::Silent { reason: "no archive".into() });
+        };
+        let heights = batch.header.first_height.get()..=batch.header.last_height.get();
+        Ok(heights.map(|at| store.block(Height::new(at)).unwrap().unwrap().block).collect())
+    }
 }
 
 impl Net {
@@ -190,6 +224,7 @@ impl Net {
             domain: SigningDomain::new(31_337, Address::repeat_byte(7)),
             began,
             seats,
+            archive: Arc::default(),
         };
         net.seal(0, &(0..members).collect::<Vec<_>>());
         net.mine_through(10);
@@ -226,9 +261,13 @@ impl Net {
         });
     }
 
-    /// Freezes a set.
+    /// Freezes a set of the first generation.
     pub(super) fn seal(&self, epoch: u64, seats: &[usize]) {
-        let (generation, epoch) = (Generation::new(0), Epoch::new(epoch));
+        self.seal_in(0, epoch, seats);
+    }
+
+    fn seal_in(&self, generation: u32, epoch: u64, seats: &[usize]) {
+        let (generation, epoch) = (Generation::new(generation), Epoch::new(epoch));
         let mut members: Vec<_> = seats
             .iter()
             .map(|seat| Member { signer: self.seats[*seat].address, weight: 10 })
@@ -236,6 +275,30 @@ impl Net {
         members.sort_by_key(|member| member.signer);
         let set = LeaderSet::new(generation, epoch, keccak256("seed"), members).unwrap();
         self.mirror.update(|mirror| mirror.sets.insert((generation, epoch), Arc::new(set)));
+    }
+
+    /// A restart after `settled` is finished in L1 block `number`, in the epoch of that block, with these seats as its set.
+    /// Everybody sees it once that block is at depth.
+    pub(super) fn finish(
+        &self,
+        generation: u32,
+        settled: (Height, B256),
+        number: u64,
+        seats: &[usize],
+    ) {
+        let finished_in = self.l1_block(number);
+        let epoch = self.mirror.read().params.epoch_at(finished_in.timestamp);
+        self.seal_in(generation, epoch.get(), seats);
+        let generation = Generation::new(generation);
+        let (last_height, last_block_hash) = settled;
+        let start =
+            GenerationStart { generation, epoch, last_height, last_block_hash, finished_in };
+        self.mirror.update(|mirror| mirror.generations.insert(generation, start));
+    }
+
+    /// Lets those who come late read what settled from this agent's store, as one batch.
+    pub(super) fn archive(&self, store: &Store) {
+        *self.archive.0.lock().unwrap() = Some(store.clone());
     }
 
     pub(super) fn start(&self, seat: usize) -> Agent {
@@ -272,6 +335,7 @@ impl Net {
             store.clone(),
             guard,
             Arc::clone(&source) as Arc<dyn BlockSource>,
+            Arc::clone(&self.archive) as Arc<dyn History>,
             decided_tx,
             evidence_tx,
             stop.clone(),

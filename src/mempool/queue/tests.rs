@@ -70,6 +70,26 @@ fn takes_by_arrival_across_senders_and_by_nonce_within_one() {
 }
 
 #[test]
+fn waits_for_the_nonces_that_a_restart_undid() {
+    let mut pool = Mempool::new(small());
+    pool.admit(plain(1, 7), Origin::Local, Some(7), NOW).unwrap();
+    pool.admit(plain(2, 0), Origin::Local, Some(0), NOW).unwrap();
+    pool.go_back(&|_, by| (by == sender(1)).then_some(5));
+    assert_eq!(taken(&mut pool, NOW), [plain(2, 0).hash]);
+    for nonce in [6, 5] {
+        pool.admit(plain(1, nonce), Origin::Local, Some(5), NOW).unwrap();
+    }
+    let mut expected = vec![plain(2, 0).hash];
+    expected.extend((5..8).map(|nonce| plain(1, nonce).hash));
+    let mut all = taken(&mut pool, NOW);
+    all.sort_by_key(|hash| expected.iter().position(|other| other == hash));
+    assert_eq!(all, expected);
+    // What the new generation has decided meanwhile is out.
+    pool.go_back(&|_, by| (by == sender(1)).then_some(7));
+    assert_eq!(pool.len(), 2);
+}
+
+#[test]
 fn keeps_what_is_behind_a_gap_until_the_gap_closes() {
     let mut pool = Mempool::new(small());
     pool.admit(plain(1, 5), Origin::Local, Some(4), NOW).unwrap();
