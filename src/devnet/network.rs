@@ -49,6 +49,8 @@ pub struct Plan {
     pub keep: bool,
     /// Filter of the agents' logs.
     pub log: String,
+    /// Parameters of the network that differ from those of `script/config/devnet.json`.
+    pub params: Vec<(&'static str, u64)>,
     /// More flags for some agents: (its index, the flags).
     pub extra: Vec<(usize, Vec<String>)>,
 }
@@ -68,6 +70,7 @@ impl Plan {
             block_seconds: 1,
             keep: false,
             log: LOG.to_owned(),
+            params: Vec::new(),
             extra: Vec::new(),
         })
     }
@@ -160,7 +163,7 @@ impl Network {
 
         news("deploying the contracts");
         let rich = Account::new(client.clone(), &RICH_KEY)?;
-        let deployment = deploy(&rich, &params(plan.agents)).await?;
+        let deployment = deploy(&rich, &params(&plan)).await?;
         let text = serde_json::to_string_pretty(&deployment).expect("addresses are plain data");
         folder.write("deployment.json", &text)?;
 
@@ -399,12 +402,15 @@ async fn set_balance(anvil: &RpcClient, account: Address) -> Result<Value, RpcCl
     anvil.call("anvil_setBalance", json!([account, U256::from(BALANCE_WEI)])).await
 }
 
-/// The development parameters, with the genesis late enough for everybody to join before it.
-fn params(agents: usize) -> String {
+/// The parameters of the network, with the genesis late enough for everybody to join before it.
+fn params(plan: &Plan) -> String {
     let mut params: Value = serde_json::from_str(PARAMS).expect("script/config holds JSON");
-    let delay = 12_usize.saturating_add(agents / 4);
+    let delay = 12_usize.saturating_add(plan.agents / 4);
     if let Some(object) = params.as_object_mut() {
         object.insert("genesisDelaySeconds".to_owned(), json!(delay));
+        for (name, value) in &plan.params {
+            object.insert((*name).to_owned(), json!(value));
+        }
     }
     params.to_string()
 }

@@ -121,9 +121,8 @@ async fn advance(
     }
     let mirror = replay.mirror();
     let epoch = mirror.params.epoch_at(head.timestamp);
-    let generation = mirror.genesis.as_ref().map(|genesis| genesis.generation).unwrap_or_default();
     let mut seen = seen.lock();
-    seen.head = Some((head, epoch, mirror.set_for(generation, epoch)));
+    seen.head = Some((head, epoch, mirror.set_for(mirror.generation(), epoch)));
     seen.reported = mirror.reported;
     seen.forced = mirror.forced.waiting();
     Ok(())

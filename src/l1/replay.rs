@@ -12,7 +12,7 @@ use super::settlement::{self, SettledPayload};
 use crate::crypto::SigningDomain;
 use crate::derive::{Derivation, DeriveError, DerivedBatch, DerivedEscape};
 use crate::domain::{
-    BatchNumber, Deployment, ForcedEscape, LeaderSet, Params, RollupId, SettledBatch,
+    BatchNumber, Deployment, ForcedEscape, Generation, LeaderSet, Params, RollupId, SettledBatch,
 };
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
@@ -35,6 +35,16 @@ pub enum ReplayError {
     NoSet {
         /// Its number.
         number: BatchNumber,
+    },
+    /// A batch settled in another generation than the running one (R33).
+    #[error("batch {number} of generation {actual} settled in generation {expected}")]
+    OtherGeneration {
+        /// Its number.
+        number: BatchNumber,
+        /// The generation that ran.
+        expected: Generation,
+        /// The one in its header.
+        actual: Generation,
     },
     /// A batch settled without the signatures of a quorum.
     #[error("batch {number} settled with {signed} of a weight of {total}")]
@@ -134,6 +144,10 @@ impl Replay {
 
     async fn settle(&mut self, batch: &SettledBatch) -> Result<DerivedBatch, ReplayError> {
         let number = batch.number;
+        let (expected, actual) = (self.mirror.generation(), batch.header.generation);
+        if expected != actual {
+            return Err(ReplayError::OtherGeneration { number, expected, actual });
+        }
         let set = self
             .mirror
             .set_for(batch.header.generation, batch.header.epoch)

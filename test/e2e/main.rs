@@ -13,6 +13,7 @@ mod bad_input;
 mod faults;
 mod journey;
 mod operator;
+mod restart;
 
 use rota::devnet::{Network, Plan, Session};
 use std::path::PathBuf;
