@@ -68,6 +68,7 @@ pub(super) fn probe(
         metrics.l1_depth_number.set(number(view.at_depth.map_or(0, |block| block.number)));
         metrics.l1_head_age_seconds.set(number(age));
         metrics.epoch.set(number(epoch.get()));
+        metrics.generation.set(generation.get().into());
         metrics.member.set(member.into());
         metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
         drop(view);

@@ -45,6 +45,8 @@ table! {
     l1_head_age_seconds: Gauge,
     /// Epoch of the newest L1 block seen
     epoch: Gauge,
+    /// Generation in which batches settle
+    generation: Gauge,
     /// 1 while this agent's sequencer is in the set in force
     member: Gauge,
     /// Transactions that wait in the mempool

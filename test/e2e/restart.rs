@@ -10,18 +10,21 @@ use std::process::Command;
 /// The key of Anvil's first account: anybody who has ETH.
 const ANYBODY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 
+/// About the shortest that fit each other: a restart is due after 32 s without a settled batch, in windows of 20 s.
+const SHORT: [(&str, u64); 5] = [
+    ("epochSeconds", 30),
+    ("escapeDelaySeconds", 24),
+    ("idleBatchAgeSeconds", 8),
+    ("restartDelaySeconds", 32),
+    ("restartWindowSeconds", 20),
+];
+
 #[test]
 fn half_of_the_stake_is_gone_and_the_others_go_on_with_all_that_was_accepted() {
     let _alone = alone();
     block_on(async {
         let mut plan = plan(4);
-        // The shortest that fit each other: 32 s without a settled batch, two windows of 20 s.
-        plan.params = vec![
-            ("escapeDelaySeconds", 24),
-            ("idleBatchAgeSeconds", 8),
-            ("restartDelaySeconds", 32),
-            ("restartWindowSeconds", 20),
-        ];
+        plan.params = SHORT.to_vec();
         // One agent leaves checking in to its operator.
         plan.extra = vec![(1, vec!["--restart-duty".to_owned(), "none".to_owned()])];
         let mut session = session(plan, 10.0).await;
@@ -76,12 +79,45 @@ fn half_of_the_stake_is_gone_and_the_others_go_on_with_all_that_was_accepted() {
         })
         .await;
 
-        session.stop_sending();
-        session.show_until_settled().await;
-        let report = session.end().await;
-        assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
-        assert_eq!(report.sent, report.settled, "{report:?}");
+        // It missed the check-in and says by itself that it is back.
+        until("its sequencer is in a set again", || async {
+            let schedule = here.call("rota_schedule", json!([])).await.unwrap_or_default();
+            schedule["members"].as_array().is_some_and(|members| members.len() == 3)
+        })
+        .await;
+
+        everything_settles_once(session).await;
     });
+}
+
+#[test]
+fn agents_that_are_told_to_bring_the_network_back_by_themselves() {
+    let _alone = alone();
+    block_on(async {
+        let mut plan = plan(4);
+        plan.params = SHORT.to_vec();
+        let all = || vec!["--restart-duty".to_owned(), "all".to_owned()];
+        plan.extra = (0..4).map(|agent| (agent, all())).collect();
+        let mut session = session(plan, 10.0).await;
+        until("batches are settled", || async { session.report().batches > 2 }).await;
+
+        session.network.kill(0).await;
+        session.network.kill(1).await;
+        let agent = RpcClient::new(session.network.rpc_urls()[2].clone());
+        until("a generation begins", || async { status(&agent).await["generation"] == 1 }).await;
+        let settled = session.settled_height();
+        until("its batches settle", || async { session.settled_height() > settled }).await;
+
+        everything_settles_once(session).await;
+    });
+}
+
+async fn everything_settles_once(mut session: Session) {
+    session.stop_sending();
+    session.show_until_settled().await;
+    let report = session.end().await;
+    assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
+    assert_eq!(report.sent, report.settled, "{report:?}");
 }
 
 /// What an agent says of itself; null while it does not answer.
