@@ -7,7 +7,7 @@ use super::context::{HeaderValue, Part, RotaContext};
 use super::heights::{Heights, Term, Unknown};
 use super::origin::Origins;
 use super::pace::{Pace, Start};
-use super::source::BlockSource;
+use super::source::{BlockSource, Reach};
 use super::streams::{Streams, cut, stream_id};
 use super::{AgreementError, Faults, Timeouts};
 use crate::batch::{body, payload};
@@ -26,7 +26,7 @@ use malachitebft_app_channel::{AppMsg, NetworkMsg, Reply};
 use malachitebft_core_consensus::MisbehaviorEvidence;
 use malachitebft_core_types::{
     CommitCertificate, CommitSignature, ExtendedCommitCertificate, HeightParams, LinearTimeouts,
-    Round, Value as _, VoteExtensions,
+    Round, Validator as _, Value as _, VoteExtensions,
 };
 use malachitebft_engine::host::{Next, SyncedValueOutcome};
 use std::ops::RangeInclusive;
@@ -52,6 +52,7 @@ pub(super) struct Tools {
     /// How the running generation began; `None` for the first one.
     pub(super) start: Option<GenerationStart>,
     pub(super) timeouts: Timeouts,
+    pub(super) reach: Arc<dyn Reach>,
     pub(super) mirror: MirrorHandle,
     pub(super) store: Store,
     pub(super) source: Arc<dyn BlockSource>,
@@ -161,7 +162,12 @@ impl App {
         self.pace = Pace { started: Instant::now(), behind: false, seen: self.pace.seen };
 
         let interval = self.tools.params.interval();
-        let timeouts = LinearTimeouts::from(self.tools.timeouts);
+        let first = Address::new(term.set.proposer(0).address().0);
+        let timeouts = if first == self.tools.address || self.tools.reach.is_reachable(first) {
+            LinearTimeouts::from(self.tools.timeouts)
+        } else {
+            self.tools.timeouts.without_first_proposer()
+        };
         let params = HeightParams::new(term.set.clone(), timeouts, Some(interval));
         self.term = Some(term);
         let told = match self.waiting.take() {

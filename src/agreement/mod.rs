@@ -41,7 +41,7 @@ mod streams;
 mod validity;
 
 pub use history::{History, HistoryError};
-pub use source::BlockSource;
+pub use source::{BlockSource, Reach};
 
 use crate::domain::{BlockHeader, Evidence, Generation, GenerationStart, Height};
 use crate::guard::Guard;
@@ -82,6 +82,8 @@ pub struct AgreementConfig {
     pub identity: Keypair,
     /// How long a round waits. Local policy; see [`Timeouts::for_interval`].
     pub timeouts: Timeouts,
+    /// Who can be reached.
+    pub reach: Arc<dyn Reach>,
     /// What it does wrong on purpose.
     pub faults: Faults,
 }
@@ -133,6 +135,18 @@ impl Timeouts {
     pub fn for_interval(interval: Duration) -> Self {
         let vote = interval.clamp(Duration::from_millis(250), Duration::from_secs(2));
         Self { propose: vote.saturating_mul(2), prevote: vote, precommit: vote }
+    }
+
+    /// For a height whose first proposer cannot be reached: it still has an interval, should only the way to this agent
+    /// be closed. Later rounds wait as long as ever.
+    fn without_first_proposer(self) -> LinearTimeouts {
+        let usual = LinearTimeouts::from(self);
+        let second = usual.propose.saturating_add(usual.propose_delta);
+        LinearTimeouts {
+            propose: self.prevote,
+            propose_delta: second.saturating_sub(self.prevote),
+            ..usual
+        }
     }
 }
 
@@ -380,6 +394,7 @@ impl Member {
                 params,
                 start,
                 timeouts: self.config.timeouts,
+                reach: Arc::clone(&self.config.reach),
                 mirror: self.mirror.clone(),
                 store: self.store.clone(),
                 source: Arc::clone(&self.source),

@@ -25,3 +25,9 @@ pub trait BlockSource: Send + Sync {
     /// comes back in a block. The hash covers the signature.
     fn known(&self, rollup: RollupId, hash: B256) -> Option<IncludedTransaction>;
 }
+
+/// Whether others can be reached. Only time-outs depend on it (local policy): who seems gone gets less time to propose.
+pub trait Reach: std::fmt::Debug + Send + Sync {
+    /// Whether a connection to this sequencer is up. True where nothing is known of it.
+    fn is_reachable(&self, signer: alloy::primitives::Address) -> bool;
+}

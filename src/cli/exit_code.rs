@@ -1,8 +1,9 @@
 //! How the process ends, and what each number means.
 
 use crate::cli::output::Output;
+use crate::cli::verify::FlawedBatches;
 use crate::config::{ConfigError, KeystoreError};
-use crate::l1::L1Error;
+use crate::l1::{L1Error, ReplayError};
 use crate::node::NodeError;
 use crate::rpc_client::RpcClientError;
 use serde_json::json;
@@ -18,7 +19,8 @@ Exit codes:
   4  no L1 node, or no agent, answers: try again later
   5  L1 is another chain, or holds other contracts: the agent must not start
   6  a contract or an agent refused
-  7  the agent stopped because its engine or its store failed: restart it";
+  7  the agent stopped because its engine or its store failed: restart it
+  8  what settled on L1 is not what was signed: `rota verify` names it";
 
 /// Prints the error and picks the code.
 pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
@@ -58,9 +60,17 @@ fn code_of(error: &eyre::Report) -> u8 {
             if let Some(l1) = cause.downcast_ref::<L1Error>() {
                 return Some(code_of_l1(l1));
             }
+            if cause.is::<FlawedBatches>() {
+                return Some(8);
+            }
+            match cause.downcast_ref::<ReplayError>() {
+                Some(ReplayError::L1(l1)) => return Some(code_of_l1(l1)),
+                Some(_) => return Some(8),
+                None => {}
+            }
             match cause.downcast_ref::<NodeError>()? {
                 NodeError::L1(l1) => Some(code_of_l1(l1)),
-                NodeError::Listen { .. } => Some(3),
+                NodeError::Listen { .. } | NodeError::Link(_) => Some(3),
                 _ => Some(7),
             }
         })
@@ -71,6 +81,7 @@ fn code_of_l1(error: &L1Error) -> u8 {
     match error {
         L1Error::BadUrl { .. } | L1Error::BadConfig { .. } => 3,
         L1Error::WrongChain { .. }
+        | L1Error::ChainsDiffer { .. }
         | L1Error::NoContract { .. }
         | L1Error::OtherDeployment { .. } => 5,
         L1Error::Reverted { .. } | L1Error::Refused { .. } => 6,

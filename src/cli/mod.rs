@@ -13,6 +13,7 @@ mod rollup;
 mod send;
 pub(crate) mod stake;
 mod status;
+mod verify;
 
 use crate::config::{Settings, http_url};
 use crate::devnet;
@@ -71,6 +72,8 @@ enum Command {
     Restart(restart::Command),
     /// Show sequencers and the settled chain, or one agent
     Status(status::Options),
+    /// Rebuild a rollup's ordered transactions from L1 alone, and check every certificate and root
+    Verify(verify::Options),
     /// Sign a transaction for a rollup, submit it, and follow it until it is settled
     Send(send::Options),
     /// Force a transaction into a rollup through L1: no sequencer can leave it out
@@ -171,6 +174,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Status(options) => status::run(options, output).await,
+        Command::Verify(options) => verify::run(options, output).await,
         Command::Send(options) => send::run(options, output).await,
         Command::Force(options) => force::run(options, output).await,
         Command::Escape(options) => escape::run(options, output).await,

@@ -5,13 +5,17 @@
 
 mod identity;
 mod keystore;
+mod rpc_limits;
 mod settings;
 
 pub use identity::{Identity, IdentityError};
 pub use keystore::{KeystoreError, create_key, open_key};
-pub use settings::{ConfigError, LogFormat, RestartDuty, Settings, http_url, read_password};
+pub use settings::{
+    ConfigError, LogFormat, RestartDuty, Settings, http_url, read_password, socket, whole,
+};
 
 use crate::domain::{Deployment, RollupId};
+use crate::rpc::RpcLimits;
 use alloy::signers::local::PrivateKeySigner;
 use std::fmt;
 use std::net::SocketAddr;
@@ -47,6 +51,8 @@ pub struct Config {
     pub mempool_transactions: usize,
     /// What the agent does by itself about a restart of the network.
     pub restart_duty: RestartDuty,
+    /// What clients of JSON-RPC may ask for.
+    pub rpc_limits: RpcLimits,
     /// The most that the agent pays for a unit of L1 gas, in wei.
     pub max_l1_fee_wei: u128,
 }
@@ -83,7 +89,7 @@ impl fmt::Debug for Config {
 }
 
 /// An L1 URL as it may be logged: paths, queries and passwords often hold a provider's key.
-pub fn redact(url: &Url) -> String {
+pub(crate) fn redact(url: &Url) -> String {
     match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
         (Some(host), None) => format!("{}://{host}", url.scheme()),

@@ -1,5 +1,6 @@
 //! The raw settings and their way to a checked [`Config`].
 
+use crate::config::rpc_limits::rpc_limits;
 use crate::config::{Config, Identity, IdentityError, KeystoreError, open_key};
 use crate::domain::{Deployment, RollupId};
 use clap::Args;
@@ -8,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 use url::Url;
 
@@ -19,6 +21,24 @@ use url::Url;
 pub fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     url.ok_or_else(|| "expected a URL with scheme http or https".to_owned())
+}
+
+/// Reads a whole number from a flag or the environment.
+///
+/// # Errors
+///
+/// Says what was expected, when the text is none or is out of range.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "expected a whole number that is not too large".to_owned())
+}
+
+/// Reads where to listen from a flag or the environment.
+///
+/// # Errors
+///
+/// Says what was expected, when the text is no address with a port. Names of hosts are none.
+pub fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8645".to_owned())
 }
 
 /// How log lines look.
@@ -71,7 +91,7 @@ pub struct Settings {
     #[arg(long, env = "ROTA_L1_RPC", value_name = "URL", value_delimiter = ',', value_parser = http_url)]
     pub l1_rpc: Option<Vec<Url>>,
     /// Milliseconds between two looks at L1 [default: 500]
-    #[arg(long, env = "ROTA_L1_POLL_MILLIS", value_name = "MILLISECONDS")]
+    #[arg(long, env = "ROTA_L1_POLL_MILLIS", value_name = "MILLISECONDS", value_parser = whole::<u64>)]
     pub l1_poll_millis: Option<u64>,
     /// File that `rota deploy` wrote: where the contracts are
     #[arg(long, env = "ROTA_DEPLOYMENT", value_name = "FILE")]
@@ -92,25 +112,50 @@ pub struct Settings {
     #[arg(long, env = "ROTA_IDENTITY", value_name = "FILE")]
     pub identity: Option<PathBuf>,
     /// Address and port of the agreement engine [default: 0.0.0.0:27000]
-    #[arg(long, env = "ROTA_AGREEMENT_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "ROTA_AGREEMENT_LISTEN", value_name = "IP:PORT", value_parser = socket)]
     pub agreement_listen: Option<SocketAddr>,
     /// Address and port of the peer link [default: 0.0.0.0:27001]
-    #[arg(long, env = "ROTA_LINK_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "ROTA_LINK_LISTEN", value_name = "IP:PORT", value_parser = socket)]
     pub link_listen: Option<SocketAddr>,
     /// Address and port of JSON-RPC, HTTP and WebSocket [default: 127.0.0.1:8645]
-    #[arg(long, env = "ROTA_RPC_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "ROTA_RPC_LISTEN", value_name = "IP:PORT", value_parser = socket)]
     pub rpc_listen: Option<SocketAddr>,
     /// Address and port of metrics and health; none are served without it
-    #[arg(long, env = "ROTA_TELEMETRY_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "ROTA_TELEMETRY_LISTEN", value_name = "IP:PORT", value_parser = socket)]
     pub telemetry_listen: Option<SocketAddr>,
     /// Chain id of the rollup that the root of JSON-RPC speaks for
-    #[arg(long, env = "ROTA_DEFAULT_ROLLUP", value_name = "CHAIN ID")]
+    #[arg(long, env = "ROTA_DEFAULT_ROLLUP", value_name = "CHAIN ID", value_parser = whole::<u64>)]
     pub default_rollup: Option<u64>,
     /// Transactions that the mempool holds at most [default: 50000]
-    #[arg(long, env = "ROTA_MEMPOOL_TRANSACTIONS", value_name = "COUNT")]
+    #[arg(long, env = "ROTA_MEMPOOL_TRANSACTIONS", value_name = "COUNT", value_parser = whole::<usize>)]
     pub mempool_transactions: Option<usize>,
+    /// Connections to JSON-RPC at a time; one more is answered 503 [default: 1024]
+    #[arg(long, env = "ROTA_RPC_CONNECTIONS", value_name = "COUNT", value_parser = whole::<usize>)]
+    pub rpc_connections: Option<usize>,
+    /// Bytes of a JSON-RPC request at most [default: 4194304]
+    #[arg(long, env = "ROTA_RPC_REQUEST_BYTES", value_name = "BYTES", value_parser = whole::<u32>)]
+    pub rpc_request_bytes: Option<u32>,
+    /// Bytes of a JSON-RPC answer at most [default: 16777216]
+    #[arg(long, env = "ROTA_RPC_RESPONSE_BYTES", value_name = "BYTES", value_parser = whole::<u32>)]
+    pub rpc_response_bytes: Option<u32>,
+    /// Calls in one batch request at most [default: 1000]
+    #[arg(long, env = "ROTA_RPC_BATCH_CALLS", value_name = "COUNT", value_parser = whole::<usize>)]
+    pub rpc_batch_calls: Option<usize>,
+    /// Units that a connection may ask for in a second: most calls cost one, those that read whole blocks twenty
+    /// [default: 10000]
+    #[arg(long, env = "ROTA_RPC_UNITS_PER_SECOND", value_name = "UNITS", value_parser = whole::<u32>)]
+    pub rpc_units_per_second: Option<u32>,
+    /// Subscriptions of a connection at most [default: 64]
+    #[arg(long, env = "ROTA_RPC_SUBSCRIPTIONS", value_name = "COUNT", value_parser = whole::<u32>)]
+    pub rpc_subscriptions: Option<u32>,
+    /// Seconds in which a request must have come in and be answered [default: 30]
+    #[arg(long, env = "ROTA_RPC_REQUEST_SECONDS", value_name = "SECONDS", value_parser = whole::<u64>)]
+    pub rpc_request_seconds: Option<u64>,
+    /// Seconds after which an HTTP connection without a request is closed [default: 120]
+    #[arg(long, env = "ROTA_RPC_IDLE_SECONDS", value_name = "SECONDS", value_parser = whole::<u64>)]
+    pub rpc_idle_seconds: Option<u64>,
     /// The most that the agent pays for a unit of L1 gas, in gwei [default: 500]
-    #[arg(long, env = "ROTA_MAX_L1_FEE_GWEI", value_name = "GWEI")]
+    #[arg(long, env = "ROTA_MAX_L1_FEE_GWEI", value_name = "GWEI", value_parser = whole::<u64>)]
     pub max_l1_fee_gwei: Option<u64>,
     /// What the agent does by itself about a restart of the network [default: check-in]
     #[arg(long, env = "ROTA_RESTART_DUTY", value_enum)]
@@ -224,6 +269,14 @@ impl Settings {
             telemetry_listen: self.telemetry_listen.or(below.telemetry_listen),
             default_rollup: self.default_rollup.or(below.default_rollup),
             mempool_transactions: self.mempool_transactions.or(below.mempool_transactions),
+            rpc_connections: self.rpc_connections.or(below.rpc_connections),
+            rpc_request_bytes: self.rpc_request_bytes.or(below.rpc_request_bytes),
+            rpc_response_bytes: self.rpc_response_bytes.or(below.rpc_response_bytes),
+            rpc_batch_calls: self.rpc_batch_calls.or(below.rpc_batch_calls),
+            rpc_units_per_second: self.rpc_units_per_second.or(below.rpc_units_per_second),
+            rpc_subscriptions: self.rpc_subscriptions.or(below.rpc_subscriptions),
+            rpc_request_seconds: self.rpc_request_seconds.or(below.rpc_request_seconds),
+            rpc_idle_seconds: self.rpc_idle_seconds.or(below.rpc_idle_seconds),
             max_l1_fee_gwei: self.max_l1_fee_gwei.or(below.max_l1_fee_gwei),
             restart_duty: self.restart_duty.or(below.restart_duty),
             log: self.log.or(below.log),
@@ -378,6 +431,7 @@ impl TryFrom<Settings> for Config {
                 found: "0".to_owned(),
             });
         }
+        let rpc_limits = rpc_limits(&settings)?;
         let signer = open_key(&settings.keystore(), &settings.password()?)?;
         Ok(Self {
             l1_rpc,
@@ -395,6 +449,7 @@ impl TryFrom<Settings> for Config {
             default_rollup: RollupId::new(default_rollup),
             mempool_transactions,
             restart_duty: settings.restart_duty.unwrap_or_default(),
+            rpc_limits,
             max_l1_fee_wei: u128::from(max_l1_fee).saturating_mul(1_000_000_000),
         })
     }
@@ -446,6 +501,29 @@ mod tests {
 
         assert_eq!(joined.default_rollup, Some(1));
         assert_eq!(joined.mempool_transactions, Some(3));
+    }
+
+    #[test]
+    fn a_flag_that_does_not_parse_is_told_what_was_expected() {
+        #[derive(Debug, clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            _settings: Settings,
+        }
+        let cases = [
+            ("--rpc-listen", "localhost", "such as 127.0.0.1:8645"),
+            ("--link-listen", "127.0.0.1", "expected an IP address and a port"),
+            ("--l1-rpc", "ftp://host", "expected a URL with scheme http or https"),
+            ("--l1-poll-millis", "often", "expected a whole number"),
+            ("--rpc-request-bytes", "4294967296", "that is not too large"),
+            ("--rpc-connections", "-1", "expected a whole number"),
+        ];
+        for (flag, value, expected) in cases {
+            let argument = format!("{flag}={value}");
+            let refusal = <Flags as clap::Parser>::try_parse_from(["rota", &argument]).unwrap_err();
+            let told = refusal.to_string();
+            assert!(told.contains(flag) && told.contains(expected), "{argument}: {told}");
+        }
     }
 
     /// Settings that would start an agent, in a folder of their own.
@@ -505,6 +583,7 @@ mod tests {
             ("default-rollup", Settings { default_rollup: None, ..good.clone() }),
             ("mempool-transactions", Settings { mempool_transactions: Some(0), ..good.clone() }),
             ("max-l1-fee-gwei", Settings { max_l1_fee_gwei: Some(0), ..good.clone() }),
+            ("rpc-connections", Settings { rpc_connections: Some(0), ..good.clone() }),
             ("password-file", Settings { password: None, ..good.clone() }),
             ("keystore", Settings { password: Some("wrong".into()), ..good.clone() }),
             ("keystore", Settings { keystore: Some("nowhere".into()), ..good }),

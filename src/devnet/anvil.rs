@@ -67,6 +67,15 @@ impl Anvil {
         Ok(Self { url, child })
     }
 
+    /// Makes it hang, or go on.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub(super) fn pause(&self, pause: bool) -> std::io::Result<()> {
+        self.child.pause_watched(pause)
+    }
+
     /// Stops it.
     pub(super) async fn stop(&mut self) {
         self.child.stop(Duration::from_secs(5)).await;

@@ -3,7 +3,7 @@
 use crate::crypto::SecretKey;
 use crate::devnet::ledger::Percentiles;
 use crate::devnet::network::{Network, Plan};
-use crate::devnet::run::{Session, decided_height};
+use crate::devnet::run::Session;
 use crate::devnet::wallet::known_key;
 use crate::rpc_client::RpcClient;
 use alloy::primitives::{Address, B256, keccak256};
@@ -20,7 +20,12 @@ use tokio::time::{sleep, timeout};
 const DRAIN: Duration = Duration::from_secs(120);
 /// Ticks of a second in /proc (`getconf CLK_TCK` on Linux).
 const TICKS_PER_SECOND: u64 = 100;
-/// How often agents are asked for their height while one of them is missed.
+/// Leaders killed one after the other, and the light traffic meanwhile.
+const KILLS: usize = 3;
+const FAILOVER_TPS: f64 = 50.0;
+/// How long the network runs undisturbed before a kill.
+const CALM: Duration = Duration::from_secs(6);
+/// How often agents are asked for blocks while one of them is missed.
 const FAILOVER_POLL: Duration = Duration::from_millis(10);
 /// Signatures recovered to find this machine's limit, per thread.
 const RECOVERIES: u32 = 5_000;
@@ -56,8 +61,10 @@ struct Figures {
     settled_ms: Percentiles,
     /// Processor time of each agent by settled transaction, in microseconds.
     cpu_us_per_tx: Vec<u64>,
-    /// From SIGKILL of the leader to the next decided block.
+    /// From SIGKILL of the leader, under light traffic, to the next block that another has proposed: the median kill.
     failover_ms: u64,
+    /// The same, of each kill.
+    failovers_ms: Vec<u64>,
     /// Signatures that all cores together recover in a second.
     recover_limit_tps: u64,
     /// `settled_tps` with a single agent.
@@ -73,10 +80,14 @@ struct Figures {
 /// When a network does not start or the figures cannot be written.
 pub async fn run(options: Options, _json: bool) -> eyre::Result<()> {
     let recover_limit_tps = tokio::task::spawn_blocking(recover_limit).await?;
-    let single = load(1, options.tps, options.seconds, false).await?;
-    let full = load(options.agents.into(), options.tps, options.seconds, true).await?;
+    let single = load(1, options.tps, options.seconds).await?;
+    let full = load(options.agents.into(), options.tps, options.seconds).await?;
+    let mut failovers_ms = failovers(options.agents.into()).await?;
+    failovers_ms.sort_unstable();
     let figures = Figures {
         recover_limit_tps,
+        failover_ms: failovers_ms.get(failovers_ms.len() / 2).copied().unwrap_or_default(),
+        failovers_ms,
         single_tps: single.settled_tps,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         ..full
@@ -91,8 +102,8 @@ pub async fn run(options: Options, _json: bool) -> eyre::Result<()> {
     Ok(())
 }
 
-/// One network under load, and the death of its leader afterwards.
-async fn load(agents: usize, tps: f64, seconds: u64, failover: bool) -> eyre::Result<Figures> {
+/// One network under load.
+async fn load(agents: usize, tps: f64, seconds: u64) -> eyre::Result<Figures> {
     let mut plan = Plan::of_this_binary(agents)?;
     plan.log = "warn".to_owned();
     let network = Network::start(plan, |step| eprintln!("{agents} agents: {step}")).await?;
@@ -113,7 +124,6 @@ async fn load(agents: usize, tps: f64, seconds: u64, failover: bool) -> eyre::Re
             micros.checked_div(settled).unwrap_or_default()
         })
         .collect();
-    let failover_ms = if failover { measure_failover(&mut session).await? } else { 0 };
     let report = session.end().await;
     Ok(Figures {
         settled_tps: report.tps,
@@ -124,14 +134,34 @@ async fn load(agents: usize, tps: f64, seconds: u64, failover: bool) -> eyre::Re
         decided_ms: report.decided_ms,
         settled_ms: report.settled_ms,
         cpu_us_per_tx,
-        failover_ms,
+        failover_ms: 0,
+        failovers_ms: Vec::new(),
         recover_limit_tps: 0,
         single_tps: 0.0,
         cores: 0,
     })
 }
 
-/// Kills the agent whose turn it is, and times the next block of the others.
+/// Kills the leader a few times, each time in a network that is whole again. None with fewer agents than it takes to go
+/// on without one.
+async fn failovers(agents: usize) -> eyre::Result<Vec<u64>> {
+    if agents < 4 {
+        return Ok(Vec::new());
+    }
+    let mut plan = Plan::of_this_binary(agents)?;
+    plan.log = "warn".to_owned();
+    let network = Network::start(plan, |step| eprintln!("{agents} agents: {step}")).await?;
+    let mut session = Session::begin(network, FAILOVER_TPS).await?;
+    let mut times = Vec::with_capacity(KILLS);
+    for _ in 0..KILLS {
+        sleep(CALM).await;
+        times.push(measure_failover(&mut session).await?);
+    }
+    session.end().await;
+    Ok(times)
+}
+
+/// Kills the agent whose turn it is, and times the next block that another one has proposed. Then starts it again.
 async fn measure_failover(session: &mut Session) -> eyre::Result<u64> {
     let agents: Vec<RpcClient> =
         session.network.rpc_urls().into_iter().map(RpcClient::new).collect();
@@ -140,19 +170,37 @@ async fn measure_failover(session: &mut Session) -> eyre::Result<u64> {
         .wrap_err("leader in rota_status")?;
     let signers = session.network.signers();
     let index = signers.iter().position(|signer| *signer == leader).ok_or_eyre("leader unknown")?;
-    session.network.kill(index).await;
-    let killed = Instant::now();
     let others: Vec<RpcClient> = agents
         .into_iter()
         .enumerate()
         .filter_map(|(at, agent)| (at != index).then_some(agent))
         .collect();
-    let height = decided_height(&others).await;
-    while decided_height(&others).await <= height {
+    let before = newest(&others).await.map_or(0, |(height, _)| height);
+    session.network.kill(index).await;
+    let killed = Instant::now();
+    let by_another = |(height, proposer)| height > before && proposer != leader;
+    while !newest(&others).await.is_some_and(by_another) {
         eyre::ensure!(killed.elapsed() < DRAIN, "no block was decided without the leader");
         sleep(FAILOVER_POLL).await;
     }
-    Ok(u64::try_from(killed.elapsed().as_millis()).unwrap_or(u64::MAX))
+    let took = u64::try_from(killed.elapsed().as_millis()).unwrap_or(u64::MAX);
+    session.network.restart(index)?;
+    session.network.answering(DRAIN).await?;
+    Ok(took)
+}
+
+/// Height and proposer of the newest block that an agent tells.
+async fn newest(agents: &[RpcClient]) -> Option<(u64, Address)> {
+    let params = json!(["latest", false]);
+    let asked = agents.iter().map(|agent| agent.call("eth_getBlockByNumber", params.clone()));
+    let told = futures::future::join_all(asked).await;
+    let blocks = told.into_iter().filter_map(|answer| {
+        let block = answer.ok()?;
+        let digits = block.get("number")?.as_str()?.strip_prefix("0x")?.to_owned();
+        let height = u64::from_str_radix(&digits, 16).ok()?;
+        Some((height, serde_json::from_value(block.get("miner")?.clone()).ok()?))
+    });
+    blocks.max()
 }
 
 /// Processor time of each agent so far, user and system, in ticks.

@@ -55,6 +55,24 @@ impl Child {
         self.process.try_wait().ok().flatten()
     }
 
+    /// Stops the program that it watches over, as a machine that hangs would (SIGSTOP), or lets it go on (SIGCONT). The
+    /// child itself runs on, and ends that program with its own end.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, or the system tells no children of it (Linux does, in /proc).
+    pub(super) fn pause_watched(&self, pause: bool) -> std::io::Result<()> {
+        let ended = || std::io::Error::other("the process has ended");
+        let id = self.id().ok_or_else(ended)?;
+        let watched = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        let signal = if pause { "-STOP" } else { "-CONT" };
+        let status = std::process::Command::new("kill")
+            .arg(signal)
+            .args(watched.split_whitespace())
+            .status()?;
+        if status.success() { Ok(()) } else { Err(ended()) }
+    }
+
     /// Asks it to end, waits for `budget`, then kills it.
     pub(super) async fn stop(&mut self, budget: Duration) {
         drop(self.lifeline.take());

@@ -226,6 +226,15 @@ impl Network {
         self.agents.iter().map(|agent| agent.child.as_ref().and_then(Child::id)).collect()
     }
 
+    /// Makes L1 hang, or go on: it neither answers nor builds blocks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`DevnetError::Spawn`] when Anvil has ended.
+    pub fn pause_l1(&self, pause: bool) -> Result<(), DevnetError> {
+        self.anvil.pause(pause).map_err(|source| DevnetError::Spawn { program: "kill", source })
+    }
+
     /// Agents that ended by themselves, with the way they did.
     pub fn ended(&mut self) -> Vec<(usize, std::process::ExitStatus)> {
         let agents = self.agents.iter_mut().enumerate();

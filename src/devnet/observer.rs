@@ -33,6 +33,8 @@ pub(super) struct Seen {
     pub(super) head: Option<(L1Block, Epoch, Option<Arc<LeaderSet>>)>,
     /// Forced entries that nobody has consumed.
     pub(super) forced: u64,
+    /// Since when L1 does not answer; what else is here is from before.
+    pub(super) away: Option<Instant>,
     /// The derived transactions, in order.
     pub(super) order: Vec<B256>,
 }
@@ -61,10 +63,18 @@ pub(super) async fn watch(
     loop {
         let step = advance(&client, &mut replay, &mut through, &ledger, &seen).await;
         match step {
-            Ok(()) => sleep(POLL).await,
+            Ok(()) => {
+                seen.lock().away = None;
+                sleep(POLL).await;
+            }
+            // What was seen stands: the replay goes on once L1 is back.
+            Err(ReplayError::L1(error)) => {
+                warn!(%error, "L1 does not answer");
+                seen.lock().away.get_or_insert_with(Instant::now);
+                sleep(PAUSE).await;
+            }
             Err(error) => {
-                // Anvil does not reorganise here: only its silence is expected, and a new replay counts from the start.
-                warn!(%error, "cannot read L1, starting over");
+                warn!(%error, "L1 does not derive, starting over");
                 replay = Replay::new(client.clone(), deployment.clone(), params.clone());
                 through = 0;
                 *seen.lock() = Seen::default();
@@ -87,7 +97,6 @@ async fn advance(
         return Ok(());
     }
     let derived = replay.advance(head.number).await?;
-    *through = head.number;
     let now = Instant::now();
     let mut last_tx = None;
     for step in derived {
@@ -104,11 +113,12 @@ async fn advance(
             }
         }
         let Some(batch) = settled else { continue };
-        // Several batches in one transaction are counted with its gas once.
+        // Several batches in one transaction are counted with its gas once. L1 may fall silent just now: the batch counts
+        // all the same.
         let gas = match last_tx {
             Some((hash, gas)) if hash == batch.tx_hash => (gas, 0),
             _ => {
-                let gas = gas_of(client, &batch).await?;
+                let gas = gas_of(client, &batch).await.unwrap_or_default();
                 (gas, gas)
             }
         };
@@ -125,6 +135,7 @@ async fn advance(
     seen.head = Some((head, epoch, mirror.set_for(mirror.generation(), epoch)));
     seen.reported = mirror.reported;
     seen.forced = mirror.forced.waiting();
+    *through = head.number;
     Ok(())
 }
 

@@ -179,6 +179,11 @@ impl Session {
         seen.last.as_ref().map_or(Height::new(0), |(batch, _)| batch.header.last_height)
     }
 
+    /// Whether L1 does not answer; the counts are then those from before.
+    pub fn l1_is_away(&self) -> bool {
+        self.seen.lock().away.is_some()
+    }
+
     /// What the run showed so far.
     pub fn report(&self) -> Report {
         let (ledger, seen) = (self.ledger.lock(), self.seen.lock());
@@ -216,7 +221,9 @@ impl Session {
 
     /// Stake of each agent in whole tokens, read from L1 now and then.
     async fn stakes(&mut self) -> Vec<String> {
-        let stale = self.stakes.as_ref().is_none_or(|(at, _)| at.elapsed() > STAKES_EVERY);
+        // A node that does not answer would hold up the view.
+        let away = self.seen.lock().away.is_some();
+        let stale = !away && self.stakes.as_ref().is_none_or(|(at, _)| at.elapsed() > STAKES_EVERY);
         if stale
             && let Ok(all) = actions::sequencers(self.network.l1(), self.network.deployment()).await
         {
@@ -245,7 +252,7 @@ impl Session {
 }
 
 /// The highest decided height that an agent tells.
-pub(super) async fn decided_height(agents: &[RpcClient]) -> Height {
+async fn decided_height(agents: &[RpcClient]) -> Height {
     let asked = agents.iter().map(|agent| agent.call("eth_blockNumber", json!([])));
     let told = futures::future::join_all(asked).await;
     let heights = told.into_iter().filter_map(|answer| {

@@ -135,8 +135,11 @@ fn describe(picture: &Picture, seen: &Seen, params: &Params) -> [String; LINES] 
         ),
         None => "no batch settled yet".to_owned(),
     };
+    let away = seen.away.map_or_else(String::new, |since| {
+        format!("; L1 does not answer for {} s: what it told last", since.elapsed().as_secs())
+    });
     [
-        format!("L1 block {l1}, epoch {epoch}, turn {turn}, leader {leader}"),
+        format!("L1 block {l1}, epoch {epoch}, turn {turn}, leader {leader}{away}"),
         format!(
             "decided height {}, settled height {settled} in {} batches{forced}",
             picture.decided, seen.batches

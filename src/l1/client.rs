@@ -3,10 +3,11 @@
 use super::bindings::{self, IRota};
 use super::convert;
 use super::error::L1Error;
+use crate::config::redact;
 use crate::domain::{Deployment, L1Block, Params, Seconds};
 use alloy::consensus::BlockHeader as _;
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::network::{BlockResponse as _, TransactionBuilder as _};
+use alloy::network::{BlockResponse as _, Ethereum, TransactionBuilder as _};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
@@ -15,6 +16,7 @@ use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, Tra
 use alloy::sol_types::{SolCall, SolValue as _};
 use alloy::transports::http::Http;
 use alloy::transports::layers::{FallbackLayer, RetryBackoffLayer};
+use futures::future::join_all;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 use tower::ServiceBuilder;
@@ -68,11 +70,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Talks to the first of `urls` that answers, and learns its chain id.
+    /// Talks to the first of `urls` that answers, and learns the chain id. Those that do not answer now may later.
     ///
     /// # Errors
     ///
-    /// [`L1Error::BadUrl`] for anything but http(s), and whatever keeps the nodes from answering.
+    /// [`L1Error::BadUrl`] for anything but http(s); [`L1Error::ChainsDiffer`] when two nodes are not on one chain: none
+    /// of them can stand in for another; whatever keeps all of them from answering.
     pub async fn connect(urls: &[Url]) -> Result<Self, L1Error> {
         let http = alloy::transports::http::reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
@@ -94,6 +97,7 @@ impl Client {
                     .service(Http::with_client(http.clone(), url.clone())),
             );
         }
+        let chain_id = common_chain_id(&http, urls).await?;
         let count = NonZeroUsize::new(transports.len())
             .ok_or_else(|| L1Error::BadUrl { url: "(none)".to_owned() })?;
         let methods = METHODS.iter().map(|method| (*method).to_owned()).collect();
@@ -103,9 +107,6 @@ impl Client {
         let client =
             RpcClient::new(ServiceBuilder::new().layer(fallback).service(transports), false);
         let provider = RootProvider::new(client).erased();
-
-        let chain_id =
-            provider.get_chain_id().await.map_err(|error| L1Error::of(&error, Address::ZERO))?;
         Ok(Self { provider, chain_id })
     }
 
@@ -350,6 +351,42 @@ impl Client {
             .await
             .map(|pending| *pending.tx_hash())
             .map_err(|error| L1Error::of(&error, Address::ZERO))
+    }
+}
+
+/// The chain id that all nodes tell that answer. The first error, if none does.
+async fn common_chain_id(
+    http: &alloy::transports::http::reqwest::Client,
+    urls: &[Url],
+) -> Result<u64, L1Error> {
+    let asked = urls.iter().map(|url| async move {
+        let node = RpcClient::new(Http::with_client(http.clone(), url.clone()), false);
+        let told = RootProvider::<Ethereum>::new(node).get_chain_id().await;
+        (redact(url), told.map_err(|error| L1Error::of(&error, Address::ZERO)))
+    });
+    let mut known: Option<(String, u64)> = None;
+    let mut silent = None;
+    for (node, told) in join_all(asked).await {
+        match (told, &known) {
+            (Err(error), _) => {
+                tracing::warn!(node, %error, "an L1 node does not answer");
+                silent.get_or_insert(error);
+            }
+            (Ok(chain_id), None) => known = Some((node, chain_id)),
+            (Ok(chain_id), Some((first, expected))) if chain_id != *expected => {
+                return Err(L1Error::ChainsDiffer {
+                    first: first.clone(),
+                    expected: *expected,
+                    second: node,
+                    actual: chain_id,
+                });
+            }
+            (Ok(_), Some(_)) => {}
+        }
+    }
+    match known {
+        Some((_, chain_id)) => Ok(chain_id),
+        None => Err(silent.unwrap_or_else(|| L1Error::BadUrl { url: "(none)".to_owned() })),
     }
 }
 

@@ -54,6 +54,20 @@ pub enum L1Error {
         /// From the node.
         actual: u64,
     },
+    /// Two of the nodes that were given are on different chains.
+    #[error(
+        "l1 node {second} is on chain {actual}, but {first} on {expected}: give nodes of one chain"
+    )]
+    ChainsDiffer {
+        /// A node that answered.
+        first: String,
+        /// Its chain id.
+        expected: u64,
+        /// Another node.
+        second: String,
+        /// Its chain id.
+        actual: u64,
+    },
     /// There is no code where the deployment says that a contract is.
     #[error("no contract at {address} ({name})")]
     NoContract {

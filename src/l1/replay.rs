@@ -76,6 +76,8 @@ pub struct Replay {
     /// What was forced and escaped before block 0 was fixed: derived right after it.
     early: Vec<Fact>,
     next_block: u64,
+    /// What was derived of blocks that are read, and not given to the caller yet.
+    ready: Vec<Derived>,
 }
 
 impl Replay {
@@ -83,7 +85,8 @@ impl Replay {
     pub fn new(client: Client, deployment: Deployment, params: Params) -> Self {
         let next_block = deployment.block;
         let mirror = Mirror::new(params);
-        Self { client, deployment, mirror, derivation: None, early: Vec::new(), next_block }
+        let (derivation, early, ready) = (None, Vec::new(), Vec::new());
+        Self { client, deployment, mirror, derivation, early, next_block, ready }
     }
 
     /// What was read so far.
@@ -95,10 +98,9 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// [`ReplayError`]. Nothing can be read on after an error other than [`ReplayError::L1`]; after that one the batches
-    /// of the same call must be asked for with a new replay.
+    /// [`ReplayError`]. After [`ReplayError::L1`] the next call goes on where this one ended, and nothing is lost; after
+    /// any other nothing can be read on.
     pub async fn advance(&mut self, to: u64) -> Result<Vec<Derived>, ReplayError> {
-        let mut derived = Vec::new();
         while self.next_block <= to {
             let end = self.next_block.saturating_add(RANGE_BLOCKS).saturating_sub(1).min(to);
             let filter = facts::filter(&self.deployment).from_block(self.next_block).to_block(end);
@@ -109,18 +111,43 @@ impl Replay {
                     .block(BlockNumberOrTag::Number(number))
                     .await?
                     .ok_or(L1Error::BadAnswer { what: "block" })?;
+                // All that L1 has to tell of a block is asked for before any of it counts.
                 let read = facts::read(&self.client, &self.deployment, &block, &logs, None).await?;
+                let mut facts = Vec::with_capacity(read.len());
                 for fact in read {
-                    self.mirror.apply(&block, &fact);
-                    derived.extend(self.take(fact).await?);
+                    let carried = match &fact {
+                        Fact::Settled(batch) => Some(self.carried(batch).await?),
+                        _ => None,
+                    };
+                    facts.push((fact, carried));
                 }
+                for (fact, carried) in facts {
+                    self.mirror.apply(&block, &fact);
+                    let derived = self.take(fact, carried)?;
+                    self.ready.extend(derived);
+                }
+                self.next_block = number.saturating_add(1);
             }
             self.next_block = end.saturating_add(1);
         }
-        Ok(derived)
+        Ok(std::mem::take(&mut self.ready))
     }
 
-    async fn take(&mut self, fact: Fact) -> Result<Vec<Derived>, ReplayError> {
+    /// What the settling transaction carries for a batch.
+    async fn carried(&self, batch: &SettledBatch) -> Result<SettledPayload, ReplayError> {
+        settlement::fetch(&self.client, &self.deployment, batch.tx_hash)
+            .await?
+            .into_iter()
+            .find(|carried| carried.header == batch.header)
+            .ok_or(ReplayError::L1(L1Error::BadAnswer { what: "settlement input" }))
+    }
+
+    /// Takes a fact; one of a settled batch comes with what its transaction carries.
+    fn take(
+        &mut self,
+        fact: Fact,
+        carried: Option<SettledPayload>,
+    ) -> Result<Vec<Derived>, ReplayError> {
         let mut derived = Vec::new();
         match fact {
             Fact::Genesis(header) => {
@@ -130,7 +157,8 @@ impl Replay {
                 }
             }
             Fact::Settled(batch) => {
-                let meaning = self.settle(&batch).await?;
+                let carried = carried.ok_or(L1Error::BadAnswer { what: "settlement input" })?;
+                let meaning = self.settle(&batch, &carried)?;
                 derived.push(Derived::Batch(Arc::unwrap_or_clone(batch), meaning));
             }
             fact @ (Fact::Forced(_) | Fact::Escaped(_)) => match &mut self.derivation {
@@ -142,7 +170,11 @@ impl Replay {
         Ok(derived)
     }
 
-    async fn settle(&mut self, batch: &SettledBatch) -> Result<DerivedBatch, ReplayError> {
+    fn settle(
+        &mut self,
+        batch: &SettledBatch,
+        carried: &SettledPayload,
+    ) -> Result<DerivedBatch, ReplayError> {
         let number = batch.number;
         let (expected, actual) = (self.mirror.generation(), batch.header.generation);
         if expected != actual {
@@ -154,12 +186,7 @@ impl Replay {
             .ok_or(ReplayError::NoSet { number })?;
         let digest = SigningDomain::new(self.deployment.chain_id, self.deployment.settlement)
             .batch(&batch.header);
-        let carried = settlement::fetch(&self.client, &self.deployment, batch.tx_hash)
-            .await?
-            .into_iter()
-            .find(|carried| carried.header == batch.header)
-            .ok_or(L1Error::BadAnswer { what: "settlement input" })?;
-        let signed = signed_weight(&set, &carried, digest);
+        let signed = signed_weight(&set, carried, digest);
         if !set.is_quorum(signed) {
             return Err(ReplayError::NoQuorum { number, signed, total: set.total() });
         }

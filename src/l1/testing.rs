@@ -62,6 +62,11 @@ impl World {
         world
     }
 
+    /// Where its Anvil listens.
+    pub(crate) fn url(&self) -> url::Url {
+        self.anvil.endpoint_url()
+    }
+
     async fn join(&self, index: usize) {
         let owner = account(&self.client, &self.anvil, index + 1);
         let stake_wei = ONE * U256::from(100);
@@ -215,7 +220,7 @@ fn account(client: &Client, anvil: &AnvilInstance, index: usize) -> Account {
 }
 
 /// The binary itself: npm's launcher would leave it running when it is killed.
-fn anvil_path() -> PathBuf {
+pub(crate) fn anvil_path() -> PathBuf {
     if let Some(path) = std::env::var_os("ANVIL") {
         return path.into();
     }

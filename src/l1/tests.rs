@@ -1,8 +1,10 @@
 //! L1 against a real Anvil.
 
-use super::testing::{Following, ONE, World, signer};
-use super::{Derived, L1Error, Replay, actions, settlement};
+use super::testing::{Following, ONE, World, anvil_path, signer};
+use super::{Client, Derived, L1Error, Replay, actions, settlement};
+use crate::config::redact;
 use crate::domain::{BatchNumber, RollupId};
+use alloy::node_bindings::Anvil;
 use alloy::primitives::{Address, U256};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,6 +24,26 @@ async fn refuses_a_deployment_that_is_not_there() {
     other.slasher = other.rollups;
     let error = world.client.verify(&other).await.unwrap_err();
     assert!(matches!(error, L1Error::OtherDeployment { name: "registry", .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_is_passed_over_and_one_of_another_chain_is_refused() {
+    let world = World::deploy(|config| config).await;
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead: url::Url = format!("http://{}", held.local_addr().unwrap()).parse().unwrap();
+    drop(held);
+    let client = Client::connect(&[dead.clone(), world.url()]).await.unwrap();
+    client.verify(&world.deployment).await.unwrap();
+    let error = Client::connect(&[dead]).await.unwrap_err();
+    assert!(matches!(error, L1Error::Unreachable { .. }), "{error}");
+
+    let other = Anvil::at(anvil_path()).args(["--chain-id", "1"]).try_spawn().unwrap();
+    let error = Client::connect(&[world.url(), other.endpoint_url()]).await.unwrap_err();
+    let (first, second) = (redact(&world.url()), redact(&other.endpoint_url()));
+    assert_eq!(error, L1Error::ChainsDiffer { first, expected: 31_337, second, actual: 1 });
+    let lied_to = Client::connect(&[other.endpoint_url()]).await.unwrap();
+    let error = lied_to.verify(&world.deployment).await.unwrap_err();
+    assert_eq!(error, L1Error::WrongChain { expected: 31_337, actual: 1 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

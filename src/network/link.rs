@@ -112,6 +112,11 @@ impl Link {
         states
     }
 
+    /// Whether a connection to this sequencer is up; also true of one that the registry does not know.
+    pub fn is_connected(&self, signer: Address) -> bool {
+        self.queues().get(&signer).is_none_or(|queues| queues.connected)
+    }
+
     /// Takes over who the peers are; what waits for one that is none any more is dropped.
     pub(super) fn set_peers(&self, peers: impl Iterator<Item = (Address, bool)>) {
         let mut queues = self.queues();

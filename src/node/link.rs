@@ -1,5 +1,6 @@
 //! Between the peer link and the attester: each has its own words, so that neither depends on the other.
 
+use crate::agreement::Reach;
 use crate::attest;
 use crate::network::{Delivery, Link, LinkMessage, SignedBatchMessage};
 use alloy::primitives::Address;
@@ -7,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The way from the attester to the other members.
+/// The way from the attester to the other members, and what agreement knows of it.
+#[derive(Debug)]
 pub(super) struct LinkPeers {
     link: Link,
 }
@@ -30,6 +32,12 @@ impl attest::Peers for LinkPeers {
         if let Err(error) = self.link.send(to, &message) {
             warn!(%to, %error, "message not sent");
         }
+    }
+}
+
+impl Reach for LinkPeers {
+    fn is_reachable(&self, signer: Address) -> bool {
+        self.link.is_connected(signer)
     }
 }
 

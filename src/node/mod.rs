@@ -33,7 +33,7 @@ use crate::l1::{self, Account, Client, L1Error, Mirror, MirrorHandle};
 use crate::mempool::{self, Forwarder, Intake, Limits, Pool};
 use crate::network::{Network, NetworkConfig, NetworkError};
 use crate::poster::{self, Poster};
-use crate::rpc::{self, RpcContext, RpcLimits};
+use crate::rpc::{self, RpcContext};
 use crate::storage::{Journal, JournalError, Store, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::watch::{self, Watcher};
@@ -128,6 +128,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     info!(?config, "starting");
+    // The engine says nothing when it cannot listen, and both would say it late.
+    drop(listen("agreement-listen", config.agreement_listen).await?);
+    drop(listen("link-listen", config.link_listen).await?);
     let client = Client::connect(&config.l1_rpc).await?;
     let params = client.verify(&config.deployment).await?;
 
@@ -172,7 +175,7 @@ pub async fn run(
             default_rollup: config.default_rollup,
             deployment: config.deployment.clone(),
             signer,
-            limits: RpcLimits::default(),
+            limits: config.rpc_limits.clone(),
         };
         let serving = rpc::serve(listener, context, tasks.stop.clone());
         async move {
@@ -242,7 +245,7 @@ pub async fn run(
         mirror.clone(),
         store.clone(),
         Arc::clone(&guard),
-        peers,
+        Arc::clone(&peers) as Arc<dyn attest::Peers>,
         ledger.clone(),
         evidence.clone(),
     );
@@ -294,6 +297,7 @@ pub async fn run(
         listen: multiaddr(config.agreement_listen),
         identity: config.identity.keypair(),
         timeouts: Timeouts::for_interval(params.interval()),
+        reach: peers,
         faults,
     };
     tasks.spawn("agreement", {

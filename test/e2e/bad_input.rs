@@ -3,6 +3,8 @@
 use crate::{alone, block_on, plan, session};
 use rota::rpc_client::{RpcClient, RpcClientError};
 use serde_json::{Value, json};
+use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 
 #[test]
@@ -44,6 +46,71 @@ fn an_agent_refuses_malformed_calls_one_by_one_and_goes_on() {
         assert_eq!(agent.call("eth_chainId", json!([])).await.unwrap(), json!("0x385"));
         session.end().await;
     });
+}
+
+#[test]
+fn an_agent_whose_port_is_taken_names_the_setting_and_the_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("password"), "secret").unwrap();
+    let zero = "0x0000000000000000000000000000000000000000";
+    let mut deployment = json!({ "chainId": 31337, "block": 0 });
+    for contract in [
+        "stakeToken",
+        "registry",
+        "settlement",
+        "tally",
+        "slasher",
+        "rewardPool",
+        "rollups",
+        "guardian",
+    ] {
+        deployment[contract] = json!(zero);
+    }
+    fs::write(path("deployment.json"), deployment.to_string()).unwrap();
+    let rota = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rota"))
+            .arg("--json")
+            .args(arguments)
+            .env_clear()
+            .env("ROTA_LOG", "error")
+            .output()
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), answer)
+    };
+    let (keystore, password) = (path("signer.json"), path("password"));
+    let key = ["keys", "new", "--keystore", &keystore, "--password-file", &password];
+    assert_eq!(rota(&key).0, Some(0));
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (deployment, data) = (path("deployment.json"), path(""));
+    for setting in ["agreement-listen", "link-listen"] {
+        let ports: Vec<String> = ["agreement-listen", "link-listen"]
+            .iter()
+            .map(|one| {
+                format!("--{one}={}", if *one == setting { &address } else { "127.0.0.1:0" })
+            })
+            .collect();
+        let (code, answer) = rota(&[
+            "node",
+            "--l1-rpc=http://127.0.0.1:1",
+            "--deployment",
+            &deployment,
+            "--data-dir",
+            &data,
+            "--password-file",
+            &password,
+            "--default-rollup=901",
+            &ports[0],
+            &ports[1],
+        ]);
+        let error = answer["error"].as_str().unwrap();
+        assert_eq!(code, Some(3), "{error}");
+        let expected = format!("{setting}: cannot listen on {address}");
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[test]

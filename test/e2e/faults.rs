@@ -39,6 +39,36 @@ fn a_killed_leader_is_replaced_and_catches_up_when_it_is_back() {
     });
 }
 
+#[test]
+fn agents_go_on_ordering_while_l1_is_away_and_settle_everything_when_it_is_back() {
+    let _alone = alone();
+    block_on(async {
+        let mut session = session(plan(4), 10.0).await;
+        until("a first batch is settled", || async { session.report().batches > 0 }).await;
+        let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+
+        session.network.pause_l1(true).unwrap();
+        let (height, before) = (decided(&agent).await, session.report());
+        until("agents decide blocks without L1", || async { decided(&agent).await > height + 24 })
+            .await;
+        until("the view says that L1 is away", || async { session.l1_is_away() }).await;
+        let meanwhile = session.report();
+        assert!(meanwhile.sent > before.sent, "{meanwhile:?}");
+        assert!(meanwhile.settled >= before.settled && before.settled > 0, "{meanwhile:?}");
+        assert!(meanwhile.batches >= before.batches && before.batches > 0, "{meanwhile:?}");
+
+        session.network.pause_l1(false).unwrap();
+        until("batches settle again", || async {
+            !session.l1_is_away() && session.report().settled > meanwhile.settled
+        })
+        .await;
+        session.stop_sending();
+        session.show_until_settled().await;
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
+    });
+}
+
 #[cfg(feature = "byzantine")]
 #[test]
 fn an_equivocator_is_jailed_on_evidence_that_the_others_found() {

@@ -19,20 +19,68 @@ fn every_agent_leads_and_each_transaction_settles_once_in_one_order() {
         })
         .await;
 
-        let by_cast = cast_send(&session.network.rpc_urls()[0]);
+        let root = &session.network.rpc_urls()[0];
+        let others = [
+            cast_send(root),
+            viem_send(root.as_str(), 0),
+            viem_send(&format!("{root}rollup/901"), 1),
+        ];
         session.stop_sending();
         session.show_until_settled().await;
-        until("the transaction of cast is settled", || async {
-            session.settled_order().contains(&by_cast)
+        until("the transactions of cast and viem are settled", || async {
+            others.iter().all(|one| session.settled_order().contains(one))
         })
         .await;
 
         same_order_everywhere(&session).await;
+        let height = session.settled_height().get();
+        until("the last batch is deep enough to verify", || async {
+            let verified = verify(&session, &[]);
+            verified["transactions"].as_array().unwrap().len() >= session.settled_order().len()
+                && verified["checked"].as_u64() >= Some(session.report().batches)
+        })
+        .await;
+        verified_alike(&session, height);
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
         assert_eq!(report.sent, report.settled, "{report:?}");
         assert_eq!(report.leaders, 4, "{report:?}");
     });
+}
+
+/// What `rota verify` tells of the rollup, from L1 alone.
+fn verify(session: &Session, arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_rota"))
+        .args(["verify", "--json", "--rollup", "901"])
+        .args(arguments)
+        .env("ROTA_L1_RPC", session.network.l1_url().as_str())
+        .env("ROTA_DEPLOYMENT", session.network.folder().join("deployment.json"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// `rota verify` tells the order that the agents tell, also in pieces.
+fn verified_alike(session: &Session, height: u64) {
+    let hashes = |verified: &Value| -> Vec<B256> {
+        let transactions = verified["transactions"].as_array().unwrap().iter();
+        transactions.map(|one| one["hash"].as_str().unwrap().parse().unwrap()).collect()
+    };
+    let whole = verify(session, &[]);
+    assert_eq!(hashes(&whole), session.settled_order());
+    assert_eq!((&whole["flawed"], &whole["noops"]), (&json!([]), &json!([])));
+    assert!(
+        whole["transactions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| { one["height"].as_u64().is_some_and(|at| at <= height) })
+    );
+    let mut pieces = hashes(&verify(session, &["--to", "2"]));
+    pieces.extend(hashes(&verify(session, &["--from", "3"])));
+    assert_eq!(pieces, hashes(&whole));
 }
 
 /// Submits with `cast send`, which waits for the receipt that it understands.
@@ -51,6 +99,26 @@ fn cast_send(url: &Url) -> B256 {
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let receipt: Value = serde_json::from_str(&text).unwrap();
     receipt["transactionHash"].as_str().unwrap().parse().unwrap()
+}
+
+/// Sends with viem and follows the transaction; what viem makes of the answers must be right.
+fn viem_send(url: &str, nonce: u64) -> B256 {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("test/e2e/viem.mjs");
+    let output = Command::new("node")
+        .arg(script)
+        .args([url, "901"])
+        .arg("0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["status"], "success", "{told}");
+    assert_eq!((&told["listed"], &told["chainId"]), (&json!(true), &json!(901)), "{told}");
+    let from = told["from"].as_str().unwrap().to_lowercase();
+    assert_eq!(from, "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc", "{told}");
+    assert_eq!((&told["nonce"], &told["next"]), (&json!(nonce), &json!(nonce + 1)), "{told}");
+    told["hash"].as_str().unwrap().parse().unwrap()
 }
 
 /// What each agent says that its blocks hold, up to the settled height, is what L1 derives.

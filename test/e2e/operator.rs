@@ -124,7 +124,8 @@ impl Desk {
         command
             .args(arguments)
             .current_dir(self.folder.path())
-            .env("ROTA_L1_RPC", self.l1.as_str())
+            // The first node is dead: everything below goes through the second.
+            .env("ROTA_L1_RPC", format!("http://127.0.0.1:1,{}", self.l1))
             .env("ROTA_DEPLOYMENT", "deployment.json")
             .env("ROTA_OWNER_KEY", OWNER_KEY);
         command

@@ -5,11 +5,14 @@
 mod net;
 mod restart;
 
+use crate::agreement::Timeouts;
 use crate::domain::{Epoch, Generation, Height, Round, VoteType};
 use crate::rota;
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store};
 use alloy::primitives::Address;
+use malachitebft_core_types::LinearTimeouts;
 use net::{Agent, Net, soon, transaction};
+use std::time::Duration;
 
 /// Asserts that both hold the same blocks up to `height`, each certified and by a proposer whose turn it was.
 fn assert_one_chain(net: &Net, a: &Store, b: &Store, height: u64) {
@@ -223,4 +226,15 @@ async fn honest_agents_prove_that_an_equivocator_signed_twice() {
     for agent in agents {
         agent.stop().await;
     }
+}
+
+#[test]
+fn a_proposer_that_cannot_be_reached_costs_less_and_changes_no_later_round() {
+    let timeouts = Timeouts::for_interval(Duration::from_millis(250));
+    let (usual, without) = (LinearTimeouts::from(timeouts), timeouts.without_first_proposer());
+
+    assert!(without.propose < usual.propose);
+    let second = |timeouts: LinearTimeouts| timeouts.propose.saturating_add(timeouts.propose_delta);
+    assert_eq!(second(without), second(usual));
+    assert_eq!((without.prevote, without.precommit), (usual.prevote, usual.precommit));
 }

@@ -1,7 +1,7 @@
 //! A network of agents in one process: real engines over real sockets on loopback, a made-up L1.
 
 use crate::agreement::{
-    AgreementConfig, AgreementError, BlockSource, History, HistoryError, Timeouts, run,
+    AgreementConfig, AgreementError, BlockSource, History, HistoryError, Reach, Timeouts, run,
 };
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
@@ -85,6 +85,16 @@ impl BlockSource for TestSource {
 
     fn known(&self, _rollup: RollupId, _hash: B256) -> Option<IncludedTransaction> {
         None
+    }
+}
+
+/// Everybody can be reached, as far as anybody knows.
+#[derive(Debug)]
+struct Everybody;
+
+impl Reach for Everybody {
+    fn is_reachable(&self, _signer: Address) -> bool {
+        true
     }
 }
 
@@ -326,6 +336,7 @@ impl Net {
             listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port),
             identity: seat.identity.clone(),
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
+            reach: Arc::new(Everybody),
             faults: crate::agreement::Faults::default(),
         };
         change(&mut config);
