@@ -87,15 +87,7 @@ impl Client {
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(L1Error::BadUrl { url: url.to_string() });
             }
-            transports.push(
-                ServiceBuilder::new()
-                    .layer(RetryBackoffLayer::new(
-                        RATE_LIMIT_RETRIES,
-                        RATE_LIMIT_PAUSE_MILLIS,
-                        COMPUTE_UNITS_PER_SECOND,
-                    ))
-                    .service(Http::with_client(http.clone(), url.clone())),
-            );
+            transports.push(Http::with_client(http.clone(), url.clone()));
         }
         let chain_id = common_chain_id(&http, urls).await?;
         let count = NonZeroUsize::new(transports.len())
@@ -104,8 +96,15 @@ impl Client {
         let fallback = FallbackLayer::default()
             .with_active_transport_count(count)
             .with_sequential_methods(methods);
-        let client =
-            RpcClient::new(ServiceBuilder::new().layer(fallback).service(transports), false);
+        // Retries go outside: they turn what a node refuses into an error, at which the fallback would ask the next node,
+        // and then tell that one's silence in place of the refusal.
+        let retries = RetryBackoffLayer::new(
+            RATE_LIMIT_RETRIES,
+            RATE_LIMIT_PAUSE_MILLIS,
+            COMPUTE_UNITS_PER_SECOND,
+        );
+        let nodes = ServiceBuilder::new().layer(retries).layer(fallback).service(transports);
+        let client = RpcClient::new(nodes, false);
         let provider = RootProvider::new(client).erased();
         Ok(Self { provider, chain_id })
     }

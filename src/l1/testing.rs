@@ -62,6 +62,11 @@ impl World {
         world
     }
 
+    /// The rich account, through another client.
+    pub(crate) fn rich_through(&self, client: Client) -> Account {
+        account(&client, &self.anvil, 0)
+    }
+
     /// Where its Anvil listens.
     pub(crate) fn url(&self) -> url::Url {
         self.anvil.endpoint_url()

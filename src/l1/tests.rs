@@ -3,7 +3,7 @@
 use super::testing::{Following, ONE, World, anvil_path, signer};
 use super::{Client, Derived, L1Error, Replay, actions, settlement};
 use crate::config::redact;
-use crate::domain::{BatchNumber, RollupId};
+use crate::domain::{BatchNumber, Epoch, RollupId};
 use alloy::node_bindings::Anvil;
 use alloy::primitives::{Address, U256};
 
@@ -34,6 +34,12 @@ async fn a_dead_node_is_passed_over_and_one_of_another_chain_is_refused() {
     drop(held);
     let client = Client::connect(&[dead.clone(), world.url()]).await.unwrap();
     client.verify(&world.deployment).await.unwrap();
+    // What a contract refuses is told as that, however silent the other node is.
+    let rich = world.rich_through(client);
+    for _ in 0..3 {
+        let error = actions::seal(&rich, &world.deployment, Epoch::new(99)).await.unwrap_err();
+        assert!(matches!(error, L1Error::Reverted { .. }), "{error}");
+    }
     let error = Client::connect(&[dead]).await.unwrap_err();
     assert!(matches!(error, L1Error::Unreachable { .. }), "{error}");
 
