@@ -1,7 +1,8 @@
 //! The guard in front of every signature of a sequencer's key (R46).
 //!
-//! One durable record per key and position is on disk *before* the signature exists outside of this module. Asked for the
-//! same message again, the guard gives the same signature; asked for one that conflicts, it refuses, and nothing was
+//! One durable record per key and position is on disk *before* the signature leaves this agent: an attestation's before it
+//! exists outside of this module, a vote's and a proposal's when the caller says, see [`Recorded`]. Asked for the same
+//! message again, the guard gives the same signature; asked for one that conflicts, it refuses, and nothing was
 //! signed. A conflict is a different block at one position: for votes and proposals (generation, height, round, kind),
 //! for attestations (generation, height), where a batch also speaks for the block before its first.
 //!
@@ -19,6 +20,15 @@ pub struct Guard {
     address: Address,
     domain: SigningDomain,
     store: Store,
+}
+
+/// When the record of a vote or proposal is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Before the signature is given out.
+    First,
+    /// With the next flush of the store. The caller sees to that flush before the signature leaves this process.
+    WithTheLog,
 }
 
 /// Why nothing was signed.
@@ -81,7 +91,12 @@ impl Guard {
     /// # Errors
     ///
     /// [`GuardError::Conflict`] when another vote of this type stands at its position; [`GuardError::Store`].
-    pub fn sign_vote(&self, vote_type: VoteType, vote: &Vote) -> Result<Signature, GuardError> {
+    pub fn sign_vote(
+        &self,
+        vote_type: VoteType,
+        vote: &Vote,
+        recorded: Recorded,
+    ) -> Result<Signature, GuardError> {
         let ballot = Ballot {
             signer: self.address,
             kind: match vote_type {
@@ -92,7 +107,8 @@ impl Guard {
             height: vote.height,
             round: vote.round,
         };
-        self.sign_ballot(&ballot, vote.block_hash, -1, self.domain.vote(vote_type, vote))
+        let digest = self.domain.vote(vote_type, vote);
+        self.sign_ballot(&ballot, vote.block_hash, -1, digest, recorded)
     }
 
     /// Signs a proposal. One block in one round may be proposed with several rounds of an earlier quorum: that is no
@@ -101,7 +117,11 @@ impl Guard {
     /// # Errors
     ///
     /// [`GuardError::Conflict`] when a proposal of another block stands at its position; [`GuardError::Store`].
-    pub fn sign_proposal(&self, proposal: &Proposal) -> Result<Signature, GuardError> {
+    pub fn sign_proposal(
+        &self,
+        proposal: &Proposal,
+        recorded: Recorded,
+    ) -> Result<Signature, GuardError> {
         let ballot = Ballot {
             signer: self.address,
             kind: BallotKind::Proposal,
@@ -110,7 +130,7 @@ impl Guard {
             round: proposal.round,
         };
         let digest = self.domain.proposal(proposal);
-        self.sign_ballot(&ballot, proposal.block_hash, proposal.pol_round, digest)
+        self.sign_ballot(&ballot, proposal.block_hash, proposal.pol_round, digest, recorded)
     }
 
     /// Signs a batch header. `blocks` are the heights and hashes of all its blocks, ascending.
@@ -169,6 +189,7 @@ impl Guard {
         block_hash: B256,
         pol_round: i32,
         digest: B256,
+        recorded: Recorded,
     ) -> Result<Signature, GuardError> {
         let signature = self.key.sign(digest);
         let standing = match self.store.ballot(ballot)? {
@@ -179,6 +200,10 @@ impl Guard {
             }
         };
         if standing.block_hash == block_hash.0 {
+            // Also a record that stood before may still ride.
+            if recorded == Recorded::First {
+                self.store.flush()?;
+            }
             return Ok(signature);
         }
         Err(GuardError::Conflict {
@@ -202,7 +227,7 @@ fn commits_to(header: &BatchHeader, blocks: &[(Height, B256)]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Guard, GuardError};
+    use super::{Guard, GuardError, Recorded};
     use crate::crypto::{SecretKey, SigningDomain, merkle};
     use crate::domain::{
         BatchHeader, Epoch, Generation, Height, Proposal, Round, Seconds, Vote, VoteType,
@@ -252,9 +277,11 @@ mod tests {
     #[test]
     fn the_same_vote_gets_the_same_signature_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let first = guard_at(folder.path()).sign_vote(VoteType::Prevote, &vote(1)).unwrap();
+        let first = guard_at(folder.path())
+            .sign_vote(VoteType::Prevote, &vote(1), Recorded::First)
+            .unwrap();
         let guard = guard_at(folder.path());
-        let again = guard.sign_vote(VoteType::Prevote, &vote(1)).unwrap();
+        let again = guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::First).unwrap();
         assert_eq!(first, again);
         let digest = guard.domain().vote(VoteType::Prevote, &vote(1));
         assert_eq!(again.recover(digest), Ok(guard.address()));
@@ -264,11 +291,17 @@ mod tests {
     fn a_conflicting_vote_is_refused_and_another_type_or_round_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let guard = guard_at(folder.path());
-        guard.sign_vote(VoteType::Prevote, &vote(1)).unwrap();
-        let error = guard.sign_vote(VoteType::Prevote, &vote(2)).unwrap_err();
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::First).unwrap();
+        let error = guard.sign_vote(VoteType::Prevote, &vote(2), Recorded::First).unwrap_err();
         assert!(matches!(error, GuardError::Conflict { .. }), "{error}");
-        guard.sign_vote(VoteType::Precommit, &vote(2)).unwrap();
-        guard.sign_vote(VoteType::Prevote, &Vote { round: Round::new(2), ..vote(2) }).unwrap();
+        guard.sign_vote(VoteType::Precommit, &vote(2), Recorded::First).unwrap();
+        guard
+            .sign_vote(
+                VoteType::Prevote,
+                &Vote { round: Round::new(2), ..vote(2) },
+                Recorded::First,
+            )
+            .unwrap();
     }
 
     #[test]
@@ -282,10 +315,15 @@ mod tests {
             pol_round: -1,
             block_hash: B256::repeat_byte(1),
         };
-        guard.sign_proposal(&proposal).unwrap();
-        guard.sign_proposal(&Proposal { pol_round: 1, ..proposal.clone() }).unwrap();
+        guard.sign_proposal(&proposal, Recorded::First).unwrap();
+        guard
+            .sign_proposal(&Proposal { pol_round: 1, ..proposal.clone() }, Recorded::First)
+            .unwrap();
         let other = Proposal { block_hash: B256::repeat_byte(2), ..proposal };
-        assert!(matches!(guard.sign_proposal(&other), Err(GuardError::Conflict { .. })));
+        assert!(matches!(
+            guard.sign_proposal(&other, Recorded::First),
+            Err(GuardError::Conflict { .. })
+        ));
     }
 
     #[test]
@@ -325,5 +363,22 @@ mod tests {
         blocks.reverse();
         let error = guard.sign_attestation(&header, &blocks).unwrap_err();
         assert!(matches!(error, GuardError::NotTheBatch { given: 2 }), "{error}");
+    }
+
+    #[test]
+    fn a_record_that_rides_is_on_disk_after_the_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::WithTheLog).unwrap();
+        let conflict = guard.sign_vote(VoteType::Prevote, &vote(2), Recorded::WithTheLog);
+        assert!(matches!(conflict, Err(GuardError::Conflict { .. })), "it counts at once");
+        guard.store.flush().unwrap();
+
+        let copy = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("rota.redb"), copy.path().join("rota.redb"));
+        std::fs::copy(from, to).unwrap();
+        let again = guard_at(copy.path());
+        let conflict = again.sign_vote(VoteType::Prevote, &vote(2), Recorded::First);
+        assert!(matches!(conflict, Err(GuardError::Conflict { .. })), "and after a power cut");
     }
 }

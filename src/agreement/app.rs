@@ -37,6 +37,9 @@ use tokio::sync::{mpsc, watch};
 /// Heights ahead of the running one of which parts are taken: honest agents are at most one ahead of those they need.
 const AHEAD: u64 = 2;
 
+/// How often catching up is told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
 /// A reply that starts a height, held back until it is time.
 enum Waiting {
     /// The engine has just come up.
@@ -78,6 +81,8 @@ pub(super) struct App {
     /// What the waiting height lacks, so that it is said once.
     lacking: Option<Unknown>,
     streams_sent: u64,
+    /// Where catching up was, when it was last told.
+    told: Option<(Instant, Height)>,
 }
 
 impl App {
@@ -98,6 +103,7 @@ impl App {
             waiting: None,
             lacking: None,
             streams_sent: 0,
+            told: None,
         };
         app.look_at_l1();
         app
@@ -459,9 +465,36 @@ impl App {
         .await?;
 
         tracing::debug!(%height, %round, %hash, transactions = header.tx_count, "decided");
+        self.tell_progress(height);
         self.tip = (header, hash);
         self.tools.decided.send_replace(height);
         Ok(())
+    }
+
+    /// Says now and then how catching up goes, and when it is over.
+    fn tell_progress(&mut self, height: Height) {
+        let now = Instant::now();
+        match self.told {
+            None if self.pace.behind => {
+                tracing::info!(%height, "catching up with decided blocks");
+                self.told = Some((now, height));
+            }
+            Some((then, from)) if self.pace.behind => {
+                let passed = now.saturating_duration_since(then);
+                if passed >= PROGRESS_EVERY {
+                    let blocks = height.get().saturating_sub(from.get());
+                    let seconds = passed.as_secs().max(1);
+                    let blocks_per_second = blocks.checked_div(seconds).unwrap_or_default();
+                    tracing::info!(%height, blocks_per_second, "catching up with decided blocks");
+                    self.told = Some((now, height));
+                }
+            }
+            Some(_) => {
+                tracing::info!(%height, "caught up with decided blocks");
+                self.told = None;
+            }
+            None => {}
+        }
     }
 
     async fn decided_values(

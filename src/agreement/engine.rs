@@ -2,10 +2,12 @@
 
 use super::codec::BorshCodec;
 use super::context::RotaContext;
+use super::log::{EngineLog, Flushing};
 use super::signing::{GuardedSigner, RecoveringVerifier, Refusals};
 use super::{AgreementConfig, AgreementError, SYNC_BATCH};
 use crate::domain::{Generation, LeaderSet, Signer as SignerAddress};
 use crate::guard::Guard;
+use crate::storage::Store;
 use libp2p::multiaddr::Protocol;
 use malachitebft_app_channel::app::config::{
     ConsensusConfig, DiscoveryConfig, NodeConfig, P2pConfig, ProtocolNames, PubSubProtocol,
@@ -17,7 +19,6 @@ use malachitebft_app_channel::app::types::codec::Codec;
 use malachitebft_app_channel::{
     AppMsg, Channels, ConsensusContext, ConsensusRequest, EngineBuilder, EngineHandle,
     NetworkContext, NetworkIdentity, NetworkMsg, NetworkRequest, RequestContext, SyncContext,
-    WalContext,
 };
 use malachitebft_signing::Signer as _;
 use std::net::IpAddr;
@@ -138,10 +139,15 @@ impl Settings {
 
 impl Engine {
     /// Starts an engine on the log of this generation.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything that an engine works with, named once"
+    )]
     pub(super) async fn start(
         config: &AgreementConfig,
         generation: Generation,
         guard: &Arc<Guard>,
+        store: &Store,
         voice: Voice,
         verifier: RecoveringVerifier,
         refusals: Refusals,
@@ -153,8 +159,8 @@ impl Engine {
         let settings = Settings::new(config, generation, guard, peers)?;
         free(&settings.consensus.p2p.listen_addr).await?;
         let address = SignerAddress(guard.address().0.0);
-        let signer = GuardedSigner::new(generation, Arc::clone(guard), refusals);
-        let wal = config.folder.join(format!("engine-{generation}")).join("wal");
+        let flushing = Flushing::default();
+        let signer = GuardedSigner::new(generation, Arc::clone(guard), refusals, flushing.clone());
 
         let peer = config.identity.public().to_peer_id().to_bytes();
         let proof = signer
@@ -176,8 +182,10 @@ impl Engine {
             ),
         };
 
+        let log =
+            EngineLog::spawn(store.clone(), generation, flushing).await.map_err(|e| failed(&e))?;
         let builder = EngineBuilder::new(RotaContext, settings)
-            .with_default_wal(WalContext::new(wal, BorshCodec))
+            .with_custom_wal(log)
             .with_default_sync(SyncContext::new(BorshCodec))
             .with_default_consensus(consensus)
             .with_default_request(RequestContext::new(LINKS * 2));

@@ -32,6 +32,7 @@ mod engine;
 mod evidence;
 mod heights;
 mod history;
+mod log;
 mod origin;
 mod pace;
 mod peers;
@@ -54,7 +55,6 @@ use heights::Heights;
 use libp2p::identity::Keypair;
 use malachitebft_core_types::LinearTimeouts;
 use signing::{RecoveringVerifier, Refusals};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -74,8 +74,6 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 /// How this agent takes part in agreement.
 #[derive(Clone, Debug)]
 pub struct AgreementConfig {
-    /// Folder of the engine's log; each generation has its own in it.
-    pub folder: PathBuf,
     /// Multiaddr to listen on, `/ip4/0.0.0.0/tcp/27000`.
     pub listen: String,
     /// The libp2p identity that the endpoint in the registry names.
@@ -365,6 +363,7 @@ impl Member {
             &self.config,
             generation,
             &self.guard,
+            &self.store,
             voice,
             verifier.clone(),
             refusals.clone(),

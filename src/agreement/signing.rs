@@ -2,9 +2,10 @@
 
 use super::context::{Proposal, RotaContext, Vote};
 use super::heights::Heights;
+use super::log::Flushing;
 use crate::crypto::{Signature, SigningDomain};
 use crate::domain::{Generation, Height, Signer as SignerAddress};
-use crate::guard::{Guard, GuardError};
+use crate::guard::{Guard, GuardError, Recorded};
 use alloy::primitives::{Address, B256, keccak256};
 use async_trait::async_trait;
 use malachitebft_core_types::{
@@ -35,11 +36,22 @@ pub(super) struct GuardedSigner {
     generation: Generation,
     guard: Arc<Guard>,
     refusals: Refusals,
+    flushing: Flushing,
 }
 
 impl GuardedSigner {
-    pub(super) const fn new(generation: Generation, guard: Arc<Guard>, refusals: Refusals) -> Self {
-        Self { generation, guard, refusals }
+    pub(super) const fn new(
+        generation: Generation,
+        guard: Arc<Guard>,
+        refusals: Refusals,
+        flushing: Flushing,
+    ) -> Self {
+        Self { generation, guard, refusals, flushing }
+    }
+
+    /// Records go to disk with the log that the engine flushes next, if it will.
+    fn recorded(&self) -> Recorded {
+        if self.flushing.is_on() { Recorded::WithTheLog } else { Recorded::First }
     }
 
     /// Runs the guard, which waits for the disk, off the async workers.
@@ -75,8 +87,9 @@ impl Signer<RotaContext> for GuardedSigner {
     async fn sign_vote(&self, vote: Vote) -> Result<SignedMessage<RotaContext, Vote>, Error> {
         let (vote_type, signed) =
             vote.to_domain(self.generation).ok_or_else(|| Error::from_source(Unsigned::NoRound))?;
-        let signature =
-            self.guarded(signed.height, move |guard| guard.sign_vote(vote_type, &signed)).await?;
+        let (height, recorded) = (signed.height, self.recorded());
+        let sign = move |guard: &Guard| guard.sign_vote(vote_type, &signed, recorded);
+        let signature = self.guarded(height, sign).await?;
         Ok(SignedMessage::new(vote, signature))
     }
 
@@ -87,8 +100,9 @@ impl Signer<RotaContext> for GuardedSigner {
         let signed = proposal
             .to_domain(self.generation)
             .ok_or_else(|| Error::from_source(Unsigned::NoRound))?;
-        let signature =
-            self.guarded(signed.height, move |guard| guard.sign_proposal(&signed)).await?;
+        let (height, recorded) = (signed.height, self.recorded());
+        let sign = move |guard: &Guard| guard.sign_proposal(&signed, recorded);
+        let signature = self.guarded(height, sign).await?;
         Ok(SignedMessage::new(proposal, signature))
     }
 

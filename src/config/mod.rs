@@ -62,11 +62,6 @@ impl Config {
     pub fn store_path(&self) -> PathBuf {
         self.data_dir.join("store.redb")
     }
-
-    /// Folder of the agreement engine's write-ahead log.
-    pub fn engine_dir(&self) -> PathBuf {
-        self.data_dir.join("engine")
-    }
 }
 
 impl fmt::Debug for Config {

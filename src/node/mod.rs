@@ -293,7 +293,6 @@ pub async fn run(
     let max_payload = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
     let history = L1History::new(l1, config.deployment.clone(), max_payload);
     let agreement = AgreementConfig {
-        folder: config.engine_dir(),
         listen: multiaddr(config.agreement_listen),
         identity: config.identity.keypair(),
         timeouts: Timeouts::for_interval(params.interval()),

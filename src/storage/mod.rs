@@ -20,6 +20,7 @@
 //! | | `attestations` | (first height, digest, signer) | signature |
 //! | [`undecided`] | `undecided` | (height, block hash) | block |
 //! | | `own_proposals` | (generation, height, round) | block hash |
+//! | [`engine_log`] | `engine_log` | (generation, height, number) | entry |
 //! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
 //! | | `attested_blocks` | (signer, generation, height) | block hash |
 //! | | `signed_batches` | (signer, digest) | signature |
@@ -28,14 +29,16 @@
 //! | | `forced_hashes` | (rollup, transaction hash, number) | |
 //! | | `escapes` | first number after it | escape |
 //!
-//! Values are borsh. A commit returns once the disk has it: a few milliseconds, so callers on async tasks go through
-//! `spawn_blocking`. redb admits one writer at a time; readers never wait.
+//! Values are borsh, but the engine's entries. A commit returns once the disk has it: a few milliseconds, so callers on
+//! async tasks go through `spawn_blocking`. What need only be on disk together with something later may ride until then
+//! ([`Store::ride`]). redb admits one writer at a time; readers never wait.
 //!
 //! To add an area: a file here with its `TableDefinition`s, a `pub(super) fn create` that opens each of them, its line in
 //! `AREAS` and in the table above, and `impl Store` with functions over [`Store::write`] and [`Store::view`].
 
 mod batches;
 mod blocks;
+mod engine_log;
 mod evidence;
 mod forced;
 mod generations;
@@ -48,15 +51,16 @@ pub use journal::{Journal, JournalError};
 pub use signed::{Ballot, BallotKind, BallotRecord};
 
 use alloy::primitives::B256;
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Opens the tables of an area.
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 7] = [
+const AREAS: [Create; 8] = [
     blocks::create,
     batches::create,
     undecided::create,
@@ -64,12 +68,15 @@ const AREAS: [Create; 7] = [
     evidence::create,
     forced::create,
     generations::create,
+    engine_log::create,
 ];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
 #[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
+    /// Whether something rides that is not on disk. Changes only while its changer is the one writer.
+    rides: Arc<AtomicBool>,
 }
 
 /// Why the store did not do what it was asked to.
@@ -157,7 +164,7 @@ impl Store {
             path: path.to_owned(),
             source: Box::new(error.into()),
         })?;
-        let store = Self { database: Arc::new(database) };
+        let store = Self { database: Arc::new(database), rides: Arc::default() };
         store.write(|transaction| AREAS.iter().try_for_each(|create| create(transaction)))?;
         Ok(store)
     }
@@ -169,8 +176,44 @@ impl Store {
     ) -> Result<T, StoreError> {
         let transaction = self.database.begin_write()?;
         let result = change(&transaction)?;
+        self.commit(transaction)?;
+        Ok(result)
+    }
+
+    /// Runs `change` in a transaction that rides: readers see it when this returns, the disk has it when the next
+    /// [`Store::write`] or [`Store::flush`] returns. A crash before that undoes it, with all that rode later.
+    fn ride<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::None)?;
+        let result = change(&transaction)?;
+        self.rides.store(true, Ordering::SeqCst);
         transaction.commit()?;
         Ok(result)
+    }
+
+    /// Puts on disk what rides. Costs nothing when nothing does.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`]: what rides may be lost.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        // Waits for a transaction that is on its way to the disk with what rode before.
+        let transaction = self.database.begin_write()?;
+        if self.rides.load(Ordering::SeqCst) {
+            return self.commit(transaction);
+        }
+        transaction.abort()?;
+        Ok(())
+    }
+
+    /// Commits, and with it all that rides: there is one writer, so nothing boards meanwhile.
+    fn commit(&self, transaction: WriteTransaction) -> Result<(), StoreError> {
+        let rode = self.rides.swap(false, Ordering::SeqCst);
+        transaction.commit().inspect_err(|_| self.rides.store(rode, Ordering::SeqCst))?;
+        Ok(())
     }
 
     /// Reads a consistent picture of the store.
@@ -193,7 +236,13 @@ macro_rules! from_redb {
     };
 }
 
-from_redb!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+from_redb!(
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
 
 /// Encodes a record. Writing to memory does not fail.
 fn encode(value: &impl borsh::BorshSerialize) -> Vec<u8> {

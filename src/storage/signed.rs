@@ -86,7 +86,8 @@ impl Store {
         })
     }
 
-    /// Records a ballot unless the position is taken; returns the record that then stands there, the older one if so.
+    /// Records a ballot unless the position is taken; returns the record that then stands there, the older one if so. It
+    /// is on disk with the next [`Store::flush`] or write.
     ///
     /// # Errors
     ///
@@ -96,7 +97,7 @@ impl Store {
         ballot: &Ballot,
         record: &BallotRecord,
     ) -> Result<BallotRecord, StoreError> {
-        self.write(|transaction| {
+        self.ride(|transaction| {
             let mut ballots = transaction.open_table(BALLOTS)?;
             let standing = ballots
                 .get(&ballot.key())?

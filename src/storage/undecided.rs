@@ -37,14 +37,14 @@ pub(super) fn forget_all(transaction: &WriteTransaction) -> Result<(), StoreErro
 }
 
 impl Store {
-    /// Keeps a valid candidate.
+    /// Keeps a valid candidate. It rides: a vote for it has a record of its own, which comes to the disk no earlier.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`].
     pub fn keep_undecided(&self, block: &Block) -> Result<(), StoreError> {
         let hash = block.header.hash();
-        self.write(|transaction| {
+        self.ride(|transaction| {
             let key = (block.header.height.get(), &hash.0);
             transaction.open_table(UNDECIDED)?.insert(key, encode(block).as_slice())?;
             Ok(())

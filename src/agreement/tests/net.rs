@@ -332,7 +332,6 @@ impl Net {
         let (evidence_tx, evidence) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
         let mut config = AgreementConfig {
-            folder: seat.folder.path().to_owned(),
             listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port),
             identity: seat.identity.clone(),
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
