@@ -33,7 +33,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         Standing standing;
         address owner;
         uint40 joinedAt;
-        /// When it last joined, checked in or returned: what a seal asks for after a restart (R33).
+        /// When it last joined, was unjailed, checked in or came back: what a seal asks for after a restart (R33).
         uint40 aliveAt;
         address poster;
         uint40 checkedInAt;
@@ -177,6 +177,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         // Kept as the end of the jail: what was missed before it counts no more (R35).
         entry.pool.jailedUntil = block.timestamp.toUint40();
         entry.standing.status = Status.Active;
+        entry.aliveAt = uint40(block.timestamp);
         if (!_isSeated(id)) _takeSeat(id, entry.standing.signer);
         _refresh(entry, entry.standing.signer);
 

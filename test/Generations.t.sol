@@ -338,18 +338,6 @@ contract GenerationsTest is Chain {
 
     /* WALKING */
 
-    /// @dev Several restarts find room in an epoch.
-    function _deployWithQuickRestarts() private {
-        vm.warp(1_800_000_000);
-        vm.roll(1000);
-        Config memory config = ConfigLib.read("devnet");
-        config.params.escapeDelaySeconds = 21;
-        config.params.restartDelaySeconds = 22;
-        config.params.restartWindowSeconds = 2;
-        config.params.idleBatchAgeSeconds = 5;
-        _deploy(config);
-    }
-
     function _restartOf(Actor[] memory actors) private {
         _restart(actors, 1);
         _steps.push(

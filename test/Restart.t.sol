@@ -499,6 +499,15 @@ contract RestartTest is Chain {
         assertEq(_weightIn(set, newcomer.signer), 100);
         assertEq(_weightIn(set, _actors[2].signer) + _weightIn(set, _actors[3].signer), 0);
 
+        // Whoever serves a term is heard of again when it ends it.
+        vm.prank(at.slasher);
+        registry.jail(_actors[3].id, 0, 0);
+        vm.prank(_actors[3].owner);
+        registry.unjail(_actors[3].id);
+        _startEpoch(_epoch() + 1);
+        settlement.seal(_epoch() + 1);
+        assertEq(_weightIn(settlement.leaderSet(_epoch() + 1), _actors[3].signer), 100);
+
         // The next restart asks everybody anew.
         _restart(_actors, 2);
         _startEpoch(_epoch() + 1);

@@ -7,6 +7,7 @@ import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {DrawLib} from "../../contracts/lib/DrawLib.sol";
 import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
+import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {System} from "./System.sol";
 
 /// Sees the fees that a called contract sees: in isolation they differ from those of the test itself.
@@ -42,6 +43,18 @@ abstract contract Chain is System {
         _joinMany(n);
         _sealFirst();
         _sealThrough(1);
+    }
+
+    /// @notice The devnet profile with restarts so quick that an epoch has room for several.
+    function _deployWithQuickRestarts() internal {
+        vm.warp(1_800_000_000);
+        vm.roll(1000);
+        Config memory config = ConfigLib.read("devnet");
+        config.params.escapeDelaySeconds = 21;
+        config.params.restartDelaySeconds = 22;
+        config.params.restartWindowSeconds = 2;
+        config.params.idleBatchAgeSeconds = 5;
+        _deploy(config);
     }
 
     /// @notice A header of `blocks` blocks on the tip, as of now, for {PAYLOAD}.
