@@ -8,6 +8,7 @@ mod keys;
 mod node;
 pub(crate) mod output;
 pub(crate) mod parent;
+mod report;
 mod restart;
 mod rollup;
 mod send;
@@ -70,6 +71,9 @@ enum Command {
     /// Bring the network back after more than a third of a leader set is gone for good
     #[command(subcommand)]
     Restart(restart::Command),
+    /// Report an offence to L1, for a bounty; anybody may
+    #[command(subcommand)]
+    Report(report::Command),
     /// Show sequencers and the settled chain, or one agent
     Status(status::Options),
     /// Rebuild a rollup's ordered transactions from L1 alone, and check every certificate and root
@@ -173,6 +177,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Exit(options) => stake::exit(options, output).await,
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
+        Command::Report(command) => report::run(command, output).await,
         Command::Status(options) => status::run(options, output).await,
         Command::Verify(options) => verify::run(options, output).await,
         Command::Send(options) => send::run(options, output).await,

@@ -1,9 +1,10 @@
 //! secp256k1 signatures in the form in which L1 takes them (EIP-2098).
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, B512};
 use borsh::{BorshDeserialize, BorshSerialize};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// A compact signature: r, then s with the parity of y in its top bit (EIP-2098). Whether it is valid shows in
@@ -36,6 +37,19 @@ const HALF_ORDER: [u8; 32] = [
 
 /// The top bit of a byte: where EIP-2098 keeps the parity.
 const PARITY: u8 = 0x80;
+
+/// As 0x and 128 hexadecimal digits.
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        B512::new(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        B512::deserialize(deserializer).map(|bytes| Self(bytes.0))
+    }
+}
 
 impl Signature {
     /// Takes the 64 bytes of an EIP-2098 signature.

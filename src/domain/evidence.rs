@@ -7,10 +7,12 @@ use crate::domain::encoding::{
 use crate::domain::{BatchHeader, Height, Proposal, Round, Vote, VoteType};
 use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
 
 /// The block that a batch holds at a height, and the Merkle siblings that show it (R25). No siblings at the batch's last
 /// height, which the header names itself.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BlockProof {
     /// The block.
     #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
@@ -28,7 +30,8 @@ impl BlockProof {
 }
 
 /// Two conflicting signatures of one key, within one generation. Whoever makes one has recovered both to `offender`.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Evidence {
     /// Two votes of one type, height and round for different blocks.
     DoubleVote {

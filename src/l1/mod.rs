@@ -14,6 +14,7 @@ pub mod force;
 mod forced;
 mod mirror;
 mod replay;
+pub mod reports;
 pub mod restart;
 mod settlement;
 #[cfg(test)]

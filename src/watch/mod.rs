@@ -13,7 +13,7 @@ pub use turns::{SealPlan, patience, seal_plan};
 use crate::config::RestartDuty;
 use crate::domain::{BatchNumber, Deployment, Epoch, Evidence, Params, Turn};
 use crate::l1::duties::{self, KeyReference};
-use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions, restart as l1_restart};
+use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions, reports, restart as l1_restart};
 use crate::rota::draw_order;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
@@ -31,6 +31,10 @@ const FORGET: Duration = Duration::from_secs(120);
 const TALLY_AT_ONCE: u64 = 20;
 /// L1 blocks after which a step of a restart that L1 still does not show is tried again.
 const RETRY_BLOCKS: u64 = 10;
+/// How often to look who is away.
+const LOOK_FOR_ABSENT: Duration = Duration::from_secs(10);
+/// Ended epochs whose turns are looked at: with the running one those that L1 looks at (R35).
+const ENDED_EPOCHS: u64 = 7;
 
 /// Why a duty was not done now.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,8 @@ pub struct Watcher {
     restart_duty: RestartDuty,
     /// The last step of a restart that L1 answered, and when: the mirror shows it a little later.
     tried_restart: Option<(RestartPlan, Instant)>,
+    /// When it was last looked who is away.
+    looked_for_absent: Option<Instant>,
 }
 
 /// An offence on its way to L1.
@@ -74,6 +80,7 @@ enum Duty {
     Tally(BatchNumber),
     Execute(B256),
     Restart(RestartPlan),
+    ReportAbsent(u32),
 }
 
 impl Watcher {
@@ -97,6 +104,7 @@ impl Watcher {
             refused_seal: None,
             restart_duty,
             tried_restart: None,
+            looked_for_absent: None,
         }
     }
 
@@ -122,6 +130,7 @@ impl Watcher {
         self.seal().await?;
         self.report().await?;
         self.execute().await?;
+        self.report_absent().await?;
         self.tally().await
     }
 
@@ -296,6 +305,53 @@ impl Watcher {
                 Err(error) => return Err(error.into()),
             }
             self.due.remove(&Duty::Execute(case));
+        }
+        Ok(())
+    }
+
+    /// Reports members that were absent over the epochs that have ended and still are. L1 would jail sooner: agents spare
+    /// whoever is back by the next epoch, which is what a restart takes.
+    async fn report_absent(&mut self) -> Result<(), DutyError> {
+        if self.looked_for_absent.is_some_and(|at| at.elapsed() < LOOK_FOR_ABSENT) {
+            return Ok(());
+        }
+        self.looked_for_absent = Some(Instant::now());
+        let (params, running, others) = {
+            let mirror = self.mirror.read();
+            let Some(head) = mirror.head else { return Ok(()) };
+            let running = mirror.params.epoch_at(head.timestamp);
+            let set = mirror.set_for(mirror.generation(), running);
+            let others: Vec<u32> = set
+                .iter()
+                .flat_map(|set| set.members())
+                .filter(|member| member.signer != self.signer)
+                .filter_map(|member| mirror.peers.get(&member.signer).map(|peer| peer.id))
+                .collect();
+            (mirror.params.clone(), running, others)
+        };
+        let Some(ended) = running.get().checked_sub(1).map(Epoch::new) else { return Ok(()) };
+        let first = Epoch::new(running.get().saturating_sub(ENDED_EPOCHS));
+        for id in others {
+            let (client, deployment) = (self.account.client(), &self.deployment);
+            let before = reports::turns_between(client, deployment, id, first, ended).await?;
+            if !before.are_absence() {
+                continue;
+            }
+            let now = reports::turns_between(client, deployment, id, running, running).await?;
+            if !now.are_all_missed()
+                || !self.is_turn(Duty::ReportAbsent(id), u64::from(id), &params)
+            {
+                continue;
+            }
+            match reports::report_missed_turns(&self.account, &self.deployment, id).await {
+                Ok(case) => info!(sequencer = id, %case, "absent sequencer reported"),
+                // Jailed already, or many are away.
+                Err(L1Error::Reverted { reason, .. }) => {
+                    debug!(sequencer = id, %reason, "absent sequencer not jailed");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.due.remove(&Duty::ReportAbsent(id));
         }
         Ok(())
     }

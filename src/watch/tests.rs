@@ -4,8 +4,8 @@ use super::{TALLY_AT_ONCE, Watcher, run};
 use crate::crypto::SecretKey;
 use crate::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};
 use crate::l1::testing::{Following, World, signer};
-use crate::l1::{actions, duties, settle_order};
-use alloy::primitives::B256;
+use crate::l1::{actions, duties, reports, settle_order};
+use alloy::primitives::{B256, U256};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -74,18 +74,25 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
     following.until("the next set", |mirror| mirror.sets.len() == 2).await;
 
     let offence = double_vote(&world, &signer(1));
+    let id = actions::id_of(&world.client, &world.deployment, signer(1).address()).await.unwrap();
+    let id = id.unwrap();
+    let case = reports::case_id(id, &offence);
     assert!(following.store.keep_evidence(&offence).unwrap());
     found.send(offence.clone()).await.unwrap();
     found.send(offence).await.unwrap();
-    following.until("a report", |mirror| mirror.open_cases.len() == 1).await;
+    following.until("a report", |mirror| mirror.open_cases.contains(&case)).await;
+    let record = actions::sequencer(&world.client, &world.deployment, id).await.unwrap();
+    assert_eq!(record.status, SequencerStatus::Jailed);
     let two_windows = 3 * world.params.correlation_window_seconds;
     let now = world.client.head().await.unwrap().timestamp.get();
     world.skip_to(now + two_windows).await;
     following.until("an execution", |mirror| mirror.open_cases.is_empty()).await;
     assert_eq!(following.mirror.read().reported, 1);
-    let id = actions::id_of(&world.client, &world.deployment, signer(1).address()).await.unwrap();
-    let record = actions::sequencer(&world.client, &world.deployment, id.unwrap()).await.unwrap();
+    let record = actions::sequencer(&world.client, &world.deployment, id).await.unwrap();
     assert_eq!(record.status, SequencerStatus::Tombstoned);
+    let reporter = world.poster(signer(0).address());
+    let bounty = actions::claim_bounty(&reporter, &world.deployment).await.unwrap();
+    assert!(bounty > U256::ZERO);
 
     world.mine(world.params.origin_depth_blocks, 1).await;
     let all_tallied = async {
@@ -96,4 +103,60 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all_tallied).await.expect("tallied");
+
+    // No reorg can undo the report any more: nothing is kept of it.
+    let forgotten = async {
+        while !following.store.evidence().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), forgotten).await.expect("forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_what_an_earlier_run_found() {
+    let world = World::with_members(4).await;
+    let following = Following::start(&world);
+    following.until("a set", |mirror| mirror.sets.len() == 1).await;
+    let offence = double_vote(&world, &signer(1));
+    assert!(following.store.keep_evidence(&offence).unwrap());
+
+    let watcher = Watcher::new(
+        world.poster(signer(0).address()),
+        signer(0).address(),
+        world.deployment.clone(),
+        following.mirror.clone(),
+        following.store.clone(),
+        crate::config::RestartDuty::None,
+    );
+    let shutdown = CancellationToken::new();
+    let (_found, evidence) = mpsc::channel(4);
+    tokio::spawn(run(watcher, evidence, shutdown.clone()));
+    let _stop = shutdown.drop_guard();
+    world.mine(world.params.origin_depth_blocks, 1).await;
+    following.until("a report", |mirror| mirror.open_cases.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
+    let world = World::with_members(4).await;
+    let deployment = &world.deployment;
+    let (author, copier) = (world.poster(signer(0).address()), world.poster(signer(2).address()));
+    let offender = signer(1).address();
+    let offence = double_vote(&world, &signer(1));
+    let id = actions::id_of(&world.client, deployment, offender).await.unwrap().unwrap();
+    let (case, salt) = (reports::case_id(id, &offence), B256::repeat_byte(5));
+
+    reports::commit(&author, deployment, case, salt).await.unwrap();
+    let key = duties::current_key(&world.client, deployment, offender).await.unwrap().unwrap();
+    assert_eq!(duties::report(&copier, deployment, key, &offence).await.unwrap(), case);
+    let error = reports::claim_case(&copier, deployment, case, salt).await.unwrap_err();
+    assert!(error.to_string().contains("CommitmentDiffers"), "{error}");
+    reports::claim_case(&author, deployment, case, salt).await.unwrap();
+
+    let due = duties::executable_at(&world.client, deployment, case).await.unwrap();
+    world.skip_to(due.get()).await;
+    duties::execute_case(&copier, deployment, case).await.unwrap();
+    assert!(actions::claim_bounty(&author, deployment).await.unwrap() > U256::ZERO);
+    actions::claim_bounty(&copier, deployment).await.unwrap_err();
 }

@@ -1,0 +1,137 @@
+//! `rota report`: offences that anybody can prove, for a bounty.
+
+use crate::cli::output::{Output, progress};
+use crate::cli::{Chain, Owner};
+use crate::domain::{Deployment, Evidence};
+use crate::l1::duties::{self, KeyReference};
+use crate::l1::{Account, L1Error, actions, reports};
+use alloy::primitives::B256;
+use clap::{Args, Subcommand};
+use eyre::WrapErr as _;
+use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Epochs back in which a key is looked for that is no active sequencer's any more.
+const EPOCHS_BACK: u64 = 64;
+/// How often to look for the block after a commitment.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Have a sequencer jailed that misses its turns
+    MissedTurns(MissedTurns),
+    /// Prove that somebody signed two things that exclude each other
+    Evidence(Offence),
+}
+
+#[derive(Args)]
+pub(super) struct MissedTurns {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+#[derive(Args)]
+pub(super) struct Offence {
+    /// JSON file with the two signed messages (see OPERATIONS.md)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Commit to the case one block before naming it, so that nobody who sees the report on its way gets its bounty
+    #[arg(long)]
+    commit: bool,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
+    match command {
+        Command::MissedTurns(options) => missed_turns(options, output).await,
+        Command::Evidence(options) => evidence(options, output).await,
+    }
+}
+
+async fn missed_turns(options: MissedTurns, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    let case = reports::report_missed_turns(&account, &deployment, options.id).await?;
+    output.print(
+        format!("sequencer {} is jailed; your bounty waits: rota claim --bounty", options.id),
+        &json!({ "sequencer": options.id, "case": case, "reporter": account.address() }),
+    );
+    Ok(())
+}
+
+async fn evidence(options: Offence, output: Output) -> eyre::Result<()> {
+    let text = fs::read_to_string(&options.file)
+        .wrap_err_with(|| format!("cannot read {}", options.file.display()))?;
+    let evidence: Evidence = serde_json::from_str(&text)
+        .wrap_err_with(|| format!("{} holds no evidence", options.file.display()))?;
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    let offender = evidence.offender();
+    let known = actions::id_of(account.client(), &deployment, offender).await?;
+    let Some(id) = known else { eyre::bail!("{offender} is no sequencer's key") };
+
+    let salt = if options.commit {
+        let salt = B256::from(rand::random::<[u8; 32]>());
+        commit(&account, &deployment, reports::case_id(id, &evidence), salt).await?;
+        Some(salt)
+    } else {
+        None
+    };
+    let key = key_of(&account, &deployment, &evidence).await?;
+    let case = match (duties::report(&account, &deployment, key, &evidence).await, salt) {
+        (Ok(case), _) => case,
+        // Somebody was faster; what was committed before that counts more.
+        (Err(L1Error::Reverted { .. }), Some(salt)) => {
+            let case = reports::case_id(id, &evidence);
+            reports::claim_case(&account, &deployment, case, salt).await?;
+            case
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    output.print(
+        format!("sequencer {id} is jailed by case {case}; its penalty can be executed after the correlation window"),
+        &json!({ "sequencer": id, "case": case, "reporter": account.address() }),
+    );
+    Ok(())
+}
+
+/// Commits, and waits for the next block: a report in the same one would count as no later.
+async fn commit(
+    account: &Account,
+    deployment: &Deployment,
+    case: B256,
+    salt: B256,
+) -> eyre::Result<()> {
+    let waiting = progress("committing");
+    reports::commit(account, deployment, case, salt).await?;
+    let committed = account.client().head().await?;
+    while account.client().head().await?.number <= committed.number {
+        tokio::time::sleep(LOOK).await;
+    }
+    waiting.finish_and_clear();
+    Ok(())
+}
+
+async fn key_of(
+    account: &Account,
+    deployment: &Deployment,
+    evidence: &Evidence,
+) -> eyre::Result<KeyReference> {
+    let (client, offender) = (account.client(), evidence.offender());
+    if let Some(key) = duties::current_key(client, deployment, offender).await? {
+        return Ok(key);
+    }
+    let now = client.verify(deployment).await?.epoch_at(client.head().await?.timestamp);
+    let place = reports::place_of(client, deployment, offender, now, EPOCHS_BACK).await?;
+    place.ok_or_else(|| eyre::eyre!("{offender} is in no set of the last {EPOCHS_BACK} epochs"))
+}
