@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod faults;
+mod forced;
 mod journey;
 mod operator;
 mod restart;

@@ -1,9 +1,11 @@
 use super::Intake;
 use crate::agreement::BlockSource;
-use crate::domain::{RollupId, SignedTransaction, TransactionError};
+use crate::domain::{RollupId, RollupTransaction, SignedTransaction, TransactionError};
 use crate::mempool::{Limits, Origin, Pool, Refusal};
 use crate::storage::Journal;
-use crate::testing::{ROLLUP, Surroundings, key, params, raw_priced, raw_transaction, transaction};
+use crate::testing::{
+    ROLLUP, Surroundings, forced, key, params, raw_priced, raw_transaction, transaction,
+};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -40,6 +42,28 @@ async fn what_was_accepted_survives_the_process_until_it_is_decided() {
     intake.submit(ROLLUP, raw_transaction(&from, 3)).await.unwrap();
     assert_eq!(collected(&pool), [1, 2, 3].map(|nonce| transaction(&from, nonce)));
     assert!(pool.is_local(transaction(&from, 2).hash));
+}
+
+#[tokio::test]
+async fn what_was_forced_leaves_the_pool_once_a_block_consumes_it() {
+    let around = Surroundings::new(params());
+    let (pool, intake, _) = start(&around);
+    let from = key(1);
+    for nonce in 0..2 {
+        intake.submit(ROLLUP, raw_transaction(&from, nonce)).await.unwrap();
+    }
+    // Under another rollup than it was signed for it has no effect: nobody keeps others' transactions out that way.
+    let first = transaction(&from, 0).transaction;
+    let misplaced = RollupTransaction { rollup: RollupId::new(7), ..first.clone() };
+    around.store.force_from(0, &[forced(0, misplaced), forced(1, first)], &[]).unwrap();
+    around.decide_consuming(1, from.address(), &[]);
+    assert_eq!(collected(&pool), [0, 1].map(|nonce| transaction(&from, nonce)));
+    around.decide_consuming(1, from.address(), &[]);
+    assert_eq!(collected(&pool), [transaction(&from, 1)]);
+    assert_eq!(pool.pending_nonce(ROLLUP, from.address()), 2);
+    // Whoever submits it again learns that it is known.
+    let again = intake.submit(ROLLUP, raw_transaction(&from, 0)).await;
+    assert_eq!(again.unwrap(), transaction(&from, 0).hash);
 }
 
 #[tokio::test]

@@ -1,0 +1,162 @@
+//! The way in that no sequencer can close, with the command line as its users have it.
+
+use crate::{alone, block_on, plan, session, until};
+use alloy::primitives::B256;
+use rota::devnet::Session;
+use rota::rpc_client::RpcClient;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// The key of Anvil's second account: its owner has ETH on L1, and sends on the rollup.
+const OWNER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+const RECEIVER: &str = "0x000000000000000000000000000000000000dEaD";
+const DEADLINE_BLOCKS: u64 = 40;
+
+#[cfg(feature = "byzantine")]
+#[test]
+fn a_forced_transaction_is_settled_by_its_deadline_although_every_leader_censors() {
+    let _alone = alone();
+    block_on(async {
+        let mut censors = plan(4);
+        let flags = ["--censor".to_owned(), "901".to_owned()];
+        censors.extra = (0..4).map(|index| (index, flags.to_vec())).collect();
+        let session = session(censors, 0.0).await;
+        let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+
+        // What an agent took in waits for as long as its leaders like; its sender forces the same transaction.
+        let rpc = agent.url().as_str().to_owned();
+        let sent = rota(&session, 0, &["send", RECEIVER, "--rpc", &rpc, "--wait", "pending"]);
+        let forced = force(&session, &["--nonce", "0"]);
+        assert_eq!(sent["hash"], forced["hash"]);
+        let (due, hash) = (forced["dueAtBlock"].as_u64().unwrap(), hash(&forced));
+        assert_eq!(due, forced["l1Block"].as_u64().unwrap() + DEADLINE_BLOCKS);
+        let queued = stage(&agent, hash).await;
+        assert!(
+            matches!(queued["status"].as_str(), Some("queued")) || queued.is_null(),
+            "{queued}"
+        );
+
+        until("the forced transaction is derived from L1", || async {
+            session.settled_order().contains(&hash)
+        })
+        .await;
+        let settled = stage(&agent, hash).await;
+        assert_eq!(settled["forced"]["escaped"], false, "{settled}");
+        let height = settled["height"].as_u64().unwrap();
+        let origin = |header: &Value| header["header"]["l1OriginNumber"].as_u64().unwrap();
+        let consumer = agent.call("rota_getBlock", json!([height])).await.unwrap();
+        let parent = agent.call("rota_getBlock", json!([height - 1])).await.unwrap();
+        assert_eq!(
+            (&parent["header"]["forcedThrough"], &consumer["header"]["forcedThrough"]),
+            (&json!(0), &json!(1))
+        );
+        // All of them held it back for as long as they could, and not one origin longer.
+        assert!(origin(&parent) < due && origin(&consumer) >= due, "{parent} {consumer}");
+        assert_eq!(session.settled_order(), [hash], "nothing else got in");
+        let status = agent.call("rota_status", json!([])).await.unwrap();
+        assert_eq!(status["pool"]["transactions"], 0, "{status}");
+
+        let receipt = agent.call("eth_getTransactionReceipt", json!([hash])).await.unwrap();
+        assert_eq!(receipt["blockNumber"], format!("0x{height:x}"));
+        println!("due at L1 block {due}, settled in {}", settled["l1Block"]["number"]);
+        session.end().await;
+    });
+}
+
+#[test]
+fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left() {
+    let _alone = alone();
+    block_on(async {
+        let mut session = session(plan(2), 0.0).await;
+        let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+        let nothing = rota(&session, 0, &["escape", "--dry-run"]);
+        assert_eq!((&nothing["length"], &nothing["isOpen"]), (&json!(0), &json!(false)));
+        let refused = rota(&session, 1, &["escape"]);
+        assert!(refused["error"].as_str().unwrap().starts_with("nothing waits"), "{refused}");
+
+        // Who follows the rules takes it as soon as an origin shows it, long before the deadline.
+        let rpc = agent.url().as_str().to_owned();
+        let first = force(&session, &["--rpc", &rpc, "--wait", "settled"]);
+        let first_hash = hash(&first);
+        until("the forced transaction is derived from L1", || async {
+            session.settled_order() == [first_hash]
+        })
+        .await;
+        until("the agent has seen that it settled", || async {
+            stage(&agent, first_hash).await["l1Block"]["number"].is_u64()
+        })
+        .await;
+        let settled = stage(&agent, first_hash).await;
+        let l1_block = settled["l1Block"]["number"].as_u64().unwrap();
+        assert!(l1_block < first["dueAtBlock"].as_u64().unwrap(), "{settled}");
+        println!("forced in L1 block {}, settled in {l1_block}", first["l1Block"]);
+
+        for index in 0..2 {
+            session.network.kill(index).await;
+        }
+        let mistaken = rota(&session, 1, &["force", "--raw", "0x0909"]);
+        assert!(mistaken["error"].as_str().unwrap().contains("no effect"), "{mistaken}");
+        let missing = rota(&session, 3, &["force", RECEIVER, "--rollup", "901"]);
+        assert!(missing["error"].as_str().unwrap().starts_with("nonce is missing"), "{missing}");
+        let unknown = rota(&session, 6, &["force", RECEIVER, "--rollup", "77", "--nonce", "0"]);
+        assert!(unknown["error"].as_str().unwrap().contains("ForcedRollupUnknown"), "{unknown}");
+
+        // Seventeen are more than one call lets in. The last one repeats a nonce with the same bytes: one transaction.
+        let mut expected = vec![first_hash];
+        for nonce in 1..18 {
+            let nonce = nonce.min(16).to_string();
+            expected.push(hash(&force(&session, &["--nonce", &nonce])));
+        }
+        expected.pop();
+        let waiting = rota(&session, 0, &["escape", "--dry-run"]);
+        assert_eq!((&waiting["consumed"], &waiting["length"]), (&json!(1), &json!(18)));
+        let early = rota(&session, 1, &["escape"]);
+        assert!(early["error"].as_str().unwrap().contains("unless a batch settles it"), "{early}");
+
+        let anvil = RpcClient::new(session.network.l1_url().clone());
+        anvil.call("evm_increaseTime", json!([240])).await.unwrap();
+        until("the entries are open to escape", || async {
+            rota(&session, 0, &["escape", "--dry-run"])["isOpen"] == true
+        })
+        .await;
+        let escaped = rota(&session, 0, &["escape", "--wait"]);
+        assert_eq!(escaped, json!({ "first": 1, "last": 17, "calls": 2 }));
+        until("what escaped is derived from L1", || async {
+            session.settled_order().len() >= expected.len()
+        })
+        .await;
+        assert_eq!(session.settled_order(), expected);
+        session.end().await;
+    });
+}
+
+/// Runs `rota force` for the devnet's rollup, signed and paid by the owner.
+fn force(session: &Session, flags: &[&str]) -> Value {
+    rota(session, 0, &[&["force", RECEIVER, "--rollup", "901"], flags].concat())
+}
+
+/// Runs a command against the session's L1, which must end with `code`; its answer.
+fn rota(session: &Session, code: i32, arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_rota"))
+        .args(arguments)
+        .arg("--json")
+        .env("ROTA_L1_RPC", session.network.l1_url().as_str())
+        .env("ROTA_DEPLOYMENT", session.network.folder().join("deployment.json"))
+        .env("ROTA_OWNER_KEY", OWNER_KEY)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| {
+        panic!("{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr))
+    });
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {answer}");
+    answer
+}
+
+fn hash(answer: &Value) -> B256 {
+    answer["hash"].as_str().unwrap().parse().unwrap()
+}
+
+async fn stage(agent: &RpcClient, hash: B256) -> Value {
+    agent.call("rota_getTransaction", json!([hash])).await.unwrap()
+}
