@@ -1,8 +1,8 @@
 //! The forced queue as consensus looks at it: how many entries there were at an L1 block, and how many of them were due.
 //! Pure.
 //!
-//! Eight bytes an entry, from the first one that no settled batch has passed; the entries themselves are in the store. L1
-//! bounds how many can wait.
+//! Eight bytes an entry, from the first one that no settled batch has passed; the entries themselves are in the store. How
+//! many can wait is bounded by what they cost: the fee doubles with the queue, and burns.
 
 use crate::domain::{FORCED_A_BLOCK, Params};
 use std::collections::VecDeque;

@@ -1,9 +1,10 @@
 //! L1 against a real Anvil.
 
 use super::testing::{Following, ONE, World, anvil_path, signer};
-use super::{Client, Derived, L1Error, Replay, actions, settlement};
+use super::{Client, Derived, L1Error, Replay, actions, force, settlement};
 use crate::config::redact;
-use crate::domain::{BatchNumber, Epoch, RollupId};
+use crate::domain::{BatchNumber, Epoch, Place, RollupId, RollupTransaction};
+use crate::testing::{key, raw_priced};
 use alloy::node_bindings::Anvil;
 use alloy::primitives::{Address, U256};
 
@@ -152,4 +153,91 @@ async fn follows_a_settled_batch_through_reorgs() {
         })
         .collect();
     assert_eq!(headers, [batch1.header, batch2.header, batch3.header]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follows_the_forced_queue_through_reorgs_batches_and_escape() {
+    let world = World::with_members(4).await;
+    let rollup = RollupId::new(77);
+    let (rich, deployment) = (world.rich(), &world.deployment);
+    let signed = |nonce| RollupTransaction { rollup, raw: raw_priced(&key(1), nonce, rollup, 1) };
+    let following = Following::start(&world);
+    following.until("a set", |mirror| mirror.genesis.is_some() && !mirror.sets.is_empty()).await;
+    let (genesis, set) = {
+        let mirror = following.mirror.read();
+        let genesis = mirror.genesis.clone().unwrap();
+        let set = mirror.set_for(genesis.generation, genesis.epoch).unwrap();
+        (genesis, set)
+    };
+
+    let unknown = RollupTransaction { rollup: RollupId::new(78), ..signed(0) };
+    let error = force::enqueue(&rich, deployment, unknown).await.unwrap_err();
+    assert!(error.to_string().contains("ForcedRollupUnknown(rollup: 78)"), "{error}");
+    let error = force::escape(&rich, deployment).await.unwrap_err();
+    assert!(error.to_string().contains("NothingToEscape()"), "{error}");
+
+    // L1 forgets an entry, and another one takes its place.
+    let lost = force::enqueue(&rich, deployment, signed(9)).await.unwrap();
+    assert_eq!((lost.index, lost.fee_wei), (0, world.params.forced_fee_wei));
+    following.until("an entry", |mirror| mirror.forced.len() == 1).await;
+    world.reorg(1).await;
+    following.until("no entry", |mirror| mirror.forced.is_empty()).await;
+    assert_eq!(following.store.forced(0..9).unwrap(), []);
+    for nonce in 0..3 {
+        let entry = force::enqueue(&rich, deployment, signed(nonce)).await.unwrap();
+        assert_eq!(entry.index, nonce);
+    }
+    following.until("three entries", |mirror| mirror.forced.len() == 3).await;
+    let kept = following.store.forced(0..9).unwrap();
+    let bytes: Vec<_> = kept.iter().map(|entry| entry.transaction.clone()).collect();
+    assert_eq!(bytes, [0, 1, 2].map(signed));
+    assert_eq!((kept[0].sender, kept[1].block.number), (rich.address(), kept[0].block.number + 1));
+
+    // A batch takes the first one.
+    let mut block = world.block(&set, &genesis, 1);
+    block.header.forced_through = 1;
+    let blocks = [block.clone()];
+    let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
+    let header = crate::batch::build_header(&blocks, genesis.epoch, &payload).unwrap();
+    let batch = world.certify(&set, header, payload);
+    world.mine(1, 2).await;
+    let poster = world.poster(world.turn_of(&set, block.header.height));
+    let order = settlement::order(deployment, std::slice::from_ref(&batch));
+    poster.execute(&order).await.unwrap();
+    following.until("one consumed", |mirror| mirror.forced.consumed() == 1).await;
+
+    // The others escape once they have waited long enough; L1 takes that back, and does it again.
+    let error = force::escape(&rich, deployment).await.unwrap_err();
+    assert!(error.to_string().contains("EscapeNotDue(openFrom: "), "{error}");
+    let state = force::state(&world.client, deployment, &world.params).await.unwrap();
+    assert_eq!((state.consumed, state.length), (1, 3));
+    world.skip_to(state.escape_open_from.unwrap().get() + 60).await;
+    assert_eq!(force::escape(&rich, deployment).await.unwrap(), (1, 3));
+    following.until("all consumed", |mirror| mirror.forced.waiting() == 0).await;
+    assert_eq!(following.store.escape_of(2).unwrap().map(|escape| escape.through), Some(3));
+    world.reorg(1).await;
+    following.until("two wait", |mirror| mirror.forced.waiting() == 2).await;
+    assert_eq!(following.store.escape_of(2).unwrap(), None);
+    force::escape(&rich, deployment).await.unwrap();
+    following.until("all consumed", |mirror| mirror.forced.waiting() == 0).await;
+
+    // Who starts now, and who reads it all from L1 alone, sees the same.
+    let fresh = Following::start(&world);
+    fresh.until("all consumed", |mirror| mirror.forced.consumed() == 3).await;
+    assert_eq!(fresh.mirror.read().forced, following.mirror.read().forced);
+    assert_eq!(fresh.store.forced(0..9).unwrap(), kept);
+    let head = world.client.head().await.unwrap().number;
+    let mut replay = Replay::new(world.client.clone(), deployment.clone(), world.params.clone());
+    let derived = replay.advance(head).await.unwrap();
+    let items: Vec<_> = derived
+        .iter()
+        .flat_map(|step| match step {
+            Derived::Batch(_, meaning) => &meaning.items,
+            Derived::Escape(_, meaning) => &meaning.items,
+        })
+        .map(|item| (item.place, item.transaction.transaction.clone()))
+        .collect();
+    let height = block.header.height;
+    let expected = (0..3).map(|entry| (Place::Forced { height, entry }, signed(entry)));
+    assert!(items.iter().cloned().eq(expected), "{items:?}");
 }

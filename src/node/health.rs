@@ -70,6 +70,7 @@ pub(super) fn probe(
         metrics.epoch.set(number(epoch.get()));
         metrics.generation.set(generation.get().into());
         metrics.member.set(member.into());
+        metrics.forced_waiting.set(number(view.forced.waiting()));
         metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
         drop(view);
         let waiting = pool.waiting().transactions;

@@ -51,6 +51,8 @@ table! {
     member: Gauge,
     /// Transactions that wait in the mempool
     mempool_transactions: Gauge,
+    /// Entries of the forced queue that L1 has not seen consumed
+    forced_waiting: Gauge,
     /// Sequencers whose endpoint is known
     known_peers: Gauge,
     /// Transactions in decided blocks since the start
