@@ -44,7 +44,7 @@ mod validity;
 pub use history::{History, HistoryError};
 pub use source::{BlockSource, Reach};
 
-use crate::domain::{BlockHeader, Evidence, Generation, GenerationStart, Height};
+use crate::domain::{BlockHeader, Evidence, Generation, GenerationStart, Height, RollupId};
 use crate::guard::Guard;
 use crate::l1::MirrorHandle;
 use crate::storage::{Store, StoreError};
@@ -94,25 +94,29 @@ pub struct Faults {
     pub equivocate: Option<std::ops::RangeInclusive<u64>>,
     /// A rollup of which it proposes no transaction; it takes as little of the forced queue as blocks may.
     #[cfg(feature = "byzantine")]
-    pub censor: Option<crate::domain::RollupId>,
+    pub censor: Option<RollupId>,
 }
 
+#[cfg(feature = "byzantine")]
 impl Faults {
     /// Whether it keeps a rollup's transactions out of its blocks.
-    const fn censors(&self, rollup: crate::domain::RollupId) -> bool {
-        #[cfg(feature = "byzantine")]
-        if let Some(censored) = self.censor {
-            return censored.get() == rollup.get();
-        }
-        let _ = rollup;
-        false
+    fn censors(&self, rollup: RollupId) -> bool {
+        self.censor == Some(rollup)
     }
 
     /// Whether it takes as little of the forced queue as it may.
     const fn leaves_forced_behind(&self) -> bool {
-        #[cfg(feature = "byzantine")]
-        return self.censor.is_some();
-        #[cfg(not(feature = "byzantine"))]
+        self.censor.is_some()
+    }
+}
+
+#[cfg(not(feature = "byzantine"))]
+impl Faults {
+    const fn censors(&self, _: RollupId) -> bool {
+        false
+    }
+
+    const fn leaves_forced_behind(&self) -> bool {
         false
     }
 }

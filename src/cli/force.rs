@@ -76,7 +76,6 @@ pub(super) struct Options {
     /// Seconds to wait for that at most; until it can escape without this
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// Who pays on L1
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]

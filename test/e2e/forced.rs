@@ -58,7 +58,6 @@ fn a_forced_transaction_is_settled_by_its_deadline_although_every_leader_censors
 
         let receipt = agent.call("eth_getTransactionReceipt", json!([hash])).await.unwrap();
         assert_eq!(receipt["blockNumber"], format!("0x{height:x}"));
-        println!("due at L1 block {due}, settled in {}", settled["l1Block"]["number"]);
         session.end().await;
     });
 }
@@ -89,7 +88,6 @@ fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left()
         let settled = stage(&agent, first_hash).await;
         let l1_block = settled["l1Block"]["number"].as_u64().unwrap();
         assert!(l1_block < first["dueAtBlock"].as_u64().unwrap(), "{settled}");
-        println!("forced in L1 block {}, settled in {l1_block}", first["l1Block"]);
 
         for index in 0..2 {
             session.network.kill(index).await;
