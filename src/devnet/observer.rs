@@ -101,7 +101,7 @@ async fn advance(
     let mut last_tx = None;
     for step in derived {
         let (settled, items) = match step {
-            Derived::Batch(batch, meaning) => (Some(batch), meaning.items),
+            Derived::Batch(batch, meaning) => (Some(Arc::unwrap_or_clone(batch)), meaning.items),
             Derived::Escape(_, meaning) => (None, meaning.items),
         };
         {

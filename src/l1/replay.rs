@@ -63,7 +63,7 @@ pub enum ReplayError {
 #[expect(clippy::large_enum_variant, reason = "almost all of them are batches")]
 pub enum Derived {
     /// A batch settled.
-    Batch(SettledBatch, DerivedBatch),
+    Batch(Arc<SettledBatch>, DerivedBatch),
     /// Forced entries were consumed without one.
     Escape(ForcedEscape, DerivedEscape),
 }
@@ -160,7 +160,7 @@ impl Replay {
             Fact::Settled(batch) => {
                 let carried = carried.ok_or(L1Error::BadAnswer { what: "settlement input" })?;
                 let meaning = self.settle(&batch, &carried)?;
-                derived.push(Derived::Batch(Arc::unwrap_or_clone(batch), meaning));
+                derived.push(Derived::Batch(batch, meaning));
             }
             fact @ (Fact::Forced(_) | Fact::Escaped(_)) => match &mut self.derivation {
                 Some(derivation) => derived.extend(take_forced(derivation, &self.mirror, fact)?),
