@@ -8,37 +8,52 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
-import {IRewardPool} from "./interfaces/IRewardPool.sol";
-import {ISequencerRegistry, Status} from "./interfaces/ISequencerRegistry.sol";
+import {Commission, IRewardPool} from "./interfaces/IRewardPool.sol";
+import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {Attendance, ITally} from "./interfaces/ITally.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title Paid for work
 /// @notice See {IRewardPool}.
 ///
-/// Invariants: the ETH here is at least what is free, plus what is set aside for senders, plus all balances, and the stake token here is at least what
-/// is free plus what is reserved for epochs and not yet paid. Both hold because every wei that {fund} took in is moved,
-/// never copied: from free to somebody's name, and from there out. What arrives without {fund} is nobody's.
+/// Invariants: the ETH here is at least what is free, plus what is set aside for senders, plus all balances, and the stake
+/// token here is at least what is free plus what is reserved for epochs plus the owners' commissions. Both hold because every wei that {fund} took in is
+/// moved, never copied: from free to somebody's name, and from there out. What arrives without {fund} is nobody's.
+///
+/// Rewards of an epoch are credited to all its members in one step, not claimed one by one: then whether any pool waits for
+/// rewards is one question with one answer ({nextCredit}), which the registry asks before it prices a share; a rotated key
+/// or an absent owner holds up nobody; and what remains of an epoch is known when it ends.
 contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
-    /// What the signers of an epoch's batches share, and who of them was paid: bit i for member i.
-    struct EpochReward {
-        uint128 reservedWei;
-        uint128 paid;
+    /// An epoch for whose signers something is reserved.
+    struct EpochKey {
+        uint32 generation;
+        uint64 epoch;
     }
+
+    uint256 private constant BPS = 10_000;
 
     IERC20 private immutable STAKE_TOKEN;
     address private immutable SETTLEMENT;
     ITally private immutable TALLY;
     ISequencerRegistry private immutable REGISTRY;
+    uint64 private immutable COMMISSION_RAISE_BPS;
+    uint64 private immutable COMMISSION_DELAY_SECONDS;
 
     uint256 private _freeEthWei;
     uint256 private _freeTokenWei;
 
     mapping(address poster => uint256 ethWei) private _posterBalance;
-    mapping(uint32 generation => mapping(uint64 epoch => EpochReward)) private _epochReward;
+    mapping(uint32 generation => mapping(uint64 epoch => uint256 tokenWei)) private _reserved;
+
+    /// Epochs with a reserve, in the order in which they were attested, and how many of them are credited.
+    EpochKey[] private _epochs;
+    uint256 private _credited;
+
+    mapping(uint32 sequencer => Commission) private _commission;
+    mapping(uint32 sequencer => uint256 tokenWei) private _commissionBalance;
 
     modifier onlyTally() {
         require(msg.sender == address(TALLY), NotTally(address(TALLY), msg.sender));
@@ -50,6 +65,8 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         SETTLEMENT = addresses.settlement;
         TALLY = ITally(addresses.tally);
         REGISTRY = ISequencerRegistry(addresses.registry);
+        COMMISSION_RAISE_BPS = params.commissionRaiseBps;
+        COMMISSION_DELAY_SECONDS = params.commissionDelaySeconds;
     }
 
     /* FUNDING */
@@ -58,15 +75,19 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     function fund(uint256 tokenWei) external payable nonReentrant {
         require(msg.value != 0 || tokenWei != 0, NothingSent());
 
-        uint256 before = STAKE_TOKEN.balanceOf(address(this));
-        if (tokenWei != 0) STAKE_TOKEN.safeTransferFrom(msg.sender, address(this), tokenWei);
-        // A token may deliver less than was asked for; what arrived is what counts.
-        uint256 deliveredWei = STAKE_TOKEN.balanceOf(address(this)) - before;
+        uint256 deliveredWei = tokenWei == 0 ? 0 : _pull(tokenWei);
 
         _freeEthWei += msg.value;
         _freeTokenWei += deliveredWei;
 
         emit Funded(msg.sender, msg.value, deliveredWei);
+    }
+
+    /// @dev A token may deliver less than was asked for; what arrived is what counts.
+    function _pull(uint256 tokenWei) private returns (uint256 deliveredWei) {
+        uint256 before = STAKE_TOKEN.balanceOf(address(this));
+        STAKE_TOKEN.safeTransferFrom(msg.sender, address(this), tokenWei);
+        return STAKE_TOKEN.balanceOf(address(this)) - before;
     }
 
     /* FOR THE SETTLEMENT CONTRACT AND THE TALLY */
@@ -92,7 +113,9 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         if (reservedWei == 0) return;
 
         _freeTokenWei = free - reservedWei;
-        _epochReward[generation][epoch].reservedWei += reservedWei.toUint128();
+        uint256 before = _reserved[generation][epoch];
+        if (before == 0) _epochs.push(EpochKey({generation: generation, epoch: epoch}));
+        _reserved[generation][epoch] = before + reservedWei;
 
         emit SignersReserved(generation, epoch, batch, reservedWei);
     }
@@ -131,33 +154,92 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IRewardPool
-    function claimSigner(uint32 generation, uint64 epoch, uint256 index)
-        external
-        nonReentrant
-        returns (uint256 amountWei)
-    {
-        Attendance memory attendance = TALLY.attendance(generation, epoch, index);
-        EpochReward storage reward = _epochReward[generation][epoch];
-        uint128 bit = uint128(1) << uint8(index);
+    function claimCommission(uint32 id) external nonReentrant returns (uint256 amountWei) {
+        address owner = REGISTRY.ownerOf(id);
+        amountWei = _commissionBalance[id];
 
-        require(attendance.closed, EpochNotClosed(epoch));
-        require(reward.paid & bit == 0, AlreadyClaimed(generation, epoch, index));
-        amountWei = _shareOf(attendance, reward.reservedWei);
         require(amountWei != 0, NothingToClaim());
 
-        reward.paid |= bit;
-        uint32 id = REGISTRY.idOf(attendance.signer);
+        _commissionBalance[id] = 0;
 
-        // Who was convicted of a safety offence earns nothing: its share goes back to the pool.
-        if (REGISTRY.sequencer(id).status == Status.Tombstoned) {
-            _freeTokenWei += amountWei;
-            emit SignerForfeited(id, generation, epoch, amountWei);
-            return 0;
+        emit CommissionClaimed(id, owner, amountWei);
+
+        STAKE_TOKEN.safeTransfer(owner, amountWei);
+    }
+
+    /* SIGNERS AND WHO DELEGATES TO THEM */
+
+    /// @inheritdoc IRewardPool
+    function creditEpoch() external nonReentrant returns (uint256 creditedWei) {
+        uint256 place = _credited;
+        require(place < _epochs.length, NothingToCredit());
+        EpochKey memory key = _epochs[place];
+        require(TALLY.isClosed(key.epoch), EpochNotClosed(key.epoch));
+
+        uint256 reservedWei = _reserved[key.generation][key.epoch];
+        _credited = place + 1;
+        _reserved[key.generation][key.epoch] = 0;
+
+        uint256 commissionWei;
+        (creditedWei, commissionWei) = _creditMembers(key, reservedWei);
+        uint256 returnedWei = reservedWei - creditedWei - commissionWei;
+        _freeTokenWei += returnedWei;
+
+        emit EpochCredited(key.generation, key.epoch, creditedWei, commissionWei, returnedWei);
+
+        if (creditedWei != 0) _sendToRegistry(creditedWei);
+    }
+
+    /// @dev The parts of all members sum to at most what was reserved, because the signed weights that they are parts of sum
+    /// to {Attendance.signedWeight}.
+    function _creditMembers(EpochKey memory key, uint256 reservedWei)
+        private
+        returns (uint256 creditedWei, uint256 commissionWei)
+    {
+        Attendance[] memory members = TALLY.attendances(key.generation, key.epoch);
+        for (uint256 i = 0; i < members.length; ++i) {
+            uint256 partWei = _partOf(members[i], reservedWei);
+            if (partWei == 0) continue;
+            uint32 id = REGISTRY.idOf(members[i].signer);
+            uint256 ownersWei = partWei * _bpsNow(_commission[id]) / BPS;
+            uint256 poolsWei = partWei - ownersWei;
+
+            if (!REGISTRY.creditReward(id, poolsWei)) {
+                emit SignerForfeited(id, key.generation, key.epoch, partWei);
+                continue;
+            }
+
+            creditedWei += poolsWei;
+            if (ownersWei != 0) {
+                commissionWei += ownersWei;
+                _commissionBalance[id] += ownersWei;
+            }
+            emit SignerCredited(id, key.generation, key.epoch, poolsWei, ownersWei);
         }
+    }
 
-        emit SignerClaimed(id, generation, epoch, amountWei);
+    function _sendToRegistry(uint256 amountWei) private {
+        uint256 before = STAKE_TOKEN.balanceOf(address(REGISTRY));
+        STAKE_TOKEN.safeTransfer(address(REGISTRY), amountWei);
+        uint256 delivered = STAKE_TOKEN.balanceOf(address(REGISTRY)) - before;
+        require(delivered == amountWei, TokenDelivered(amountWei, delivered));
+    }
 
-        STAKE_TOKEN.safeTransfer(REGISTRY.ownerOf(id), amountWei);
+    /// @inheritdoc IRewardPool
+    function setCommission(uint32 id, uint16 bps) external {
+        address owner = REGISTRY.ownerOf(id);
+        uint16 current = _bpsNow(_commission[id]);
+
+        require(msg.sender == owner, NotOwner(owner, msg.sender));
+        require(bps <= BPS, CommissionAboveWhole(BPS, bps));
+        uint256 maximum = current + COMMISSION_RAISE_BPS;
+        require(bps <= maximum, CommissionRaiseTooLarge(maximum, bps));
+
+        uint256 from = bps > current ? block.timestamp + COMMISSION_DELAY_SECONDS : block.timestamp;
+        _commission[id] = Commission({bps: bps > current ? current : bps, nextBps: bps, nextFrom: from.toUint40()});
+
+        // Casting is safe: it fitted into 40 bits.
+        emit CommissionChanged(id, bps, uint64(from));
     }
 
     /* READING */
@@ -168,13 +250,28 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IRewardPool
-    function signerReward(uint32 generation, uint64 epoch, uint256 index) external view returns (uint256) {
-        Attendance memory attendance = TALLY.attendance(generation, epoch, index);
-        EpochReward storage reward = _epochReward[generation][epoch];
-        if (!attendance.closed || reward.paid & (uint128(1) << uint8(index)) != 0) return 0;
-        if (REGISTRY.sequencer(REGISTRY.idOf(attendance.signer)).status == Status.Tombstoned) return 0;
+    function nextCredit() external view returns (bool waits, bool due, uint32 generation, uint64 epoch) {
+        if (_credited == _epochs.length) return (false, false, 0, 0);
+        EpochKey storage key = _epochs[_credited];
+        (generation, epoch) = (key.generation, key.epoch);
+        return (true, TALLY.isClosed(epoch), generation, epoch);
+    }
 
-        return _shareOf(attendance, reward.reservedWei);
+    /// @inheritdoc IRewardPool
+    function signerReward(uint32 generation, uint64 epoch, uint256 index) external view returns (uint256) {
+        return _partOf(TALLY.attendance(generation, epoch, index), _reserved[generation][epoch]);
+    }
+
+    /// @inheritdoc IRewardPool
+    function commission(uint32 id) external view returns (Commission memory) {
+        Commission memory known = _commission[id];
+        known.bps = _bpsNow(known);
+        return known;
+    }
+
+    /// @inheritdoc IRewardPool
+    function commissionBalance(uint32 id) external view returns (uint256 tokenWei) {
+        return _commissionBalance[id];
     }
 
     /// @inheritdoc IRewardPool
@@ -194,10 +291,13 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         _posterBalance[account] += creditedWei;
     }
 
-    /// @dev By weight and participation. The shares of all members sum to at most what was reserved, because the signed
-    /// weights that they are parts of sum to {Attendance.signedWeight}.
-    function _shareOf(Attendance memory attendance, uint256 reservedWei) private pure returns (uint256) {
+    /// @dev By weight and participation.
+    function _partOf(Attendance memory attendance, uint256 reservedWei) private pure returns (uint256) {
         if (attendance.signedWeight == 0) return 0;
         return reservedWei * attendance.attended * attendance.weight / attendance.signedWeight;
+    }
+
+    function _bpsNow(Commission memory known) private view returns (uint16) {
+        return block.timestamp < known.nextFrom ? known.bps : known.nextBps;
     }
 }

@@ -11,6 +11,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
 import {IRestart} from "./interfaces/IRestart.sol";
+import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {IRota} from "./interfaces/IRota.sol";
 import {Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
 import {Pool} from "./lib/PoolLib.sol";
@@ -58,6 +59,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     IERC20 private immutable STAKE_TOKEN;
     IRota private immutable SETTLEMENT;
     address private immutable SLASHER;
+    IRewardPool private immutable REWARD_POOL;
     uint64 private immutable GENESIS;
     uint64 private immutable EPOCH_SECONDS;
     uint64 private immutable EXIT_DELAY_SECONDS;
@@ -94,6 +96,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         STAKE_TOKEN = IERC20(addresses.stakeToken);
         SETTLEMENT = IRota(addresses.settlement);
         SLASHER = addresses.slasher;
+        REWARD_POOL = IRewardPool(addresses.rewardPool);
         GENESIS = params.genesis;
         EPOCH_SECONDS = params.epochSeconds;
         EXIT_DELAY_SECONDS = params.exitDelaySeconds;
@@ -243,6 +246,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(known, ExitClockNotStarted(exit_.epoch + 2));
         require(block.timestamp >= time, ExitNotDue(time, uint64(block.timestamp)));
         _requireNotHeld(entry, id);
+        if (block.timestamp < time + EXIT_DELAY_SECONDS) _requireCredited();
 
         exit_.shares = 0;
         amountWei = entry.pool.redeem(shares);
@@ -280,6 +284,26 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         entry = _entry(id);
         require(caller == entry.owner || caller == entry.standing.signer, IRestart.NotOwnerOrSigner(id, caller));
         require(entry.standing.weight != 0, IRestart.NotEligible(id));
+    }
+
+    /* FOR THE REWARD POOL */
+
+    /// @inheritdoc ISequencerRegistry
+    function creditReward(uint32 id, uint256 amountWei) external nonReentrant returns (bool taken) {
+        require(msg.sender == address(REWARD_POOL), NotRewardPool(address(REWARD_POOL), msg.sender));
+        Entry storage entry = _entries[id];
+        Status status = entry.standing.status;
+        uint256 total = _totalWei + amountWei;
+
+        if (status != Status.Active && status != Status.Leaving) return false;
+        if (entry.pool.assetsWei == 0 || entry.pool.shares == 0) return false;
+        if (total > WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1) return false;
+
+        _totalWei = total;
+        entry.pool.reward(amountWei);
+
+        emit Rewarded(id, amountWei);
+        return true;
     }
 
     /* FOR THE SLASHER */
@@ -486,6 +510,13 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
     }
 
+    /// @dev A share is priced only with what its pool has earned (R42): else a deposit just before a payout would share in
+    /// what it did not carry, and a claim would leave its part behind.
+    function _requireCredited() private view {
+        (, bool due, uint32 generation, uint64 epoch) = REWARD_POOL.nextCredit();
+        require(!due, RewardsNotCredited(generation, epoch));
+    }
+
     /// @dev What the owner's own shares that stay are worth.
     function _ownWei(Entry storage entry, uint32 id) private view returns (uint256) {
         return entry.pool.worth(_holdings[id][entry.owner]);
@@ -579,6 +610,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     function _add(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
         _requireNotHeld(entry, id);
         require(entry.pool.assetsWei != 0, PoolDead(id));
+        _requireCredited();
         require(amountWei >= WEIGHT_UNIT_WEI, AmountBelowUnit(WEIGHT_UNIT_WEI, amountWei));
 
         shares = _credit(entry, id, amountWei);

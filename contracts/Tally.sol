@@ -15,6 +15,7 @@ import {DigestLib} from "./lib/DigestLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {RefundLib} from "./lib/RefundLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
+import {SettledLib} from "./lib/SettledLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title What settled batches earned and who missed a turn
@@ -149,20 +150,7 @@ contract Tally is ITally, Deployment, SigningDomain {
 
     function _requireInRing(uint64 number, Settled calldata batch) private view {
         bytes32 expected = INBOX.ringValue(number);
-        bytes32 actual = keccak256(
-            abi.encode(
-                DigestLib.digest(domainSeparator(), DigestLib.structHash(batch.header)),
-                batch.signers,
-                batch.poster,
-                batch.settledAt,
-                batch.parentSettledAt,
-                batch.baseFeeWei,
-                batch.blobBaseFeeWei,
-                batch.payloadTokens,
-                batch.blobs,
-                batch.late
-            )
-        );
+        bytes32 actual = SettledLib.ringValue(batch, domainSeparator());
         require(actual == expected, RingValueMismatch(number, expected, actual));
     }
 
@@ -314,15 +302,33 @@ contract Tally is ITally, Deployment, SigningDomain {
 
     /// @inheritdoc ITally
     function attendance(uint32 generation, uint64 epoch, uint256 index) external view returns (Attendance memory) {
-        (address signer, uint64 weight) = _setOf(generation, epoch).member(index);
-        Participation storage participation = _participation[generation][epoch];
+        return _attendance(_setOf(generation, epoch), _participation[generation][epoch], index, isClosed(epoch));
+    }
 
+    /// @inheritdoc ITally
+    function attendances(uint32 generation, uint64 epoch) external view returns (Attendance[] memory all) {
+        FrozenSet set = _setOf(generation, epoch);
+        Participation storage participation = _participation[generation][epoch];
+        bool closed = isClosed(epoch);
+
+        all = new Attendance[](set.count());
+        for (uint256 i = 0; i < all.length; ++i) {
+            all[i] = _attendance(set, participation, i, closed);
+        }
+    }
+
+    function _attendance(FrozenSet set, Participation storage participation, uint256 index, bool closed)
+        private
+        view
+        returns (Attendance memory)
+    {
+        (address signer, uint64 weight) = set.member(index);
         return Attendance({
             signer: signer,
             weight: weight,
             attended: AttendanceLib.countOf(participation.lanes, index),
             signedWeight: participation.signedWeight,
-            closed: _isClosed(epoch)
+            closed: closed
         });
     }
 
@@ -352,8 +358,9 @@ contract Tally is ITally, Deployment, SigningDomain {
         }
     }
 
+    /// @inheritdoc ITally
     /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.
-    function _isClosed(uint64 epoch) private view returns (bool) {
+    function isClosed(uint64 epoch) public view returns (bool) {
         if (_epochAt(block.timestamp) <= epoch + MAX_EPOCH_LAG) return false;
         (, uint64 last) = INBOX.ringRange();
         return _cursor.epoch > epoch || nextTally() > last;

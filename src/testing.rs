@@ -5,7 +5,7 @@ use crate::domain::{
     BatchHeader, Block, BlockHeader, Certificate, DecidedBlock, Epoch, ForcedEntry, Generation,
     Height, L1Block, Millis, Params, RollupId, RollupTransaction, Seconds, SignedTransaction,
 };
-use crate::l1::{Mirror, MirrorHandle};
+use crate::l1::{Allowance, Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
 use alloy::consensus::transaction::RlpEcdsaEncodableTx;
 use alloy::consensus::{SignableTransaction, TxEip1559};
@@ -68,7 +68,7 @@ impl Surroundings {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("store.redb")).unwrap();
         let mut mirror = Mirror::new(params);
-        mirror.rollups.insert(ROLLUP, 0);
+        mirror.rollups.insert(ROLLUP, Allowance::new(0, U256::MAX));
         let genesis = header(0, B256::ZERO);
         store.write_genesis(&genesis).unwrap();
         mirror.genesis = Some(genesis);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
-import {SetLib} from "../contracts/lib/SetLib.sol";
-import {BatchHeader} from "../contracts/types/Wire.sol";
+import {Commission, IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
+import {ISequencerRegistry, Sequencer} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {Offences} from "./utils/Offences.sol";
 
 /// Claims again while it is being paid.
@@ -48,12 +47,24 @@ contract StubbornPoster {
 /// │   ├── when there is nothing: it reverts
 /// │   ├── when the poster claims again while it is paid: the second claim reverts
 /// │   └── when the poster takes no ETH: only it is stuck
-/// ├── claimSigner
-/// │   ├── it pays the owner by weight and participation, once, whoever calls
-/// │   ├── over all participations: the claims of an epoch sum to at most what was reserved
-/// │   ├── when the epoch is not closed, or there is no such member: it reverts
-/// │   ├── when the member signed nothing: it reverts
-/// │   └── when the sequencer is tombstoned: its share goes back to the pool
+/// ├── creditEpoch
+/// │   ├── it adds each member's part to its pool, by weight and participation, whoever calls
+/// │   ├── it keeps the owner's commission, at what it is at that time
+/// │   ├── over all participations and commissions: nothing of what was reserved is lost or made, and no share price falls
+/// │   ├── it credits epochs in the order in which they were attested
+/// │   ├── when nothing waits, or the epoch is not closed: it reverts
+/// │   ├── when a member signed nothing: nothing goes to it
+/// │   ├── when a member is jailed, tombstoned or has left, or its pool is dead: its part goes back to the reward pool
+/// │   ├── when nobody tallied an epoch: nothing waits
+/// │   └── when the token delivers less, or calls back: it reverts
+/// ├── nextCredit
+/// │   └── it is the first epoch that waits, due once closed
+/// ├── setCommission
+/// │   ├── a raise counts after the delay, lowering at once; the last word counts
+/// │   └── when not the owner, too large, above the whole, or of nobody: it reverts
+/// ├── claimCommission
+/// │   ├── it pays the owner once, whoever calls
+/// │   └── when there is none, or the token calls back: it reverts
 /// └── donations change nothing
 contract RewardPoolTest is Offences {
     address private _poster = makeAddr("poster");
@@ -182,31 +193,59 @@ contract RewardPoolTest is Offences {
         assertEq(_poster.balance, 1 ether);
     }
 
-    /* SIGNERS */
+    /* CREDITING EPOCHS */
 
-    function test_claimSigner_paysTheOwnerOnceWhoeverCalls() external {
+    function test_creditEpoch_addsEachPartToItsPoolWhoeverCalls() external {
         _closedEpoch();
         uint32 id = _idAt(0);
-        address owner = registry.ownerOf(id);
         // One batch; three of four signed: each a quarter of the reward, the absent quarter stayed in the pool.
-        uint256 amountWei = p.signersRewardWei / 4;
-        assertEq(rewardPool.signerReward(0, 1, 0), amountWei);
-        uint256 before = token.balanceOf(owner);
+        uint256 partWei = p.signersRewardWei / 4;
+        assertEq(rewardPool.signerReward(0, 1, 0), partWei);
+        uint256 shares = registry.sequencer(id).shares;
 
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.Rewarded(id, partWei);
         vm.expectEmit(address(rewardPool));
-        emit IRewardPool.SignerClaimed(id, 0, 1, amountWei);
+        emit IRewardPool.SignerCredited(id, 0, 1, partWei, 0);
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.EpochCredited(0, 1, 3 * partWei, 0, 0);
         vm.prank(makeAddr("anyone"));
-        assertEq(rewardPool.claimSigner(0, 1, 0), amountWei);
+        assertEq(rewardPool.creditEpoch(), 3 * partWei);
 
-        assertEq(token.balanceOf(owner) - before, amountWei);
+        assertEq(registry.assetsOf(id), STAKE_WEI + partWei);
+        assertEq(registry.sequencer(id).shares, shares);
+        assertEq(registry.assetsOf(_idAt(3)), STAKE_WEI);
+        assertEq(token.balanceOf(address(registry)), 4 * STAKE_WEI + 3 * partWei);
         assertEq(rewardPool.signerReward(0, 1, 0), 0);
-        vm.expectRevert(abi.encodeWithSelector(IRewardPool.AlreadyClaimed.selector, 0, 1, 0));
-        rewardPool.claimSigner(0, 1, 0);
+        vm.expectRevert(IRewardPool.NothingToCredit.selector);
+        rewardPool.creditEpoch();
     }
 
-    function testFuzz_claimSigner_paysAtMostWhatWasReserved(uint96 funded, uint8 batches) external {
+    function test_creditEpoch_keepsTheCommission() external {
+        uint32 id = _idAt(0);
+        _setCommission(id, 500);
+        _advance(p.commissionDelaySeconds);
+        _closedEpoch();
+        uint256 partWei = p.signersRewardWei / 4;
+        uint256 ownersWei = partWei * 500 / 10_000;
+
+        uint64 epoch = _epoch() - p.maxEpochLag - 1;
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.SignerCredited(id, 0, epoch, partWei - ownersWei, ownersWei);
+        rewardPool.creditEpoch();
+
+        assertEq(registry.assetsOf(id), STAKE_WEI + partWei - ownersWei);
+        assertEq(rewardPool.commissionBalance(id), ownersWei);
+    }
+
+    function testFuzz_creditEpoch_losesAndMakesNothing(uint96 funded, uint8 batches, uint16[4] memory bps) external {
         uint256 fundedWei = bound(funded, 1, 3 ether);
         _fund(0, fundedWei);
+        uint256[4] memory prices;
+        for (uint256 i = 0; i < 4; ++i) {
+            _setCommission(_idAt(i), uint16(bound(bps[i], 0, 500)));
+            prices[i] = _price(_idAt(i));
+        }
         batches = uint8(bound(batches, 1, 6));
         for (uint256 i = 0; i < batches; ++i) {
             _settle(_nextHeader(1));
@@ -214,56 +253,250 @@ contract RewardPoolTest is Offences {
         }
         _tallyAll();
         _startEpoch(1 + p.maxEpochLag + 1);
+        (, uint256 freeBefore) = rewardPool.freeWei();
+        uint256 reservedWei = fundedWei - freeBefore;
 
-        uint256 paidWei;
+        uint256 creditedWei = reservedWei == 0 ? 0 : rewardPool.creditEpoch();
+        uint256 commissionsWei;
         for (uint256 i = 0; i < 4; ++i) {
-            if (rewardPool.signerReward(0, 1, i) != 0) paidWei += rewardPool.claimSigner(0, 1, i);
+            commissionsWei += rewardPool.commissionBalance(_idAt(i));
+            assertGe(_price(_idAt(i)), prices[i]);
         }
         (, uint256 freeWei) = rewardPool.freeWei();
-        assertLe(paidWei + freeWei, fundedWei);
-        assertEq(token.balanceOf(address(rewardPool)), fundedWei - paidWei);
-        // Nothing but rounding stays behind.
-        assertLe(fundedWei - paidWei - freeWei, 4);
+        assertLe(creditedWei + commissionsWei, reservedWei);
+        assertEq(creditedWei + commissionsWei + freeWei, fundedWei);
+        assertEq(token.balanceOf(address(rewardPool)), freeWei + commissionsWei);
+        assertEq(token.balanceOf(address(registry)), 4 * STAKE_WEI + creditedWei);
+        // Nothing but rounding came back.
+        assertLe(freeWei - freeBefore, 3);
     }
 
-    function test_claimSigner_revertsWhen_epochNotClosed() external {
+    function test_creditEpoch_goesByTheOrderOfTheChain() external {
+        _fund(0, 100 ether);
+        _settle(_nextHeader(8));
+        _sealThrough(2);
+        _settle(_nextHeader(8));
+        _tallyAll();
+        _startEpoch(1 + p.maxEpochLag + 1);
+
+        _expectNext(true, true, 1);
+        rewardPool.creditEpoch();
+        _expectNext(true, false, 2);
+        vm.expectRevert(abi.encodeWithSelector(IRewardPool.EpochNotClosed.selector, 2));
+        rewardPool.creditEpoch();
+
+        _startEpoch(2 + p.maxEpochLag + 1);
+        _expectNext(true, true, 2);
+        rewardPool.creditEpoch();
+        _expectNext(false, false, 0);
+    }
+
+    function test_creditEpoch_revertsWhen_nothingWaits() external {
+        _startEpoch(1 + p.maxEpochLag + 1);
+        vm.expectRevert(IRewardPool.NothingToCredit.selector);
+        rewardPool.creditEpoch();
+    }
+
+    function test_creditEpoch_waitsForTheTally() external {
         _fund(0, 100 ether);
         _settle(_nextHeader(8));
         _tallyAll();
-        assertEq(rewardPool.signerReward(0, 1, 0), 0);
+        _settle(_nextHeader(8));
+        _startEpoch(1 + p.maxEpochLag + 1);
         vm.expectRevert(abi.encodeWithSelector(IRewardPool.EpochNotClosed.selector, 1));
-        rewardPool.claimSigner(0, 1, 0);
+        rewardPool.creditEpoch();
+
+        _tallyAll();
+        assertEq(rewardPool.creditEpoch(), 2 * (p.signersRewardWei * 3 / 4));
     }
 
-    function test_claimSigner_revertsWhen_noSuchMember() external {
+    function test_creditEpoch_creditsAnEpochThatHadNoReserveAtFirst() external {
+        _settle(_nextHeader(8));
+        _tallyAll();
+        _expectNext(false, false, 0);
+        _fund(0, 1 ether);
+        _settle(_nextHeader(8));
+        _tallyAll();
+        _startEpoch(1 + p.maxEpochLag + 1);
+        assertEq(rewardPool.creditEpoch(), p.signersRewardWei / 4 * 3);
+    }
+
+    function test_creditEpoch_returnsThePartOfWhoIsJailed() external {
         _closedEpoch();
-        vm.expectRevert(abi.encodeWithSelector(SetLib.IndexOutsideSet.selector, 4, 4));
-        rewardPool.claimSigner(0, 1, 4);
+        _reportVotes(0, HEIGHT);
+        _expectForfeit(_idAt(0));
     }
 
-    function test_claimSigner_revertsWhen_memberSignedNothing() external {
-        _closedEpoch();
-        vm.expectRevert(IRewardPool.NothingToClaim.selector);
-        rewardPool.claimSigner(0, 1, 3);
-    }
-
-    function test_claimSigner_returnsTheShareOfATombstonedSequencer() external {
+    function test_creditEpoch_returnsThePartOfWhoIsTombstoned() external {
         _closedEpoch();
         bytes32 caseId = _reportVotes(0, HEIGHT);
         _warpTo(slasher.executableAt(caseId));
         slasher.execute(caseId);
-        (, uint256 before) = rewardPool.freeWei();
+        _expectForfeit(_idAt(0));
+    }
+
+    function test_creditEpoch_returnsThePartOfADeadPool() external {
+        _closedEpoch();
         uint32 id = _idAt(0);
+        vm.prank(at.slasher);
+        registry.slash(id, type(uint128).max, false);
+        _expectForfeit(id);
+    }
 
-        assertEq(rewardPool.signerReward(0, 1, 0), 0);
+    function test_creditEpoch_returnsThePartOfWhoHasLeft() external {
+        _closedEpoch();
+        uint32 id = _idAt(0);
+        address owner = registry.ownerOf(id);
+        uint256 shares = registry.sharesOf(id, owner);
+        vm.prank(owner);
+        uint256 exitId = registry.requestExit(id, shares);
+        _sealThrough(_epoch() + 2);
+        (, uint64 time) = registry.claimableAt(exitId);
+        // Whoever would rather go than be credited first has to wait for it, but not for ever.
+        _warpTo(time);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.RewardsNotCredited.selector, 0, 1));
+        vm.prank(owner);
+        registry.claim(exitId);
+        _warpTo(time + p.exitDelaySeconds);
+        vm.prank(owner);
+        assertApproxEqAbs(registry.claim(exitId), STAKE_WEI, 1);
+
+        _expectForfeit(id);
+    }
+
+    function test_creditEpoch_countsForWhoIsLeaving() external {
+        _closedEpoch();
+        uint32 id = _idAt(0);
+        address owner = registry.ownerOf(id);
+        uint256 shares = registry.sharesOf(id, owner);
+        vm.prank(owner);
+        uint256 exitId = registry.requestExit(id, shares);
+        rewardPool.creditEpoch();
+        _sealThrough(_epoch() + 2);
+        (, uint64 time) = registry.claimableAt(exitId);
+        _warpTo(time);
+
+        vm.prank(owner);
+        // Rounding leaves the virtual shares a wei or so.
+        assertApproxEqAbs(registry.claim(exitId), STAKE_WEI + p.signersRewardWei / 4, 2);
+    }
+
+    function test_creditEpoch_revertsWhen_theTokenKeepsAFee() external {
+        _closedEpoch();
+        uint256 totalWei = p.signersRewardWei / 4 * 3;
+        uint256 held = token.balanceOf(address(registry));
+        bytes memory asked = abi.encodeWithSignature("balanceOf(address)", registry);
+        bytes[] memory answers = new bytes[](2);
+        (answers[0], answers[1]) = (abi.encode(held), abi.encode(held + totalWei - 1));
+        vm.mockCalls(address(token), asked, answers);
+
+        vm.expectRevert(abi.encodeWithSelector(IRewardPool.TokenDelivered.selector, totalWei, totalWei - 1));
+        rewardPool.creditEpoch();
+    }
+
+    function test_creditReward_revertsWhen_notTheRewardPool() external {
+        vm.expectRevert(
+            abi.encodeWithSelector(ISequencerRegistry.NotRewardPool.selector, at.rewardPool, address(this))
+        );
+        registry.creditReward(1, 1);
+    }
+
+    /* WHAT WAITS FOR A CREDIT */
+
+    function test_deposits_waitForTheCredit() external {
+        _closedEpoch();
+        uint32 id = _idAt(0);
+        address owner = registry.ownerOf(id);
+        _give(owner, 10 ether);
+        bytes memory reason = abi.encodeWithSelector(ISequencerRegistry.RewardsNotCredited.selector, 0, 1);
+        vm.startPrank(owner);
+        vm.expectRevert(reason);
+        registry.topUp(id, 10 ether);
+        vm.expectRevert(reason);
+        registry.delegate(id, 10 ether);
+
+        rewardPool.creditEpoch();
+        uint256 shares = registry.topUp(id, 10 ether);
+        vm.stopPrank();
+        // What was earned before is in the price.
+        assertLt(shares, 10 ether * 1000);
+    }
+
+    /* COMMISSIONS */
+
+    function test_setCommission_raisesAfterTheDelayAndLowersAtOnce() external {
+        uint32 id = _idAt(0);
+        uint64 from = uint64(block.timestamp) + p.commissionDelaySeconds;
         vm.expectEmit(address(rewardPool));
-        emit IRewardPool.SignerForfeited(id, 0, 1, p.signersRewardWei / 4);
-        assertEq(rewardPool.claimSigner(0, 1, 0), 0);
+        emit IRewardPool.CommissionChanged(id, 500, from);
+        _setCommission(id, 500);
+        _expectCommission(id, 0, 500, from);
 
-        (, uint256 freeWei) = rewardPool.freeWei();
-        assertEq(freeWei - before, p.signersRewardWei / 4);
-        vm.expectRevert(abi.encodeWithSelector(IRewardPool.AlreadyClaimed.selector, 0, 1, 0));
-        rewardPool.claimSigner(0, 1, 0);
+        _warpTo(from - 1);
+        _expectCommission(id, 0, 500, from);
+        _warpTo(from);
+        _expectCommission(id, 500, 500, from);
+
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.CommissionChanged(id, 200, uint64(block.timestamp));
+        _setCommission(id, 200);
+        _expectCommission(id, 200, 200, block.timestamp);
+    }
+
+    function test_setCommission_takesAnAnnouncedRaiseBack() external {
+        uint32 id = _idAt(0);
+        _setCommission(id, 500);
+        _setCommission(id, 0);
+        _advance(p.commissionDelaySeconds);
+        assertEq(rewardPool.commission(id).bps, 0);
+    }
+
+    function test_setCommission_startsTheDelayAnewWithAnotherRaise() external {
+        uint32 id = _idAt(0);
+        _setCommission(id, 500);
+        _advance(p.commissionDelaySeconds - 1);
+        _setCommission(id, 400);
+        _advance(1);
+        assertEq(rewardPool.commission(id).bps, 0);
+        _advance(p.commissionDelaySeconds - 1);
+        assertEq(rewardPool.commission(id).bps, 400);
+    }
+
+    function test_setCommission_revertsWhen_notAllowed() external {
+        uint32 id = _idAt(0);
+        address owner = registry.ownerOf(id);
+        vm.expectRevert(abi.encodeWithSelector(IRewardPool.NotOwner.selector, owner, address(this)));
+        rewardPool.setCommission(id, 1);
+
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IRewardPool.CommissionAboveWhole.selector, 10_000, 10_001));
+        rewardPool.setCommission(id, 10_001);
+        vm.expectRevert(abi.encodeWithSelector(IRewardPool.CommissionRaiseTooLarge.selector, 500, 501));
+        rewardPool.setCommission(id, 501);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownSequencer.selector, 99));
+        rewardPool.setCommission(99, 1);
+        vm.stopPrank();
+    }
+
+    function test_claimCommission_paysTheOwnerOnceWhoeverCalls() external {
+        uint32 id = _creditedCommission();
+        address owner = registry.ownerOf(id);
+        uint256 amountWei = p.signersRewardWei / 4 * 500 / 10_000;
+        uint256 before = token.balanceOf(owner);
+
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.CommissionClaimed(id, owner, amountWei);
+        vm.prank(makeAddr("anyone"));
+        assertEq(rewardPool.claimCommission(id), amountWei);
+
+        assertEq(token.balanceOf(owner) - before, amountWei);
+        vm.expectRevert(IRewardPool.NothingToClaim.selector);
+        rewardPool.claimCommission(id);
+    }
+
+    function test_claimCommission_revertsWhen_ofNobody() external {
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.UnknownSequencer.selector, 99));
+        rewardPool.claimCommission(99);
     }
 
     /* DONATIONS */
@@ -278,13 +511,62 @@ contract RewardPoolTest is Offences {
 
     /* PARTS */
 
-    /// @dev One batch, signed by members 0 to 2, in an epoch that is closed.
+    /// @dev One batch, signed by members 0 to 2 of the running epoch, which is closed then.
     function _closedEpoch() private {
         _fund(0, 100 ether);
-        BatchHeader memory header = _nextHeader(8);
-        _settle(header);
+        uint64 epoch = _epoch();
+        _settle(_nextHeader(8));
         _tallyAll();
-        _startEpoch(1 + p.maxEpochLag + 1);
+        _startEpoch(epoch + p.maxEpochLag + 1);
+    }
+
+    function _creditedCommission() private returns (uint32 id) {
+        id = _idAt(0);
+        _setCommission(id, 500);
+        _advance(p.commissionDelaySeconds);
+        _closedEpoch();
+        rewardPool.creditEpoch();
+    }
+
+    function _setCommission(uint32 id, uint16 bps) private {
+        vm.prank(registry.ownerOf(id));
+        rewardPool.setCommission(id, bps);
+    }
+
+    function _expectCommission(uint32 id, uint16 bps, uint16 nextBps, uint256 from) private view {
+        Commission memory known = rewardPool.commission(id);
+        assertEq(known.bps, bps);
+        assertEq(known.nextBps, nextBps);
+        assertEq(known.nextFrom, from);
+    }
+
+    function _expectNext(bool waits, bool due, uint64 epoch) private view {
+        (bool actualWaits, bool actualDue, uint32 generation, uint64 actualEpoch) = rewardPool.nextCredit();
+        assertEq(actualWaits, waits);
+        assertEq(actualDue, due);
+        assertEq(generation, 0);
+        assertEq(actualEpoch, epoch);
+    }
+
+    /// @dev Credits the epoch; the part of `id`, a quarter of the reward, goes back.
+    function _expectForfeit(uint32 id) private {
+        (, uint256 before) = rewardPool.freeWei();
+        uint256 assets = registry.assetsOf(id);
+
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.SignerForfeited(id, 0, 1, p.signersRewardWei / 4);
+        rewardPool.creditEpoch();
+
+        (, uint256 freeWei) = rewardPool.freeWei();
+        assertEq(freeWei - before, p.signersRewardWei / 4);
+        assertEq(registry.assetsOf(id), assets);
+        assertEq(rewardPool.commissionBalance(id), 0);
+    }
+
+    /// @dev What 10^21 shares of a pool would be worth.
+    function _price(uint32 id) private view returns (uint256) {
+        Sequencer memory known = registry.sequencer(id);
+        return (known.assetsWei + 1) * 1e21 / (known.shares + 1000);
     }
 
     function _fund(uint256 ethWei, uint256 tokenWei) private {

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {IRollups, Rollup} from "../contracts/interfaces/IRollups.sol";
-import {System} from "./utils/System.sol";
+import {IBatchInbox} from "../contracts/interfaces/IBatchInbox.sol";
+import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
+import {Debit, IRollups, Rollup} from "../contracts/interfaces/IRollups.sol";
+import {Settled} from "../contracts/interfaces/ITally.sol";
+import {BatchHeader} from "../contracts/types/Wire.sol";
+import {Config, ConfigLib} from "../script/ConfigLib.sol";
+import {Chain} from "./utils/Chain.sol";
 
 /// Rollups
 /// ├── register
@@ -11,13 +16,27 @@ import {System} from "./utils/System.sol";
 /// ├── fund
 /// │   ├── it adds to the allowance
 /// │   └── when not registered, or nothing is sent: it reverts
+/// ├── debit
+/// │   ├── it takes each rollup's price, and funds the reward pool with the sum
+/// │   ├── it reads the list as agents write it
+/// │   ├── when a rollup has less: it pays what it has
+/// │   ├── when a rollup is not registered: it pays nothing
+/// │   ├── when nobody pays anything: the batch is debited all the same
+/// │   ├── when the price overflows: it takes everything
+/// │   ├── over all lists and balances: what balances lose is what the pool gains
+/// │   └── when debited before, not in the ring, not what settled, or with another list: it reverts
+/// ├── debitMany
+/// │   ├── it debits several, in any order, with one payment
+/// │   ├── it leaves out what is debited already
+/// │   └── when all are, or none is given, or one is wrong: it reverts
 /// └── isOpen
-///     └── it is whether the balance reaches the reserve
-contract RollupsTest is System {
+///     ├── it is whether the balance reaches the reserve
+///     └── a debit closes, funding opens again
+contract RollupsTest is Chain {
     address private constant BURN = 0x000000000000000000000000000000000000dEaD;
 
     function setUp() public {
-        _deploy();
+        _begin(4);
     }
 
     function test_register_takesTheChainIdAndBurnsTheFee() public {
@@ -75,6 +94,254 @@ contract RollupsTest is System {
         rollups.fund(4242);
     }
 
+    /* DEBIT */
+
+    function test_debit_takesThePriceAndFundsThePool() public {
+        _register(3, 1 ether);
+        _register(9, 2 ether);
+        uint64 number = _settleUsing(_usage(3, 11, 9, 204));
+        (uint256 freeBefore,) = rewardPool.freeWei();
+        uint256 first = 11 * p.rollupByteWei;
+        uint256 second = 204 * p.rollupByteWei;
+
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupDebited(3, number, first, 1 ether - first);
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupDebited(9, number, second, 2 ether - second);
+        vm.expectEmit(address(rollups));
+        emit IRollups.BatchDebited(number, first + second);
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.Funded(address(rollups), first + second, 0);
+        _debit(number, _usage(3, 11, 9, 204));
+
+        assertEq(rollups.rollup(3).balanceWei, 1 ether - first);
+        assertEq(rollups.rollup(9).balanceWei, 2 ether - second);
+        (uint256 freeWei,) = rewardPool.freeWei();
+        assertEq(freeWei, freeBefore + first + second);
+        assertEq(address(rollups).balance, 3 ether - first - second);
+        assertEq(rollups.debitedBatches(0), 1 << number);
+    }
+
+    function test_debit_readsTheListAsAgentsWriteIt() public pure {
+        assertEq(_usage(3, 11, 9, 204), hex"00000000000000030000000b0000000000000009000000cc");
+    }
+
+    function test_debit_takesWhatThereIsWhen_aRollupHasLess() public {
+        _register(3, 5);
+        uint64 number = _settleUsing(_usage(3, 11));
+
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupDebited(3, number, 5, 0);
+        _debit(number, _usage(3, 11));
+        assertEq(rollups.rollup(3).balanceWei, 0);
+
+        number = _settleUsing(_usage(3, 11));
+        vm.expectEmit(address(rollups));
+        emit IRollups.BatchDebited(number, 0);
+        _debit(number, _usage(3, 11));
+        assertEq(rollups.rollup(3).balanceWei, 0);
+    }
+
+    function test_debit_leavesOutWhoIsNotRegistered() public {
+        _register(9, 1 ether);
+        uint64 number = _settleUsing(_usage(3, 11, 9, 1));
+
+        _debit(number, _usage(3, 11, 9, 1));
+        assertEq(rollups.rollup(3).owner, address(0));
+        assertEq(rollups.rollup(9).balanceWei, 1 ether - p.rollupByteWei);
+    }
+
+    function test_debit_marksABatchThatNobodyPaysFor() public {
+        uint64 number = _settleUsing("");
+        vm.recordLogs();
+        _debit(number, "");
+
+        // Nothing was paid, so the pool heard nothing.
+        assertEq(vm.getRecordedLogs().length, 1);
+        assertEq(rollups.debitedBatches(0), 1 << number);
+    }
+
+    function test_debit_takesEverythingWhen_thePriceOverflows() public {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.rollupByteWei = type(uint256).max;
+        config.params.rollupReserveWei = type(uint256).max;
+        delete _settledBatches;
+        _deploy(config);
+        _joinMany(4);
+        _sealFirst();
+        _sealThrough(1);
+        _register(3, 1 ether);
+
+        uint64 number = _settleUsing(_usage(3, 11));
+        _debit(number, _usage(3, 11));
+        assertEq(rollups.rollup(3).balanceWei, 0);
+    }
+
+    function testFuzz_debit_movesWhatBalancesLose(uint64[3] memory balances, uint32[3] memory sizes) public {
+        bytes memory usage;
+        uint256 total;
+        for (uint64 i = 0; i < 3; ++i) {
+            _register(i + 1, balances[i]);
+            total += balances[i];
+            usage = bytes.concat(usage, abi.encodePacked(i + 1, sizes[i]));
+        }
+        (uint256 freeBefore,) = rewardPool.freeWei();
+        _debit(_settleUsing(usage), usage);
+
+        uint256 left;
+        for (uint64 i = 0; i < 3; ++i) {
+            uint256 price = uint256(sizes[i]) * p.rollupByteWei;
+            uint256 expected = balances[i] > price ? balances[i] - price : 0;
+            assertEq(rollups.rollup(i + 1).balanceWei, expected);
+            left += expected;
+        }
+        (uint256 freeWei,) = rewardPool.freeWei();
+        assertEq(freeWei - freeBefore, total - left);
+        assertEq(address(rollups).balance, left);
+        assertEq(address(rewardPool).balance, freeWei);
+    }
+
+    function test_debit_revertsWhen_debitedBefore() public {
+        uint64 number = _settleUsing(_usage(3, 11));
+        _debit(number, _usage(3, 11));
+        vm.expectRevert(abi.encodeWithSelector(IRollups.AlreadyDebited.selector, number));
+        _debit(number, _usage(3, 11));
+    }
+
+    function test_debit_revertsWhen_notInTheRing() public {
+        _settleUsing(_usage(3, 11));
+        Settled memory batch = _settledBatches[0];
+        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.NotInRing.selector, 1, 1, 2));
+        rollups.debit(2, batch, _usage(3, 11));
+    }
+
+    function test_debit_revertsWhen_notWhatSettled() public {
+        uint64 number = _settleUsing(_usage(3, 11));
+        Settled memory batch = _settledBatches[number - 1];
+        batch.header.usageHash = keccak256(_usage(9, 11));
+        bytes32 digest = settlement.batchDigest(batch.header);
+        bytes32 actual = keccak256(
+            abi.encode(
+                digest,
+                batch.signers,
+                batch.poster,
+                batch.settledAt,
+                batch.parentSettledAt,
+                batch.baseFeeWei,
+                batch.blobBaseFeeWei,
+                batch.payloadTokens,
+                batch.blobs,
+                batch.late
+            )
+        );
+        bytes32 expected = settlement.ringValue(number);
+        vm.expectRevert(abi.encodeWithSelector(IRollups.RingValueMismatch.selector, number, expected, actual));
+        rollups.debit(number, batch, _usage(9, 11));
+    }
+
+    function test_debit_revertsWhen_theListIsAnother() public {
+        uint64 number = _settleUsing(_usage(3, 11));
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IRollups.UsageMismatch.selector, keccak256(_usage(3, 11)), keccak256(_usage(3, 10))
+            )
+        );
+        _debit(number, _usage(3, 10));
+
+        vm.expectRevert(abi.encodeWithSelector(IRollups.UsageLengthWrong.selector, 12, 11));
+        _debit(number, new bytes(11));
+    }
+
+    function test_debit_revertsWhen_theListIsNotAscending() public {
+        uint64 number = _settleUsing(_usage(9, 11, 3, 11));
+        vm.expectRevert(abi.encodeWithSelector(IRollups.UsageNotAscending.selector, 9, 3));
+        _debit(number, _usage(9, 11, 3, 11));
+
+        number = _settleUsing(_usage(9, 11, 9, 11));
+        vm.expectRevert(abi.encodeWithSelector(IRollups.UsageNotAscending.selector, 9, 9));
+        _debit(number, _usage(9, 11, 9, 11));
+
+        number = _settleUsing(_usage(0, 11));
+        vm.expectRevert(abi.encodeWithSelector(IRollups.UsageNotAscending.selector, 0, 0));
+        _debit(number, _usage(0, 11));
+    }
+
+    /* DEBIT MANY */
+
+    function test_debitMany_debitsSeveralInAnyOrder() public {
+        _register(3, 1 ether);
+        (uint256 freeBefore,) = rewardPool.freeWei();
+        Debit[] memory debits = new Debit[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            debits[2 - i] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 11));
+        }
+        uint256 price = 33 * p.rollupByteWei;
+
+        vm.expectEmit(address(rewardPool));
+        emit IRewardPool.Funded(address(rollups), price, 0);
+        rollups.debitMany(debits);
+
+        assertEq(rollups.rollup(3).balanceWei, 1 ether - price);
+        (uint256 freeWei,) = rewardPool.freeWei();
+        assertEq(freeWei - freeBefore, price);
+        assertEq(rollups.debitedBatches(0), 14);
+    }
+
+    function test_debitMany_leavesOutWhatIsDebited() public {
+        _register(3, 1 ether);
+        Debit[] memory debits = new Debit[](3);
+        debits[0] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 11));
+        debits[1] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 11));
+        debits[2] = debits[1];
+        _debit(debits[0].number, debits[0].usage);
+
+        rollups.debitMany(debits);
+        assertEq(rollups.rollup(3).balanceWei, 1 ether - 22 * p.rollupByteWei);
+
+        vm.expectRevert(IRollups.NothingToDebit.selector);
+        rollups.debitMany(debits);
+    }
+
+    function test_debitMany_revertsWhen_noneIsGivenOrOneIsWrong() public {
+        vm.expectRevert(IRollups.NothingToDebit.selector);
+        rollups.debitMany(new Debit[](0));
+
+        Debit[] memory debits = new Debit[](2);
+        debits[0] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 11));
+        debits[1] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 12));
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IRollups.UsageMismatch.selector, keccak256(_usage(3, 11)), keccak256(_usage(3, 12))
+            )
+        );
+        rollups.debitMany(debits);
+        assertEq(rollups.debitedBatches(0), 0);
+    }
+
+    function test_debitedBatches_isABitForEachBatch() public {
+        for (uint256 i = 0; i < 257; ++i) {
+            _settleUsing("");
+        }
+        _debit(255, "");
+        _debit(256, "");
+        _debit(257, "");
+        assertEq(rollups.debitedBatches(0), uint256(1) << 255);
+        assertEq(rollups.debitedBatches(1), 3);
+    }
+
+    /* IS OPEN */
+
+    function test_isOpen_closesByADebitAndOpensByFunding() public {
+        _register(3, p.rollupReserveWei);
+        assertTrue(rollups.isOpen(3));
+
+        _debit(_settleUsing(_usage(3, 1)), _usage(3, 1));
+        assertFalse(rollups.isOpen(3));
+
+        rollups.fund{value: p.rollupByteWei}(3);
+        assertTrue(rollups.isOpen(3));
+    }
+
     function test_isOpen_fromTheReserveOn() public {
         assertFalse(rollups.isOpen(4242));
         rollups.register{value: p.rollupFeeWei + p.rollupReserveWei - 1}(4242);
@@ -82,5 +349,37 @@ contract RollupsTest is System {
 
         rollups.fund{value: 1}(4242);
         assertTrue(rollups.isOpen(4242));
+    }
+
+    /* PARTS */
+
+    function _register(uint64 chainId, uint256 balanceWei) private {
+        vm.deal(address(this), p.rollupFeeWei + balanceWei);
+        rollups.register{value: p.rollupFeeWei + balanceWei}(chainId);
+        vm.deal(address(this), 100 ether);
+    }
+
+    function _usage(uint64 chainId, uint32 size) private pure returns (bytes memory) {
+        return abi.encodePacked(chainId, size);
+    }
+
+    function _usage(uint64 a, uint32 sizeA, uint64 b, uint32 sizeB) private pure returns (bytes memory) {
+        return abi.encodePacked(a, sizeA, b, sizeB);
+    }
+
+    /// @dev Settles a batch that commits to `usage`; returns its number.
+    function _settleUsing(bytes memory usage) private returns (uint64 number) {
+        BatchHeader memory header = _nextHeader(8);
+        header.usageHash = keccak256(usage);
+        _settle(header);
+        return settlement.tip().number;
+    }
+
+    function _debit(uint64 number, bytes memory usage) private {
+        rollups.debit(number, _settledBatches[number - 1], usage);
+    }
+
+    function _debitOf(uint64 number, bytes memory usage) private view returns (Debit memory) {
+        return Debit({number: number, batch: _settledBatches[number - 1], usage: usage});
     }
 }

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+/// What a sequencer's owner keeps of its pool's rewards, in basis points (1/10,000).
+struct Commission {
+    uint16 bps;
+    /// What it is from `nextFrom` (L1 time) on; the same as `bps` if no raise is announced.
+    uint16 nextBps;
+    uint40 nextFrom;
+}
+
 /// @title Paid for work
-/// @notice Holds ETH for posters (refund of L1 gas and a margin) and for sealers, and the stake token for signers (R42).
-/// Anyone funds it; everything is pulled. What it does not have it does not promise: nothing is ever owed beyond it.
+/// @notice Holds ETH for posters (refund of L1 gas and a margin) and for sealers, and the stake token for signers and those
+/// who delegate to them (R42). Anyone funds it; everything is pulled. What it does not have it does not promise: nothing is
+/// ever owed beyond it.
 interface IRewardPool {
     event Funded(address indexed from, uint256 ethWei, uint256 tokenWei);
     event PosterCredited(address indexed poster, uint64 indexed batch, uint256 amountWei);
@@ -12,10 +21,28 @@ interface IRewardPool {
     event SealerCredited(address indexed sealer, uint256 amountWei);
     event SignersReserved(uint32 indexed generation, uint64 indexed epoch, uint64 indexed batch, uint256 amountWei);
     event PosterClaimed(address indexed poster, uint256 amountWei);
-    event SignerClaimed(uint32 indexed sequencer, uint32 indexed generation, uint64 indexed epoch, uint256 amountWei);
 
-    /// @notice A tombstoned sequencer's share went back to the pool.
+    /// @notice The rewards of an epoch went to its signers: `creditedWei` into their pools, `commissionWei` to the owners,
+    /// and `returnedWei` back to the reward pool, which are the parts of members that earn nothing and what rounding left.
+    event EpochCredited(
+        uint32 indexed generation, uint64 indexed epoch, uint256 creditedWei, uint256 commissionWei, uint256 returnedWei
+    );
+
+    /// @notice One member's part: `creditedWei` into its pool, `commissionWei` to its owner.
+    event SignerCredited(
+        uint32 indexed sequencer,
+        uint32 indexed generation,
+        uint64 indexed epoch,
+        uint256 creditedWei,
+        uint256 commissionWei
+    );
+
+    /// @notice A jailed, tombstoned or exited member's part went back to the reward pool.
     event SignerForfeited(uint32 indexed sequencer, uint32 indexed generation, uint64 indexed epoch, uint256 amountWei);
+
+    /// @notice From L1 time `from` on the owner keeps `bps`.
+    event CommissionChanged(uint32 indexed sequencer, uint16 bps, uint64 from);
+    event CommissionClaimed(uint32 indexed sequencer, address indexed owner, uint256 amountWei);
 
     error NotSettlement(address expected, address actual);
 
@@ -25,10 +52,19 @@ interface IRewardPool {
 
     error NothingToClaim();
 
+    error NothingToCredit();
+
     /// @notice Batches that this epoch attested can still settle or be tallied.
     error EpochNotClosed(uint64 epoch);
 
-    error AlreadyClaimed(uint32 generation, uint64 epoch, uint256 index);
+    /// @notice The registry received another amount than was sent (a fee on transfer): shares would not be backed.
+    error TokenDelivered(uint256 expectedWei, uint256 actualWei);
+
+    error NotOwner(address expected, address actual);
+    error CommissionAboveWhole(uint256 wholeBps, uint256 actualBps);
+
+    /// @notice Commissions rise in steps, and each step is announced.
+    error CommissionRaiseTooLarge(uint256 maximumBps, uint256 actualBps);
 
     /// @notice Adds the ETH sent and `tokenWei` of the caller's stake token to the pool.
     ///
@@ -63,15 +99,39 @@ interface IRewardPool {
     /// @notice Pays the caller's balance. Reverts with {NothingToClaim}.
     function claimPoster() external returns (uint256 ethWei);
 
-    /// @notice Wei of the stake token that the member at `index` of the epoch's set can claim for it: zero until the epoch
-    /// is closed ({Attendance}), once claimed, and for a tombstoned sequencer.
+    /// @notice Credits the first epoch that waits, to all of its members at once; anyone may. A member's part goes by weight
+    /// and participation: the owner's commission of it stays here to be claimed, the rest becomes assets of its pool, so
+    /// that every share of it is worth more. Nothing goes to who was absent, is jailed or tombstoned, or has left; that and
+    /// what rounding leaves go back to the reward pool. What is reserved for an epoch leaves here with it, to the wei.
+    ///
+    /// Reverts with {NothingToCredit}, {EpochNotClosed}, {TokenDelivered}.
+    /// @dev Epochs wait in the order in which they were attested. At most maxMembers members are looked at.
+    function creditEpoch() external returns (uint256 creditedWei);
+
+    /// @notice The first epoch that waits to be credited, and whether it is due: closed, so that no share of any pool should
+    /// be priced before. All zeros if none waits.
+    function nextCredit() external view returns (bool waits, bool due, uint32 generation, uint64 epoch);
+
+    /// @notice Wei of the stake token that the member at `index` of the epoch's set has earned in it as far as is tallied,
+    /// its owner's commission included; zero once the epoch is credited. Reverts with {SetLib.IndexOutsideSet}.
     function signerReward(uint32 generation, uint64 epoch, uint256 index) external view returns (uint256);
 
-    /// @notice Pays what the member at `index` earned in a closed epoch to the owner of its sequencer. Anyone may call. Of a
-    /// tombstoned sequencer nothing is paid, and its share goes back to the pool.
+    /// @notice Sets what the owner keeps of the rewards of its sequencer's pool. Lowering counts at once, and takes an
+    /// announced raise back. A raise is at most commissionRaiseBps above what counts now, and counts from
+    /// commissionDelaySeconds on; announcing another starts that time anew. Every sequencer begins with none.
     ///
-    /// Reverts with {SetLib.IndexOutsideSet}, {EpochNotClosed}, {AlreadyClaimed}, {NothingToClaim}.
-    function claimSigner(uint32 generation, uint64 epoch, uint256 index) external returns (uint256);
+    /// Reverts with {ISequencerRegistry.UnknownSequencer}, {NotOwner}, {CommissionAboveWhole}, {CommissionRaiseTooLarge}.
+    function setCommission(uint32 id, uint16 bps) external;
+
+    function commission(uint32 id) external view returns (Commission memory);
+
+    /// @notice Commissions that the owner of `id` can claim.
+    function commissionBalance(uint32 id) external view returns (uint256 tokenWei);
+
+    /// @notice Pays the commissions of `id` to its owner. Anyone may call.
+    ///
+    /// Reverts with {ISequencerRegistry.UnknownSequencer}, {NothingToClaim}.
+    function claimCommission(uint32 id) external returns (uint256 amountWei);
 
     /// @notice What was funded and is not yet in anybody's name.
     function freeWei() external view returns (uint256 ethWei, uint256 tokenWei);

@@ -1,17 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {Settled} from "./ITally.sol";
+
 struct Rollup {
     address owner;
     uint64 registeredAtBlock;
     uint256 balanceWei;
 }
 
+/// A settled batch and what its rollups take of it, as {IRollups.debitMany} takes several.
+struct Debit {
+    uint64 number;
+    Settled batch;
+    /// As in {IRollups.debit}.
+    bytes usage;
+}
+
 /// @title Rollups
-/// @notice Chain ids that the network orders for, with a prepaid payload allowance (R43).
+/// @notice Chain ids that the network orders for, with a prepaid payload allowance (R43). What their transactions take of a
+/// settled batch is debited afterwards and funds the reward pool.
 interface IRollups {
     event RollupRegistered(uint64 indexed chainId, address indexed owner, uint256 balanceWei);
     event RollupFunded(uint64 indexed chainId, uint256 amountWei, uint256 balanceWei);
+
+    /// @notice `amountWei` were taken for the bytes in `batch`; `balanceWei` are left.
+    event RollupDebited(uint64 indexed chainId, uint64 indexed batch, uint256 amountWei, uint256 balanceWei);
+
+    /// @notice All rollups of `batch` were debited, `paidWei` together.
+    event BatchDebited(uint64 indexed batch, uint256 paidWei);
 
     error ChainIdIsZero();
     error AlreadyRegistered(uint64 chainId, address owner);
@@ -19,15 +36,52 @@ interface IRollups {
     error FeeTooSmall(uint256 minimumWei, uint256 actualWei);
     error NothingSent();
 
+    error NothingToDebit();
+    error AlreadyDebited(uint64 batch);
+
+    /// @notice What was handed in is not what settled as batch `number`.
+    error RingValueMismatch(uint64 number, bytes32 expected, bytes32 actual);
+
+    /// @notice The list is not a whole number of entries.
+    error UsageLengthWrong(uint256 entryBytes, uint256 actualBytes);
+
+    /// @notice The batch's header commits to another list.
+    error UsageMismatch(bytes32 expected, bytes32 actual);
+
+    /// @notice The list is not sorted, or names a rollup twice.
+    error UsageNotAscending(uint64 before, uint64 actual);
+
     /// @notice Registers a chain id, first come; the fee is burned, what is sent beyond it is the allowance.
     ///
     /// Reverts with {ChainIdIsZero}, {AlreadyRegistered}, {FeeTooSmall}.
     function register(uint64 chainId) external payable;
 
-    /// @notice Adds to the allowance of a registered chain id. Anyone may; nothing is ever paid back.
+    /// @notice Adds to the allowance of a registered chain id, and opens it again once the reserve is there. Anyone may;
+    /// nothing is ever paid back.
     ///
     /// Reverts with {NotRegistered}, {NothingSent}.
     function fund(uint64 chainId) external payable;
+
+    /// @notice Takes the price of its bytes from each rollup of a settled batch, once per batch, while the ring holds it. A
+    /// rollup that has less pays what it has; one that is not registered pays nothing: no balance keeps a batch from being
+    /// debited. The ETH becomes free ETH of the reward pool.
+    ///
+    /// Reverts with {AlreadyDebited}, {IBatchInbox.NotInRing}, {RingValueMismatch}, {UsageLengthWrong}, {UsageMismatch},
+    /// {UsageNotAscending}.
+    /// @dev A list out of order that a quorum signed nevertheless is as lost as a `usageHash` of nothing: the network's
+    /// own members keep themselves from being paid.
+    /// @param usage The list behind `batch.header.usageHash`, packed: for each rollup, ascending, its chain id (8 bytes) and
+    /// the bytes that it takes of the uncompressed payload (4 bytes).
+    function debit(uint64 number, Settled calldata batch, bytes calldata usage) external;
+
+    /// @notice Debits several batches, in any order. Those that are debited already are left out, so that two who do this
+    /// at once do not undo each other.
+    ///
+    /// Reverts with {NothingToDebit} if there is none, and as {debit} without {AlreadyDebited}.
+    function debitMany(Debit[] calldata debits) external;
+
+    /// @notice Bit i set: batch 256 · `group` + i was debited.
+    function debitedBatches(uint64 group) external view returns (uint256 bitmap);
 
     /// @notice Registered, and its balance is at least the reserve.
     function isOpen(uint64 chainId) external view returns (bool);

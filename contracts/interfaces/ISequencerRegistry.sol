@@ -55,6 +55,10 @@ interface ISequencerRegistry {
     );
     event ExitClaimed(uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 amountWei);
     event StatusChanged(uint32 indexed id, Status status);
+
+    /// @notice Rewards of a closed epoch went into the pool (R42).
+    event Rewarded(uint32 indexed id, uint256 amountWei);
+
     event Slashed(uint32 indexed id, uint256 requestedWei, uint256 slashedWei);
 
     /* ERRORS OF WHOEVER CALLS */
@@ -65,6 +69,7 @@ interface ISequencerRegistry {
     error NotHolder(address expected, address actual);
     error NotSettlement(address expected, address actual);
     error NotSlasher(address expected, address actual);
+    error NotRewardPool(address expected, address actual);
 
     /* ERRORS OF KEYS AND ENDPOINTS */
 
@@ -100,6 +105,10 @@ interface ISequencerRegistry {
 
     /// @notice Nothing moves in or out of a pool while a report is pending (R36).
     error PoolHeld(uint32 id, uint64 heldUntil);
+
+    /// @notice Rewards of a closed epoch are not credited yet, so no share can be priced; anyone can credit them with
+    /// {IRewardPool.creditEpoch} (R42).
+    error RewardsNotCredited(uint32 generation, uint64 epoch);
 
     /// @notice The pool was slashed to nothing and is closed.
     error PoolDead(uint32 id);
@@ -137,14 +146,14 @@ interface ISequencerRegistry {
 
     /// @notice Adds to the owner's stake, also while jailed. Owner only.
     ///
-    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed}, {PoolClosing}, {PoolHeld}, {PoolDead},
+    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed}, {PoolClosing}, {PoolHeld}, {PoolDead}, {RewardsNotCredited},
     /// {AmountBelowUnit}, {TotalStakeAboveMaximum}, {TokenDelivered}.
     function topUp(uint32 id, uint256 amountWei) external returns (uint256 shares);
 
     /// @notice Adds the caller's stake to the pool of `id`: it counts as the sequencer's weight, earns with it and is
     /// slashed with it. The caller leaves by {requestExit}, as owners do.
     ///
-    /// Reverts with {UnknownSequencer}, {StatusNotAllowed} unless active, {PoolHeld}, {PoolDead}, {AmountBelowUnit},
+    /// Reverts with {UnknownSequencer}, {StatusNotAllowed} unless active, {PoolHeld}, {PoolDead}, {RewardsNotCredited}, {AmountBelowUnit},
     /// {TotalStakeAboveMaximum}, {TokenDelivered}.
     function delegate(uint32 id, uint256 amountWei) external returns (uint256 shares);
 
@@ -162,7 +171,8 @@ interface ISequencerRegistry {
     /// Reverts with {UnknownSequencer}, {AmountIsZero}, {SharesAboveHolding}, {RestBelowMinimum} for the owner.
     function requestExit(uint32 id, uint256 shares) external returns (uint256 exitId);
 
-    /// @notice Pays an exit to its holder once its clock (R8) has run out.
+    /// @notice Pays an exit to its holder once its clock (R8) has run out. Waits until the rewards of closed epochs are
+    /// credited, but not longer than another exitDelay: nobody's stake depends on the reward pool for ever.
     function claim(uint256 exitId) external returns (uint256 amountWei);
 
     /// @notice L1 time from which `exitId` can be claimed; `known` is false while its last set has no successor yet.
@@ -227,6 +237,16 @@ interface ISequencerRegistry {
     ///
     /// Reverts as {checkIn} does.
     function comeBack(uint32 id, address caller, uint64 aliveSince) external;
+
+    /* FOR THE REWARD POOL */
+
+    /// @notice Reward pool only. Adds `amountWei`, which the reward pool sends in the same transaction, to the assets of the
+    /// pool of `id`: every share is worth more, none is made. What rewards add counts as weight from the pool's next change
+    /// of stake on. Says whether it was taken: nothing is for who is jailed or tombstoned, has no shares or no assets left,
+    /// or would take the total beyond its maximum.
+    ///
+    /// Reverts with {NotRewardPool}.
+    function creditReward(uint32 id, uint256 amountWei) external returns (bool taken);
 
     /* FOR THE SLASHER */
 

@@ -86,6 +86,12 @@ interface ITally {
     /// @notice What member `index` of the set in force in `epoch` signed of the batches attested in it.
     function attendance(uint32 generation, uint64 epoch, uint256 index) external view returns (Attendance memory);
 
+    /// @notice {attendance} of every member of that set, in its order.
+    function attendances(uint32 generation, uint64 epoch) external view returns (Attendance[] memory);
+
+    /// @notice Whether no batch that `epoch` attests can settle or be tallied any more.
+    function isClosed(uint64 epoch) external view returns (bool);
+
     /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
 

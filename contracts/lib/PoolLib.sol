@@ -54,6 +54,11 @@ library PoolLib {
         pool.leavingShares = (pool.leavingShares - shares).toUint128();
     }
 
+    /// @notice Adds `amountWei` for everybody: the price of a share rises, none is made.
+    function reward(Pool storage pool, uint256 amountWei) internal {
+        pool.assetsWei = (pool.assetsWei + amountWei).toUint128();
+    }
+
     /// @notice Takes up to `amountWei` from everybody; returns what there was to take.
     function slash(Pool storage pool, uint256 amountWei) internal returns (uint256 slashedWei) {
         uint256 assets = pool.assetsWei;

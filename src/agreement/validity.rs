@@ -202,9 +202,9 @@ mod tests {
         Block, BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Member, Millis, Params,
         Seconds, Signer, tx_root,
     };
-    use crate::l1::Mirror;
+    use crate::l1::{Allowance, Mirror};
     use crate::testing::{key, transaction};
-    use alloy::primitives::{Address, B256};
+    use alloy::primitives::{Address, B256, U256};
 
     const SIGNERS: [u8; 3] = [1, 2, 3];
 
@@ -400,9 +400,23 @@ mod tests {
         let now = Millis::new(51_000);
         let closed = NotYet::Closed { rollup: tx.rollup, origin: 41 };
         assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Err(closed.clone())));
-        mirror.rollups.insert(tx.rollup, 42);
+        let reserve = mirror.params.rollup_reserve_wei;
+        mirror.rollups.insert(tx.rollup, Allowance::new(42, reserve));
         assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Err(closed)));
-        mirror.rollups.insert(tx.rollup, 41);
+        mirror.rollups.insert(tx.rollup, Allowance::new(41, reserve));
         assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Ok(())));
+    }
+
+    #[test]
+    fn a_rollup_without_its_reserve_at_the_origin_is_closed_whatever_it_has_later() {
+        let tx = transaction(&key(5), 0).transaction;
+        let block = Block { header: header(), transactions: vec![tx.clone()] };
+        let mut mirror = mirror();
+        let now = Millis::new(51_000);
+        mirror.params.rollup_reserve_wei = U256::from(9);
+        mirror.rollups.insert(tx.rollup, Allowance::new(40, U256::from(8)));
+        let closed = NotYet::Closed { rollup: tx.rollup, origin: 41 };
+        assert_eq!(judge_view(&mirror, &term().parent, &block, now), Ok(Err(closed)));
+        assert!(mirror.is_registered(tx.rollup, 41));
     }
 }

@@ -10,7 +10,7 @@ mod wire;
 
 pub use header::{HeaderError, build_header, default_epoch, epoch_is_legal, open};
 pub use splitter::{BatchRange, SplitError, Splitter};
-pub use usage::{Usage, usage, usage_hash};
+pub use usage::{Usage, packed_usage, usage, usage_hash};
 pub use wire::WireError;
 
 #[cfg(test)]

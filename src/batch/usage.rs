@@ -25,14 +25,19 @@ pub fn usage(blocks: &[Block]) -> Vec<Usage> {
     by_rollup.into_iter().map(|(rollup, bytes)| Usage { rollup, bytes }).collect()
 }
 
-/// keccak256 of the packed list: 8 bytes of rollup and 4 of bytes each.
+/// keccak256 of the [`packed_usage`].
 pub fn usage_hash(usage: &[Usage]) -> B256 {
+    keccak256(packed_usage(usage))
+}
+
+/// The list as L1 takes it: 8 bytes of rollup and 4 of bytes each.
+pub fn packed_usage(usage: &[Usage]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(usage.len().saturating_mul(12));
     for entry in usage {
         packed.extend_from_slice(&entry.rollup.get().to_be_bytes());
         packed.extend_from_slice(&entry.bytes.to_be_bytes());
     }
-    keccak256(packed)
+    packed
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(crate) mod output;
 pub(crate) mod parent;
 mod report;
 mod restart;
+mod rewards;
 mod rollup;
 mod send;
 pub(crate) mod stake;
@@ -74,6 +75,12 @@ enum Command {
     /// Report an offence to L1, for a bounty; anybody may
     #[command(subcommand)]
     Report(report::Command),
+    /// Show what an account has earned, and take all of it out
+    Rewards(rewards::Rewards),
+    /// Show or set what the owner keeps of the rewards of a sequencer's pool
+    Commission(rewards::CommissionOptions),
+    /// Fund the reward pool
+    Fund(rewards::Fund),
     /// Show sequencers and the settled chain, or one agent
     Status(status::Options),
     /// Rebuild a rollup's ordered transactions from L1 alone, and check every certificate and root
@@ -178,6 +185,9 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Report(command) => report::run(command, output).await,
+        Command::Rewards(options) => rewards::run(options, output).await,
+        Command::Commission(options) => rewards::commission(options, output).await,
+        Command::Fund(options) => rewards::fund(options, output).await,
         Command::Status(options) => status::run(options, output).await,
         Command::Verify(options) => verify::run(options, output).await,
         Command::Send(options) => send::run(options, output).await,

@@ -8,8 +8,8 @@ use super::client::Client;
 use super::error::L1Error;
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
-    BatchNumber, Deployment, Epoch, Generation, Height, RollupId, Seconds, SequencerRecord,
-    SequencerStatus, SettledTip,
+    BatchNumber, Deployment, Epoch, Height, RollupId, Seconds, SequencerRecord, SequencerStatus,
+    SettledTip,
 };
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::TransactionReceipt;
@@ -151,27 +151,6 @@ pub async fn claim_poster(poster: &Account, deployment: &Deployment) -> Result<U
     let order = Order::call(deployment.reward_pool, &IRewardPool::claimPosterCall {});
     let receipt = poster.execute(&order).await?;
     Ok(event::<IRewardPool::PosterClaimed>(&receipt)?.amountWei)
-}
-
-/// Pays out what member `index` of an epoch's set earned with its signatures, in wei of the stake token. Anyone may.
-///
-/// # Errors
-///
-/// As [`join`].
-pub async fn claim_signer(
-    account: &Account,
-    deployment: &Deployment,
-    generation: Generation,
-    epoch: Epoch,
-    index: usize,
-) -> Result<U256, L1Error> {
-    let call = IRewardPool::claimSignerCall {
-        generation: generation.get(),
-        epoch: epoch.get(),
-        index: U256::from(index),
-    };
-    let receipt = account.execute(&Order::call(deployment.reward_pool, &call)).await?;
-    Ok(event::<IRewardPool::SignerClaimed>(&receipt)?.amountWei)
 }
 
 /// Pays the bounties that `reporter` is owed, in wei of the stake token.

@@ -1,12 +1,13 @@
-//! What agents do for everybody on L1: book settled batches, report offences, execute cases.
+//! What agents do for everybody on L1: book settled batches, debit rollups for them, report offences, execute cases.
 
 use super::account::{Account, Order};
 use super::bindings::{
-    BlockProof, ISequencerRegistry, ISlasher, ITally, Settled, Status, VoteType,
+    BlockProof, Debit, IRollups, ISequencerRegistry, ISlasher, ITally, Settled, Status, VoteType,
 };
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
+use crate::batch::{Usage, packed_usage};
 use crate::domain::{
     self, BatchNumber, Deployment, Epoch, Evidence, Generation, Seconds, SettledBatch,
 };
@@ -90,23 +91,45 @@ pub async fn tally(
     let Some(first) = batches.first() else { return Ok(()) };
     let mut settled = Vec::with_capacity(batches.len());
     for batch in batches {
-        let (base_fee_wei, blob_base_fee_wei) =
-            fees_of(account.client(), batch.block.number).await?;
-        settled.push(Settled {
-            header: convert::sol_batch_header(&batch.header),
-            signers: batch.signers,
-            poster: batch.poster,
-            settledAt: batch.block.timestamp.get(),
-            parentSettledAt: batch.parent_settled_at.get(),
-            baseFeeWei: U256::from(base_fee_wei),
-            blobBaseFeeWei: U256::from(blob_base_fee_wei),
-            payloadTokens: batch.payload_tokens,
-            blobs: 0,
-            late: batch.late,
-        });
+        settled.push(settled_of(account.client(), batch).await?);
     }
     let call = ITally::tallyCall { first: first.number.get(), batches: settled };
     account.execute(&Order::call(deployment.tally, &call)).await?;
+    Ok(())
+}
+
+/// Which of 256 batches their rollups were debited for: bit i for batch 256 · `group` + i.
+///
+/// # Errors
+///
+/// What keeps the nodes from answering.
+pub async fn debited(
+    client: &Client,
+    deployment: &Deployment,
+    group: u64,
+) -> Result<U256, L1Error> {
+    client.call(deployment.rollups, &IRollups::debitedBatchesCall { group }).await
+}
+
+/// Debits rollups for what they take of settled batches. Batches that are debited by then are left out.
+///
+/// # Errors
+///
+/// [`L1Error::Reverted`] when all are, or what is in the way to L1.
+pub async fn debit(
+    account: &Account,
+    deployment: &Deployment,
+    batches: &[(SettledBatch, Vec<Usage>)],
+) -> Result<(), L1Error> {
+    let mut debits = Vec::with_capacity(batches.len());
+    for (batch, usage) in batches {
+        debits.push(Debit {
+            number: batch.number.get(),
+            batch: settled_of(account.client(), batch).await?,
+            usage: packed_usage(usage).into(),
+        });
+    }
+    account.execute(&Order::call(deployment.rollups, &IRollups::debitManyCall { debits })).await?;
     Ok(())
 }
 
@@ -196,6 +219,23 @@ pub async fn execute_case(
 
 fn sol_proof(proof: &domain::BlockProof) -> BlockProof {
     BlockProof { blockHash: proof.block_hash, siblings: proof.siblings.clone() }
+}
+
+/// A settled batch as the ring holds the hash of it.
+async fn settled_of(client: &Client, batch: &SettledBatch) -> Result<Settled, L1Error> {
+    let (base_fee_wei, blob_base_fee_wei) = fees_of(client, batch.block.number).await?;
+    Ok(Settled {
+        header: convert::sol_batch_header(&batch.header),
+        signers: batch.signers,
+        poster: batch.poster,
+        settledAt: batch.block.timestamp.get(),
+        parentSettledAt: batch.parent_settled_at.get(),
+        baseFeeWei: U256::from(base_fee_wei),
+        blobBaseFeeWei: U256::from(blob_base_fee_wei),
+        payloadTokens: batch.payload_tokens,
+        blobs: 0,
+        late: batch.late,
+    })
 }
 
 /// Base fee and blob base fee of an L1 block, in wei.

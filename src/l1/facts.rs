@@ -41,8 +41,8 @@ pub(super) enum Fact {
     Rotated { id: u32, signer: Address },
     /// It said where it is reached.
     Endpoint { id: u32, agreement: String, link: String },
-    /// A rollup was registered or funded, and has this allowance now.
-    RollupFunded { rollup: RollupId, balance_wei: U256 },
+    /// A rollup was registered, funded or debited, and has this allowance now.
+    RollupBalance { rollup: RollupId, balance_wei: U256 },
     /// A transaction was forced.
     Forced(Arc<ForcedEntry>),
     /// Forced entries were consumed without a batch.
@@ -79,6 +79,7 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
             IRollups::RollupRegistered::SIGNATURE_HASH,
             IRollups::RollupFunded::SIGNATURE_HASH,
+            IRollups::RollupDebited::SIGNATURE_HASH,
             ISlasher::Reported::SIGNATURE_HASH,
             ISlasher::Executed::SIGNATURE_HASH,
         ])
@@ -159,14 +160,21 @@ pub(super) async fn read(
             }
             IRollups::RollupRegistered::SIGNATURE_HASH => {
                 let event = IRollups::RollupRegistered::decode_log(&log.inner).map_err(bad)?;
-                Fact::RollupFunded {
+                Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
                     balance_wei: event.balanceWei,
                 }
             }
             IRollups::RollupFunded::SIGNATURE_HASH => {
                 let event = IRollups::RollupFunded::decode_log(&log.inner).map_err(bad)?;
-                Fact::RollupFunded {
+                Fact::RollupBalance {
+                    rollup: RollupId::new(event.chainId),
+                    balance_wei: event.balanceWei,
+                }
+            }
+            IRollups::RollupDebited::SIGNATURE_HASH => {
+                let event = IRollups::RollupDebited::decode_log(&log.inner).map_err(bad)?;
+                Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
                     balance_wei: event.balanceWei,
                 }

@@ -9,7 +9,7 @@ use super::error::L1Error;
 use super::facts::{self, Fact};
 use super::mirror::MirrorHandle;
 use crate::blocking::blocking;
-use crate::domain::{BatchNumber, Deployment, ForcedEntry, L1Block, SettledBatch};
+use crate::domain::{BatchNumber, Deployment, ForcedEntry, L1Block, RollupId, SettledBatch};
 use crate::storage::{Store, StoreError};
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
@@ -81,7 +81,7 @@ struct Chain {
     /// The newest blocks; the first one is taken for final.
     blocks: BTreeMap<u64, L1Block>,
     /// Everything that events said, with the block that they are in. Of those blocks that are taken for final, only the
-    /// last settled batch is kept, the last escape, and the forced entries after that batch; of forced entries the bytes
+    /// last settled batch is kept, the last escape, the first and last balances, and the forced entries after that batch; of forced entries the bytes
     /// are in the store alone.
     facts: Vec<(L1Block, Fact)>,
 }
@@ -98,17 +98,20 @@ impl Chain {
         }
     }
 
-    fn push(&mut self, block: L1Block, facts: Vec<Fact>) {
+    /// Takes a block. `needed` is the oldest that a block of ours may name as its origin.
+    fn push(&mut self, block: L1Block, facts: Vec<Fact>, needed: u64) {
         self.facts.extend(facts.into_iter().map(|fact| (block, fact)));
         self.blocks.insert(block.number, block);
-        self.prune();
+        self.prune(needed);
     }
 
-    /// Forgets what no reorg and no rebuild needs any more.
-    fn prune(&mut self) {
+    /// Forgets what no reorg and no rebuild needs any more: of old blocks only the last word on each thing is of use, and
+    /// the first on a rollup, which says since when it is registered.
+    fn prune(&mut self, needed: u64) {
         let Some(tip) = self.tip() else { return };
         let oldest = tip.number.saturating_sub(WINDOW_BLOCKS);
         self.blocks = self.blocks.split_off(&oldest);
+        let needed = needed.min(oldest);
         let last_old = |is_kind: fn(&Fact) -> bool| {
             self.facts.iter().rposition(|(block, fact)| block.number < oldest && is_kind(fact))
         };
@@ -118,15 +121,27 @@ impl Chain {
             Some((_, Fact::Settled(batch))) => batch.header.forced_through,
             _ => 0,
         };
+        // The first balance of a rollup says since when it is registered.
+        let mut balances: BTreeMap<RollupId, (usize, usize)> = BTreeMap::new();
+        for (index, (block, fact)) in self.facts.iter().enumerate() {
+            if let Fact::RollupBalance { rollup, .. } = fact
+                && block.number < needed
+            {
+                balances.entry(*rollup).or_insert((index, index)).1 = index;
+            }
+        }
         let mut index = 0_usize;
         self.facts.retain(|(block, fact)| {
-            let keep = block.number >= oldest
-                || match fact {
-                    Fact::Settled(_) => Some(index) == settled,
-                    Fact::Escaped(_) => Some(index) == escaped,
-                    Fact::Forced(entry) => entry.index >= passed,
-                    _ => true,
-                };
+            let keep = match fact {
+                Fact::RollupBalance { rollup, .. } => balances
+                    .get(rollup)
+                    .is_none_or(|(first, last)| index == *first || index >= *last),
+                _ if block.number >= oldest => true,
+                Fact::Settled(_) => Some(index) == settled,
+                Fact::Escaped(_) => Some(index) == escaped,
+                Fact::Forced(entry) => entry.index >= passed,
+                _ => true,
+            };
             index = index.saturating_add(1);
             keep
         });
@@ -251,7 +266,7 @@ impl Follower {
             self.settle_from(first, settled).await?;
         }
         let decided = self.decided_origin()?.unwrap_or(0);
-        self.mirror.update(|mirror| {
+        let oldest = self.mirror.update(|mirror| {
             for fact in &facts {
                 mirror.apply(&block, fact);
             }
@@ -260,11 +275,10 @@ impl Follower {
             let settled =
                 mirror.last_settled.as_ref().map_or(0, |batch| batch.header.l1_origin_number);
             let oldest = settled.min(decided).min(block.number.saturating_sub(WINDOW_BLOCKS));
-            if mirror.blocks.first_key_value().is_some_and(|(number, _)| *number < oldest) {
-                mirror.blocks = mirror.blocks.split_off(&oldest);
-            }
+            mirror.forget_before(oldest);
+            oldest
         });
-        chain.push(block, facts);
+        chain.push(block, facts, oldest);
         Ok(())
     }
 
@@ -416,4 +430,48 @@ fn settled_in(facts: &[Fact]) -> Vec<SettledBatch> {
             _ => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chain, Fact, WINDOW_BLOCKS};
+    use crate::domain::{L1Block, RollupId, Seconds};
+    use alloy::primitives::{B256, U256};
+
+    /// Blocks 1 to 300, each with a balance of rollup 7 that is its number; one in ten has one of rollup 8.
+    fn chain(needed: u64) -> Chain {
+        let mut chain = Chain::default();
+        for number in 1..=300 {
+            let block = L1Block { number, hash: B256::ZERO, timestamp: Seconds::new(number) };
+            let balance = |rollup| Fact::RollupBalance {
+                rollup: RollupId::new(rollup),
+                balance_wei: U256::from(number),
+            };
+            let facts =
+                if number % 10 == 0 { vec![balance(7), balance(8)] } else { vec![balance(7)] };
+            chain.push(block, facts, needed.min(number));
+        }
+        chain
+    }
+
+    fn blocks_of(chain: &Chain, asked: u64) -> Vec<u64> {
+        let of = |fact: &Fact| matches!(fact, Fact::RollupBalance { rollup, .. } if rollup.get() == asked);
+        chain.facts.iter().filter(|(_, fact)| of(fact)).map(|(block, _)| block.number).collect()
+    }
+
+    #[test]
+    fn balances_are_kept_from_the_window_on_with_the_last_before_and_the_first() {
+        let chain = chain(u64::MAX);
+        let oldest = 300_u64.saturating_sub(WINDOW_BLOCKS);
+        let expected: Vec<u64> = [1].into_iter().chain(oldest.saturating_sub(1)..=300).collect();
+        assert_eq!(blocks_of(&chain, 7), expected);
+        let expected: Vec<u64> = [10].into_iter().chain((170..=300).step_by(10)).collect();
+        assert_eq!(blocks_of(&chain, 8), expected);
+    }
+
+    #[test]
+    fn balances_that_an_old_origin_may_ask_for_are_kept() {
+        let expected: Vec<u64> = [1].into_iter().chain(49..=300).collect();
+        assert_eq!(blocks_of(&chain(50), 7), expected);
+    }
 }

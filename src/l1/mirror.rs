@@ -3,6 +3,7 @@
 //! Blocks, sets, rollups, peers and the settled chain are those of the canonical chain up to `head`; a reorg rewinds them
 //! (the follower applies `Removed` in reverse order). What consensus looks at is read *at depth* alone (R15, R16).
 
+use super::allowance::Allowance;
 use super::facts::Fact;
 use super::forced::ForcedQueue;
 use crate::domain::{
@@ -53,10 +54,8 @@ pub struct Mirror {
     present: Option<BTreeSet<u32>>,
     /// Sets by (generation, epoch they were sealed for).
     pub sets: BTreeMap<(Generation, Epoch), Arc<LeaderSet>>,
-    /// Open rollups (R43) and the L1 block in which they became open.
-    pub rollups: BTreeMap<RollupId, u64>,
-    /// Rollups that are registered, open or not: those can be forced.
-    pub registered: BTreeSet<RollupId>,
+    /// Registered rollups and what they had left when (R43).
+    pub rollups: BTreeMap<RollupId, Allowance>,
     /// Endpoints of all sequencers, by signer.
     pub peers: BTreeMap<Address, PeerEndpoint>,
     /// Where the settled chain stands.
@@ -87,7 +86,6 @@ impl Mirror {
             present: None,
             sets: BTreeMap::new(),
             rollups: BTreeMap::new(),
-            registered: BTreeSet::new(),
             peers: BTreeMap::new(),
             tip: None,
             last_settled: None,
@@ -155,11 +153,11 @@ impl Mirror {
                 self.sequencers.entry(*id).or_default().1 = Some((agreement.clone(), link.clone()));
                 self.refresh_peers(*id);
             }
-            Fact::RollupFunded { rollup, balance_wei } => {
-                self.registered.insert(*rollup);
-                if *balance_wei >= self.params.rollup_reserve_wei {
-                    self.rollups.entry(*rollup).or_insert(block.number);
-                }
+            Fact::RollupBalance { rollup, balance_wei } => {
+                self.rollups
+                    .entry(*rollup)
+                    .or_insert_with(|| Allowance::new(block.number, *balance_wei))
+                    .change(block.number, *balance_wei);
             }
             Fact::Reported { case } => {
                 self.open_cases.insert(*case);
@@ -239,9 +237,29 @@ impl Mirror {
             .map(|(_, set)| Arc::clone(set))
     }
 
-    /// Whether `rollup` was open at the L1 block with number `origin` (R43).
+    /// Whether `rollup` was open at the L1 block with number `origin` (R43): registered, and with the reserve left. What
+    /// origins before the oldest of `blocks` had is forgotten.
     pub fn is_open(&self, rollup: RollupId, origin: u64) -> bool {
-        self.rollups.get(&rollup).is_some_and(|since| *since <= origin)
+        self.rollups.get(&rollup).is_some_and(|allowance| {
+            allowance.is_registered(origin)
+                && allowance.balance_at(origin) >= self.params.rollup_reserve_wei
+        })
+    }
+
+    /// Whether `rollup` was registered at the L1 block with number `origin`.
+    pub fn is_registered(&self, rollup: RollupId, origin: u64) -> bool {
+        self.rollups.get(&rollup).is_some_and(|allowance| allowance.is_registered(origin))
+    }
+
+    /// Forgets blocks before `oldest`, and what rollups had then: nothing names them as an origin any more.
+    pub(super) fn forget_before(&mut self, oldest: u64) {
+        if self.blocks.first_key_value().is_none_or(|(number, _)| *number >= oldest) {
+            return;
+        }
+        self.blocks = self.blocks.split_off(&oldest);
+        for allowance in self.rollups.values_mut() {
+            allowance.forget_before(oldest);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod account;
 pub mod actions;
+mod allowance;
 mod bindings;
 mod client;
 mod convert;
@@ -16,6 +17,7 @@ mod mirror;
 mod replay;
 pub mod reports;
 pub mod restart;
+pub mod rewards;
 mod settlement;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,6 +25,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use account::{Account, Order, Sent};
+pub use allowance::Allowance;
 pub use client::{Client, Fees};
 pub use deploy::deploy;
 pub use error::L1Error;

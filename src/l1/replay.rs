@@ -193,8 +193,8 @@ impl Replay {
         }
 
         let derivation = self.derivation.as_mut().ok_or(ReplayError::NoSet { number })?;
-        let is_open = |rollup: RollupId, origin: u64| self.mirror.is_open(rollup, origin);
-        Ok(derivation.settle(number, &batch.header, &carried.payload, &is_open)?)
+        let is_registered = |rollup: RollupId, origin| self.mirror.is_registered(rollup, origin);
+        Ok(derivation.settle(number, &batch.header, &carried.payload, &is_registered)?)
     }
 }
 
@@ -206,7 +206,7 @@ fn take_forced(
 ) -> Result<Option<Derived>, DeriveError> {
     match fact {
         Fact::Forced(entry) => {
-            let is_registered = mirror.registered.contains(&entry.transaction.rollup);
+            let is_registered = mirror.rollups.contains_key(&entry.transaction.rollup);
             derivation.enqueue(Arc::unwrap_or_clone(entry), is_registered).map(|()| None)
         }
         Fact::Escaped(escape) => {

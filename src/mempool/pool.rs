@@ -4,7 +4,7 @@ use crate::agreement::BlockSource;
 use crate::batch::payload::max_body_bytes;
 use crate::domain::{Generation, Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
-use crate::mempool::{Admission, Limits, Mempool, Origin, Refusal};
+use crate::mempool::{Admission, AdmissionPolicy, Limits, Mempool, OpenRollups, Origin, Refusal};
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
 use std::collections::{HashSet, VecDeque};
@@ -29,6 +29,7 @@ pub struct Pool {
     limits: Limits,
     store: Store,
     mirror: MirrorHandle,
+    policy: Box<dyn AdmissionPolicy>,
     started: Instant,
     work: Notify,
     accepted: watch::Sender<u64>,
@@ -70,6 +71,7 @@ impl Pool {
             limits,
             store,
             mirror,
+            policy: Box::new(OpenRollups),
             started: Instant::now(),
             work: Notify::new(),
             accepted: watch::Sender::new(0),
@@ -79,6 +81,12 @@ impl Pool {
             pool.bring_back(&mut inner, usize::MAX)?;
         }
         Ok(pool)
+    }
+
+    /// Admits by another policy than that of open rollups.
+    #[must_use]
+    pub fn with_policy(self, policy: impl AdmissionPolicy + 'static) -> Self {
+        Self { policy: Box::new(policy), ..self }
     }
 
     /// The bounds it keeps.
@@ -97,14 +105,11 @@ impl Pool {
         transaction: SignedTransaction,
         origin: Origin,
     ) -> Result<Admission, Refusal> {
-        let rollup = transaction.transaction.rollup;
-        if !self.mirror.read().rollups.contains_key(&rollup) {
-            return Err(Refusal::UnknownRollup { rollup });
-        }
+        self.policy.admit(&self.mirror.read(), &transaction)?;
         self.admit_again(transaction, origin)
     }
 
-    /// Admits a transaction that was accepted before: its rollup was registered then, also if L1 has not been read yet.
+    /// Admits a transaction that was accepted before: the policy took it then, also if L1 has not been read yet.
     ///
     /// # Errors
     ///

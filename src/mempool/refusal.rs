@@ -1,6 +1,7 @@
 //! Why a transaction is not admitted.
 
 use crate::domain::{RollupId, TransactionError};
+use alloy::primitives::U256;
 
 /// Why a transaction is not admitted. The wording of the nonce, price and size cases is the one that wallets look for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,16 @@ pub enum Refusal {
     UnknownRollup {
         /// The chain id.
         rollup: RollupId,
+    },
+    /// Its rollup has less than the reserve left on L1, so no block may hold its transactions (R43).
+    #[error("rollup {rollup} is closed: {balance_wei} wei left on L1, needs {reserve_wei}")]
+    ClosedRollup {
+        /// The chain id.
+        rollup: RollupId,
+        /// What opens it.
+        reserve_wei: U256,
+        /// What it has.
+        balance_wei: U256,
     },
     /// A decided block holds this or a later nonce of the sender.
     #[error("nonce too low: next nonce {expected}, transaction nonce {actual}")]
@@ -107,6 +118,7 @@ impl Refusal {
             Self::Busy => -32023,
             Self::NotStored { .. } => -32024,
             Self::Stopping => -32025,
+            Self::ClosedRollup { .. } => -32026,
         }
     }
 }

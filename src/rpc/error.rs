@@ -172,6 +172,9 @@ fn refusal_data(refusal: &Refusal) -> Option<Value> {
             TransactionError::WrongRollup { expected, actual } => wrong_chain(expected, actual),
         },
         Refusal::WrongRollup { expected, actual } => wrong_chain(expected, actual),
+        Refusal::ClosedRollup { rollup, reserve_wei, balance_wei } => json!({
+            "field": "rollup", "rollup": rollup, "reserveWei": reserve_wei, "balanceWei": balance_wei,
+        }),
         Refusal::UnknownRollup { rollup } => {
             json!({ "field": "rollup", "expected": "a chain id registered on L1", "actual": rollup })
         }

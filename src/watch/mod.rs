@@ -1,5 +1,6 @@
-//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, book what settled, report offences and execute their
-//! penalties. Anyone may do each of these; who does it when is a matter of turns, so that agents do not pay for each
+//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, book what settled, debit
+//! rollups for it, credit what signers earned, report offences and execute their penalties. Anyone may do each of these;
+//! who does it when is a matter of turns, so that agents do not pay for each
 //! other's reverts, and of patience, so that it is done when somebody is away.
 
 mod restart;
@@ -10,9 +11,13 @@ mod turns;
 pub use restart::{RestartPlan, restart_plan};
 pub use turns::{SealPlan, patience, seal_plan};
 
+use crate::batch::{Usage, usage, usage_hash};
 use crate::config::RestartDuty;
-use crate::domain::{BatchNumber, Deployment, Epoch, Evidence, Params, Turn};
+use crate::domain::{
+    BatchNumber, Deployment, Epoch, Evidence, Generation, Height, Params, SettledBatch, Turn,
+};
 use crate::l1::duties::{self, KeyReference};
+use crate::l1::rewards::{self, WaitingEpoch};
 use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions, reports, restart as l1_restart};
 use crate::rota::draw_order;
 use crate::storage::{Store, StoreError};
@@ -35,6 +40,12 @@ const RETRY_BLOCKS: u64 = 10;
 const LOOK_FOR_ABSENT: Duration = Duration::from_secs(10);
 /// Ended epochs whose turns are looked at: with the running one those that L1 looks at (R35).
 const ENDED_EPOCHS: u64 = 7;
+/// Batches whose rollups are debited in one transaction: those from a multiple of it on. L1 marks 256 batches in a word.
+const DEBIT_AT_ONCE: u64 = 16;
+/// How many settled batches an agent that starts looks back on for debits that nobody made.
+const DEBIT_BACK: u64 = 256;
+/// How often to ask whether an epoch's rewards are due: epochs are long.
+const LOOK_AT_CREDITS: Duration = Duration::from_secs(5);
 
 /// Why a duty was not done now.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +68,10 @@ pub struct Watcher {
     offences: Vec<Offence>,
     /// Since when something is due that is not done: what patience counts from.
     due: BTreeMap<Duty, Instant>,
+    /// The first group of [`DEBIT_AT_ONCE`] batches that may not be debited yet; none before the settled chain was seen.
+    next_debit: Option<u64>,
+    /// When it was asked last whether rewards are due.
+    credit_looked: Option<Instant>,
     /// The seal that L1 refused last, and in which tenth of the window.
     refused_seal: Option<(Epoch, u64)>,
     restart_duty: RestartDuty,
@@ -78,6 +93,9 @@ struct Offence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Duty {
     Tally(BatchNumber),
+    /// Of a group of [`DEBIT_AT_ONCE`] batches.
+    Debit(u64),
+    Credit(Generation, Epoch),
     Execute(B256),
     Restart(RestartPlan),
     ReportAbsent(u32),
@@ -101,6 +119,8 @@ impl Watcher {
             store,
             offences: Vec::new(),
             due: BTreeMap::new(),
+            next_debit: None,
+            credit_looked: None,
             refused_seal: None,
             restart_duty,
             tried_restart: None,
@@ -131,7 +151,9 @@ impl Watcher {
         self.report().await?;
         self.execute().await?;
         self.report_absent().await?;
-        self.tally().await
+        self.tally().await?;
+        self.debit().await?;
+        self.credit().await
     }
 
     /// Seals the next epoch's set when it is this agent's tenth of the window, or late.
@@ -223,6 +245,89 @@ impl Watcher {
         }
         self.due.remove(&Duty::Tally(next));
         Ok(())
+    }
+
+    /// Debits rollups for a group of batches once all of it is settled for good, in its turn.
+    async fn debit(&mut self) -> Result<(), DutyError> {
+        let (params, depth, tip) = {
+            let mirror = self.mirror.read();
+            (mirror.params.clone(), mirror.at_depth, mirror.tip.as_ref().map(|tip| tip.number))
+        };
+        let Some(tip) = tip else { return Ok(()) };
+        let oldest = tip.get().saturating_sub(DEBIT_BACK) / DEBIT_AT_ONCE;
+        let group = *self.next_debit.get_or_insert(oldest);
+        let first = group.saturating_mul(DEBIT_AT_ONCE);
+        let last = first.saturating_add(DEBIT_AT_ONCE).saturating_sub(1);
+        let newest = self.store.settled(BatchNumber::new(last))?;
+        if !newest.is_some_and(|b| depth.is_some_and(|depth| b.block.number <= depth.number)) {
+            return Ok(());
+        }
+        let word = duties::debited(self.account.client(), &self.deployment, first / 256).await?;
+        let mut due = Vec::new();
+        for number in first.max(1)..=last {
+            let bit = usize::try_from(number % 256).expect("a remainder of 256 fits");
+            if !word.bit(bit)
+                && let Some(one) = self.usage_of(BatchNumber::new(number))?
+            {
+                due.push(one);
+            }
+        }
+        if due.is_empty() {
+            self.next_debit = Some(group.saturating_add(1));
+            self.due.remove(&Duty::Debit(group));
+            return Ok(());
+        }
+        if !self.is_turn(Duty::Debit(group), group, &params) {
+            return Ok(());
+        }
+        match duties::debit(&self.account, &self.deployment, &due).await {
+            Ok(()) => info!(first, last, batches = due.len(), "rollups debited"),
+            Err(L1Error::Reverted { reason, .. }) => {
+                info!(first, last, %reason, "rollups not debited");
+                self.next_debit = Some(group.saturating_add(1));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Credits the first epoch whose rewards are due, in its turn: until then nobody can add stake (R42).
+    async fn credit(&mut self) -> Result<(), DutyError> {
+        if self.credit_looked.is_some_and(|at| at.elapsed() < LOOK_AT_CREDITS) {
+            return Ok(());
+        }
+        self.credit_looked = Some(Instant::now());
+        let next = rewards::next_credit(self.account.client(), &self.deployment).await?;
+        let Some(WaitingEpoch { generation, epoch, due: true }) = next else { return Ok(()) };
+        let params = self.mirror.read().params.clone();
+        let duty = Duty::Credit(generation, epoch);
+        if !self.is_turn(duty, epoch.get(), &params) {
+            return Ok(());
+        }
+        match rewards::credit_epoch(&self.account, &self.deployment).await {
+            Ok(wei) => info!(%epoch, %wei, "rewards credited"),
+            Err(L1Error::Reverted { reason, .. }) => info!(%epoch, %reason, "rewards not credited"),
+            Err(error) => return Err(error.into()),
+        }
+        self.due.remove(&duty);
+        Ok(())
+    }
+
+    /// A settled batch and what its rollups take of it, if they take anything and its blocks are known here.
+    fn usage_of(
+        &self,
+        number: BatchNumber,
+    ) -> Result<Option<(SettledBatch, Vec<Usage>)>, StoreError> {
+        let Some(batch) = self.store.settled(number)? else { return Ok(None) };
+        let mut blocks = Vec::new();
+        for height in batch.header.first_height.get()..=batch.header.last_height.get() {
+            let Some(decided) = self.store.block(Height::new(height))? else { return Ok(None) };
+            blocks.push(decided.block);
+        }
+        let usage = usage(&blocks);
+        // What a quorum committed to may be another list than its blocks have: L1 takes no other.
+        let as_settled = !usage.is_empty() && usage_hash(&usage) == batch.header.usage_hash;
+        Ok(as_settled.then_some((batch, usage)))
     }
 
     /// Reports offences, each in its turn.

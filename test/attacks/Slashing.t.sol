@@ -4,13 +4,12 @@ pragma solidity 0.8.30;
 import {BlockProof, ISlasher, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
 import {ITally} from "../../contracts/interfaces/ITally.sol";
 import {ISequencerRegistry, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
-import {IRewardPool} from "../../contracts/interfaces/IRewardPool.sol";
 import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {BatchHeader, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {Offences} from "../utils/Offences.sol";
 
-/// @title Attacks on slashing and rewards (gallery, chapters 5 and 6)
+/// @title Attacks on slashing (gallery, chapter 5)
 contract SlashingAttacks is Offences {
     function setUp() external {
         _begin(4);
@@ -293,41 +292,6 @@ contract SlashingAttacks is Offences {
         assertEq(token.balanceOf(address(registry)), 3 * STAKE_WEI);
     }
 
-    function test_attack069_rewardsForASeatThatDidNothing() external {
-        _closeEpoch();
-        assertEq(rewardPool.signerReward(0, 1, 3), 0);
-        vm.expectRevert(IRewardPool.NothingToClaim.selector);
-        rewardPool.claimSigner(0, 1, 3);
-    }
-
-    /// Rewards follow the sequencer, whatever its key is by now.
-    function test_attack070_rotationDuringARewardEpoch() external {
-        uint32 id = _idAt(0);
-        address owner = registry.ownerOf(id);
-        (address signer, uint256 secret) = makeAddrAndKey("new key");
-        bytes memory proof = _proof(owner, secret);
-        vm.prank(owner);
-        registry.rotateSigner(id, signer, proof);
-        _closeEpoch();
-
-        rewardPool.claimSigner(0, 1, 0);
-        assertEq(token.balanceOf(owner), p.signersRewardWei / 4);
-    }
-
-    function test_attack071_donationToThePool() external {
-        _closeEpoch();
-        uint256 before = rewardPool.signerReward(0, 1, 0);
-        token.mint(address(rewardPool), 1000 ether);
-        assertEq(rewardPool.signerReward(0, 1, 0), before);
-    }
-
-    function test_attack073_claimedTwice() external {
-        _closeEpoch();
-        rewardPool.claimSigner(0, 1, 0);
-        vm.expectRevert(abi.encodeWithSelector(IRewardPool.AlreadyClaimed.selector, 0, 1, 0));
-        rewardPool.claimSigner(0, 1, 0);
-    }
-
     /// The place of the offender's key in another set.
     function _keyIn(uint64 epoch) private view returns (KeyReference) {
         address signer = settlement.memberAt(0, 1, OFFENDER).signer;
@@ -340,15 +304,5 @@ contract SlashingAttacks is Offences {
         vm.mockCall(
             at.tally, abi.encodeWithSelector(ITally.turnsBetween.selector, _idAt(index)), abi.encode(turns, missed)
         );
-    }
-
-    /// @dev One batch, signed by members 0 to 2, in an epoch that is closed.
-    function _closeEpoch() private {
-        token.mint(address(this), 100 ether);
-        token.approve(address(rewardPool), 100 ether);
-        rewardPool.fund(100 ether);
-        _settle(_nextHeader(8));
-        _tallyAll();
-        _startEpoch(1 + p.maxEpochLag + 1);
     }
 }

@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {stdJson} from "forge-std/StdJson.sol";
 
 import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Debit} from "../../contracts/interfaces/IRollups.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {BlockProof, KeyReference} from "../../contracts/interfaces/ISlasher.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
@@ -259,8 +260,34 @@ contract GasTest is Chain {
         _note("tally_20");
 
         _advance(p.epochSeconds * (p.maxEpochLag + 2));
-        rewardPool.claimSigner(0, 1, 0);
-        _note("claim_rewards");
+        rewardPool.creditEpoch();
+        _note("credit_epoch_48");
+
+        _rollups();
+    }
+
+    /// Batches of two rollups that pay.
+    function _rollups() private {
+        _beginSettled(4);
+        vm.deal(address(this), 100 ether);
+        rollups.register{value: 1 ether}(1);
+        rollups.register{value: 1 ether}(2);
+        bytes memory usage = abi.encodePacked(uint64(1), uint32(40_000), uint64(2), uint32(50_000));
+        for (uint256 i = 0; i < 18; ++i) {
+            BatchHeader memory header = _nextHeader(1);
+            header.usageHash = keccak256(usage);
+            _settle(header);
+        }
+        rollups.debit(2, _settledBatches[1], usage);
+        rollups.debit(3, _settledBatches[2], usage);
+        _note("debit");
+
+        Debit[] memory debits = new Debit[](16);
+        for (uint64 i = 0; i < 16; ++i) {
+            debits[i] = Debit({number: i + 4, batch: _settledBatches[i + 3], usage: usage});
+        }
+        rollups.debitMany(debits);
+        _note("debit_16");
     }
 
     /* CONDITIONS */

@@ -37,6 +37,12 @@ contract ChainHandler is Offences {
     uint256 public compensatedWei;
     mapping(uint64 index => bool) public compensated;
     mapping(uint64 index => bytes32 transactionHash) private _transactions;
+    uint256 public creditedWei;
+    uint256 public claimedCommissionsWei;
+    uint256 public donatedWei;
+    uint256 public fundedWei;
+    uint256 public debitedWei;
+    mapping(uint64 number => bytes list) public usages;
 
     bytes32[] public cases;
     mapping(uint32 sequencer => uint256 slashedWei) public slashed;
@@ -49,6 +55,8 @@ contract ChainHandler is Offences {
         token.mint(address(this), 20 ether);
         token.approve(address(rewardPool), type(uint256).max);
         rewardPool.fund{value: 1 ether}(20 ether);
+        vm.deal(address(this), p.rollupFeeWei);
+        rollups.register{value: p.rollupFeeWei}(1);
         lastBlockHash = settlement.tip().lastBlockHash;
         _forceAs(SENDER, "first");
         _transactions[0] = keccak256("first");
@@ -155,10 +163,96 @@ contract ChainHandler is Offences {
         if (tally.nextTally() <= settled) _tallyAll();
     }
 
-    function claim(uint64 epoch, uint256 index) external {
-        epoch = uint64(bound(epoch, 1, _epoch()));
-        index = bound(index, 0, settlement.leaderSet(epoch).members.length - 1);
-        if (rewardPool.signerReward(0, epoch, index) != 0) rewardPool.claimSigner(0, epoch, index);
+    function credit() external {
+        (, bool due,,) = rewardPool.nextCredit();
+        if (!due) return;
+        uint256[] memory before = new uint256[](MEMBERS);
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            before[i] = registry.assetsOf(_idAt(i));
+        }
+        creditedWei += rewardPool.creditEpoch();
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            assertGe(registry.assetsOf(_idAt(i)), before[i], "a credit took something");
+        }
+    }
+
+    function setCommission(uint256 index, uint16 bps) external {
+        uint32 id = _idAt(bound(index, 0, MEMBERS - 1));
+        bps = uint16(bound(bps, 0, rewardPool.commission(id).bps + p.commissionRaiseBps));
+        vm.prank(registry.ownerOf(id));
+        rewardPool.setCommission(id, bps > 10_000 ? 10_000 : bps);
+    }
+
+    function claimCommission(uint256 index) external {
+        uint32 id = _idAt(bound(index, 0, MEMBERS - 1));
+        if (rewardPool.commissionBalance(id) != 0) claimedCommissionsWei += rewardPool.claimCommission(id);
+    }
+
+    function donate(uint96 amountWei) external {
+        token.mint(address(rewardPool), amountWei);
+        donatedWei += amountWei;
+    }
+
+    /* ROLLUPS */
+
+    /// A batch that takes bytes of rollup 1 and of a rollup that nobody registered.
+    function settleUsing(uint32 size) external {
+        BatchHeader memory header = _nextHeader(1);
+        bytes memory usage = abi.encodePacked(uint64(1), size, uint64(2), size);
+        header.usageHash = keccak256(usage);
+        if (!_trySettle(header, _quorum(header.epoch))) return;
+        _extend(header);
+        usages[settlement.tip().number] = usage;
+    }
+
+    function fundRollup(uint96 amountWei) external {
+        amountWei = uint96(bound(amountWei, 1, 1 ether));
+        vm.deal(address(this), amountWei);
+        rollups.fund{value: amountWei}(1);
+        fundedWei += amountWei;
+    }
+
+    /// Anybody debits any batch, and again.
+    function debit(uint64 number) external {
+        if (settled == 0) return;
+        number = uint64(bound(number, 1, settled));
+        bool before = (rollups.debitedBatches(number / 256) >> (number % 256)) & 1 != 0;
+        bool known = usages[number].length != 0;
+        uint256 balanceWei = rollups.rollup(1).balanceWei;
+        try rollups.debit(number, _settledBatches[number - 1], usages[number]) {
+            assertTrue(known && !before, "debited twice, or without its list");
+            debitedWei += balanceWei - rollups.rollup(1).balanceWei;
+        } catch {
+            assertTrue(!known || before, "a batch cannot be debited");
+        }
+    }
+
+    /// @notice What the pools of all members hold.
+    function poolsWei() external view returns (uint256 sumWei) {
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            sumWei += registry.assetsOf(_idAt(i));
+        }
+    }
+
+    function commissionsWei() external view returns (uint256 sumWei) {
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            sumWei += rewardPool.commissionBalance(_idAt(i));
+        }
+    }
+
+    /// @notice What waits for the signers of all epochs so far.
+    function waitingWei() external view returns (uint256 sumWei) {
+        (bool waits,,, uint64 epoch) = rewardPool.nextCredit();
+        if (!waits) return 0;
+        for (; epoch <= _epoch(); ++epoch) {
+            for (uint256 i = 0; i < MEMBERS && i < settlement.leaderSet(epoch).members.length; ++i) {
+                sumWei += rewardPool.signerReward(0, epoch, i);
+            }
+        }
+    }
+
+    function rollupWei() external view returns (uint256 heldWei, uint256 balanceWei) {
+        return (address(rollups).balance, rollups.rollup(1).balanceWei);
     }
 
     function claimPoster(uint256 index) external {

@@ -56,6 +56,31 @@ contract HookToken is ERC20("Hook", "HOK") {
     }
 }
 
+/// Calls somebody once, in the next transfer, and remembers how that ended.
+contract CallbackToken is ERC20("Callback", "CBK") {
+    address private _target;
+    bytes private _call;
+    bytes public answer;
+    uint256 public attempts;
+
+    function mint(address to, uint256 amountWei) external {
+        _mint(to, amountWei);
+    }
+
+    function arm(address target, bytes calldata call_) external {
+        (_target, _call) = (target, call_);
+    }
+
+    function _update(address from, address to, uint256 amountWei) internal override {
+        super._update(from, to, amountWei);
+        if (_target == address(0)) return;
+        address target = _target;
+        _target = address(0);
+        ++attempts;
+        (, answer) = target.call(_call);
+    }
+}
+
 /// An owner that calls the registry back whenever its tokens move, and remembers how that ended.
 contract Reentrant {
     ISequencerRegistry private immutable REGISTRY;

@@ -10,10 +10,10 @@ use crate::domain::{
     tx_root,
 };
 use crate::guard::Guard;
-use crate::l1::{Mirror, MirrorHandle};
+use crate::l1::{Allowance, Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
 use crate::testing::ROLLUP;
-use alloy::primitives::{Address, B256, keccak256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use async_trait::async_trait;
 use libp2p::identity::Keypair;
 use std::collections::BTreeMap;
@@ -228,7 +228,7 @@ impl Net {
         };
         let mut mirror = Mirror::new(params);
         mirror.peers = seats.iter().map(|seat| (seat.address, endpoint(seat))).collect();
-        mirror.rollups = BTreeMap::from([(ROLLUP, 0)]);
+        mirror.rollups = BTreeMap::from([(ROLLUP, Allowance::new(0, U256::MAX))]);
         let net = Self {
             mirror: MirrorHandle::new(mirror),
             domain: SigningDomain::new(31_337, Address::repeat_byte(7)),

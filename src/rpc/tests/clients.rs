@@ -2,6 +2,7 @@
 
 use super::Service;
 use crate::domain::RollupId;
+use crate::l1::Allowance;
 use crate::rpc::RpcLimits;
 use alloy::eips::BlockNumberOrTag;
 use alloy::network::TransactionBuilder as _;
@@ -137,7 +138,10 @@ async fn alloy_sends_and_waits_over_http_and_websocket() {
 async fn rollups_do_not_see_each_others_transactions() {
     let service = Service::start(RpcLimits::default()).await;
     let other = RollupId::new(7);
-    service.around.mirror.update(|mirror| mirror.rollups.insert(other, 0));
+    service
+        .around
+        .mirror
+        .update(|mirror| mirror.rollups.insert(other, Allowance::new(0, U256::MAX)));
     let hash = service.send(1, 0).await;
     let foreign = crate::testing::raw_priced(&crate::testing::key(2), 0, other, 5);
     let sent = service.call_at("/rollup/7", "eth_sendRawTransaction", json!([foreign])).await;
