@@ -9,13 +9,11 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
+import {Churn} from "./Churn.sol";
 import {Deployment} from "./Deployment.sol";
 import {IRestart} from "./interfaces/IRestart.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
-import {IRota} from "./interfaces/IRota.sol";
 import {Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
-import {Pool} from "./lib/PoolLib.sol";
-import {SetLib} from "./lib/SetLib.sol";
 import {Standing} from "./lib/StandingLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
@@ -25,30 +23,9 @@ import {Addresses, Params} from "./types/Params.sol";
 /// Invariants: the stake token's balance here is at least the sum of all pools' assets, which is `_totalWei`. It holds
 /// because a deposit adds to a pool exactly what the token delivered, and a claim or a slash sends exactly what it took
 /// out of a pool. The weight of a sequencer times the weight unit is never above what stays in its pool.
-contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, ReentrancyGuardTransient {
+contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
-
-    /// What belongs to one id. The order is that of the words: `standing` two, `owner` one, `poster` one, `pool` two.
-    struct Entry {
-        Standing standing;
-        address owner;
-        uint40 joinedAt;
-        /// When it last joined, was unjailed, checked in or came back: what a seal asks for after a restart (R33).
-        uint40 aliveAt;
-        address poster;
-        uint40 checkedInAt;
-        Pool pool;
-        string endpoint;
-    }
-
-    /// An {Exit}, in two words.
-    struct ExitRecord {
-        uint32 sequencer;
-        address holder;
-        uint64 epoch;
-        uint128 shares;
-    }
 
     bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
     uint256 private constant MIN_ENDPOINT_BYTES = 1;
@@ -57,27 +34,17 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     uint256 private constant WEIGHT_LIMIT = 1 << 56;
 
     IERC20 private immutable STAKE_TOKEN;
-    IRota private immutable SETTLEMENT;
     address private immutable SLASHER;
     IRewardPool private immutable REWARD_POOL;
-    uint64 private immutable GENESIS;
-    uint64 private immutable EPOCH_SECONDS;
     uint64 private immutable EXIT_DELAY_SECONDS;
-    uint256 private immutable MAX_MEMBERS;
     uint256 private immutable MIN_STAKE_WEI;
-    uint256 private immutable WEIGHT_UNIT_WEI;
 
-    /// Ids that may weigh something; a vacated seat is given away when somebody needs it. Eight to a slot.
-    uint32[] private _seats;
     uint32 private _count;
-    uint256 private _exitCount;
     uint256 private _totalWei;
 
-    mapping(uint32 id => Entry) private _entries;
     mapping(address signer => uint32 id) private _idOf;
     mapping(uint32 id => mapping(address poster => bool)) private _posterEver;
     mapping(uint32 id => mapping(address holder => uint256 shares)) private _holdings;
-    mapping(uint256 exitId => ExitRecord) private _exits;
 
     modifier onlySettlement() {
         require(msg.sender == address(SETTLEMENT), NotSettlement(address(SETTLEMENT), msg.sender));
@@ -91,18 +58,14 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
 
     constructor(Params memory params, Addresses memory addresses)
         Deployment(params, addresses, addresses.registry)
+        Churn(params, addresses)
         EIP712("Rota", "1")
     {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
-        SETTLEMENT = IRota(addresses.settlement);
         SLASHER = addresses.slasher;
         REWARD_POOL = IRewardPool(addresses.rewardPool);
-        GENESIS = params.genesis;
-        EPOCH_SECONDS = params.epochSeconds;
         EXIT_DELAY_SECONDS = params.exitDelaySeconds;
-        MAX_MEMBERS = params.maxMembers;
         MIN_STAKE_WEI = params.minStakeWei;
-        WEIGHT_UNIT_WEI = params.weightUnitWei;
     }
 
     /* JOINING */
@@ -123,14 +86,15 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         (entry.joinedAt, entry.aliveAt) = (uint40(block.timestamp), uint40(block.timestamp));
         entry.standing.status = Status.Active;
         _takeKey(id, msg.sender, signer, proof);
-        _takeSeat(id, signer);
-        uint256 shares = _credit(entry, id, stakeWei);
         _refresh(entry, signer);
+        uint256 shares = _credit(entry, id, stakeWei);
+        _requireRoomFor(entry);
 
         emit Joined(id, msg.sender, signer, stakeWei, shares);
         emit StatusChanged(id, Status.Active);
         _setEndpoint(entry, id, endpoint);
         if (poster != address(0)) _setPoster(entry, id, poster);
+        _enter({entry: entry, id: id, shares: shares, fresh: shares});
 
         _pull(stakeWei);
     }
@@ -176,15 +140,17 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(block.timestamp >= until, JailNotServed(until, uint64(block.timestamp)));
         uint256 ownWei = _ownWei(entry, id);
         require(ownWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, ownWei));
+        _requireRoomFor(entry);
 
         // Kept as the end of the jail: what was missed before it counts no more (R35).
         entry.pool.jailedUntil = block.timestamp.toUint40();
         entry.standing.status = Status.Active;
         entry.aliveAt = uint40(block.timestamp);
-        if (!_isSeated(id)) _takeSeat(id, entry.standing.signer);
-        _refresh(entry, entry.standing.signer);
+        uint256 staying = entry.pool.stayingShares();
+        entry.pool.idleShares = staying.toUint128();
 
         emit StatusChanged(id, Status.Active);
+        _enter({entry: entry, id: id, shares: staying, fresh: 0});
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -221,16 +187,11 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(shares != 0, AmountIsZero());
         require(shares <= holding, SharesAboveHolding(holding, shares));
 
-        exitId = ++_exitCount;
         _holdings[id][msg.sender] = holding - shares;
-        entry.pool.leavingShares += shares.toUint128();
         if (msg.sender == entry.owner && !entry.pool.closing) _keepMinimum(entry, id, holding - shares);
+        exitId = _leave(id, msg.sender, shares);
 
-        uint64 epoch = _epoch();
-        _exits[exitId] = ExitRecord({sequencer: id, holder: msg.sender, epoch: epoch, shares: shares.toUint128()});
-        _refresh(entry, entry.standing.signer);
-
-        emit ExitRequested(exitId, id, msg.sender, shares, epoch);
+        emit ExitRequested(exitId, id, msg.sender, shares, _epoch());
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -242,6 +203,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(id != 0, UnknownExit(exitId));
         require(msg.sender == holder, NotHolder(holder, msg.sender));
         require(shares != 0, ExitAlreadyClaimed(exitId));
+        require(exit_.queuedShares == 0, ExitQueued(exitId, exit_.queuedShares));
         (bool known, uint64 time) = claimableAt(exitId);
         require(known, ExitClockNotStarted(exit_.epoch + 2));
         require(block.timestamp >= time, ExitNotDue(time, uint64(block.timestamp)));
@@ -283,7 +245,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     function _entryOf(uint32 id, address caller) private view returns (Entry storage entry) {
         entry = _entry(id);
         require(caller == entry.owner || caller == entry.standing.signer, IRestart.NotOwnerOrSigner(id, caller));
-        require(entry.standing.weight != 0, IRestart.NotEligible(id));
+        require(entry.standing.weight != 0 && !entry.pool.closing, IRestart.NotEligible(id));
     }
 
     /* FOR THE REWARD POOL */
@@ -361,6 +323,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         Entry storage entry = _entry(id);
         Standing storage standing = entry.standing;
         uint256 assetsBefore = entry.pool.assetsWei;
+        uint56 weightBefore = standing.weight;
 
         slashedWei = entry.pool.slash(amountWei);
         _totalWei -= slashedWei;
@@ -370,8 +333,11 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             // Casting is safe: the product is divided by more than it was multiplied with.
             standing.weightBefore = uint56(Math.mulDiv(standing.weightBefore, assetsBefore - slashedWei, assetsBefore));
         }
+        bool sunk = standing.weight == 0 && weightBefore != 0;
         if (tombstone && standing.status != Status.Tombstoned) _silence(entry, id, Status.Tombstoned);
-        if (standing.status == Status.Active && _ownWei(entry, id) < MIN_STAKE_WEI) _silence(entry, id, Status.Jailed);
+        if (standing.status == Status.Active && (sunk || _ownWei(entry, id) < MIN_STAKE_WEI)) {
+            _silence(entry, id, Status.Jailed);
+        }
 
         emit Slashed(id, amountWei, slashedWei);
 
@@ -379,47 +345,6 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     }
 
     /* READING */
-
-    /// @inheritdoc ISequencerRegistry
-    function membersAtEpochStart(uint64 aliveSince) external view returns (uint256[] memory words) {
-        uint64 running = _epoch();
-        uint32[] memory ids = _seats;
-        words = new uint256[](ids.length);
-
-        uint256 found;
-        // Unchecked: both indices are below the length of both arrays.
-        unchecked {
-            for (uint256 i = 0; i < ids.length; ++i) {
-                Entry storage entry = _entries[ids[i]];
-                uint256 word = entry.standing.wordAtStartOf(running);
-                if (SetLib.weightOf(word) == 0) continue;
-                if (aliveSince == 0 || entry.aliveAt >= aliveSince) words[found++] = word;
-            }
-        }
-
-        // Memory-safe: only ever shortens the array.
-        assembly ("memory-safe") {
-            mstore(words, found)
-        }
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words) {
-        uint32[] memory ids = _seats;
-        words = new uint256[](ids.length);
-
-        uint256 found;
-        for (uint256 i = 0; i < ids.length; ++i) {
-            Entry storage entry = _entries[ids[i]];
-            if (entry.standing.weight == 0 || entry.checkedInAt < openedAt) continue;
-            words[found++] = SetLib.word(entry.standing.signer, entry.standing.weight);
-        }
-
-        // Memory-safe: only ever shortens the array.
-        assembly ("memory-safe") {
-            mstore(words, found)
-        }
-    }
 
     /// @inheritdoc ISequencerRegistry
     function claimableAt(uint256 exitId) public view returns (bool known, uint64 time) {
@@ -441,6 +366,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             assetsWei: entry.pool.assetsWei,
             shares: entry.pool.shares,
             leavingShares: entry.pool.leavingShares,
+            idleShares: entry.pool.idleShares,
             jailedUntil: uint64(Math.max(entry.pool.heldUntil, entry.pool.jailedUntil)),
             endpoint: entry.endpoint
         });
@@ -450,7 +376,13 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
     function exit(uint256 exitId) external view returns (Exit memory) {
         ExitRecord storage exit_ = _exits[exitId];
         require(exit_.sequencer != 0, UnknownExit(exitId));
-        return Exit({sequencer: exit_.sequencer, holder: exit_.holder, shares: exit_.shares, epoch: exit_.epoch});
+        return Exit({
+            sequencer: exit_.sequencer,
+            holder: exit_.holder,
+            shares: exit_.shares,
+            queuedShares: exit_.queuedShares,
+            epoch: exit_.epoch
+        });
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -530,10 +462,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
             return;
         }
 
-        entry.pool.closing = true;
-        if (entry.standing.status != Status.Active) return;
-        entry.standing.status = Status.Leaving;
-        emit StatusChanged(id, Status.Leaving);
+        _close(entry, id);
     }
 
     /// @dev Takes all weight away at once.
@@ -562,50 +491,6 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         _idOf[signer] = id;
     }
 
-    /// @dev Seats are kept in the order of the keys with which their holders joined, so that a seal finds its members
-    /// nearly sorted; everybody between the freed seat and the new place moves by one.
-    function _takeSeat(uint32 id, address signer) private {
-        uint32[] memory ids = _seats;
-        uint256 seat = ids.length;
-        if (seat < MAX_MEMBERS) _seats.push(id);
-        else seat = _vacatedSeat(ids);
-
-        uint256 low = 0;
-        uint256 high = ids.length;
-        while (low < high) {
-            uint256 middle = (low + high) / 2;
-            if (_entries[ids[middle]].standing.signer < signer) low = middle + 1;
-            else high = middle;
-        }
-
-        for (; seat > low; --seat) {
-            _seats[seat] = ids[seat - 1];
-        }
-        for (; seat + 1 < low; ++seat) {
-            _seats[seat] = ids[seat + 1];
-        }
-        _seats[seat] = id;
-    }
-
-    function _isSeated(uint32 id) private view returns (bool) {
-        uint32[] memory ids = _seats;
-        for (uint256 i = 0; i < ids.length; ++i) {
-            if (ids[i] == id) return true;
-        }
-        return false;
-    }
-
-    /// @dev The first seat whose holder weighs nothing, now and at the start of the running epoch. Whoever loses a seat so
-    /// was jailed or has left.
-    function _vacatedSeat(uint32[] memory ids) private view returns (uint256 seat) {
-        uint64 running = _epoch();
-        for (; seat < ids.length; ++seat) {
-            Standing storage standing = _entries[ids[seat]].standing;
-            if (standing.weight == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) return seat;
-        }
-        revert ActiveSetFull(MAX_MEMBERS);
-    }
-
     /// @dev Puts `amountWei` of the caller into a pool that may take it.
     function _add(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
         _requireNotHeld(entry, id);
@@ -614,7 +499,9 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(amountWei >= WEIGHT_UNIT_WEI, AmountBelowUnit(WEIGHT_UNIT_WEI, amountWei));
 
         shares = _credit(entry, id, amountWei);
-        _refresh(entry, entry.standing.signer);
+        // Who is jailed enters with everything when it comes back.
+        if (entry.standing.status == Status.Active) _enter({entry: entry, id: id, shares: shares, fresh: shares});
+        else entry.pool.idleShares += shares.toUint128();
     }
 
     function _credit(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
@@ -635,17 +522,6 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         require(delivered == amountWei, TokenDelivered(amountWei, delivered));
     }
 
-    /// @dev Records key and weight as they are from now on (R3).
-    function _refresh(Entry storage entry, address signer) private {
-        entry.standing.change(_stamp(), signer, _weight(entry));
-    }
-
-    /// @dev Units that stay, of somebody who may be in sets. Casting is safe: the total of all pools is below 2^56 units.
-    function _weight(Entry storage entry) private view returns (uint56) {
-        if (entry.standing.status != Status.Active) return 0;
-        return uint56(entry.pool.stayingWei() / WEIGHT_UNIT_WEI);
-    }
-
     function _setPoster(Entry storage entry, uint32 id, address poster) private {
         entry.poster = poster;
         if (poster != address(0)) _posterEver[id][poster] = true;
@@ -662,16 +538,5 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, EIP712, Reentrancy
         entry.endpoint = endpoint;
 
         emit EndpointChanged(id, endpoint);
-    }
-
-    /// @dev The running epoch, as {IRota.epochAt}; 0 before genesis.
-    function _epoch() private view returns (uint64) {
-        uint64 time = uint64(block.timestamp);
-        return time < GENESIS ? 0 : (time - GENESIS) / EPOCH_SECONDS;
-    }
-
-    /// @dev Now, as {Standing.changed}. Casting is safe: 2^32 epochs of a second are 136 years.
-    function _stamp() private view returns (uint32) {
-        return block.timestamp < GENESIS ? 0 : uint32(_epoch() + 1);
     }
 }

@@ -139,6 +139,7 @@ contract GenerationsTest is Chain {
         Actor[] memory actors = _beginWithMinimum(2);
         _leave(actors[0]);
         _leave(actors[1]);
+        _flushThrough(2);
         uint64 epoch = _vacateFrom(0);
         _join(5, STAKE_WEI);
         _startEpoch(epoch + 1);

@@ -18,8 +18,9 @@ import {Staking} from "./utils/Staking.sol";
 /// │   ├── it keeps seats in the order of keys
 /// │   ├── when the endpoint is empty or too long: it reverts
 /// │   └── when all seats are taken
-/// │       ├── by members who count: it reverts
-/// │       └── by one who weighs nothing any more: it takes that seat
+/// │       ├── by members who count: it reverts (registry/Churn.t.sol: unless it is large enough to evict one)
+/// │       ├── by one who weighs nothing any more: it takes that seat
+/// │       └── by one who counts until the epoch ends: it takes a seat beside it
 /// ├── topUp
 /// │   ├── it gives shares at the price of the pool
 /// │   └── when below a unit, not the owner's, leaving, tombstoned, held, or the pool is dead: it reverts
@@ -161,7 +162,7 @@ contract SequencerRegistryTest is Staking {
         _give(late.owner, STAKE_WEI);
         bytes memory proof = _proof(late.owner, late.key);
 
-        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, p.maxMembers));
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, 110 ether, STAKE_WEI));
         vm.prank(late.owner);
         registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
     }
@@ -215,21 +216,20 @@ contract SequencerRegistryTest is Staking {
         assertEq(SetLib.weightOf(registry.membersAtEpochStart(0)[0]), type(uint56).max);
     }
 
-    function test_join_leavesTheSeatOfWhoStillCountsThisEpoch() public {
+    function test_join_besideWhoStillCountsThisEpoch() public {
         Actor[] memory actors = _joinMany(p.maxMembers);
         _sealFirst();
         _exitAll(actors[5]);
-        Actor memory late = _actor(p.maxMembers);
-        _give(late.owner, STAKE_WEI);
-        bytes memory proof = _proof(late.owner, late.key);
+        Actor memory late = _join(p.maxMembers, STAKE_WEI);
 
-        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, p.maxMembers));
-        vm.prank(late.owner);
-        registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        assertEq(registry.membersAtEpochStart(0).length, p.maxMembers);
+        assertEq(_weightAtStart(actors[5].signer), 100);
+        assertEq(_weightAtStart(late.signer), 0);
 
         _startEpoch(1);
-        vm.prank(late.owner);
-        registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        assertEq(registry.membersAtEpochStart(0).length, p.maxMembers);
+        assertEq(_weightAtStart(actors[5].signer), 0);
+        assertEq(_weightAtStart(late.signer), 100);
     }
 
     /* TOP UP */
@@ -674,7 +674,8 @@ contract SequencerRegistryTest is Staking {
         stake = bound(stake, p.minStakeWei, 1e9 ether);
         slashed = bound(slashed, 0, stake - stake / 1e6);
         extra = bound(extra, p.weightUnitWei, 1e9 ether);
-        _joinMany(1);
+        // So much else that Bob can leave in one epoch.
+        _join(0, 1e11 ether);
         Actor memory bob = _join(1, stake);
         if (slashed != 0) _slash(bob.id, slashed, false);
         _give(bob.owner, extra);
@@ -691,7 +692,7 @@ contract SequencerRegistryTest is Staking {
         assertLe(paid, stake - slashed + extra);
         assertApproxEqAbs(paid, stake - slashed + extra, 1);
         assertEq(registry.assetsOf(bob.id), stake - slashed + extra - paid);
-        assertEq(registry.assetsOf(1), STAKE_WEI);
+        assertEq(registry.assetsOf(1), 1e11 ether);
     }
 
     /* HELPERS */

@@ -5,7 +5,7 @@ pragma solidity 0.8.30;
 enum Status {
     None,
     Active,
-    /// All of its self-stake is on the way out; no set sealed from now on counts it.
+    /// It leaves for good, by its owner's exit or evicted; it counts until the churn queue has let all its weight go.
     Leaving,
     /// Reported or absent; out of sets until {unjail}.
     Jailed,
@@ -13,8 +13,8 @@ enum Status {
     Tombstoned
 }
 
-/// One sequencer. Stake is `shares` of a pool that holds `assetsWei` of the stake token; `leavingShares` of them are
-/// queued to leave and stay slashable until claimed.
+/// One sequencer. Stake is `shares` of a pool that holds `assetsWei` of the stake token; `leavingShares` of them have left
+/// the churn queue and stay slashable until claimed, `idleShares` stay and do not count as weight.
 struct Sequencer {
     address owner;
     address signer;
@@ -25,6 +25,7 @@ struct Sequencer {
     uint256 assetsWei;
     uint256 shares;
     uint256 leavingShares;
+    uint256 idleShares;
     /// L1 time before which a jailed sequencer cannot come back; of an active one, that at which it was jailed no more.
     uint64 jailedUntil;
     /// Two multiaddrs, comma-separated: of the agreement engine and of the peer link, each ending in /p2p/<PeerId>.
@@ -37,8 +38,21 @@ struct Exit {
     address holder;
     /// Zero once claimed.
     uint256 shares;
-    /// The epoch in which it was requested, k in R8.
+    /// Of these, what is still in the churn queue and counts.
+    uint256 queuedShares;
+    /// The epoch in which the last of it left the churn queue, k in R8; zero before.
     uint64 epoch;
+}
+
+/// How far churn (R7) has come in the running epoch, in weight units.
+struct ChurnState {
+    /// How much may enter, and how much may leave; the largest number if nothing limits it.
+    uint64 limit;
+    uint64 entered;
+    uint64 left;
+    /// Places in the two queues, some of which may move nothing any more.
+    uint64 entrances;
+    uint64 exits;
 }
 
 /// @title Who
@@ -53,12 +67,15 @@ interface ISequencerRegistry {
     event ExitRequested(
         uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 shares, uint64 epoch
     );
+    event ExitLeft(uint256 indexed exitId, uint64 epoch);
     event ExitClaimed(uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 amountWei);
     event StatusChanged(uint32 indexed id, Status status);
-
+    /// @notice `shares` of `id` wait at `place` of the entry queue until there is room for their weight.
+    event EntranceQueued(uint32 indexed id, uint64 place, uint256 shares);
+    /// @notice `id` gives up its seat to `by`; to itself if it was too small for one when its turn came.
+    event Evicted(uint32 indexed id, uint32 indexed by);
     /// @notice Rewards of a closed epoch went into the pool (R42).
     event Rewarded(uint32 indexed id, uint256 amountWei);
-
     event Slashed(uint32 indexed id, uint256 requestedWei, uint256 slashedWei);
 
     /* ERRORS OF WHOEVER CALLS */
@@ -94,8 +111,8 @@ interface ISequencerRegistry {
     /// @notice The total weight would reach 2^56 units (R4).
     error TotalStakeAboveMaximum(uint256 maximumWei, uint256 actualWei);
 
-    /// @notice Every seat is taken by somebody who still counts.
-    error ActiveSetFull(uint256 maximum);
+    /// @notice Every seat is taken, and nobody gives way to less than 1.1 times the smallest stake.
+    error ActiveSetFull(uint256 minimumWei, uint256 actualWei);
 
     /// @notice The sequencer's life does not allow this any more, or not now.
     error StatusNotAllowed(uint32 id, Status actual);
@@ -128,6 +145,12 @@ interface ISequencerRegistry {
     /// @notice Who was jailed cannot come back before `until`.
     error JailNotServed(uint64 until, uint64 time);
 
+    /// @notice Nothing waits in the churn queues, or there is no room in this epoch for what does.
+    error NothingMoves();
+
+    /// @notice `queuedShares` of the exit are still in the churn queue (R7); {flush} moves it.
+    error ExitQueued(uint256 exitId, uint256 queuedShares);
+
     error ExitAlreadyClaimed(uint256 exitId);
 
     /// @notice The last set that counts these shares was not followed by another yet; anyone can seal that (R8).
@@ -138,8 +161,11 @@ interface ISequencerRegistry {
 
     /* JOINING AND LEAVING */
 
-    /// @notice Registers a sequencer; the caller is its owner. `proof` is `signer`'s 65-byte signature over the EIP-712
+    /// @notice Registers a sequencer; the caller is its owner. Its weight enters by the churn queue (R7). `proof` is `signer`'s 65-byte signature over the EIP-712
     /// message Possession(address owner,address signer) in the domain (Rota, 1, chain id, this registry).
+    ///
+    /// Reverts with {StakeBelowMinimum}, {SignerNotAllowed}, {SignerTaken}, {ProofNotBySigner}, {TotalStakeAboveMaximum},
+    /// {ActiveSetFull}, {EndpointLength}, {TokenDelivered}.
     function join(address signer, address poster, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
         external
         returns (uint32 id);
@@ -171,11 +197,21 @@ interface ISequencerRegistry {
     /// Reverts with {UnknownSequencer}, {AmountIsZero}, {SharesAboveHolding}, {RestBelowMinimum} for the owner.
     function requestExit(uint32 id, uint256 shares) external returns (uint256 exitId);
 
+    /// @notice Lets up to `max` places of each churn queue move as far as the epoch's limit allows. Anyone may call it, as
+    /// often as they like.
+    ///
+    /// Reverts with {NothingMoves}.
+    function flush(uint256 max) external returns (uint256 steps);
+
+    /// @notice How far churn has come in the running epoch.
+    function churn() external view returns (ChurnState memory);
+
     /// @notice Pays an exit to its holder once its clock (R8) has run out. Waits until the rewards of closed epochs are
     /// credited, but not longer than another exitDelay: nobody's stake depends on the reward pool for ever.
     function claim(uint256 exitId) external returns (uint256 amountWei);
 
-    /// @notice L1 time from which `exitId` can be claimed; `known` is false while its last set has no successor yet.
+    /// @notice L1 time from which `exitId` can be claimed; `known` is false while it waits in the churn queue,
+    /// or its last set has no successor yet.
     function claimableAt(uint256 exitId) external view returns (bool known, uint64 time);
 
     /// @notice Makes `signer` the key of `id` (R3: counts from the first set sealed for two epochs on). Owner only.

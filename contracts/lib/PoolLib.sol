@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-/// A sequencer's stake. Leaving shares are among `shares` until they are claimed.
+/// A sequencer's stake. Leaving and idle shares are among `shares`; what is neither counts.
 struct Pool {
     uint128 assetsWei;
     /// L1 time until which the pool takes no deposits and pays no claims (R36). Beside the assets, because a report reads
@@ -15,7 +15,10 @@ struct Pool {
     /// Its sequencer leaves for good: no more deposits, and nothing of it counts again.
     bool closing;
     uint128 shares;
+    /// Have left the churn queue and are not claimed yet.
     uint128 leavingShares;
+    /// Stay, but do not count: they wait in the entry queue, or their sequencer leaves.
+    uint128 idleShares;
 }
 
 using PoolLib for Pool global;
@@ -72,8 +75,18 @@ library PoolLib {
         return total == 0 ? 0 : Math.mulDiv(pool.assetsWei, shares, total);
     }
 
-    /// @notice What stays when the leaving shares are gone: what counts as weight (R4).
-    function stayingWei(Pool storage pool) internal view returns (uint256) {
-        return pool.worth(pool.shares - pool.leavingShares);
+    /// @notice The fewest shares that are worth `amountWei`, which must be no more than the assets.
+    function sharesWorth(Pool storage pool, uint256 amountWei) internal view returns (uint256) {
+        return amountWei == 0 ? 0 : Math.mulDiv(amountWei, pool.shares, pool.assetsWei, Math.Rounding.Ceil);
+    }
+
+    /// @notice Shares that have not left the churn queue.
+    function stayingShares(Pool storage pool) internal view returns (uint256) {
+        return pool.shares - pool.leavingShares;
+    }
+
+    /// @notice Shares that count as weight (R4).
+    function countedShares(Pool storage pool) internal view returns (uint256) {
+        return pool.stayingShares() - pool.idleShares;
     }
 }

@@ -45,6 +45,7 @@ contract RestartAttacks is Offences {
             vm.prank(_actors[i].owner);
             exits[i] = registry.requestExit(_actors[i].id, shares);
         }
+        _flushThrough(_epoch() + 4);
         _warpTo(settlement.startOf(1) + p.exitDelaySeconds - 1);
         _settle(_nextHeader(9));
         _advance(1);
@@ -161,6 +162,7 @@ contract RestartAttacks is Offences {
             vm.prank(_actors[i].owner);
             registry.requestExit(_actors[i].id, shares);
         }
+        _flushThrough(_epoch() + 4);
         _warpTo(settlement.startOf(1) + p.exitDelaySeconds);
         settlement.seal(_epoch() + 1);
         _startEpoch(_epoch() + 1);

@@ -4,9 +4,9 @@ pragma solidity 0.8.30;
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {ISequencerRegistry, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
-import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {IRota} from "../../contracts/interfaces/IRota.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
-import {BlockingToken, FeeToken, HookToken, Reentrant} from "../utils/HostileTokens.sol";
+import {BlockingToken, FeeToken, HookToken, Reentrant, ShrinkingToken} from "../utils/HostileTokens.sol";
 import {Staking} from "../utils/Staking.sol";
 import {Actor} from "../utils/System.sol";
 
@@ -115,7 +115,7 @@ contract StakingAttacksTest is Staking {
         _sealFirst();
         uint256 first = _exit(alice, 100_000 ether);
         uint256 second = _exit(alice, 200_000 ether);
-        _sealThrough(2);
+        _sealThrough(6);
         _advance(p.exitDelaySeconds);
 
         vm.startPrank(alice.owner);
@@ -123,6 +123,22 @@ contract StakingAttacksTest is Staking {
         assertEq(registry.claim(first), 100 ether);
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ExitAlreadyClaimed.selector, second));
         registry.claim(second);
+    }
+
+    /// 8: what was delegated in all, against the sum of what everybody holds.
+    function test_attack008_thePoolIsTheSumOfItsHolders() public {
+        Actor memory alice = _join(0, 3 * STAKE_WEI);
+        (address dora, address carl) = (makeAddr("dora"), makeAddr("carl"));
+        _delegate(dora, alice.id, 7 ether);
+        _slash(alice.id, 1 ether, false);
+        _delegate(carl, alice.id, 11 ether);
+        _exit(dora, alice.id, 3000 ether);
+
+        uint256 held = registry.sharesOf(alice.id, alice.owner) + registry.sharesOf(alice.id, dora)
+            + registry.sharesOf(alice.id, carl);
+        assertEq(registry.sequencer(alice.id).shares, held + 3000 ether);
+        assertEq(registry.assetsOf(alice.id), 317 ether);
+        assertEq(token.balanceOf(address(registry)), 317 ether);
     }
 
     /// 11: a deposit just before a draw.
@@ -133,12 +149,13 @@ contract StakingAttacksTest is Staking {
         vm.prank(alice.owner);
         registry.topUp(alice.id, 900 ether);
 
+        // And only as much of it as churn lets in: in the first epoch as much as there was.
         settlement.seal(1);
         assertEq(settlement.leaderSet(0).total, 100);
         assertEq(settlement.leaderSet(1).total, 100);
         _startEpoch(1);
         settlement.seal(2);
-        assertEq(settlement.leaderSet(2).total, 1000);
+        assertEq(settlement.leaderSet(2).total, 200);
     }
 
     /// 12: join, be drawn and leave, all in one epoch.
@@ -156,6 +173,53 @@ contract StakingAttacksTest is Staking {
         assertEq(settlement.leaderSet(2).members.length, 1);
     }
 
+    /// 11: a top-up that dodges the ejection of who was slashed below the minimum.
+    function test_attack011_aTopUpAfterTheSlashDoesNotKeepTheSeat() public {
+        Actor memory alice = _join(0, STAKE_WEI);
+        _join(1, STAKE_WEI);
+        _sealFirst();
+        _slash(alice.id, 1 ether, false);
+        _topUp(alice, 2 ether);
+
+        // Topped up or not, the set sealed next goes without; back it comes as newcomers do.
+        settlement.seal(1);
+        assertEq(settlement.leaderSet(1).members.length, 1);
+        _unjail(alice);
+        _startEpoch(1);
+        settlement.seal(2);
+        assertEq(settlement.leaderSet(2).members.length, 2);
+    }
+
+    /// 13: the entry queue flooded, with dust and with stake.
+    function test_attack013_aFloodDelaysAndDoesNotKeepOut() public {
+        for (uint256 i = 0; i < 4; ++i) {
+            _join(i, STAKE_WEI);
+        }
+        _sealFirst();
+        Actor memory mallory = _join(9, 200 ether);
+        address sybil = makeAddr("sybil");
+        _give(sybil, 100 ether);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.AmountBelowUnit.selector, 1 ether, 1));
+        vm.prank(sybil);
+        registry.delegate(mallory.id, 1);
+        for (uint256 i = 0; i < 30; ++i) {
+            vm.prank(sybil);
+            registry.delegate(mallory.id, 1 ether);
+        }
+        Actor memory honest = _join(5, STAKE_WEI);
+
+        // 130 wait before it, of which 100 enter in an epoch; a step costs little, and anybody takes as many as they like.
+        _startEpoch(1);
+        assertEq(registry.flush(1), 1);
+        _startEpoch(2);
+        uint256 gas = gasleft();
+        assertEq(registry.flush(30), 30);
+        assertLt(gas - gasleft(), 30 * 30_000);
+        registry.flush(1);
+        _startEpoch(3);
+        assertEq(_weightAtStart(honest.signer), 70);
+    }
+
     /// 14: everybody leaves at once.
     function test_attack014_aMassExitLeavesTheLastSetInForceAndTheDoorOpen() public {
         Config memory config = ConfigLib.read("devnet");
@@ -166,20 +230,31 @@ contract StakingAttacksTest is Staking {
         _sealFirst();
         settlement.seal(1);
         for (uint256 i = 0; i < 3; ++i) {
-            _exit(actors[i], 100_000 ether);
+            _exitAll(actors[i]);
         }
+
+        // One leaves in each epoch; the last two never leave the set that they were the quorum of.
+        assertEq(registry.churn().exits, 2);
+        _startEpoch(1);
+        settlement.seal(2);
+        assertEq(settlement.leaderSet(2).members.length, 2);
+        assertTrue(_flush());
+        assertFalse(_flush());
+        _startEpoch(2);
+        assertTrue(_flush());
+        vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
+        settlement.seal(3);
         _startEpoch(3);
+        assertEq(settlement.leaderSet(3).sealedFor, 2);
+        assertEq(settlement.leaderSet(3).members.length, 2);
 
-        LeaderSet memory set = settlement.leaderSet(3);
-        assertEq(set.sealedFor, 1);
-        assertEq(set.members.length, 3);
-
-        // All seats are taken by people who have left: that must not keep anybody out.
+        // All seats were taken by people who have left: that must not keep anybody out.
         _join(3, STAKE_WEI);
-        _join(4, STAKE_WEI);
         _startEpoch(4);
-        settlement.seal(5);
-        assertEq(settlement.leaderSet(5).members.length, 2);
+        _join(4, STAKE_WEI);
+        _startEpoch(5);
+        settlement.seal(6);
+        assertEq(settlement.leaderSet(6).members.length, 2);
     }
 
     /// 15: a token that keeps a fee.
@@ -192,6 +267,62 @@ contract StakingAttacksTest is Staking {
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.TokenDelivered.selector, 100 ether, 99 ether));
         vm.prank(alice.owner);
         registry.join(alice.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+    }
+
+    /// 15: a token that keeps a fee, on the other ways in.
+    function test_attack015_aTokenThatDeliversLessIsRefusedLaterToo() public {
+        FeeToken fee = new FeeToken();
+        _deployWith(address(fee));
+        // One that starts to keep a fee after somebody joined: the registry has an allowance of what it needs.
+        Actor memory alice = _actor(0);
+        _give(alice.owner, STAKE_WEI);
+        fee.setFree(true);
+        bytes memory proof = _proof(alice.owner, alice.key);
+        vm.prank(alice.owner);
+        uint32 id = registry.join(alice.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        fee.setFree(false);
+        _give(address(this), 100 ether);
+
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.TokenDelivered.selector, 100 ether, 99 ether));
+        registry.delegate(id, 100 ether);
+        _give(alice.owner, 100 ether);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.TokenDelivered.selector, 100 ether, 99 ether));
+        vm.prank(alice.owner);
+        registry.topUp(id, 100 ether);
+    }
+
+    /// 15: a token whose balances shrink by themselves. Whoever claims first is paid in full, and the last one waits for what
+    /// is not there: nobody is paid twice, and no counter wraps.
+    function test_attack015_aTokenThatShrinksPaysWhatIsThere() public {
+        ShrinkingToken shrinking = new ShrinkingToken();
+        _deployWith(address(shrinking));
+        Actor memory alice = _join(0, STAKE_WEI);
+        Actor memory bob = _join(1, STAKE_WEI);
+        _join(2, STAKE_WEI);
+        _sealFirst();
+        uint256 ofAlice = _exitAll(alice);
+        _sealThrough(1);
+        uint256 ofBob = _exitAll(bob);
+        _sealThrough(4);
+        _advance(p.exitDelaySeconds);
+        shrinking.shrink(address(registry), 150 ether);
+
+        assertEq(_claim(alice.owner, ofAlice), STAKE_WEI);
+        vm.expectRevert();
+        _claim(bob.owner, ofBob);
+        token.mint(address(registry), 50 ether);
+        assertEq(_claim(bob.owner, ofBob), STAKE_WEI);
+    }
+
+    /// 15: a token that calls back while a slash pays the slasher.
+    function test_attack015_aSlashPaysOnceWhateverTheTokenCalls() public {
+        _deployWith(address(new HookToken()));
+        Actor memory alice = _join(0, STAKE_WEI);
+
+        assertEq(_slash(alice.id, 40 ether, true), 40 ether);
+
+        assertEq(token.balanceOf(at.slasher), 40 ether);
+        assertEq(registry.assetsOf(alice.id), 60 ether);
     }
 
     /// 15: a token that calls back, on the way in and on the way out.
@@ -271,7 +402,7 @@ contract StakingAttacksTest is Staking {
         _sealFirst();
         uint256 exitOfAlice = _exit(alice, 100_000 ether);
         uint256 exitOfBob = _exit(bob, 100_000 ether);
-        _sealThrough(2);
+        _sealThrough(3);
         _advance(p.exitDelaySeconds);
         blocking.setBlocked(alice.owner);
 

@@ -233,16 +233,64 @@ contract GasTest is Chain {
         registry.topUp(id, STAKE_WEI);
         _note("top_up");
 
+        address dora = makeAddr("dora");
+        _give(dora, STAKE_WEI);
+        _sealThrough(4);
+        vm.prank(dora);
+        registry.delegate(id, STAKE_WEI);
+        _note("delegate");
+
+        _sealThrough(5);
+        vm.prank(dora);
+        registry.requestExit(id, STAKE_WEI * 500);
+        _note("undelegate");
+
+        _measureFlush(id);
+        _sealThrough(10);
+        _measureUnjail(actor, id);
+
         uint256 shares = registry.sharesOf(id, actor.owner);
         vm.prank(actor.owner);
         uint256 exitId = registry.requestExit(id, shares);
         _note("exit");
 
-        _sealThrough(4);
+        _sealThrough(20);
         _advance(p.exitDelaySeconds);
         vm.prank(actor.owner);
         registry.claim(exitId);
         _note("claim");
+
+        _measureEviction();
+    }
+
+    /// @dev One place of the entry queue, of a delegation that did not fit into the epoch before.
+    function _measureFlush(uint32 id) private {
+        address carl = makeAddr("carl");
+        _give(carl, 5 * STAKE_WEI);
+        vm.prank(carl);
+        registry.delegate(id, 5 * STAKE_WEI);
+        _startEpoch(_epoch() + 1);
+        registry.flush(1);
+        _note("flush_1");
+    }
+
+    function _measureUnjail(Actor memory actor, uint32 id) private {
+        vm.prank(at.slasher);
+        registry.jailAbsent(id, 0);
+        vm.prank(actor.owner);
+        registry.unjail(id);
+        _note("unjail");
+    }
+
+    /// @dev Into a full set of 128 equal members.
+    function _measureEviction() private {
+        _beginSettled(128);
+        Actor memory late = _actor(200);
+        _give(late.owner, 2 * STAKE_WEI);
+        bytes memory proof = _proof(late.owner, late.key);
+        vm.prank(late.owner);
+        registry.join(late.signer, address(0), ENDPOINT, 2 * STAKE_WEI, proof);
+        _note("join_evicting");
     }
 
     function _rewards() private {

@@ -3,12 +3,14 @@ pragma solidity 0.8.30;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
-import {Sequencer, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
+import {Exit, ISequencerRegistry, Sequencer, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {SetLib} from "../../contracts/lib/SetLib.sol";
+import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {Actor, System} from "../utils/System.sol";
 
-/// Acts as owners, the slasher and time do. Every action either finds somebody for whom it is allowed or does nothing.
+/// Acts as owners, delegators, the slasher and time do, in a set of few seats. Every action either finds somebody for whom it
+/// is allowed, or is refused for the one reason that it names.
 contract StakeHandler is System {
     uint256 public depositedWei;
     uint256 public claimedWei;
@@ -16,13 +18,24 @@ contract StakeHandler is System {
     uint256 public donatedWei;
     uint64 public sealedLast;
 
+    /// Weight by which an epoch's churn ever exceeded its limit.
+    uint256 public excess;
+    /// The most who ever weighed something at the start of an epoch.
+    uint256 public mostMembers;
+
+    address[3] private _delegators;
     uint256[] private _open;
     uint256 private _keysUsed;
     mapping(uint32 id => uint256 number) private _numberOf;
 
     constructor() {
-        _deploy();
+        vm.warp(1_800_000_000);
+        vm.roll(1000);
+        Config memory config = ConfigLib.read("devnet");
+        config.params.maxMembers = 5;
+        _deploy(config);
         for (uint256 i = 0; i < 3; ++i) {
+            _delegators[i] = makeAddr(string.concat("delegator ", vm.toString(i)));
             _joinAs(STAKE_WEI);
         }
         _sealFirst();
@@ -32,7 +45,7 @@ contract StakeHandler is System {
 
     function join(uint256 stakeWei) external {
         if (registry.count() >= 10) return;
-        _joinAs(bound(stakeWei, p.minStakeWei, 10_000 ether));
+        _joinAs(bound(stakeWei, p.minStakeWei, 1000 ether));
     }
 
     function topUp(uint256 who, uint256 amountWei) external {
@@ -44,9 +57,51 @@ contract StakeHandler is System {
         amountWei = bound(amountWei, p.weightUnitWei, 1000 ether);
         _give(actor.owner, amountWei);
 
-        vm.prank(actor.owner);
-        registry.topUp(actor.id, amountWei);
+        bytes memory call = abi.encodeCall(registry.topUp, (actor.id, amountWei));
+        if (_try(actor.owner, call, ISequencerRegistry.PoolClosing.selector)) depositedWei += amountWei;
+    }
+
+    function delegate(uint256 who, uint256 delegator, uint256 amountWei) external {
+        Actor memory actor = _pick(who);
+        Sequencer memory entry = registry.sequencer(actor.id);
+        if (entry.status != Status.Active || entry.assetsWei < 1 ether) return;
+        amountWei = bound(amountWei, p.weightUnitWei, 1000 ether);
+        address holder = _delegators[bound(delegator, 0, 2)];
+        _give(holder, amountWei);
+
+        vm.prank(holder);
+        registry.delegate(actor.id, amountWei);
         depositedWei += amountWei;
+    }
+
+    function undelegate(uint256 who, uint256 delegator, uint256 shares) external {
+        Actor memory actor = _pick(who);
+        address holder = _delegators[bound(delegator, 0, 2)];
+        uint256 holding = registry.sharesOf(actor.id, holder);
+        if (holding == 0) return;
+
+        vm.prank(holder);
+        _open.push(registry.requestExit(actor.id, bound(shares, 1, holding)));
+    }
+
+    function flush(uint256 max) external {
+        _try(
+            address(this), abi.encodeCall(registry.flush, (bound(max, 1, 20))), ISequencerRegistry.NothingMoves.selector
+        );
+    }
+
+    function unjail(uint256 who) external {
+        Actor memory actor = _pick(who);
+        if (registry.sequencer(actor.id).status != Status.Jailed) return;
+        vm.prank(actor.owner);
+        (bool ok, bytes memory answer) = address(registry).call(abi.encodeCall(registry.unjail, (actor.id)));
+        bytes4 reason = bytes4(answer);
+        require(
+            ok || reason == ISequencerRegistry.StakeBelowMinimum.selector
+                || reason == ISequencerRegistry.ActiveSetFull.selector
+                || reason == ISequencerRegistry.PoolClosing.selector,
+            "unjail was refused for another reason"
+        );
     }
 
     function requestExit(uint256 who, uint256 shares) external {
@@ -117,8 +172,20 @@ contract StakeHandler is System {
         sealedLast = next;
     }
 
+    /// @dev Looks at what an epoch has let in when the next one begins.
     function pass(uint256 seconds_) external {
-        _advance(bound(seconds_, 1, 2 * p.epochSeconds));
+        uint64 next = _epoch() + 1;
+        seconds_ = bound(seconds_, 1, 2 * p.epochSeconds);
+        if (block.timestamp + seconds_ < settlement.startOf(next)) {
+            _advance(seconds_);
+            return;
+        }
+
+        uint256 limit = registry.churn().limit;
+        uint256 before = _weights();
+        _startEpoch(next);
+        uint256 now_ = _weights();
+        if (limit != type(uint64).max && now_ > before + limit) excess = now_ - before - limit;
     }
 
     /* WHAT THE INVARIANTS READ */
@@ -129,9 +196,30 @@ contract StakeHandler is System {
 
     function _joinAs(uint256 stakeWei) private {
         uint256 number = _keysUsed++;
-        Actor memory actor = _join(number, stakeWei);
-        _numberOf[actor.id] = number;
+        Actor memory actor = _actor(number);
+        _give(actor.owner, stakeWei);
+        bytes memory proof = _proof(actor.owner, actor.key);
+        bytes memory call = abi.encodeCall(registry.join, (actor.signer, address(0), ENDPOINT, stakeWei, proof));
+        if (!_try(actor.owner, call, ISequencerRegistry.ActiveSetFull.selector)) return;
+
+        _numberOf[registry.idOf(actor.signer)] = number;
         depositedWei += stakeWei;
+    }
+
+    /// @dev Whether the registry did it; if not, it said `reason`.
+    function _try(address caller, bytes memory call, bytes4 reason) private returns (bool ok) {
+        bytes memory answer;
+        vm.prank(caller);
+        (ok, answer) = address(registry).call(call);
+        require(ok || bytes4(answer) == reason, "refused for another reason");
+    }
+
+    function _weights() private returns (uint256 sum) {
+        uint256[] memory words = registry.membersAtEpochStart(0);
+        if (words.length > mostMembers) mostMembers = words.length;
+        for (uint256 i = 0; i < words.length; ++i) {
+            sum += SetLib.weightOf(words[i]);
+        }
     }
 
     /// @dev The owner stays that of the number with which it joined, whatever its key is now.
@@ -145,6 +233,16 @@ contract StakeHandler is System {
 
     function contracts() external view returns (address registry_, address settlement_, address token_) {
         return (at.registry, at.settlement, at.stakeToken);
+    }
+
+    function heldByDelegators(uint32 id) external view returns (uint256 shares) {
+        for (uint256 i = 0; i < 3; ++i) {
+            shares += registry.sharesOf(id, _delegators[i]);
+        }
+    }
+
+    function maxMembers() external view returns (uint256) {
+        return p.maxMembers;
     }
 
     function weightUnitWei() external view returns (uint256) {
@@ -161,7 +259,7 @@ contract StakeInvariants is System {
         (at.registry, at.settlement, at.stakeToken) = _handler.contracts();
         _attach();
 
-        bytes4[] memory actions = new bytes4[](10);
+        bytes4[] memory actions = new bytes4[](14);
         actions[0] = StakeHandler.join.selector;
         actions[1] = StakeHandler.topUp.selector;
         actions[2] = StakeHandler.requestExit.selector;
@@ -172,6 +270,10 @@ contract StakeInvariants is System {
         actions[7] = StakeHandler.donate.selector;
         actions[8] = StakeHandler.seal.selector;
         actions[9] = StakeHandler.pass.selector;
+        actions[10] = StakeHandler.delegate.selector;
+        actions[11] = StakeHandler.undelegate.selector;
+        actions[12] = StakeHandler.flush.selector;
+        actions[13] = StakeHandler.unjail.selector;
         targetContract(address(_handler));
         targetSelector(FuzzSelector({addr: address(_handler), selectors: actions}));
     }
@@ -190,15 +292,31 @@ contract StakeInvariants is System {
     function invariant_sharesAddUp() public view {
         uint256 n = registry.count();
         uint256[] memory leaving = new uint256[](n + 1);
+        uint256[] memory queued = new uint256[](n + 1);
         uint256[] memory open = _handler.openExits();
         for (uint256 i = 0; i < open.length; ++i) {
-            leaving[registry.exit(open[i]).sequencer] += registry.exit(open[i]).shares;
+            Exit memory exit = registry.exit(open[i]);
+            leaving[exit.sequencer] += exit.shares - exit.queuedShares;
+            queued[exit.sequencer] += exit.queuedShares;
         }
         for (uint32 id = 1; id <= n; ++id) {
             Sequencer memory entry = registry.sequencer(id);
+            uint256 held = registry.sharesOf(id, entry.owner) + _handler.heldByDelegators(id);
             assertEq(entry.leavingShares, leaving[id]);
-            assertEq(entry.shares, registry.sharesOf(id, entry.owner) + leaving[id]);
+            assertEq(entry.shares, held + leaving[id] + queued[id]);
+            assertLe(entry.idleShares, held + queued[id]);
         }
+    }
+
+    /// forge-config: default.invariant.runs = 12
+    function invariant_churnStaysWithinItsLimit() public view {
+        assertEq(_handler.excess(), 0);
+    }
+
+    /// forge-config: default.invariant.runs = 12
+    function invariant_noMoreCountThanThereAreSeats() public view {
+        assertLe(_handler.mostMembers(), _handler.maxMembers());
+        assertLe(registry.membersAtEpochStart(0).length, _handler.maxMembers());
     }
 
     /// forge-config: default.invariant.runs = 12

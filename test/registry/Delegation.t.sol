@@ -145,13 +145,15 @@ contract DelegationTest is Staking {
     }
 
     function test_requestExit_ofTheOwnerTakesTheSequencerAlong() public {
-        _join(1, STAKE_WEI);
+        _join(1, 3 * STAKE_WEI);
         _delegate(dora, alice.id, 60 ether);
         _sealFirst();
+        // The 160 are the smallest member, so all may leave in one epoch; her delegator follows in the same.
         _exitAll(alice);
         uint256 exitId = _exit(dora, alice.id, 60_000 ether);
 
         assertEq(uint8(registry.sequencer(alice.id).status), uint8(Status.Leaving));
+        assertEq(registry.exit(exitId).queuedShares, 0);
         _startEpoch(1);
         assertEq(_weightAtStart(alice.signer), 0);
 
@@ -173,6 +175,7 @@ contract DelegationTest is Staking {
         uint256 ofOwner = _exitAll(alice);
         _slash(alice.id, 40 ether, true);
         uint256 ofDora = _exit(dora, alice.id, 300_000 ether);
+        _flush();
         _sealThrough(2);
         _advance(p.exitDelaySeconds);
 
@@ -187,8 +190,8 @@ contract DelegationTest is Staking {
         first = bound(first, 1 ether, 1e9 ether);
         second = bound(second, 1 ether, 1e9 ether);
         slashed = bound(slashed, 0, first);
-        // Her own stake stays above the minimum, so that the sequencer stays active.
-        _topUp(alice, 1e10 ether);
+        // Her own stake stays above the minimum, and so large that everybody else can leave in one epoch.
+        _topUp(alice, 1e11 ether);
         _join(1, STAKE_WEI);
         _sealFirst();
         address carl = makeAddr("carl");

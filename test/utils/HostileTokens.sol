@@ -5,15 +5,32 @@ import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
 import {ISequencerRegistry} from "../../contracts/interfaces/ISequencerRegistry.sol";
 
-/// Keeps one percent of every transfer.
+/// Keeps one percent of every transfer, unless it is told not to.
 contract FeeToken is ERC20("Fee", "FEE") {
+    bool private _free;
+
+    function setFree(bool free) external {
+        _free = free;
+    }
+
     function mint(address to, uint256 amountWei) external {
         _mint(to, amountWei);
     }
 
     function _update(address from, address to, uint256 amountWei) internal override {
         super._update(from, to, amountWei);
-        if (from != address(0) && to != address(0)) super._update(to, address(0xfee), amountWei / 100);
+        if (from != address(0) && to != address(0) && !_free) super._update(to, address(0xfee), amountWei / 100);
+    }
+}
+
+/// Takes balances away, as a rebase does.
+contract ShrinkingToken is ERC20("Shrinking", "SHR") {
+    function mint(address to, uint256 amountWei) external {
+        _mint(to, amountWei);
+    }
+
+    function shrink(address from, uint256 amountWei) external {
+        _burn(from, amountWei);
     }
 }
 

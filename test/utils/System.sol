@@ -189,9 +189,11 @@ abstract contract System is Test {
         settlement.seal(_epoch());
     }
 
-    /// @notice Seals every epoch up to `epoch`, each in the one before, and stops at the start of `epoch`.
+    /// @notice Seals every epoch up to `epoch`, each in the one before, and stops at the start of `epoch`. Flushes the churn
+    /// queues meanwhile, as agents do.
     function _sealThrough(uint64 epoch) internal {
         while (_epoch() < epoch) {
+            _flush();
             settlement.seal(_epoch() + 1);
             _startEpoch(_epoch() + 1);
         }
@@ -218,6 +220,18 @@ abstract contract System is Test {
         }
         _advance(p.restartWindowSeconds);
         settlement.finishRestart();
+    }
+
+    /// @notice Lets the churn queues move in every epoch until `epoch` begins, and seals nothing.
+    function _flushThrough(uint64 epoch) internal {
+        for (; _epoch() < epoch; _startEpoch(_epoch() + 1)) {
+            _flush();
+        }
+    }
+
+    /// @notice Lets the churn queues move as far as they can in this epoch; says whether they did.
+    function _flush() internal returns (bool moved) {
+        (moved,) = address(registry).call(abi.encodeCall(registry.flush, (type(uint256).max)));
     }
 
     /// @notice A bitmap of the first members of `epoch`'s set whose weight is just above 2/3.
