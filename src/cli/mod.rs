@@ -7,6 +7,7 @@ mod force;
 mod keys;
 mod node;
 pub(crate) mod output;
+mod params;
 pub(crate) mod parent;
 mod report;
 mod restart;
@@ -63,6 +64,16 @@ enum Command {
     Join(stake::Join),
     /// Add to a sequencer's stake
     Stake(stake::TopUp),
+    /// Put stake into the pool of a sequencer that somebody else runs
+    Delegate(stake::Delegate),
+    /// Take delegated stake out again: as exit
+    Undelegate(stake::Exit),
+    /// Bring a jailed sequencer back
+    Unjail(stake::Unjail),
+    /// Change where other agents reach a sequencer
+    Endpoint(stake::Endpoint),
+    /// Show all parameters of a deployment, with units
+    Params(params::Options),
     /// Give a sequencer another hot key
     Rotate(stake::Rotate),
     /// Send stake on its way out
@@ -180,8 +191,12 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Node(options) => node::run(options).await,
         Command::Join(options) => stake::join(options, output).await,
         Command::Stake(options) => stake::top_up(options, output).await,
+        Command::Delegate(options) => stake::delegate(options, output).await,
+        Command::Undelegate(options) | Command::Exit(options) => stake::exit(options, output).await,
+        Command::Unjail(options) => stake::unjail(options, output).await,
+        Command::Endpoint(options) => stake::set_endpoint(options, output).await,
+        Command::Params(options) => params::run(options, output).await,
         Command::Rotate(options) => stake::rotate(options, output).await,
-        Command::Exit(options) => stake::exit(options, output).await,
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Report(command) => report::run(command, output).await,

@@ -1,4 +1,4 @@
-//! `rota join`, `stake`, `rotate`, `exit`, `claim`: what the owner of a sequencer does on L1.
+//! `rota join`, `stake`, `delegate`, `rotate`, `endpoint`, `unjail`, `exit`, `claim`: what the owner of a sequencer does on L1.
 
 use crate::cli::output::{Output, progress};
 use crate::cli::{Chain, Owner, units};
@@ -88,6 +88,61 @@ pub(super) struct Exit {
     chain: Chain,
 }
 
+/// Put stake into a sequencer's pool without running it: it counts as the sequencer's weight, earns with it and is slashed
+/// with it. `rota undelegate` takes it out again.
+#[derive(Args)]
+pub(super) struct Delegate {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// What to delegate, in whole tokens (12.5)
+    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
+    amount: U256,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// Bring a jailed sequencer back once it has served, with at least the minimum of its owner's own stake (`rota stake` adds to
+/// it). It enters by the churn queue, like a newcomer.
+#[derive(Args)]
+pub(super) struct Unjail {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// Change where other agents reach a sequencer: by its settings file and an address, or as it is to be published.
+#[derive(Args)]
+pub(super) struct Endpoint {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// "<agreement multiaddr>,<link multiaddr>", each ending in /p2p/<PeerId>
+    #[arg(
+        long,
+        value_name = "MULTIADDRS",
+        conflicts_with = "advertise",
+        required_unless_present = "advertise"
+    )]
+    set: Option<String>,
+    /// The address under which other agents reach the one of the settings file
+    #[arg(long, value_name = "IP", value_parser = ip)]
+    advertise: Option<IpAddr>,
+    /// The agent's settings file
+    #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 /// Take out what is yours.
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = false)]
@@ -155,6 +210,66 @@ pub(super) async fn top_up(options: TopUp, output: Output) -> eyre::Result<()> {
     output.print(
         format!("sequencer {}: {} tokens added", options.id, units(options.amount)),
         &json!({ "sequencer": options.id, "addedWei": options.amount.to_string() }),
+    );
+    Ok(())
+}
+
+pub(super) async fn delegate(options: Delegate, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    let shares = actions::delegate(&account, &deployment, options.id, options.amount).await?;
+    output.print(
+        format!(
+            "sequencer {}: {} tokens delegated, for {shares} shares; they count from the first set sealed for two epochs on, \
+             or as the churn queue lets them in\n\
+             to take them out again: rota undelegate {}",
+            options.id,
+            units(options.amount),
+            options.id
+        ),
+        &json!({
+            "sequencer": options.id,
+            "delegatedWei": options.amount.to_string(),
+            "shares": shares.to_string(),
+        }),
+    );
+    Ok(())
+}
+
+pub(super) async fn unjail(options: Unjail, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    actions::unjail(&account, &deployment, options.id).await?;
+    output.print(
+        format!(
+            "sequencer {} is back; it counts from the first set sealed for two epochs on, or as the churn queue lets it in",
+            options.id
+        ),
+        &json!({ "sequencer": options.id }),
+    );
+    Ok(())
+}
+
+pub(super) async fn set_endpoint(options: Endpoint, output: Output) -> eyre::Result<()> {
+    let settings = options.settings.with_file(options.config.as_deref())?;
+    let published = match (options.set, options.advertise) {
+        (Some(set), _) => set,
+        (None, Some(advertise)) => endpoint(
+            advertise,
+            settings.agreement_listen(),
+            settings.link_listen(),
+            &settings.identity()?,
+        ),
+        (None, None) => eyre::bail!("name --set or --advertise"),
+    };
+    let deployment = settings.deployment()?;
+    let client = Client::connect(&settings.l1_rpc()?).await?;
+    client.verify(&deployment).await?;
+    let account = options.owner.account(client)?;
+    actions::set_endpoint(&account, &deployment, options.id, published.clone()).await?;
+    output.print(
+        format!("sequencer {} is reached at {published}", options.id),
+        &json!({ "sequencer": options.id, "endpoint": published }),
     );
     Ok(())
 }
@@ -233,9 +348,14 @@ async fn explain_early_claim(
     match actions::claimable_at(client, deployment, exit).await? {
         None => {
             let params = client.verify(deployment).await?;
-            let requested = actions::exit_epoch(client, deployment, exit).await?;
+            let Some(left) = actions::exit_epoch(client, deployment, exit).await? else {
+                eyre::bail!(
+                    "exit {exit}: waits in the churn queue, where only so much leaves in an epoch; agents move it on \
+                     in every epoch"
+                )
+            };
             // Two epochs on is the first set without it; the delay runs from its start (R8).
-            let epoch = Epoch::new(requested.get().saturating_add(2));
+            let epoch = Epoch::new(left.get().saturating_add(2));
             let time = params.start_of(epoch).get().saturating_add(params.exit_delay_seconds);
             eyre::bail!(
                 "exit {exit}: claimable in {} s at the earliest: the delay begins with the set of epoch {epoch} or a \

@@ -67,6 +67,34 @@ pub async fn top_up(
     Ok(())
 }
 
+/// Puts stake of `holder` into a sequencer's pool. Returns the shares that stand for it.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn delegate(
+    holder: &Account,
+    deployment: &Deployment,
+    id: u32,
+    amount_wei: U256,
+) -> Result<U256, L1Error> {
+    approve(holder, deployment, deployment.registry, amount_wei).await?;
+    let call = ISequencerRegistry::delegateCall { id, amountWei: amount_wei };
+    let receipt = holder.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(event::<ISequencerRegistry::Delegated>(&receipt)?.shares)
+}
+
+/// Brings a jailed sequencer of `owner` back.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn unjail(owner: &Account, deployment: &Deployment, id: u32) -> Result<(), L1Error> {
+    let call = ISequencerRegistry::unjailCall { id };
+    owner.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(())
+}
+
 /// Shares of a sequencer's pool that `holder` has and that are not on their way out.
 ///
 /// # Errors
@@ -113,7 +141,7 @@ pub async fn claimable_at(
     Ok(answer.known.then(|| Seconds::new(answer.time)))
 }
 
-/// The epoch in which an exit was requested.
+/// The epoch in which the last of an exit left the churn queue; `None` while it waits there (R7).
 ///
 /// # Errors
 ///
@@ -122,9 +150,10 @@ pub async fn exit_epoch(
     client: &Client,
     deployment: &Deployment,
     exit_id: U256,
-) -> Result<Epoch, L1Error> {
+) -> Result<Option<Epoch>, L1Error> {
     let call = ISequencerRegistry::exitCall { exitId: exit_id };
-    client.call(deployment.registry, &call).await.map(|exit| Epoch::new(exit.epoch))
+    let exit = client.call(deployment.registry, &call).await?;
+    Ok(exit.queuedShares.is_zero().then(|| Epoch::new(exit.epoch)))
 }
 
 /// Claims an exit whose clock has run out. Returns how much stake came back, in wei.

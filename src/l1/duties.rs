@@ -98,6 +98,27 @@ pub async fn tally(
     Ok(())
 }
 
+/// How many places wait in the two churn queues (R7).
+///
+/// # Errors
+///
+/// What keeps the nodes from answering.
+pub async fn waiting_churn(client: &Client, deployment: &Deployment) -> Result<u64, L1Error> {
+    let state = client.call(deployment.registry, &ISequencerRegistry::churnCall {}).await?;
+    Ok(state.entrances.saturating_add(state.exits))
+}
+
+/// Lets up to `max` places of each churn queue move as far as the epoch's limit allows.
+///
+/// # Errors
+///
+/// [`L1Error::Reverted`] when nothing can move in this epoch, or what is in the way to L1.
+pub async fn flush(account: &Account, deployment: &Deployment, max: u64) -> Result<(), L1Error> {
+    let call = ISequencerRegistry::flushCall { max: U256::from(max) };
+    account.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(())
+}
+
 /// Which of 256 batches their rollups were debited for: bit i for batch 256 · `group` + i.
 ///
 /// # Errors

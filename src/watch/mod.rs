@@ -1,7 +1,7 @@
-//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, book what settled, debit
-//! rollups for it, credit what signers earned, report offences and execute their penalties. Anyone may do each of these;
-//! who does it when is a matter of turns, so that agents do not pay for each
-//! other's reverts, and of patience, so that it is done when somebody is away.
+//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, flush the churn queues, book
+//! what settled, debit rollups for it, credit what signers earned, report offences and execute their penalties. Anyone may do
+//! each of these; who does it when is a matter of turns, so that agents do not pay for each other's reverts, and of patience,
+//! so that it is done when somebody is away.
 
 mod restart;
 #[cfg(test)]
@@ -46,6 +46,8 @@ const DEBIT_AT_ONCE: u64 = 16;
 const DEBIT_BACK: u64 = 256;
 /// How often to ask whether an epoch's rewards are due: epochs are long.
 const LOOK_AT_CREDITS: Duration = Duration::from_secs(5);
+/// Places of each churn queue that one transaction moves, each for 30,000 gas, or 1,000,000 where it evicts somebody.
+const FLUSH_AT_ONCE: u64 = 16;
 
 /// Why a duty was not done now.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,8 @@ pub struct Watcher {
     tried_restart: Option<(RestartPlan, Instant)>,
     /// When it was last looked who is away.
     looked_for_absent: Option<Instant>,
+    /// The epoch in which nothing more waits in the churn queues, or can move.
+    flushed: Option<Epoch>,
 }
 
 /// An offence on its way to L1.
@@ -96,6 +100,7 @@ enum Duty {
     /// Of a group of [`DEBIT_AT_ONCE`] batches.
     Debit(u64),
     Credit(Generation, Epoch),
+    Flush(Epoch),
     Execute(B256),
     Restart(RestartPlan),
     ReportAbsent(u32),
@@ -125,6 +130,7 @@ impl Watcher {
             restart_duty,
             tried_restart: None,
             looked_for_absent: None,
+            flushed: None,
         }
     }
 
@@ -148,6 +154,7 @@ impl Watcher {
     async fn step(&mut self) -> Result<(), DutyError> {
         self.restart().await?;
         self.seal().await?;
+        self.flush().await?;
         self.report().await?;
         self.execute().await?;
         self.report_absent().await?;
@@ -213,6 +220,32 @@ impl Watcher {
             Err(error) => return Err(error.into()),
         }
         self.tried_restart = Some((plan, Instant::now()));
+        Ok(())
+    }
+
+    /// Lets the churn queues move, once an epoch, in its turn. Whoever waits there can do it without us.
+    async fn flush(&mut self) -> Result<(), DutyError> {
+        let (params, epoch) = {
+            let mirror = self.mirror.read();
+            let Some(head) = mirror.head else { return Ok(()) };
+            (mirror.params.clone(), mirror.params.epoch_at(head.timestamp))
+        };
+        if self.flushed == Some(epoch) || !self.is_turn(Duty::Flush(epoch), epoch.get(), &params) {
+            return Ok(());
+        }
+        if duties::waiting_churn(self.account.client(), &self.deployment).await? == 0 {
+            self.flushed = Some(epoch);
+            return Ok(());
+        }
+        match duties::flush(&self.account, &self.deployment, FLUSH_AT_ONCE).await {
+            Ok(()) => info!(%epoch, "churn queues flushed"),
+            // Somebody was faster, or the epoch's limit is used up.
+            Err(L1Error::Reverted { reason, .. }) => {
+                debug!(%epoch, %reason, "churn queues not flushed");
+                self.flushed = Some(epoch);
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 
