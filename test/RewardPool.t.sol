@@ -395,9 +395,7 @@ contract RewardPoolTest is Offences {
     }
 
     function test_creditReward_revertsWhen_notTheRewardPool() external {
-        vm.expectRevert(
-            abi.encodeWithSelector(ISequencerRegistry.NotRewardPool.selector, at.rewardPool, address(this))
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotRewardPool.selector, at.rewardPool, address(this)));
         registry.creditReward(1, 1);
     }
 

@@ -242,9 +242,7 @@ contract RollupsTest is Chain {
     function test_debit_revertsWhen_theListIsAnother() public {
         uint64 number = _settleUsing(_usage(3, 11));
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IRollups.UsageMismatch.selector, keccak256(_usage(3, 11)), keccak256(_usage(3, 10))
-            )
+            abi.encodeWithSelector(IRollups.UsageMismatch.selector, keccak256(_usage(3, 11)), keccak256(_usage(3, 10)))
         );
         _debit(number, _usage(3, 10));
 
@@ -310,9 +308,7 @@ contract RollupsTest is Chain {
         debits[0] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 11));
         debits[1] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 12));
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IRollups.UsageMismatch.selector, keccak256(_usage(3, 11)), keccak256(_usage(3, 12))
-            )
+            abi.encodeWithSelector(IRollups.UsageMismatch.selector, keccak256(_usage(3, 11)), keccak256(_usage(3, 12)))
         );
         rollups.debitMany(debits);
         assertEq(rollups.debitedBatches(0), 0);

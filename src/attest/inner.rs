@@ -54,6 +54,8 @@ fn prove_block(header: &BatchHeader, height: Height, hashes: &[B256]) -> Option<
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::contradiction;
     use crate::crypto::Signature;
     use crate::crypto::merkle::{block_leaf, root, verify};

@@ -40,10 +40,10 @@ impl KeyReference {
         match self {
             Self::Current { sequencer } => U256::from(sequencer),
             Self::InSet { generation, epoch, index } => {
-                let place = (U256::from(generation.get()) << 72_usize)
-                    | (U256::from(epoch.get()) << 8_usize)
+                let place = U256::from(generation.get()).wrapping_shl(72)
+                    | U256::from(epoch.get()).wrapping_shl(8)
                     | U256::from(index);
-                place | (U256::from(1_u8) << 255_usize)
+                place | U256::ONE.wrapping_shl(255)
             }
         }
     }

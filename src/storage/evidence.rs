@@ -80,6 +80,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::{KEPT_OF_ONE, Store};
     use crate::crypto::Signature;
     use crate::domain::{Evidence, Generation, Height, Round, Vote, VoteType};

@@ -148,6 +148,7 @@ async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
     let (case, salt) = (reports::case_id(id, &offence), B256::repeat_byte(5));
 
     reports::commit(&author, deployment, case, salt).await.unwrap();
+    world.mine(1, 1).await;
     let key = duties::current_key(&world.client, deployment, offender).await.unwrap().unwrap();
     assert_eq!(duties::report(&copier, deployment, key, &offence).await.unwrap(), case);
     let error = reports::claim_case(&copier, deployment, case, salt).await.unwrap_err();

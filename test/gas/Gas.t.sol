@@ -38,6 +38,7 @@ contract GasTest is Chain {
         _slasher();
         _staking();
         _rewards();
+        _restarts();
 
         if (vm.envOr("ROTA_GAS_WRITE", false)) _write();
         else _check();
@@ -229,6 +230,7 @@ contract GasTest is Chain {
         _note("join");
 
         _sealThrough(2);
+        _creditDue();
         vm.prank(actor.owner);
         registry.topUp(id, STAKE_WEI);
         _note("top_up");
@@ -236,6 +238,7 @@ contract GasTest is Chain {
         address dora = makeAddr("dora");
         _give(dora, STAKE_WEI);
         _sealThrough(4);
+        _creditDue();
         vm.prank(dora);
         registry.delegate(id, STAKE_WEI);
         _note("delegate");
@@ -256,6 +259,7 @@ contract GasTest is Chain {
 
         _sealThrough(20);
         _advance(p.exitDelaySeconds);
+        _creditDue();
         vm.prank(actor.owner);
         registry.claim(exitId);
         _note("claim");
@@ -263,10 +267,20 @@ contract GasTest is Chain {
         _measureEviction();
     }
 
+    /// @dev What is due has to be in the pools before shares are priced.
+    function _creditDue() private {
+        (, bool due,,) = rewardPool.nextCredit();
+        while (due) {
+            rewardPool.creditEpoch();
+            (, due,,) = rewardPool.nextCredit();
+        }
+    }
+
     /// @dev One place of the entry queue, of a delegation that did not fit into the epoch before.
     function _measureFlush(uint32 id) private {
         address carl = makeAddr("carl");
         _give(carl, 5 * STAKE_WEI);
+        _creditDue();
         vm.prank(carl);
         registry.delegate(id, 5 * STAKE_WEI);
         _startEpoch(_epoch() + 1);
@@ -336,6 +350,22 @@ contract GasTest is Chain {
         }
         rollups.debitMany(debits);
         _note("debit_16");
+    }
+
+    function _restarts() private {
+        _beginSettled(4);
+        _warpTo(settlement.tip().settledAt + p.restartDelaySeconds);
+        settlement.openRestart();
+        _note("open_restart");
+
+        for (uint256 i = 0; i < 4; ++i) {
+            _checkIn(_actor(i));
+            // The second: the first of all writes to a word that was never written.
+            if (i == 1) _note("check_in");
+        }
+        _advance(p.restartWindowSeconds);
+        settlement.finishRestart();
+        _note("finish_restart_4");
     }
 
     /* CONDITIONS */

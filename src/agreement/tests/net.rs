@@ -140,6 +140,7 @@ pub(super) struct Agent {
     pub(super) source: Arc<TestSource>,
     pub(super) decided: watch::Receiver<Height>,
     pub(super) evidence: mpsc::Receiver<Evidence>,
+    path: PathBuf,
     stop: CancellationToken,
     running: JoinHandle<Result<(), AgreementError>>,
 }
@@ -173,10 +174,18 @@ impl Agent {
         soon("a generation begins", begun).await;
     }
 
-    /// Stops it and gives up the store.
+    /// Stops it and gives up the store, which the engine's actors hold until each of them has ended.
     pub(super) async fn stop(self) {
-        self.stop.cancel();
-        soon("an agent stops", self.running).await.unwrap().unwrap();
+        let Self { store, source, path, stop, running, .. } = self;
+        stop.cancel();
+        soon("an agent stops", running).await.unwrap().unwrap();
+        drop((store, source));
+        let given_up = async {
+            while Store::open(&path).is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("the store is given up", given_up).await;
     }
 }
 
@@ -306,9 +315,9 @@ impl Net {
         self.mirror.update(|mirror| mirror.generations.insert(generation, start));
     }
 
-    /// Lets those who come late read what settled from this agent's store, as one batch.
-    pub(super) fn archive(&self, store: &Store) {
-        *self.archive.0.lock().unwrap() = Some(store.clone());
+    /// Lets those who come late read what settled from this agent's store, as one batch; from no one's without it.
+    pub(super) fn archive(&self, store: Option<&Store>) {
+        *self.archive.0.lock().unwrap() = store.cloned();
     }
 
     pub(super) fn start(&self, seat: usize) -> Agent {
@@ -321,7 +330,8 @@ impl Net {
         change: impl FnOnce(&mut AgreementConfig),
     ) -> Agent {
         let seat = &self.seats[seat];
-        let store = Store::open(seat.store_path()).unwrap();
+        let path = seat.store_path();
+        let store = Store::open(&path).unwrap();
         let guard = Arc::new(Guard::new(seat.secret(), self.domain, store.clone()));
         let source = Arc::new(TestSource {
             store: store.clone(),
@@ -350,7 +360,7 @@ impl Net {
             evidence_tx,
             stop.clone(),
         ));
-        Agent { store, source, decided, evidence, stop, running }
+        Agent { store, source, decided, evidence, path, stop, running }
     }
 
     pub(super) fn start_all(&self) -> Vec<Agent> {

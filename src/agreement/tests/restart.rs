@@ -91,7 +91,7 @@ async fn those_who_are_left_go_on_from_the_settled_block_and_order_again_what_wa
     }
 
     // An agent that knows of nothing yet reads what settled from L1, and the rest from its peers.
-    net.archive(&agents[0].store);
+    net.archive(Some(&agents[0].store));
     let store = Store::open(net.seats[4].store_path()).unwrap();
     store.settle_from(BatchNumber::new(1), &[settled(SETTLED)]).unwrap();
     drop(store);
@@ -105,6 +105,7 @@ async fn those_who_are_left_go_on_from_the_settled_block_and_order_again_what_wa
     agents.push(net.start(1));
     let goal = tip(&agents[0]) + 5;
     all_reach(&mut agents, goal).await;
+    net.archive(None);
     for agent in agents {
         agent.stop().await;
     }
