@@ -60,7 +60,6 @@ pub enum ReplayError {
 
 /// What L1 did to the derived order, in the order in which it did it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "almost all of them are batches")]
 pub enum Derived {
     /// A batch settled.
     Batch(Arc<SettledBatch>, DerivedBatch),

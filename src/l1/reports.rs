@@ -122,7 +122,7 @@ pub fn case_id(sequencer: u32, evidence: &Evidence) -> B256 {
 
 /// Height 64, round 32, vote type 8.
 fn position(height: u64, round: u32, vote_type: u8) -> B256 {
-    let word = (U256::from(height) << 40_usize) | (U256::from(round) << 8_usize);
+    let word = U256::from(height).wrapping_shl(40) | U256::from(round).wrapping_shl(8);
     B256::from(word | U256::from(vote_type))
 }
 

@@ -80,8 +80,6 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
-
     use super::{KEPT_OF_ONE, Store};
     use crate::crypto::Signature;
     use crate::domain::{Evidence, Generation, Height, Round, Vote, VoteType};
@@ -116,7 +114,7 @@ mod tests {
         drop(store);
 
         let store = Store::open(&path).unwrap();
-        assert_eq!(store.evidence().unwrap(), [evidence.clone()]);
+        assert_eq!(store.evidence().unwrap(), std::slice::from_ref(&evidence));
         store.drop_evidence(&evidence).unwrap();
         assert_eq!(store.evidence().unwrap(), []);
     }

@@ -292,7 +292,9 @@ impl Watcher {
         let first = group.saturating_mul(DEBIT_AT_ONCE);
         let last = first.saturating_add(DEBIT_AT_ONCE).saturating_sub(1);
         let newest = self.store.settled(BatchNumber::new(last))?;
-        if !newest.is_some_and(|b| depth.is_some_and(|depth| b.block.number <= depth.number)) {
+        let settled_deep =
+            |batch: &SettledBatch| depth.is_some_and(|depth| batch.block.number <= depth.number);
+        if newest.as_ref().is_none_or(|batch| !settled_deep(batch)) {
             return Ok(());
         }
         let word = duties::debited(self.account.client(), &self.deployment, first / 256).await?;

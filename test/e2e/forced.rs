@@ -30,11 +30,10 @@ fn a_forced_transaction_is_settled_by_its_deadline_although_every_leader_censors
         assert_eq!(sent["hash"], forced["hash"]);
         let (due, hash) = (forced["dueAtBlock"].as_u64().unwrap(), hash(&forced));
         assert_eq!(due, forced["l1Block"].as_u64().unwrap() + DEADLINE_BLOCKS);
-        let queued = stage(&agent, hash).await;
-        assert!(
-            matches!(queued["status"].as_str(), Some("queued")) || queued.is_null(),
-            "{queued}"
-        );
+        until("the agent has seen it in the queue", || async {
+            stage(&agent, hash).await["status"] == "queued"
+        })
+        .await;
 
         until("the forced transaction is derived from L1", || async {
             session.settled_order().contains(&hash)
