@@ -1,6 +1,6 @@
 //! Rota: decentralized sequencing that settles on L1.
 //!
-//! A table of contents, in reading order. `domain`, `crypto`, `rota` and `batch` are pure: no clock, no disk, no network.
+//! A table of contents, in reading order. `domain`, `crypto`, `rota`, `batch` and `economics` are pure: no clock, no disk, no network.
 
 pub mod agreement;
 pub mod attest;
@@ -11,6 +11,7 @@ pub mod crypto;
 pub mod derive;
 pub mod devnet;
 pub mod domain;
+pub mod economics;
 pub mod guard;
 pub mod l1;
 pub mod mempool;

@@ -14,6 +14,7 @@ mod restart;
 mod rewards;
 mod rollup;
 mod send;
+mod simulate;
 pub(crate) mod stake;
 mod status;
 mod verify;
@@ -52,6 +53,8 @@ enum Command {
     Bench(devnet::bench::Options),
     /// Deploy the contracts and write down where they are
     Deploy(deploy::Options),
+    /// Play each offence against parameters, and see what it costs
+    Simulate(simulate::Options),
     /// Create or show a key
     #[command(subcommand)]
     Keys(keys::Command),
@@ -186,6 +189,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Devnet(options) => devnet::run(options, output.json()).await,
         Command::Bench(options) => devnet::bench::run(options, output.json()).await,
         Command::Deploy(options) => deploy::run(options, output).await,
+        Command::Simulate(options) => simulate::run(options, output),
         Command::Keys(command) => keys::run(command, output),
         Command::Rollup(command) => rollup::run(command, output).await,
         Command::Node(options) => node::run(options).await,

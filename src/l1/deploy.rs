@@ -5,7 +5,7 @@ use super::bindings;
 use super::client::Client;
 use super::convert::{self, PARAMS};
 use super::error::L1Error;
-use crate::domain::{Deployment, Seconds};
+use crate::domain::{Deployment, Params, Seconds};
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolValue as _;
 use serde_json::{Map, Value};
@@ -106,6 +106,16 @@ async fn await_receipt(client: &Client, hash: alloy::primitives::TxHash) -> Resu
         }
         sleep(POLL).await;
     }
+}
+
+/// The parameters that `config` (the JSON of `script/config/`) describes, for a deployment at `now`.
+///
+/// # Errors
+///
+/// [`L1Error::BadConfig`] names the first key that is missing, unknown or wrong. Their relations are checked by the
+/// contracts, when they are deployed.
+pub fn read_params(config: &str, now: Seconds) -> Result<Params, L1Error> {
+    convert::params(&Config::parse(config, now)?.params)
 }
 
 /// A deployment's configuration, checked.

@@ -27,7 +27,7 @@ mod tests;
 pub use account::{Account, Order, Sent};
 pub use allowance::Allowance;
 pub use client::{Client, Fees};
-pub use deploy::deploy;
+pub use deploy::{deploy, read_params};
 pub use error::L1Error;
 pub use forced::ForcedQueue;
 pub use mirror::{Mirror, MirrorHandle, Restart};
