@@ -9,7 +9,7 @@ FORGE = $(firstword $(shell ls node_modules/@foundry-rs/forge-*/bin/forge))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build devnet test test-contracts test-rust bench gas lint fmt
+.PHONY: help setup build devnet test test-contracts test-rust bench gas prove lint fmt
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -37,6 +37,9 @@ bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
 
 gas: setup ## Isolated gas of whole transactions -> bench/gas.json
 	FORGE=$(FORGE) tools/gas
+
+prove: setup ## Halmos proofs of test/proofs/; needs Python 3.11
+	tools/prove
 
 lint: setup ## Formatting and lints of both languages; warnings fail
 	cargo fmt --check
