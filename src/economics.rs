@@ -6,6 +6,7 @@
 
 use crate::domain::Params;
 use alloy::primitives::U256;
+use alloy::primitives::utils::format_ether;
 use serde::Serialize;
 
 const BPS: u64 = 10_000;
@@ -204,7 +205,7 @@ impl Network {
         Outcome {
             attack: format!(
                 "the entry queue is filled for {epochs} epochs with {} tokens",
-                locked / U256::from(10).pow(U256::from(18))
+                format_ether(locked).trim_end_matches('0').trim_end_matches('.')
             ),
             lost_wei: U256::ZERO,
             paid_wei: U256::ZERO,
@@ -221,11 +222,13 @@ impl Network {
 
 /// `bps` of `amount`, rounded down.
 fn part(amount: U256, bps: u64) -> U256 {
-    amount.saturating_mul(U256::from(bps)) / U256::from(BPS)
+    amount.saturating_mul(U256::from(bps)).checked_div(U256::from(BPS)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::{BPS, Network};
     use crate::domain::Params;
     use alloy::primitives::U256;
