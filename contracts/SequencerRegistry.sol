@@ -348,9 +348,12 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ISequencerRegistry
     function claimableAt(uint256 exitId) public view returns (bool known, uint64 time) {
-        require(_exits[exitId].sequencer != 0, UnknownExit(exitId));
+        ExitRecord storage exit_ = _exits[exitId];
+        require(exit_.sequencer != 0, UnknownExit(exitId));
 
-        (known, time) = SETTLEMENT.countsFrom(_exits[exitId].epoch);
+        // In the queue it has no epoch yet.
+        if (exit_.queuedShares != 0) return (false, 0);
+        (known, time) = SETTLEMENT.countsFrom(exit_.epoch);
         if (known) time += EXIT_DELAY_SECONDS;
     }
 

@@ -184,6 +184,19 @@ contract ChurnTest is Staking {
         assertEq(registry.churn().left, 150);
     }
 
+    function test_claimableAt_isUnknownWhileQueuedWhateverIsSealed() public {
+        Actor[] memory actors = _begin(4, 1000 ether);
+        _exit(actors[0], 800_000 ether);
+        uint256 exitId = _exit(actors[1], 900_000 ether);
+        for (uint256 i = 0; i < 4; ++i) {
+            settlement.seal(_epoch() + 1);
+            _startEpoch(_epoch() + 1);
+        }
+
+        (bool known,) = registry.claimableAt(exitId);
+        assertFalse(known);
+    }
+
     function test_leave_countsUntilItsSliceHasLeft() public {
         Actor[] memory actors = _begin(4, 1000 ether);
         _exit(actors[0], 800_000 ether);
