@@ -101,7 +101,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         uint64 enough = _startOfBucket(bucket + 2) + margin;
         uint64 heldUntil = enough + CORRELATION_WINDOW_SECONDS;
         (uint256 assetsWei, bool held) =
-            key.isInSet() ? REGISTRY.jail(id, enough, heldUntil) : REGISTRY.jailUnderKey(id, signer, enough, heldUntil);
+            key.isInSet() ? REGISTRY.jail(id, enough, heldUntil) : (REGISTRY.jailUnderKey(id, signer, heldUntil), true);
         if (held) _correlation.add(bucket, assetsWei / WEIGHT_UNIT_WEI);
     }
 

@@ -188,7 +188,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     /// first. Says whether the entrance can go on.
     function _seat(Entrance memory entrance, Entry storage entry, Budget memory budget) private returns (bool ready) {
         if (entrance.evicted == 0) {
-            if (entry.standing.weight != 0 || entry.standing.status != Status.Active) return true;
+            if (entry.standing.weight() != 0 || entry.standing.status != Status.Active) return true;
             if (budget.roomIn() == 0) return false;
 
             uint32 smallest = _evictable(entry);
@@ -214,7 +214,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     /// @dev Takes weight of an evicted sequencer away as far as the budget goes; says whether it counts no more.
     function _sink(Entry storage entry, Budget memory budget) private returns (bool gone) {
         Pool storage pool = entry.pool;
-        uint256 weight = entry.standing.weight;
+        uint256 weight = entry.standing.weight();
         uint256 drop = Math.min(weight, budget.roomIn());
 
         pool.idleShares = (pool.stayingShares() - _sharesOf(pool, weight - drop)).toUint128();
@@ -327,8 +327,8 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         uint256 found;
         for (uint256 i = 0; i < ids.length; ++i) {
             Entry storage entry = _entries[ids[i]];
-            if (entry.standing.weight == 0 || entry.checkedInAt < openedAt) continue;
-            words[found++] = SetLib.word(entry.standing.signer, entry.standing.weight);
+            if (entry.standing.weight() == 0 || entry.checkedInAt < openedAt) continue;
+            words[found++] = SetLib.word(entry.standing.signer, entry.standing.weight());
         }
 
         // Memory-safe: only ever shortens the array.
@@ -351,7 +351,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
 
         uint256 counting;
         for (uint256 i = 0; i < ids.length; ++i) {
-            if (_entries[ids[i]].standing.weight != 0) ++counting;
+            if (_entries[ids[i]].standing.weight() != 0) ++counting;
         }
         return counting >= MAX_MEMBERS;
     }
@@ -370,7 +370,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         smallestWei = type(uint256).max;
         for (uint256 i = 0; i < ids.length; ++i) {
             Entry storage entry = _entries[ids[i]];
-            if (entry.standing.weight == 0) continue;
+            if (entry.standing.weight() == 0) continue;
             uint256 stakeWei = _stakeWei(entry);
             if (stakeWei < smallestWei || (stakeWei == smallestWei && ids[i] > smallest)) {
                 (smallest, smallestWei) = (ids[i], stakeWei);
@@ -389,7 +389,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
             if (ids[i] == id) return;
             if (ids.length < MAX_MEMBERS || seat != ids.length) continue;
             Standing storage standing = _entries[ids[i]].standing;
-            if (standing.weight == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) seat = i;
+            if (standing.weight() == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) seat = i;
         }
         if (seat == ids.length) _seats.push(id);
 

@@ -144,7 +144,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
 
         // Kept as the end of the jail: what was missed before it counts no more (R35).
         entry.pool.jailedUntil = block.timestamp.toUint40();
-        entry.standing.status = Status.Active;
+        entry.standing.revive();
         entry.aliveAt = uint40(block.timestamp);
         uint256 staying = entry.pool.stayingShares();
         entry.pool.idleShares = staying.toUint128();
@@ -227,7 +227,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(entry.checkedInAt < openedAt, IRestart.AlreadyCheckedIn(id));
 
         (entry.aliveAt, entry.checkedInAt) = (uint40(block.timestamp), uint40(block.timestamp));
-        return entry.standing.weight;
+        return entry.standing.weight();
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -237,7 +237,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(entry.aliveAt < aliveSince, IRestart.AlreadyCheckedIn(id));
 
         entry.aliveAt = uint40(block.timestamp);
-        standing.change(_stamp(), standing.signer, standing.weight);
+        standing.change(_stamp(), standing.signer, standing.weight());
         standing.weightBefore = 0;
     }
 
@@ -245,7 +245,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     function _entryOf(uint32 id, address caller) private view returns (Entry storage entry) {
         entry = _entry(id);
         require(caller == entry.owner || caller == entry.standing.signer, IRestart.NotOwnerOrSigner(id, caller));
-        require(entry.standing.weight != 0 && !entry.pool.closing, IRestart.NotEligible(id));
+        require(entry.standing.weight() != 0 && !entry.pool.closing, IRestart.NotEligible(id));
     }
 
     /* FOR THE REWARD POOL */
@@ -282,15 +282,17 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(status != Status.None, UnknownSequencer(id));
         require(status != Status.Tombstoned, StatusNotAllowed(id, status));
 
-        if (status != Status.Jailed) _silence(entry, id, Status.Jailed);
-        return _hold(entry, enough, heldUntil);
+        assetsWei = entry.pool.assetsWei;
+        held = entry.standing.heldUntil() < enough;
+        if (status != Status.Jailed) _silence(entry, id, Status.Jailed, heldUntil);
+        else if (held) entry.standing.silence(_stamp(), Status.Jailed, uint256(heldUntil).toUint56());
     }
 
     /// @inheritdoc ISequencerRegistry
-    function jailUnderKey(uint32 id, address signer, uint64 enough, uint64 heldUntil)
+    function jailUnderKey(uint32 id, address signer, uint64 heldUntil)
         external
         onlySlasher
-        returns (uint256 assetsWei, bool held)
+        returns (uint256 assetsWei)
     {
         Entry storage entry = _entries[id];
         (Status status, address current) = (entry.standing.status, entry.standing.signer);
@@ -298,8 +300,8 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(status == Status.Active, StatusNotAllowed(id, status));
         require(current == signer, KeyNotCurrent(id, current, signer));
 
-        _silence(entry, id, Status.Jailed);
-        return _hold(entry, enough, heldUntil);
+        _silence(entry, id, Status.Jailed, heldUntil);
+        return entry.pool.assetsWei;
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -310,7 +312,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(status != Status.Tombstoned, StatusNotAllowed(id, status));
 
         if (until > entry.pool.jailedUntil) entry.pool.jailedUntil = uint256(until).toUint40();
-        if (status != Status.Jailed) _silence(entry, id, Status.Jailed);
+        if (status != Status.Jailed) _silence(entry, id, Status.Jailed, 0);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -323,20 +325,22 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         Entry storage entry = _entry(id);
         Standing storage standing = entry.standing;
         uint256 assetsBefore = entry.pool.assetsWei;
-        uint56 weightBefore = standing.weight;
+        uint56 weightBefore = standing.weight();
 
         slashedWei = entry.pool.slash(amountWei);
         _totalWei -= slashedWei;
         if (slashedWei != 0) {
             // Both values sink at once: this is no change that could wait for two epochs (R3).
-            standing.weight = _weight(entry);
+            standing.sink(_weight(entry));
             // Casting is safe: the product is divided by more than it was multiplied with.
             standing.weightBefore = uint56(Math.mulDiv(standing.weightBefore, assetsBefore - slashedWei, assetsBefore));
         }
-        bool sunk = standing.weight == 0 && weightBefore != 0;
-        if (tombstone && standing.status != Status.Tombstoned) _silence(entry, id, Status.Tombstoned);
+        bool sunk = standing.weight() == 0 && weightBefore != 0;
+        if (tombstone && standing.status != Status.Tombstoned) {
+            _silence(entry, id, Status.Tombstoned, standing.heldUntil());
+        }
         if (standing.status == Status.Active && (sunk || _ownWei(entry, id) < MIN_STAKE_WEI)) {
-            _silence(entry, id, Status.Jailed);
+            _silence(entry, id, Status.Jailed, 0);
         }
 
         emit Slashed(id, amountWei, slashedWei);
@@ -370,7 +374,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
             shares: entry.pool.shares,
             leavingShares: entry.pool.leavingShares,
             idleShares: entry.pool.idleShares,
-            jailedUntil: uint64(Math.max(entry.pool.heldUntil, entry.pool.jailedUntil)),
+            jailedUntil: uint64(Math.max(entry.standing.heldUntil(), entry.pool.jailedUntil)),
             endpoint: entry.endpoint
         });
     }
@@ -441,7 +445,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     }
 
     function _requireNotHeld(Entry storage entry, uint32 id) private view {
-        uint64 heldUntil = entry.pool.heldUntil;
+        uint64 heldUntil = entry.standing.heldUntil();
         require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
     }
 
@@ -468,20 +472,10 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         _close(entry, id);
     }
 
-    /// @dev Takes all weight away at once.
-    function _silence(Entry storage entry, uint32 id, Status status) private {
-        entry.standing.silence(_stamp(), status);
+    /// @dev Takes all weight away at once; a report holds the pool (R36).
+    function _silence(Entry storage entry, uint32 id, Status status, uint64 heldUntil) private {
+        entry.standing.silence(_stamp(), status, uint256(heldUntil).toUint56());
         emit StatusChanged(id, status);
-    }
-
-    /// @dev R36: what the pool holds, and whether it was not held until `enough` yet.
-    function _hold(Entry storage entry, uint64 enough, uint64 heldUntil)
-        private
-        returns (uint256 assetsWei, bool held)
-    {
-        assetsWei = entry.pool.assetsWei;
-        held = entry.pool.heldUntil < enough;
-        if (held) entry.pool.heldUntil = uint256(heldUntil).toUint40();
     }
 
     function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {

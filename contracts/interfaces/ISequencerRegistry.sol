@@ -298,12 +298,10 @@ interface ISequencerRegistry {
     /// Reverts with {NotSlasher}, {UnknownSequencer}, {StatusNotAllowed} for a tombstoned sequencer.
     function jailAbsent(uint32 id, uint64 until) external;
 
-    /// @notice Slasher only. {jail} of `id` if it is active and its key is `signer`.
+    /// @notice Slasher only. {jail} of `id` if it is active, so that no pool of it is held yet, and its key is `signer`.
     ///
     /// Reverts with {NotSlasher}, {StatusNotAllowed}, {KeyNotCurrent}.
-    function jailUnderKey(uint32 id, address signer, uint64 enough, uint64 heldUntil)
-        external
-        returns (uint256 assetsWei, bool held);
+    function jailUnderKey(uint32 id, address signer, uint64 heldUntil) external returns (uint256 assetsWei);
 
     /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
     /// was; tombstones it if `tombstone`. Whoever else is left with less than the minimum of its owner's own stake is

@@ -7,9 +7,6 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 /// A sequencer's stake. Leaving and idle shares are among `shares`; what is neither counts.
 struct Pool {
     uint128 assetsWei;
-    /// L1 time until which the pool takes no deposits and pays no claims (R36). Beside the assets, because a report reads
-    /// them and should not pay for another slot.
-    uint40 heldUntil;
     /// L1 time before which whoever was absent cannot come back, then that at which it came back (R35).
     uint40 jailedUntil;
     /// Its sequencer leaves for good: no more deposits, and nothing of it counts again.

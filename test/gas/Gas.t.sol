@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {stdJson} from "forge-std/StdJson.sol";
-
 import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {Debit} from "../../contracts/interfaces/IRollups.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
@@ -12,7 +10,7 @@ import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {RefundLib} from "../../contracts/lib/RefundLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Actor} from "../utils/System.sol";
-import {Chain} from "../utils/Chain.sol";
+import {Measuring} from "../utils/Measuring.sol";
 
 /// @title Gas of whole transactions
 /// @notice Measures every figure of bench/gas.json in isolation, so that the 21,000 of a transaction, its calldata and cold
@@ -20,15 +18,7 @@ import {Chain} from "../utils/Chain.sol";
 ///
 /// Conditions: leader in the middle of the set, no payload, the tip settled before; the ring slot warm (in use before)
 /// except in `…_cold`; equal stakes; a pool that has all it is asked for.
-contract GasTest is Chain {
-    using stdJson for string;
-
-    string private constant FILE = "bench/gas.json";
-    uint256 private constant TOLERANCE_PERMILLE = 10;
-
-    string[] private _names;
-    mapping(string name => uint256 gas) private _figures;
-
+contract GasTest is Measuring {
     function test_gas() external {
         vm.skip(!_isolated(), "measures whole transactions: run tools/gas");
 
@@ -40,8 +30,17 @@ contract GasTest is Chain {
         _rewards();
         _restarts();
 
+        _checkBudgets();
         if (vm.envOr("ROTA_GAS_WRITE", false)) _write();
         else _check();
+    }
+
+    /// @dev What the project promises, whatever the file says.
+    function _checkBudgets() private view {
+        assertLe(_figures["settle_4_3"], 75_000);
+        assertLe(_figures["settle_48_33"], 215_000);
+        assertLe(_figures["settle_100_67"], 380_000);
+        assertLe(_figures["slash_double_vote"], 80_000);
     }
 
     /// What the pool refunds never exceeds what the poster spent (R42), alone in a transaction or not, with a payload or
@@ -79,28 +78,6 @@ contract GasTest is Chain {
         if (batches == 1) assertGe(refunded * 4, spent * 3);
     }
 
-    /// @dev Batches that follow each other, signed by the first `k` members, in a turn of member `index`.
-    function _inOneTurn(uint256 index, uint256 k, bytes memory payload, uint256 batches)
-        private
-        view
-        returns (address leader, Submission[] memory submissions)
-    {
-        submissions = new Submission[](batches);
-        BatchHeader memory header = _emptyHeaderLedBy(index);
-        leader = _leader(header);
-        header.payloadHash = keccak256(payload);
-        header.lastHeight -= uint64(batches) - 1;
-        for (uint256 i = 0; i < batches; ++i) {
-            submissions[i].header = abi.decode(abi.encode(header), (BatchHeader));
-            submissions[i].signers = _first(k);
-            submissions[i].signatures = _attest(header, _first(k));
-            submissions[i].payload = payload;
-            header.parentBlockHash = header.lastBlockHash;
-            header.firstHeight = header.lastHeight + 1;
-            header.lastHeight += 1;
-        }
-    }
-
     /* FIGURES */
 
     function _settlement() private {
@@ -108,6 +85,13 @@ contract GasTest is Chain {
         _measureSettle("settle_48_33", 48, 33, true);
         _measureSettle("settle_100_67", 100, 67, true);
         _measureSettle("settle_4_3_cold", 4, 3, false);
+
+        _beginSettled(4);
+        (address leader, Submission[] memory submissions) = _inOneTurn({index: 2, k: 3, payload: "", batches: 5});
+        _warmRing(leader, submissions);
+        vm.prank(leader, leader);
+        settlement.settleMany(submissions);
+        _note("settle_many_5_of_4_3");
     }
 
     function _measureSettle(string memory name, uint256 n, uint256 k, bool warm) private {
@@ -188,6 +172,9 @@ contract GasTest is Chain {
         _note("slash_double_proposal");
 
         _measureDoubleAttestation();
+        _measureReportMany();
+        _measureCase();
+        _measureMissedTurns();
     }
 
     /// @dev Under the offender's current key, or `inSet` under its place in a frozen set.
@@ -219,6 +206,58 @@ contract GasTest is Chain {
         _note("slash_double_attestation");
     }
 
+    /// @dev Four double votes of four members, under their places in a set.
+    function _measureReportMany() private {
+        _beginSettled(20);
+        bytes[] memory reports = new bytes[](4);
+        for (uint256 i = 0; i < 4; ++i) {
+            reports[i] = _callVotes(i, HEIGHT);
+        }
+        slasher.reportMany(reports);
+        _note("report_many_4_in_set");
+    }
+
+    /// @dev From a commitment to the payout, of the first case that there is.
+    function _measureCase() private {
+        _beginSettled(4);
+        address author = makeAddr("author");
+        bytes32 caseId = _votesCase(OFFENDER, HEIGHT);
+        vm.prank(author);
+        slasher.commit(keccak256(abi.encode(caseId, author, bytes32("salt"))));
+        _note("commit");
+
+        _advance(1);
+        _reportVotes(OFFENDER, HEIGHT);
+        vm.prank(author);
+        slasher.claimCase(caseId, "salt");
+        _note("claim_case");
+
+        vm.prank(at.guardian);
+        slasher.delay(caseId);
+        _note("delay");
+
+        _warpTo(slasher.executableAt(caseId));
+        slasher.execute(caseId);
+        _note("execute");
+
+        vm.prank(author);
+        slasher.claimBounty();
+        _note("claim_bounty");
+    }
+
+    function _measureMissedTurns() private {
+        _beginSettled(4);
+        for (uint256 i = 0; i < 3; ++i) {
+            BatchHeader memory header = _nextHeaderLedBy(OFFENDER);
+            _advance(p.takeoverSeconds);
+            _settleAs(_memberDrawn(header.epoch, header.lastHeight / p.turnLength, 1), header);
+        }
+        _settle(_nextHeaderLedBy(0));
+        _tallyAll();
+        slasher.reportMissedTurns(_idAt(OFFENDER));
+        _note("report_missed_turns_4");
+    }
+
     function _staking() private {
         _beginSettled(4);
         Actor memory actor = _actor(100);
@@ -229,6 +268,7 @@ contract GasTest is Chain {
         uint32 id = registry.join(actor.signer, address(0), ENDPOINT, STAKE_WEI, proof);
         _note("join");
 
+        _measureSettings(actor, id);
         _sealThrough(2);
         _creditDue();
         vm.prank(actor.owner);
@@ -265,6 +305,22 @@ contract GasTest is Chain {
         _note("claim");
 
         _measureEviction();
+    }
+
+    function _measureSettings(Actor memory actor, uint32 id) private {
+        Actor memory next = _actor(101);
+        bytes memory proof = _proof(actor.owner, next.key);
+        vm.prank(actor.owner);
+        registry.rotateSigner(id, next.signer, proof);
+        _note("rotate");
+
+        vm.prank(actor.owner);
+        registry.setPoster(id, makeAddr("poster"));
+        _note("set_poster");
+
+        vm.prank(actor.owner);
+        registry.setEndpoint(id, ENDPOINT);
+        _note("set_endpoint");
     }
 
     /// @dev What is due has to be in the pools before shares are priced.
@@ -325,7 +381,38 @@ contract GasTest is Chain {
         rewardPool.creditEpoch();
         _note("credit_epoch_48");
 
+        _measureClaims();
         _rollups();
+    }
+
+    /// @dev What a poster and an owner are paid, of an epoch of four members.
+    function _measureClaims() private {
+        _beginSettled(4);
+        token.mint(address(this), 1 ether);
+        vm.deal(address(this), 1 ether);
+        rewardPool.fund{value: 1 ether}(1 ether);
+        _note("fund");
+
+        address signer = settlement.memberAt(0, 1, 0).signer;
+        uint32 id = registry.idOf(signer);
+        vm.prank(registry.ownerOf(id));
+        rewardPool.setCommission(id, 500);
+        _note("set_commission");
+
+        _advance(p.commissionDelaySeconds);
+        _sealThrough(_epoch());
+        BatchHeader memory header = _nextHeader(1);
+        _settle(header);
+        _tallyAll();
+        vm.prank(_leader(header));
+        rewardPool.claimPoster();
+        _note("claim_rewards");
+
+        _advance(p.epochSeconds * (p.maxEpochLag + 2));
+        _creditDue();
+        vm.prank(registry.ownerOf(id));
+        rewardPool.claimCommission(id);
+        _note("claim_commission");
     }
 
     /// Batches of two rollups that pay.
@@ -334,6 +421,9 @@ contract GasTest is Chain {
         vm.deal(address(this), 100 ether);
         rollups.register{value: 1 ether}(1);
         rollups.register{value: 1 ether}(2);
+        _note("register");
+        rollups.fund{value: 1 ether}(2);
+        _note("fund_rollup");
         bytes memory usage = abi.encodePacked(uint64(1), uint32(40_000), uint64(2), uint32(50_000));
         for (uint256 i = 0; i < 18; ++i) {
             BatchHeader memory header = _nextHeader(1);
@@ -366,92 +456,5 @@ contract GasTest is Chain {
         _advance(p.restartWindowSeconds);
         settlement.finishRestart();
         _note("finish_restart_4");
-    }
-
-    /* CONDITIONS */
-
-    /// @dev `n` sequencers, a funded pool, one batch settled and tallied.
-    function _beginSettled(uint256 n) private {
-        delete _settledBatches;
-        _begin(n);
-        vm.deal(address(this), 100 ether);
-        token.mint(address(this), 1000 ether);
-        token.approve(address(rewardPool), type(uint256).max);
-        rewardPool.fund{value: 100 ether}(1000 ether);
-
-        _settle(_nextHeader(1));
-        _tallyAll();
-        _advance(1);
-    }
-
-    /// @return secret Key of member 2 of the set of epoch 1.
-    /// @return key Names it as the sequencer's current one.
-    function _beginWithOffender() private returns (uint256 secret, KeyReference key) {
-        _beginSettled(4);
-        address signer = settlement.memberAt(0, 1, 2).signer;
-        return (_keyOf(signer), KeyLib.ofSequencer(registry.idOf(signer)));
-    }
-
-    function _emptyHeaderLedBy(uint256 index) private view returns (BatchHeader memory header) {
-        header = _nextHeaderLedBy(index);
-        header.payloadHash = keccak256("");
-    }
-
-    /// @dev Settles them once to see which slots are written first, takes that back, and puts something there.
-    function _warmRing(address leader, Submission[] memory submissions) private {
-        uint256 snapshot = vm.snapshotState();
-        vm.record();
-        vm.prank(leader, leader);
-        settlement.settleMany(submissions);
-        (, bytes32[] memory written) = vm.accesses(address(settlement));
-        vm.revertToState(snapshot);
-
-        for (uint256 i = 0; i < written.length; ++i) {
-            if (vm.load(address(settlement), written[i]) == 0) {
-                vm.store(address(settlement), written[i], bytes32(uint256(1)));
-            }
-        }
-    }
-
-    function _isolated() private returns (bool) {
-        _deploy();
-        vm.prank(address(1));
-        token.approve(address(2), 0);
-        return vm.lastCallGas().gasTotalUsed > 21_000;
-    }
-
-    /* THE FILE */
-
-    function _note(string memory name) private {
-        _note(name, vm.lastCallGas().gasTotalUsed);
-    }
-
-    function _note(string memory name, uint256 gas) private {
-        _names.push(name);
-        _figures[name] = gas;
-    }
-
-    function _write() private {
-        string memory json;
-        for (uint256 i = 0; i < _names.length; ++i) {
-            json = vm.serializeUint("gas", _names[i], _figures[_names[i]]);
-        }
-        vm.writeJson(json, FILE);
-    }
-
-    function _check() private {
-        string memory json = vm.readFile(FILE);
-        bool grown;
-        for (uint256 i = 0; i < _names.length; ++i) {
-            string memory name = _names[i];
-            uint256 old = json.readUint(string.concat(".", name));
-            if (_figures[name] * 1000 > old * (1000 + TOLERANCE_PERMILLE)) {
-                grown = true;
-                emit log_string(string.concat(
-                        name, " grew from ", vm.toString(old), " to ", vm.toString(_figures[name])
-                    ));
-            }
-        }
-        assertFalse(grown, "gas grew by more than 1 %: if that is meant, run `make gas` and commit bench/gas.json");
     }
 }

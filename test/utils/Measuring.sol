@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {stdJson} from "forge-std/StdJson.sol";
+
+import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
+import {KeyReference} from "../../contracts/interfaces/ISlasher.sol";
+import {KeyLib} from "../../contracts/lib/KeyLib.sol";
+import {BatchHeader} from "../../contracts/types/Wire.sol";
+import {Offences} from "./Offences.sol";
+
+/// @title Measuring whole transactions
+/// @notice The file that figures go to and are held against, and the conditions under which they are taken: leader in the
+/// middle of the set, no payload, the tip settled before; the ring slot warm (in use before); equal stakes; a pool that has
+/// all it is asked for.
+abstract contract Measuring is Offences {
+    using stdJson for string;
+
+    string private constant FILE = "bench/gas.json";
+    uint256 private constant TOLERANCE_PERMILLE = 10;
+
+    string[] private _names;
+    mapping(string name => uint256 gas) internal _figures;
+
+    /* CONDITIONS */
+
+    /// @dev Batches that follow each other, signed by the first `k` members, in a turn of member `index`.
+    function _inOneTurn(uint256 index, uint256 k, bytes memory payload, uint256 batches)
+        internal
+        view
+        returns (address leader, Submission[] memory submissions)
+    {
+        submissions = new Submission[](batches);
+        BatchHeader memory header = _emptyHeaderLedBy(index);
+        leader = _leader(header);
+        header.payloadHash = keccak256(payload);
+        header.lastHeight -= uint64(batches) - 1;
+        for (uint256 i = 0; i < batches; ++i) {
+            submissions[i].header = abi.decode(abi.encode(header), (BatchHeader));
+            submissions[i].signers = _first(k);
+            submissions[i].signatures = _attest(header, _first(k));
+            submissions[i].payload = payload;
+            header.parentBlockHash = header.lastBlockHash;
+            header.firstHeight = header.lastHeight + 1;
+            header.lastHeight += 1;
+        }
+    }
+
+    /// @dev `n` sequencers, a funded pool, one batch settled and tallied.
+    function _beginSettled(uint256 n) internal {
+        delete _settledBatches;
+        _begin(n);
+        vm.deal(address(this), 100 ether);
+        token.mint(address(this), 1000 ether);
+        token.approve(address(rewardPool), type(uint256).max);
+        rewardPool.fund{value: 100 ether}(1000 ether);
+
+        _settle(_nextHeader(1));
+        _tallyAll();
+        _advance(1);
+    }
+
+    /// @return secret Key of member 2 of the set of epoch 1.
+    /// @return key Names it as the sequencer's current one.
+    function _beginWithOffender() internal returns (uint256 secret, KeyReference key) {
+        _beginSettled(4);
+        address signer = settlement.memberAt(0, 1, 2).signer;
+        return (_keyOf(signer), KeyLib.ofSequencer(registry.idOf(signer)));
+    }
+
+    function _emptyHeaderLedBy(uint256 index) internal view returns (BatchHeader memory header) {
+        header = _nextHeaderLedBy(index);
+        header.payloadHash = keccak256("");
+    }
+
+    /// @dev Settles them once to see which slots are written first, takes that back, and puts something there.
+    function _warmRing(address leader, Submission[] memory submissions) internal {
+        uint256 snapshot = vm.snapshotState();
+        vm.record();
+        vm.prank(leader, leader);
+        settlement.settleMany(submissions);
+        (, bytes32[] memory written) = vm.accesses(address(settlement));
+        vm.revertToState(snapshot);
+
+        for (uint256 i = 0; i < written.length; ++i) {
+            if (vm.load(address(settlement), written[i]) == 0) {
+                vm.store(address(settlement), written[i], bytes32(uint256(1)));
+            }
+        }
+    }
+
+    function _isolated() internal returns (bool) {
+        _deploy();
+        vm.prank(address(1));
+        token.approve(address(2), 0);
+        return vm.lastCallGas().gasTotalUsed > 21_000;
+    }
+
+    /* THE FILE */
+
+    function _note(string memory name) internal {
+        _note(name, vm.lastCallGas().gasTotalUsed);
+    }
+
+    function _note(string memory name, uint256 gas) internal {
+        _names.push(name);
+        _figures[name] = gas;
+    }
+
+    function _write() internal {
+        string memory json;
+        for (uint256 i = 0; i < _names.length; ++i) {
+            json = vm.serializeUint("gas", _names[i], _figures[_names[i]]);
+        }
+        vm.writeJson(json, FILE);
+    }
+
+    function _check() internal {
+        string memory json = vm.readFile(FILE);
+        bool grown;
+        for (uint256 i = 0; i < _names.length; ++i) {
+            string memory name = _names[i];
+            uint256 old = json.readUint(string.concat(".", name));
+            if (_figures[name] * 1000 > old * (1000 + TOLERANCE_PERMILLE)) {
+                grown = true;
+                emit log_string(string.concat(
+                        name, " grew from ", vm.toString(old), " to ", vm.toString(_figures[name])
+                    ));
+            }
+        }
+        assertFalse(grown, "gas grew by more than 1 %: if that is meant, run `make gas` and commit bench/gas.json");
+    }
+}
