@@ -1,5 +1,6 @@
 //! The `rota` command. Each subcommand is a file: its flags, what it does, what it prints.
 
+mod compensate;
 mod deploy;
 mod escape;
 mod exit_code;
@@ -105,6 +106,8 @@ enum Command {
     Force(force::Options),
     /// Let in what was forced and nobody settled in time
     Escape(escape::Options),
+    /// Have senders compensated whose forced transactions came late
+    Compensate(compensate::Options),
     /// Run a program that must not outlive the parent of this process
     #[command(hide = true)]
     Supervise {
@@ -212,6 +215,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Send(options) => send::run(options, output).await,
         Command::Force(options) => force::run(options, output).await,
         Command::Escape(options) => escape::run(options, output).await,
+        Command::Compensate(options) => compensate::run(options, output).await,
         Command::Supervise { command } => {
             let (program, arguments) = command.split_first().expect("clap requires one");
             parent::supervise(program, arguments).await.wrap_err_with(|| program.clone())

@@ -5,6 +5,7 @@ pub mod actions;
 mod allowance;
 mod bindings;
 mod client;
+pub mod compensation;
 mod convert;
 mod deploy;
 pub mod duties;

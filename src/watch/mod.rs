@@ -32,8 +32,8 @@ use tracing::{debug, info, warn};
 const LOOK: Duration = Duration::from_millis(500);
 /// After so long something that was due is taken for done by somebody else.
 const FORGET: Duration = Duration::from_secs(120);
-/// Batches that are booked in one transaction, and how many must wait for it to be worth while.
-const TALLY_AT_ONCE: u64 = 20;
+/// Batches that are booked in one transaction, and how many must wait for it to be worth while within an epoch.
+const TALLY_AT_ONCE: usize = 20;
 /// L1 blocks after which a step of a restart that L1 still does not show is tried again.
 const RETRY_BLOCKS: u64 = 10;
 /// How often to look who is away.
@@ -249,35 +249,46 @@ impl Watcher {
         Ok(())
     }
 
-    /// Books what settled, in its turn.
+    /// Books what settled, in its turn: a full run of batches, or a shorter one once an epoch has ended since its first
+    /// batch settled, so that nobody's pay waits for traffic.
     async fn tally(&mut self) -> Result<(), DutyError> {
-        let (params, settled, depth) = {
+        let (params, head, depth) = {
             let mirror = self.mirror.read();
-            let settled = mirror.tip.as_ref().map_or(0, |tip| tip.number.get());
-            (mirror.params.clone(), settled, mirror.at_depth)
+            (mirror.params.clone(), mirror.head, mirror.at_depth)
         };
+        let (Some(head), Some(depth)) = (head, depth) else { return Ok(()) };
         let next = duties::next_tally(self.account.client(), &self.deployment).await?;
-        let last = next.get().saturating_add(TALLY_AT_ONCE).saturating_sub(1);
-        if settled < last || !self.is_turn(Duty::Tally(next), next.get(), &params) {
+        let batches = self.settled_from(next, depth.number)?;
+        let Some(first) = batches.first() else { return Ok(()) };
+        let ended = params.epoch_at(first.block.timestamp) < params.epoch_at(head.timestamp);
+        let full = batches.len() == TALLY_AT_ONCE;
+        if !(full || ended) || !self.is_turn(Duty::Tally(next), next.get(), &params) {
             return Ok(());
         }
-        let mut batches = Vec::new();
-        for number in next.get()..=last {
-            match self.store.settled(BatchNumber::new(number))? {
-                // Only what no reorg moves: a transaction that fails is paid for.
-                Some(batch) if depth.is_some_and(|depth| batch.block.number <= depth.number) => {
-                    batches.push(batch);
-                }
-                _ => return Ok(()),
-            }
-        }
+        let count = batches.len();
         match duties::tally(&self.account, &self.deployment, &batches).await {
-            Ok(()) => info!(first = %next, last, "batches tallied"),
+            Ok(()) => info!(first = %next, count, "batches tallied"),
             Err(L1Error::Reverted { reason, .. }) => debug!(first = %next, %reason, "not tallied"),
             Err(error) => return Err(error.into()),
         }
         self.due.remove(&Duty::Tally(next));
         Ok(())
+    }
+
+    /// Batches from `first` on that no reorg moves, as many as are tallied at once: a transaction that fails is paid for.
+    fn settled_from(
+        &self,
+        first: BatchNumber,
+        depth: u64,
+    ) -> Result<Vec<SettledBatch>, StoreError> {
+        let mut batches = Vec::new();
+        for number in (first.get()..).take(TALLY_AT_ONCE) {
+            match self.store.settled(BatchNumber::new(number))? {
+                Some(batch) if batch.block.number <= depth => batches.push(batch),
+                _ => break,
+            }
+        }
+        Ok(batches)
     }
 
     /// Debits rollups for a group of batches once all of it is settled for good, in its turn.

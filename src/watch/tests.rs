@@ -97,7 +97,7 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
     world.mine(world.params.origin_depth_blocks, 1).await;
     let all_tallied = async {
         while duties::next_tally(&world.client, &world.deployment).await.unwrap().get()
-            <= TALLY_AT_ONCE
+            <= u64::try_from(TALLY_AT_ONCE).unwrap()
         {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

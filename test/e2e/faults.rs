@@ -1,13 +1,18 @@
 //! Agents that die, and one that lies.
 
-use crate::{alone, block_on, plan, session, until};
-use alloy::primitives::Address;
+use crate::{alone, block_on, plan, rota, session, until, wei};
+use alloy::primitives::{Address, U256, address, keccak256};
 use rota::devnet::Session;
-use rota::domain::SequencerStatus;
+use rota::domain::{SequencerRecord, SequencerStatus};
 use rota::l1::actions;
 use rota::rpc_client::RpcClient;
 use serde_json::json;
 use std::time::Duration;
+
+/// What each sequencer of the development network stakes, in wei of the stake token.
+const STAKE_WEI: u128 = 1_000_000_000_000_000_000_000;
+/// Where tokens go to burn.
+const BURNED: Address = address!("000000000000000000000000000000000000dEaD");
 
 #[test]
 fn a_killed_leader_is_replaced_and_catches_up_when_it_is_back() {
@@ -71,30 +76,77 @@ fn agents_go_on_ordering_while_l1_is_away_and_settle_everything_when_it_is_back(
 
 #[cfg(feature = "byzantine")]
 #[test]
-fn an_equivocator_is_jailed_on_evidence_that_the_others_found() {
+fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
     let _alone = alone();
     block_on(async {
         let mut liar = plan(4);
         liar.extra = vec![(3, vec!["--equivocate".to_owned()])];
+        // The penalty falls due when the next window has ended.
+        liar.params.push(("correlationWindowSeconds", 5));
         let mut session = session(liar, 10.0).await;
         until("the offence is reported on L1", || async { session.report().slashes > 0 }).await;
-
         let offender = session.network.signers()[3];
-        let sequencers =
-            actions::sequencers(session.network.l1(), session.network.deployment()).await.unwrap();
-        for sequencer in sequencers {
-            let expected = match sequencer.signer == offender {
-                true => SequencerStatus::Jailed,
-                false => SequencerStatus::Active,
-            };
-            assert_eq!(sequencer.status, expected, "{sequencer:?}");
-        }
+        assert_ne!(record(&session, offender).await.status, SequencerStatus::Active);
 
+        until("the penalty is executed", || async {
+            record(&session, offender).await.status == SequencerStatus::Tombstoned
+        })
+        .await;
         session.stop_sending();
         session.show_until_settled().await;
+
+        // A quarter of the weight offended: 5 % and three times 25 %, at least.
+        let left: u128 = record(&session, offender).await.stake_wei.to();
+        assert!(left <= STAKE_WEI / 5, "{left}");
+        let (mut bounties, mut reporter) = (0, None);
+        for (index, signer) in session.network.signers().into_iter().enumerate() {
+            let record = record(&session, signer).await;
+            if signer != offender {
+                assert_eq!(record.status, SequencerStatus::Active, "{record:?}");
+                assert!(record.stake_wei.to::<u128>() >= STAKE_WEI, "{record:?}");
+            }
+            let earned = rota(&session, &key(index), 0, &["rewards"]);
+            assert_eq!(earned["account"], json!(signer));
+            let bounty = wei(&earned["bountyWei"]);
+            if bounty > 0 {
+                reporter = Some((index, bounty));
+            }
+            bounties += bounty;
+        }
+        let slashed = STAKE_WEI - left;
+        let burned = tokens_of(&session, BURNED).await;
+        assert_eq!((bounties, burned), (slashed / 10, slashed - slashed / 10));
+
+        let (reporter, bounty) = reporter.unwrap();
+        let paid = rota(&session, &key(reporter), 0, &["claim", "--bounty"]);
+        assert_eq!(wei(&paid["paidWei"]), bounty);
+        assert_eq!(tokens_of(&session, session.network.signers()[reporter]).await, bounty);
+        let nothing = rota(&session, &key(reporter), 6, &["claim", "--bounty"]);
+        assert!(nothing["error"].as_str().unwrap().contains("NoBounty"), "{nothing}");
+
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
     });
+}
+
+/// What the development network derives an agent's key from.
+fn key(agent: usize) -> String {
+    alloy::hex::encode(keccak256(format!("rota devnet signer {agent}")))
+}
+
+async fn record(session: &Session, signer: Address) -> SequencerRecord {
+    let (client, deployment) = (session.network.l1(), session.network.deployment());
+    let known = actions::sequencers(client, deployment).await.unwrap();
+    known.into_iter().find(|sequencer| sequencer.signer == signer).unwrap()
+}
+
+/// Stake tokens of an account, in wei.
+async fn tokens_of(session: &Session, account: Address) -> u128 {
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let balance_of = format!("0x70a08231{}", alloy::hex::encode(account.into_word()));
+    let call = json!({ "to": session.network.deployment().stake_token, "data": balance_of });
+    let balance = l1.call("eth_call", json!([call, "latest"])).await.unwrap();
+    serde_json::from_value::<U256>(balance).unwrap().to()
 }
 
 /// Index of the agent whose turn it is.

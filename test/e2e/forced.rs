@@ -1,11 +1,10 @@
 //! The way in that no sequencer can close, with the command line as its users have it.
 
-use crate::{alone, block_on, plan, session, until};
+use crate::{alone, block_on, plan, session, until, wei};
 use alloy::primitives::B256;
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
-use std::process::Command;
 
 /// The key of Anvil's second account: its owner has ETH on L1, and sends on the rollup.
 const OWNER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -14,10 +13,12 @@ const DEADLINE_BLOCKS: u64 = 40;
 
 #[cfg(feature = "byzantine")]
 #[test]
-fn a_forced_transaction_is_settled_by_its_deadline_although_every_leader_censors() {
+fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_compensated() {
     let _alone = alone();
     block_on(async {
         let mut censors = plan(4);
+        // What is taken at the last moment is late here: from its deadline on.
+        censors.params.push(("forcedGraceBlocks", 0));
         let flags = ["--censor".to_owned(), "901".to_owned()];
         censors.extra = (0..4).map(|index| (index, flags.to_vec())).collect();
         let session = session(censors, 0.0).await;
@@ -57,7 +58,31 @@ fn a_forced_transaction_is_settled_by_its_deadline_although_every_leader_censors
 
         let receipt = agent.call("eth_getTransactionReceipt", json!([hash])).await.unwrap();
         assert_eq!(receipt["blockNumber"], format!("0x{height:x}"));
-        session.end().await;
+
+        let fee = wei(&forced["feeWei"]);
+        let settled_at = settled["l1Block"]["number"].as_u64().unwrap();
+        assert!(settled_at > due, "late: {settled_at} after {due}");
+        let owed = |flags: &[&str]| rota(&session, 0, &[&["compensate"], flags].concat());
+        until("the late batch is tallied", || async {
+            owed(&["--dry-run"])["entries"].as_array().unwrap().len() == 1
+        })
+        .await;
+        let before = owed(&["--dry-run"]);
+        let compensated = owed(&[]);
+        assert_eq!(compensated, before);
+        assert_eq!(compensated["entries"][0]["hash"], forced["hash"]);
+        let amount = wei(&compensated["amountWei"]);
+        assert!(amount > 0 && amount <= fee, "{amount} of {fee}");
+        assert_eq!(owed(&[])["entries"], json!([]), "nobody is paid twice");
+        let rewards = rota(&session, 0, &["rewards"]);
+        assert_eq!(rewards["posterWei"], compensated["amountWei"], "{rewards}");
+        let claimed = rota(&session, 0, &["rewards", "--claim"]);
+        assert_eq!(claimed["posterWei"], compensated["amountWei"], "{claimed}");
+        let rewards = rota(&session, 0, &["rewards"]);
+        assert_eq!(rewards["posterWei"], "0", "{rewards}");
+
+        let report = session.end().await;
+        assert_eq!(report.slashes, 0, "{report:?}");
     });
 }
 
@@ -132,22 +157,9 @@ fn force(session: &Session, flags: &[&str]) -> Value {
     rota(session, 0, &[&["force", RECEIVER, "--rollup", "901"], flags].concat())
 }
 
-/// Runs a command against the session's L1, which must end with `code`; its answer.
+/// Runs a command of the owner.
 fn rota(session: &Session, code: i32, arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_rota"))
-        .args(arguments)
-        .arg("--json")
-        .env("ROTA_L1_RPC", session.network.l1_url().as_str())
-        .env("ROTA_DEPLOYMENT", session.network.folder().join("deployment.json"))
-        .env("ROTA_OWNER_KEY", OWNER_KEY)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| {
-        panic!("{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr))
-    });
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {answer}");
-    answer
+    crate::rota(session, OWNER_KEY, code, arguments)
 }
 
 fn hash(answer: &Value) -> B256 {

@@ -17,7 +17,9 @@ mod operator;
 mod restart;
 
 use rota::devnet::{Network, Plan, Session};
+use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -42,6 +44,29 @@ fn plan(agents: usize) -> Plan {
 async fn session(plan: Plan, tps: f64) -> Session {
     let network = Network::start(plan, |_| {}).await.unwrap();
     Session::begin(network, tps).await.unwrap()
+}
+
+/// Runs a command as the owner of `key` against the session's L1; it must end with `code`. Its answer.
+fn rota(session: &Session, key: &str, code: i32, arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_rota"))
+        .args(arguments)
+        .arg("--json")
+        .env("ROTA_L1_RPC", session.network.l1_url().as_str())
+        .env("ROTA_DEPLOYMENT", session.network.folder().join("deployment.json"))
+        .env("ROTA_OWNER_KEY", key)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| {
+        panic!("{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr))
+    });
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {answer}");
+    answer
+}
+
+/// A number of wei in an answer.
+fn wei(value: &Value) -> u128 {
+    value.as_str().unwrap().parse().unwrap()
 }
 
 /// Polls until `condition` holds.
