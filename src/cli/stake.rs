@@ -10,6 +10,8 @@ use alloy::primitives::utils::parse_ether;
 use alloy::primitives::{Address, U256};
 use clap::Args;
 use eyre::WrapErr as _;
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -127,6 +129,7 @@ pub(super) struct Endpoint {
     #[arg(
         long,
         value_name = "MULTIADDRS",
+        value_parser = published,
         conflicts_with = "advertise",
         required_unless_present = "advertise"
     )]
@@ -382,6 +385,20 @@ pub(crate) fn endpoint(
     let peer = identity.peer_id();
     let address = |port| format!("/{family}/{advertise}/tcp/{port}/p2p/{peer}");
     format!("{},{}", address(agreement.port()), address(link.port()))
+}
+
+/// An endpoint as other agents dial it: two multiaddrs that end in the same peer id.
+fn published(text: &str) -> Result<String, &'static str> {
+    let peer = |address: &str| match address.trim().parse::<Multiaddr>().ok()?.pop() {
+        Some(Protocol::P2p(peer)) => Some(peer),
+        _ => None,
+    };
+    let peers = text.split_once(',').map(|(agreement, link)| (peer(agreement), peer(link)));
+    match peers {
+        Some((Some(agreement), Some(link))) if agreement == link => Ok(text.to_owned()),
+        _ => Err("expected two multiaddrs, of agreement and of link, that end in the same \
+                  /p2p/<PeerId>, such as /ip4/203.0.113.7/tcp/27000/p2p/ID,/ip4/203.0.113.7/tcp/27001/p2p/ID"),
+    }
 }
 
 fn tokens(text: &str) -> eyre::Result<U256> {

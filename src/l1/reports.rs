@@ -25,11 +25,6 @@ impl Turns {
     pub fn are_absence(&self) -> bool {
         self.missed >= U256::from(3_u8) && self.missed.saturating_add(self.missed) > self.all
     }
-
-    /// Whether there were turns, and all of them were missed.
-    pub fn are_all_missed(&self) -> bool {
-        !self.all.is_zero() && self.missed == self.all
-    }
 }
 
 /// Turns of a sequencer that were booked for epochs `first` to `last`.

@@ -3,6 +3,7 @@
 //! each of these; who does it when is a matter of turns, so that agents do not pay for each other's reverts, and of patience,
 //! so that it is done when somebody is away.
 
+mod absence;
 mod restart;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use crate::domain::{
 };
 use crate::l1::duties::{self, KeyReference};
 use crate::l1::rewards::{self, WaitingEpoch};
-use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions, reports, restart as l1_restart};
+use crate::l1::{Account, L1Error, Mirror, MirrorHandle, actions, restart as l1_restart};
 use crate::rota::draw_order;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
@@ -36,10 +37,6 @@ const FORGET: Duration = Duration::from_secs(120);
 const TALLY_AT_ONCE: usize = 20;
 /// L1 blocks after which a step of a restart that L1 still does not show is tried again.
 const RETRY_BLOCKS: u64 = 10;
-/// How often to look who is away.
-const LOOK_FOR_ABSENT: Duration = Duration::from_secs(10);
-/// Ended epochs whose turns are looked at: with the running one those that L1 looks at (R35).
-const ENDED_EPOCHS: u64 = 7;
 /// Batches whose rollups are debited in one transaction: those from a multiple of it on. L1 marks 256 batches in a word.
 const DEBIT_AT_ONCE: u64 = 16;
 /// How many settled batches an agent that starts looks back on for debits that nobody made.
@@ -456,53 +453,6 @@ impl Watcher {
                 Err(error) => return Err(error.into()),
             }
             self.due.remove(&Duty::Execute(case));
-        }
-        Ok(())
-    }
-
-    /// Reports members that were absent over the epochs that have ended and still are. L1 would jail sooner: agents spare
-    /// whoever is back by the next epoch, which is what a restart takes.
-    async fn report_absent(&mut self) -> Result<(), DutyError> {
-        if self.looked_for_absent.is_some_and(|at| at.elapsed() < LOOK_FOR_ABSENT) {
-            return Ok(());
-        }
-        self.looked_for_absent = Some(Instant::now());
-        let (params, running, others) = {
-            let mirror = self.mirror.read();
-            let Some(head) = mirror.head else { return Ok(()) };
-            let running = mirror.params.epoch_at(head.timestamp);
-            let set = mirror.set_for(mirror.generation(), running);
-            let others: Vec<u32> = set
-                .iter()
-                .flat_map(|set| set.members())
-                .filter(|member| member.signer != self.signer)
-                .filter_map(|member| mirror.peers.get(&member.signer).map(|peer| peer.id))
-                .collect();
-            (mirror.params.clone(), running, others)
-        };
-        let Some(ended) = running.get().checked_sub(1).map(Epoch::new) else { return Ok(()) };
-        let first = Epoch::new(running.get().saturating_sub(ENDED_EPOCHS));
-        for id in others {
-            let (client, deployment) = (self.account.client(), &self.deployment);
-            let before = reports::turns_between(client, deployment, id, first, ended).await?;
-            if !before.are_absence() {
-                continue;
-            }
-            let now = reports::turns_between(client, deployment, id, running, running).await?;
-            if !now.are_all_missed()
-                || !self.is_turn(Duty::ReportAbsent(id), u64::from(id), &params)
-            {
-                continue;
-            }
-            match reports::report_missed_turns(&self.account, &self.deployment, id).await {
-                Ok(case) => info!(sequencer = id, %case, "absent sequencer reported"),
-                // Jailed already, or many are away.
-                Err(L1Error::Reverted { reason, .. }) => {
-                    debug!(sequencer = id, %reason, "absent sequencer not jailed");
-                }
-                Err(error) => return Err(error.into()),
-            }
-            self.due.remove(&Duty::ReportAbsent(id));
         }
         Ok(())
     }

@@ -1,16 +1,13 @@
 //! Agents that die, and one that lies.
 
-use crate::{alone, block_on, plan, rota, session, until, wei};
-use alloy::primitives::{Address, U256, address, keccak256};
+use crate::{STAKE_WEI, alone, block_on, key, plan, record, rota, session, tokens_of, until, wei};
+use alloy::primitives::{Address, address};
 use rota::devnet::Session;
-use rota::domain::{SequencerRecord, SequencerStatus};
-use rota::l1::actions;
+use rota::domain::SequencerStatus;
 use rota::rpc_client::RpcClient;
 use serde_json::json;
 use std::time::Duration;
 
-/// What each sequencer of the development network stakes, in wei of the stake token.
-const STAKE_WEI: u128 = 1_000_000_000_000_000_000_000;
 /// Where tokens go to burn.
 const BURNED: Address = address!("000000000000000000000000000000000000dEaD");
 
@@ -105,7 +102,7 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
                 assert_eq!(record.status, SequencerStatus::Active, "{record:?}");
                 assert!(record.stake_wei.to::<u128>() >= STAKE_WEI, "{record:?}");
             }
-            let earned = rota(&session, &key(index), 0, &["rewards"]);
+            let earned = rota(&session, &key("signer", index), 0, &["rewards"]);
             assert_eq!(earned["account"], json!(signer));
             let bounty = wei(&earned["bountyWei"]);
             if bounty > 0 {
@@ -118,35 +115,15 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         assert_eq!((bounties, burned), (slashed / 10, slashed - slashed / 10));
 
         let (reporter, bounty) = reporter.unwrap();
-        let paid = rota(&session, &key(reporter), 0, &["claim", "--bounty"]);
+        let paid = rota(&session, &key("signer", reporter), 0, &["claim", "--bounty"]);
         assert_eq!(wei(&paid["paidWei"]), bounty);
         assert_eq!(tokens_of(&session, session.network.signers()[reporter]).await, bounty);
-        let nothing = rota(&session, &key(reporter), 6, &["claim", "--bounty"]);
+        let nothing = rota(&session, &key("signer", reporter), 6, &["claim", "--bounty"]);
         assert!(nothing["error"].as_str().unwrap().contains("NoBounty"), "{nothing}");
 
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
     });
-}
-
-/// What the development network derives an agent's key from.
-fn key(agent: usize) -> String {
-    alloy::hex::encode(keccak256(format!("rota devnet signer {agent}")))
-}
-
-async fn record(session: &Session, signer: Address) -> SequencerRecord {
-    let (client, deployment) = (session.network.l1(), session.network.deployment());
-    let known = actions::sequencers(client, deployment).await.unwrap();
-    known.into_iter().find(|sequencer| sequencer.signer == signer).unwrap()
-}
-
-/// Stake tokens of an account, in wei.
-async fn tokens_of(session: &Session, account: Address) -> u128 {
-    let l1 = RpcClient::new(session.network.l1_url().clone());
-    let balance_of = format!("0x70a08231{}", alloy::hex::encode(account.into_word()));
-    let call = json!({ "to": session.network.deployment().stake_token, "data": balance_of });
-    let balance = l1.call("eth_call", json!([call, "latest"])).await.unwrap();
-    serde_json::from_value::<U256>(balance).unwrap().to()
 }
 
 /// Index of the agent whose turn it is.

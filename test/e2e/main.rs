@@ -15,9 +15,14 @@ mod forced;
 mod journey;
 mod operator;
 mod restart;
+mod stakers;
 
+use alloy::primitives::{Address, U256, keccak256};
 use rota::devnet::{Network, Plan, Session};
-use serde_json::Value;
+use rota::domain::SequencerRecord;
+use rota::l1::actions;
+use rota::rpc_client::RpcClient;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +31,9 @@ use tokio::time::{Instant, sleep};
 
 /// How long anything may take on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(240);
+
+/// What each sequencer of the development network stakes, in wei of the stake token.
+const STAKE_WEI: u128 = 1_000_000_000_000_000_000_000;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -62,6 +70,27 @@ fn rota(session: &Session, key: &str, code: i32, arguments: &[&str]) -> Value {
     });
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {answer}");
     answer
+}
+
+/// Key of an `owner` or a `signer` of the development network, in hexadecimal: derived from words that everybody knows.
+fn key(role: &str, agent: usize) -> String {
+    alloy::hex::encode(keccak256(format!("rota devnet {role} {agent}")))
+}
+
+/// What the registry holds of the sequencer that signs with `signer`.
+async fn record(session: &Session, signer: Address) -> SequencerRecord {
+    let (client, deployment) = (session.network.l1(), session.network.deployment());
+    let known = actions::sequencers(client, deployment).await.unwrap();
+    known.into_iter().find(|sequencer| sequencer.signer == signer).unwrap()
+}
+
+/// Stake tokens of an account, in wei.
+async fn tokens_of(session: &Session, account: Address) -> u128 {
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let balance_of = format!("0x70a08231{}", alloy::hex::encode(account.into_word()));
+    let call = json!({ "to": session.network.deployment().stake_token, "data": balance_of });
+    let balance = l1.call("eth_call", json!([call, "latest"])).await.unwrap();
+    serde_json::from_value::<U256>(balance).unwrap().to()
 }
 
 /// A number of wei in an answer.

@@ -1,0 +1,228 @@
+//! What owners, delegators and reporters do with the command line while a network runs, and what its agents do for them
+//! without being asked: credit rewards, debit rollups, jail who stays away.
+
+use crate::{STAKE_WEI, alone, block_on, key, plan, record, rota, session, until, wei};
+use alloy::primitives::{Address, U256, keccak256};
+use rota::crypto::{SecretKey, SigningDomain};
+use rota::devnet::{ROLLUP, Session};
+use rota::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};
+use rota::l1::{Account, actions};
+use rota::rpc_client::RpcClient;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// The key of Anvil's second account, whose owner delegates.
+const DELEGATOR_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+const ONE: u128 = 1_000_000_000_000_000_000;
+
+#[test]
+fn delegators_earn_absentees_are_jailed_and_reporters_are_paid() {
+    let _alone = alone();
+    block_on(async {
+        let mut quick = plan(4);
+        // Epochs so short that rewards are credited, and absence is seen, within minutes.
+        quick.params = vec![
+            ("epochSeconds", 20),
+            ("idleBatchAgeSeconds", 20),
+            ("commissionDelaySeconds", 5),
+            ("jailSeconds", 5),
+            ("correlationWindowSeconds", 5),
+        ];
+        let mut session = session(quick, 10.0).await;
+        let params = rota(&session, DELEGATOR_KEY, 0, &["params"]);
+        assert_eq!((&params["epochSeconds"], &params["jailSeconds"]), (&json!(20), &json!(5)));
+
+        let id = delegate_and_set_terms(&session).await;
+        pay(&session).await;
+        stay_away_and_come_back(&mut session).await;
+        earn(&session, id).await;
+        report_with_a_commitment(&session).await;
+
+        session.stop_sending();
+        session.show_until_settled().await;
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
+    });
+}
+
+/// Somebody delegates to the sequencer of agent 0, whose owner sets a commission and moves it. Returns its number.
+async fn delegate_and_set_terms(session: &Session) -> String {
+    let signer = session.network.signers()[0];
+    let id = record(session, signer).await.id.to_string();
+    let delegator: [u8; 32] = alloy::hex::decode(DELEGATOR_KEY).unwrap().try_into().unwrap();
+    let delegator = Account::new(session.network.l1().clone(), &delegator).unwrap();
+    let tokens = U256::from(100 * ONE);
+    let deployment = session.network.deployment();
+    actions::mint(&delegator, deployment, delegator.address(), tokens).await.unwrap();
+    let dust = rota(session, DELEGATOR_KEY, 6, &["delegate", &id, "--amount", "0.5"]);
+    assert!(dust["error"].as_str().unwrap().contains("AmountBelowUnit"), "{dust}");
+    let delegated = rota(session, DELEGATOR_KEY, 0, &["delegate", &id, "--amount", "100"]);
+    assert_eq!(delegated["sequencer"].to_string(), id, "{delegated}");
+    assert!(record(session, signer).await.stake_wei >= U256::from(STAKE_WEI + 100 * ONE));
+
+    let owner = key("owner", 0);
+    let refused = rota(session, DELEGATOR_KEY, 6, &["commission", &id, "--set", "4"]);
+    assert!(refused["error"].as_str().unwrap().contains("NotOwner"), "{refused}");
+    let refused = rota(session, &owner, 6, &["commission", &id, "--set", "5.01"]);
+    assert!(refused["error"].as_str().unwrap().contains("CommissionRaiseTooLarge"), "{refused}");
+    let raised = rota(session, &owner, 0, &["commission", &id, "--set", "4"]);
+    assert_eq!(raised["nextBps"], 400, "{raised}");
+    until("the raise counts", || async {
+        rota(session, DELEGATOR_KEY, 0, &["commission", &id])["bps"] == 400
+    })
+    .await;
+
+    let endpoint = record(session, signer).await.endpoint;
+    let somewhere = Command::new(env!("CARGO_BIN_EXE_rota"))
+        .args(["endpoint", &id, "--set", "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2"])
+        .output()
+        .unwrap();
+    let refusal = String::from_utf8_lossy(&somewhere.stderr).into_owned();
+    assert_eq!(somewhere.status.code(), Some(2), "{refusal}");
+    assert!(refusal.contains("--set") && refusal.contains("/p2p/<PeerId>"), "{refusal}");
+    let moved = rota(session, &owner, 0, &["endpoint", &id, "--set", &endpoint]);
+    assert_eq!(moved["endpoint"], json!(endpoint), "{moved}");
+    id
+}
+
+/// Anybody adds to the reward pool and to a rollup's allowance, of which the agents debit what its bytes cost.
+async fn pay(session: &Session) {
+    let owner = key("owner", 1);
+    let funded = rota(session, &owner, 0, &["fund", "--eth", "0.5"]);
+    assert_eq!(wei(&funded["ethWei"]), ONE / 2, "{funded}");
+    let before = allowance(session).await;
+    rota(session, &owner, 0, &["rollup", "fund", &ROLLUP.to_string(), "--allowance", "1"]);
+    let after = allowance(session).await;
+    assert!(after + ONE / 10 > before + ONE, "{before} and 1 make {after}");
+    until("settled bytes are debited", || async { allowance(session).await < after }).await;
+}
+
+/// The others jail agent 3 for its absence, and only it; its owner brings it back.
+async fn stay_away_and_come_back(session: &mut Session) {
+    let signers = session.network.signers();
+    let absent = signers[3];
+    let id = record(session, absent).await.id.to_string();
+    let present = record(session, signers[1]).await.id.to_string();
+    let spared = rota(session, DELEGATOR_KEY, 6, &["report", "missed-turns", &present]);
+    assert!(spared["error"].as_str().unwrap().contains("NotAbsent"), "{spared}");
+
+    session.network.kill(3).await;
+    until("the absentee is jailed", || async {
+        record(session, absent).await.status == SequencerStatus::Jailed
+    })
+    .await;
+    let jailed = record(session, absent).await;
+    let other = record(session, signers[1]).await;
+    assert!(jailed.stake_wei < other.stake_wei, "a small share is gone: {jailed:?} {other:?}");
+    for signer in &signers[..3] {
+        assert_eq!(record(session, *signer).await.status, SequencerStatus::Active);
+    }
+
+    session.network.restart(3).unwrap();
+    session.network.answering(Duration::from_secs(60)).await.unwrap();
+    let other = rota(session, DELEGATOR_KEY, 6, &["unjail", &id]);
+    assert!(other["error"].as_str().unwrap().contains("NotOwner"), "{other}");
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let block = l1.call("eth_blockNumber", json!([])).await.unwrap();
+    let (then, wait) = (number(&block), 6);
+    until("its term is served", || async {
+        number(&l1.call("eth_blockNumber", json!([])).await.unwrap()) >= then + wait
+    })
+    .await;
+    rota(session, &key("owner", 3), 0, &["unjail", &id]);
+    assert_eq!(record(session, absent).await.status, SequencerStatus::Active);
+}
+
+/// Rewards of closed epochs are in the pool, whose delegator leaves with more than it brought; the owner has its part.
+async fn earn(session: &Session, id: String) {
+    let signer = session.network.signers()[0];
+    until("an epoch is credited", || async {
+        record(session, signer).await.stake_wei > U256::from(STAKE_WEI + 100 * ONE)
+    })
+    .await;
+    let owner = key("owner", 0);
+    let earned = rota(session, &owner, 0, &["rewards"]);
+    let sequencers = earned["sequencers"].as_array().unwrap();
+    assert_eq!(sequencers.len(), 1, "{earned}");
+    assert_eq!(sequencers[0]["sequencer"].to_string(), id, "{earned}");
+    until("the owner has a commission", || async {
+        wei(&rota(session, &owner, 0, &["commission", &id])["balanceWei"]) > 0
+    })
+    .await;
+    let claimed = rota(session, &owner, 0, &["rewards", "--claim"]);
+    assert!(wei(&claimed["commissionWei"]) > 0, "{claimed}");
+
+    let left = rota(session, DELEGATOR_KEY, 0, &["undelegate", &id]);
+    let exit = left["exit"].as_str().unwrap();
+    let early = rota(session, DELEGATOR_KEY, 1, &["claim", "--exit", exit]);
+    assert!(early["error"].as_str().unwrap().starts_with("exit "), "{early}");
+    let again = rota(session, DELEGATOR_KEY, 1, &["undelegate", &id]);
+    assert!(again["error"].as_str().unwrap().contains("has no stake"), "{again}");
+}
+
+/// Somebody proves a double vote that agent 2 never published, having committed to the case before.
+async fn report_with_a_commitment(session: &Session) {
+    let offender = session.network.signers()[2];
+    let file = session.network.folder().join("evidence.json");
+    let honest = double_vote(session, [b"a", b"a"]);
+    write(&file, &honest);
+    let path = file.to_str().unwrap();
+    let refused = rota(session, DELEGATOR_KEY, 6, &["report", "evidence", path]);
+    assert!(refused["error"].as_str().unwrap().contains("SameBlock"), "{refused}");
+
+    write(&file, &double_vote(session, [b"a", b"b"]));
+    let reported = rota(session, DELEGATOR_KEY, 0, &["report", "evidence", path, "--commit"]);
+    let id = record(session, offender).await.id;
+    assert_eq!(reported["sequencer"], id, "{reported}");
+    assert_eq!(record(session, offender).await.status, SequencerStatus::Jailed);
+    let again = rota(session, DELEGATOR_KEY, 6, &["report", "evidence", path]);
+    assert!(again["error"].as_str().unwrap().contains("AlreadyReported"), "{again}");
+
+    until("the agents execute the case", || async {
+        record(session, offender).await.status == SequencerStatus::Tombstoned
+    })
+    .await;
+    let paid = rota(session, DELEGATOR_KEY, 0, &["claim", "--bounty"]);
+    assert!(wei(&paid["paidWei"]) >= STAKE_WEI * 8 / 100, "{paid}");
+}
+
+/// Two precommits of agent 2 for one height and round.
+fn double_vote(session: &Session, blocks: [&[u8]; 2]) -> Evidence {
+    let deployment = session.network.deployment();
+    let domain = SigningDomain::new(deployment.chain_id, deployment.settlement);
+    let secret: [u8; 32] = alloy::hex::decode(key("signer", 2)).unwrap().try_into().unwrap();
+    let secret = SecretKey::from_bytes(secret).unwrap();
+    let [a, b] = blocks.map(|block| {
+        let vote = Vote {
+            generation: Generation::new(0),
+            height: Height::new(1_000_000),
+            round: Round::new(0),
+            block_hash: keccak256(block),
+        };
+        let signature = secret.sign(domain.vote(VoteType::Precommit, &vote));
+        (vote, signature)
+    });
+    Evidence::DoubleVote { offender: secret.address(), vote_type: VoteType::Precommit, a, b }
+}
+
+fn write(file: &Path, evidence: &Evidence) {
+    fs::write(file, serde_json::to_string(evidence).unwrap()).unwrap();
+}
+
+/// What the development network's rollup has left, in wei of ETH.
+async fn allowance(session: &Session) -> u128 {
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let selector = alloy::hex::encode(&keccak256("rollup(uint64)")[..4]);
+    let data = format!("0x{selector}{:064x}", ROLLUP.get());
+    let rollups: Address = session.network.deployment().rollups;
+    let answer = l1.call("eth_call", json!([{ "to": rollups, "data": data }, "latest"])).await;
+    let words = alloy::hex::decode(answer.unwrap().as_str().unwrap()).unwrap();
+    U256::from_be_slice(&words[64..96]).to()
+}
+
+fn number(value: &Value) -> u64 {
+    u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
