@@ -34,7 +34,7 @@ contract Relay {
 /// │   │   └── when a state root is named: it reverts
 /// │   ├── given the times
 /// │   │   ├── when the epoch is not begun, too old, or before that of the batch before: it reverts
-/// │   │   ├── when the epoch lags as far as it may: it settles
+/// │   │   ├── when the epoch lags as far as it may, or its set is carried: it settles
 /// │   │   ├── when the timestamp goes back or too far ahead: it reverts
 /// │   │   ├── when the timestamp is ahead by the drift: it settles
 /// │   │   ├── when the origin goes back or is not mined: it reverts
@@ -42,15 +42,15 @@ contract Relay {
 /// │   │   └── when L1 has forgotten the origin: it settles
 /// │   ├── given the forced queue: see ForcedInbox.t.sol
 /// │   ├── when blobs are named: it reverts
-/// │   ├── given the poster: see the windows below
+/// │   ├── given the poster: see PosterWindow.t.sol
 /// │   ├── when the payload is another: it reverts
 /// │   └── given the certificate
-/// │       ├── when exactly two thirds signed: it reverts
+/// │       ├── when exactly two thirds signed, or nobody: it reverts
 /// │       ├── over all bitmaps: it takes exactly what is above two thirds
 /// │       ├── when a member beyond the set is named: it reverts
 /// │       ├── when a signature is missing or spare: it reverts
 /// │       ├── when a signature is another member's: it reverts
-/// │       └── when it is for another deployment or chain: it reverts
+/// │       └── when it is for another chain: it reverts
 /// ├── settleMany
 /// │   ├── it settles several, each on the one before
 /// │   ├── when one is wrong: none settles
@@ -518,100 +518,5 @@ contract BatchInboxTest is Chain {
         for (uint256 i = 0; i < set.members.length; ++i) {
             if ((signers >> i) & 1 == 1) signatures[found++] = _sign(_keyOf(set.members[i].signer), digest);
         }
-    }
-}
-
-/// Who may post (R28), with t the timestamp of the batch
-/// ├── before t + takeover: the turn's leader, and its poster address
-/// ├── before t + 2 takeovers: draw 1 of the turn too, and its poster address
-/// ├── before t + 5 takeovers: any member too, and its poster address
-/// └── then: anyone
-contract PosterWindowTest is Chain {
-    BatchHeader private _header;
-    address private _stranger = makeAddr("stranger");
-
-    function setUp() external {
-        _begin(4);
-        _header = _nextHeader(8);
-    }
-
-    function test_leaderPostsAtOnce() external {
-        _settleAs(_draw(0), _header);
-    }
-
-    function test_posterOfTheLeaderPostsAtOnce() external {
-        _settleAs(_posterOf(_draw(0)), _header);
-    }
-
-    function test_formerPosterOfTheLeaderDoesNot() external {
-        address former = _posterOf(_draw(0));
-        address owner = registry.ownerOf(registry.idOf(_draw(0)));
-        uint32 id = registry.idOf(_draw(0));
-        vm.prank(owner);
-        registry.setPoster(id, address(0));
-        _expectNotAdmitted(former);
-    }
-
-    function test_nextInLineWaitsForTheTakeover() external {
-        _advance(p.takeoverSeconds - 1);
-        _expectNotAdmitted(_draw(1));
-        _advance(1);
-        _settleAs(_draw(1), _header);
-    }
-
-    function test_posterOfTheNextInLinePostsAfterTheTakeover() external {
-        address poster = _posterOf(_draw(1));
-        _advance(p.takeoverSeconds - 1);
-        _expectNotAdmitted(poster);
-        _advance(1);
-        _settleAs(poster, _header);
-    }
-
-    function test_otherMembersWaitForTwoTakeovers() external {
-        _advance(2 * p.takeoverSeconds - 1);
-        _expectNotAdmitted(_draw(2));
-        _expectNotAdmitted(_draw(3));
-        _advance(1);
-        _settleAs(_draw(3), _header);
-    }
-
-    function test_posterOfAnyMemberPostsAfterTwoTakeovers() external {
-        address poster = _posterOf(_draw(2));
-        _advance(2 * p.takeoverSeconds - 1);
-        _expectNotAdmitted(poster);
-        _advance(1);
-        _settleAs(poster, _header);
-    }
-
-    function test_strangerWaitsForFiveTakeovers() external {
-        _advance(5 * p.takeoverSeconds - 1);
-        _expectNotAdmitted(_stranger);
-        _advance(1);
-        _settleAs(_stranger, _header);
-    }
-
-    function test_leaderPostsAtAnyTime() external {
-        _advance(3 * p.takeoverSeconds);
-        _settleAs(_draw(0), _header);
-    }
-
-    function _draw(uint32 a) private view returns (address) {
-        return _memberDrawn(_header.epoch, _header.lastHeight / p.turnLength, a);
-    }
-
-    function _posterOf(address signer) private returns (address poster) {
-        uint32 id = registry.idOf(signer);
-        address owner = registry.ownerOf(id);
-        poster = makeAddr("poster");
-        vm.prank(owner);
-        registry.setPoster(id, poster);
-    }
-
-    function _expectNotAdmitted(address poster) private {
-        uint64 open = _header.timestamp + 5 * p.takeoverSeconds;
-        Signature[] memory signatures = _attest(_header, _first(3));
-        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.PosterNotAdmitted.selector, _draw(0), poster, open));
-        vm.prank(poster, poster);
-        settlement.settle(_header, _first(3), signatures, PAYLOAD);
     }
 }
