@@ -1,9 +1,10 @@
 //! What the attesting task does at each turn. No clock but L1's and a monotonic one for repeats; blocks on the store.
 
+use super::decided::{self, MAX_READ_BLOCKS, payload_of, read_blocks};
 use super::inner;
 use super::ledger::{Cut, Ledger};
 use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
-use crate::batch::payload::{self, Version};
+use crate::batch::payload;
 use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_legal};
 use crate::crypto::Signature;
 use crate::domain::{
@@ -14,7 +15,7 @@ use crate::l1::MirrorHandle;
 use crate::poster;
 use crate::rota::draw;
 use crate::storage::{Store, StoreError};
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::primitives::{Address, B256};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +28,6 @@ const REPEAT: Duration = Duration::from_secs(2);
 const REPEATED_BATCHES: usize = 32;
 /// Attestations are dropped this many settled batches later, if their batch is final by then.
 const KEPT_BATCHES: u64 = 64;
-/// The most blocks of a header that somebody asks to sign: reading them costs time.
-const MAX_WANTED_BLOCKS: u64 = 4_096;
 
 /// Why attesting cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -403,28 +402,14 @@ impl Attester {
     ) -> Result<Option<Evidence>, AttestError> {
         for (other, signature) in overlapping {
             let at = |height| Ok(self.store.header(height)?.map(|(hash, _)| hash));
-            let decided = |header: &BatchHeader| self.decided_hashes(header);
+            let hashes = |header: &BatchHeader| decided::hashes_of(&self.store, header);
             if let Some(evidence) =
-                inner::contradiction(signer, one, (other, *signature), at, decided)?
+                inner::contradiction(signer, one, (other, *signature), at, hashes)?
             {
                 return Ok(Some(evidence));
             }
         }
         Ok(None)
-    }
-
-    /// Hashes of the decided blocks at the heights of a batch, if all of them are here.
-    fn decided_hashes(&self, header: &BatchHeader) -> Result<Option<Vec<B256>>, AttestError> {
-        let (first, last) = (header.first_height.get(), header.last_height.get());
-        if last.saturating_sub(first) >= MAX_WANTED_BLOCKS {
-            return Ok(None);
-        }
-        let mut hashes = Vec::new();
-        for height in first..=last {
-            let Some((hash, _)) = self.store.header(Height::new(height))? else { return Ok(None) };
-            hashes.push(hash);
-        }
-        Ok(Some(hashes))
     }
 
     /// Signs what a member of the attesting set asks for, if it is legal (R23).
@@ -461,7 +446,7 @@ impl Attester {
         let in_range = header.generation == view.generation
             && view.settled < header.first_height
             && header.first_height <= header.last_height
-            && count < MAX_WANTED_BLOCKS;
+            && count < MAX_READ_BLOCKS;
         if !in_range {
             return Ok(None);
         }
@@ -582,38 +567,4 @@ impl Attester {
     fn set_of(&self, header: &BatchHeader) -> Option<Arc<LeaderSet>> {
         self.mirror.read().set_for(header.generation, header.epoch)
     }
-}
-
-/// Decided blocks of a range, as far as there are any.
-fn read_blocks(store: &Store, first: Height, last: Height) -> Result<Vec<Block>, StoreError> {
-    let mut blocks = Vec::new();
-    let mut height = first;
-    while height <= last {
-        let Some(decided) = store.block(height)? else { break };
-        blocks.push(decided.block);
-        height = height.next();
-    }
-    Ok(blocks)
-}
-
-/// The payload that a header commits to, if the header is that of these blocks: raw or packed (R24).
-fn payload_of(header: &BatchHeader, blocks: &[Block]) -> Option<Bytes> {
-    [Version::Zstd, Version::Raw].into_iter().find_map(|version| {
-        let payload = payload::encode(blocks, version).ok()?;
-        let built = build_header(blocks, header.epoch, &payload)?;
-        (built == *header).then_some(payload)
-    })
-}
-
-/// The payload of a batch of decided blocks.
-///
-/// # Errors
-///
-/// [`StoreError`] when the store fails; a header that does not fit the decided blocks has no payload.
-pub(crate) fn payload_for(
-    store: &Store,
-    header: &BatchHeader,
-) -> Result<Option<Bytes>, StoreError> {
-    let blocks = read_blocks(store, header.first_height, header.last_height)?;
-    Ok(payload_of(header, &blocks))
 }

@@ -7,11 +7,12 @@
 //! the members again whose attestation it misses ([`Message::Want`]), and everybody answers that again.
 
 mod attester;
+mod decided;
 mod inner;
 mod ledger;
 
-pub(crate) use attester::payload_for;
 pub use attester::{AttestError, Attester};
+pub(crate) use decided::payload_for;
 pub use ledger::{Certificate, Cut, Ledger, MAX_VARIANTS, Refusal};
 
 use crate::blocking::blocking;

@@ -1,0 +1,65 @@
+//! The decided blocks that a header names: their hashes, and the payload that it commits to. Blocks on the store.
+
+use crate::batch::build_header;
+use crate::batch::payload::{self, Version};
+use crate::domain::{BatchHeader, Block, Height};
+use crate::storage::{Store, StoreError};
+use alloy::primitives::{B256, Bytes};
+
+/// The most blocks of a header that somebody else made: reading them costs time.
+pub(super) const MAX_READ_BLOCKS: u64 = 4_096;
+
+/// Hashes of the decided blocks at the heights of a batch, if all of them are here and not too many.
+pub(super) fn hashes_of(
+    store: &Store,
+    header: &BatchHeader,
+) -> Result<Option<Vec<B256>>, StoreError> {
+    let (first, last) = (header.first_height.get(), header.last_height.get());
+    if last.saturating_sub(first) >= MAX_READ_BLOCKS {
+        return Ok(None);
+    }
+    let mut hashes = Vec::new();
+    for height in first..=last {
+        let Some((hash, _)) = store.header(Height::new(height))? else { return Ok(None) };
+        hashes.push(hash);
+    }
+    Ok(Some(hashes))
+}
+
+/// Decided blocks of a range, as far as there are any.
+pub(super) fn read_blocks(
+    store: &Store,
+    first: Height,
+    last: Height,
+) -> Result<Vec<Block>, StoreError> {
+    let mut blocks = Vec::new();
+    let mut height = first;
+    while height <= last {
+        let Some(decided) = store.block(height)? else { break };
+        blocks.push(decided.block);
+        height = height.next();
+    }
+    Ok(blocks)
+}
+
+/// The payload that a header commits to, if the header is that of these blocks: raw or packed (R24).
+pub(super) fn payload_of(header: &BatchHeader, blocks: &[Block]) -> Option<Bytes> {
+    [Version::Zstd, Version::Raw].into_iter().find_map(|version| {
+        let payload = payload::encode(blocks, version).ok()?;
+        let built = build_header(blocks, header.epoch, &payload)?;
+        (built == *header).then_some(payload)
+    })
+}
+
+/// The payload of a batch of decided blocks.
+///
+/// # Errors
+///
+/// [`StoreError`] when the store fails; a header that does not fit the decided blocks has no payload.
+pub(crate) fn payload_for(
+    store: &Store,
+    header: &BatchHeader,
+) -> Result<Option<Bytes>, StoreError> {
+    let blocks = read_blocks(store, header.first_height, header.last_height)?;
+    Ok(payload_of(header, &blocks))
+}
