@@ -4,7 +4,6 @@ pragma solidity 0.8.30;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
 import {IRota} from "./interfaces/IRota.sol";
@@ -12,6 +11,7 @@ import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {Case, CaseStatus, ISlasher, KeyReference, Offence} from "./interfaces/ISlasher.sol";
 import {Correlation} from "./lib/CorrelationLib.sol";
 import {KeyLib} from "./lib/KeyLib.sol";
+import {Penalty, PenaltyLib} from "./lib/PenaltyLib.sol";
 import {Record, RecordLib} from "./lib/RecordLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
@@ -21,15 +21,6 @@ import {Addresses, Params} from "./types/Params.sol";
 abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     using KeyLib for KeyReference;
     using SafeERC20 for IERC20;
-    using SafeCast for uint256;
-
-    /// What a sequencer's safety offences have cost it. They count once, the largest: a second case that was open at the
-    /// first execution takes only what it has beyond the first.
-    struct Penalty {
-        uint128 baseWei;
-        uint64 shareBps;
-        bool applied;
-    }
 
     /// What a reporter says that it knows of, in one word: the hash cut to 192 bits, and the L1 time.
     struct Commitment {
@@ -37,7 +28,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         uint64 time;
     }
 
-    uint256 internal constant BPS = 10_000;
+    uint256 internal constant BPS = PenaltyLib.BPS;
     /// Tokens sent here are burned, whatever the token can do.
     address private constant BURNED = 0x000000000000000000000000000000000000dEaD;
 
@@ -148,15 +139,12 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         require(record.status() == CaseStatus.Reported, AlreadyExecuted(caseId));
         require(block.timestamp >= due, NotDue(due, uint64(block.timestamp)));
 
-        if (!penalty.applied) penalty.baseWei = REGISTRY.assetsOf(id).toUint128();
-        uint64 shareBps = _shareBps(_bucketOf(record.reportedAt()));
-        uint64 beyondBps = shareBps > penalty.shareBps ? shareBps - penalty.shareBps : 0;
-        penalty.shareBps += beyondBps;
-        penalty.applied = true;
+        uint256 assetsWei = penalty.applied ? 0 : REGISTRY.assetsOf(id);
+        uint256 amountWei = penalty.add(assetsWei, _shareBps(_bucketOf(record.reportedAt())));
         _penalties[id] = penalty;
         _records[caseId] = record.withStatus(CaseStatus.Executed);
 
-        _punish(caseId, id, record.reporter(), penalty.baseWei * beyondBps / BPS, true);
+        _punish(caseId, id, record.reporter(), amountWei, true);
     }
 
     /// @inheritdoc ISlasher
@@ -199,11 +187,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     /// @dev Base share plus the factor times what offended around the same time, of the weight in force; all at most.
     function _shareBps(uint64 bucket) private view returns (uint64) {
         uint256 total = SETTLEMENT.totalAt(SETTLEMENT.generation(), SETTLEMENT.epochAt(uint64(block.timestamp)));
-        uint256 correlated = _correlation.around(bucket);
-        uint256 share = total == 0 ? BPS : DOUBLE_SIGN_BPS + CORRELATION_FACTOR * correlated * BPS / total;
-
-        // Casting is safe: at most 10,000.
-        return uint64(share < BPS ? share : BPS);
+        return PenaltyLib.shareOf(DOUBLE_SIGN_BPS, CORRELATION_FACTOR, _correlation.around(bucket), total);
     }
 
     /* READING */

@@ -7,6 +7,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {BatchInbox} from "./BatchInbox.sol";
 import {ForcedEntry, IForcedInbox, LateEntries} from "./interfaces/IForcedInbox.sol";
 import {IRollups} from "./interfaces/IRollups.sol";
+import {FeeLib} from "./lib/FeeLib.sol";
 import {TipLib, TipWord} from "./lib/TipLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 import {BatchHeader} from "./types/Wire.sol";
@@ -90,9 +91,7 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
     /// @inheritdoc IForcedInbox
     function forcedFee() public view returns (uint256 feeWei) {
         uint256 doublings = (forcedLength() - forcedConsumed()) / FEE_DOUBLING_ENTRIES;
-        // A shift of 256 and more leaves nothing of the largest fee either.
-        if (FEE_WEI > type(uint256).max >> doublings) return type(uint256).max;
-        return FEE_WEI << doublings;
+        return FeeLib.doubled(FEE_WEI, doublings);
     }
 
     /* CONSUMING */

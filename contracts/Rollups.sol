@@ -2,7 +2,6 @@
 pragma solidity 0.8.30;
 
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {Deployment} from "./Deployment.sol";
 import {SigningDomain} from "./SigningDomain.sol";
@@ -10,6 +9,7 @@ import {IBatchInbox} from "./interfaces/IBatchInbox.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {Debit, IRollups, Rollup} from "./interfaces/IRollups.sol";
 import {Settled} from "./interfaces/ITally.sol";
+import {FeeLib} from "./lib/FeeLib.sol";
 import {SettledLib} from "./lib/SettledLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
@@ -127,7 +127,7 @@ contract Rollups is IRollups, Deployment, SigningDomain {
     function _take(uint64 chainId, uint64 number, uint32 size) private returns (uint256 amountWei) {
         Rollup storage debited = _rollups[chainId];
         uint256 balanceWei = debited.balanceWei;
-        amountWei = Math.min(balanceWei, Math.saturatingMul(BYTE_WEI, size));
+        amountWei = FeeLib.priceOf(BYTE_WEI, size, balanceWei);
         if (amountWei == 0) return 0;
 
         balanceWei -= amountWei;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+/// @title What forcing a transaction and a rollup's bytes cost
+/// @notice Neither overflows: where the product would, a fee is what nobody has, and a price what there is.
+library FeeLib {
+    /// @notice `feeWei`, doubled `doublings` times; at the most 2^256 - 1.
+    function doubled(uint256 feeWei, uint256 doublings) internal pure returns (uint256) {
+        // A shift of 256 and more leaves nothing of the largest fee either.
+        if (feeWei > type(uint256).max >> doublings) return type(uint256).max;
+        return feeWei << doublings;
+    }
+
+    /// @notice `size` bytes at `byteWei`, or `balanceWei` if it is less.
+    function priceOf(uint256 byteWei, uint32 size, uint256 balanceWei) internal pure returns (uint256) {
+        return Math.min(balanceWei, Math.saturatingMul(byteWei, size));
+    }
+}
