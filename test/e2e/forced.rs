@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 /// The key of Anvil's second account: its owner has ETH on L1, and sends on the rollup.
 const OWNER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+/// The key of Anvil's third account.
+const OTHER_KEY: &str = "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 const RECEIVER: &str = "0x000000000000000000000000000000000000dEaD";
 const DEADLINE_BLOCKS: u64 = 40;
 
@@ -40,6 +42,11 @@ fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_
             session.settled_order().contains(&hash)
         })
         .await;
+        // The agent follows L1 at its own pace.
+        until("the agent has seen that it settled", || async {
+            stage(&agent, hash).await["l1Block"]["number"].is_u64()
+        })
+        .await;
         let settled = stage(&agent, hash).await;
         assert_eq!(settled["forced"]["escaped"], false, "{settled}");
         let height = settled["height"].as_u64().unwrap();
@@ -68,12 +75,21 @@ fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_
         })
         .await;
         let before = owed(&["--dry-run"]);
-        let compensated = owed(&[]);
+        let (number, hashed) = (forced["entry"].to_string(), forced["hash"].as_str().unwrap());
+        for named in [number.as_str(), hashed] {
+            assert_eq!(owed(&["--dry-run", named]), before);
+        }
+        let unknown = rota(&session, 1, &["compensate", "77"]);
+        assert_eq!(unknown["error"], "the forced queue has no entry 77");
+        // Somebody else pays for the call; the sender has the compensation.
+        let compensated = crate::rota(&session, OTHER_KEY, 0, &["compensate", hashed]);
         assert_eq!(compensated, before);
         assert_eq!(compensated["entries"][0]["hash"], forced["hash"]);
         let amount = wei(&compensated["amountWei"]);
         assert!(amount > 0 && amount <= fee, "{amount} of {fee}");
         assert_eq!(owed(&[])["entries"], json!([]), "nobody is paid twice");
+        let again = rota(&session, 1, &["compensate", &number]);
+        assert_eq!(again["error"], format!("entry {number} is compensated already"));
         let rewards = rota(&session, 0, &["rewards"]);
         assert_eq!(rewards["posterWei"], compensated["amountWei"], "{rewards}");
         let claimed = rota(&session, 0, &["rewards", "--claim"]);
