@@ -123,14 +123,32 @@ async fn clients_transactions_reach_the_leader_in_order() {
 }
 
 #[tokio::test]
+async fn every_member_gets_what_clients_gave_one() {
+    let agents = agents(4).await;
+    decide(&agents, agents[1].signer);
+    for nonce in 0..20 {
+        agents[0].pool.admit(transaction(&key(7), nonce), Origin::Local).unwrap();
+        agents[0].pool.announce();
+    }
+    until(|| agents.iter().all(|one| one.pool.waiting().transactions == 20)).await;
+    let hash = transaction(&key(7), 19).hash;
+    let keepers = agents.iter().filter(|one| one.pool.is_local(hash)).count();
+    assert_eq!(keepers, 1, "only who promised it has to keep it");
+}
+
+#[tokio::test]
 async fn whoever_becomes_leader_gets_what_waits() {
     let agents = agents(4).await;
     // The turn has a sticky holder, so that the test chooses who leads.
     decide(&agents, agents[1].signer);
-    agents[0].pool.admit(transaction(&key(7), 0), Origin::Local).unwrap();
+    let waiting = transaction(&key(7), 0);
+    let hash = waiting.hash;
+    agents[0].pool.admit(waiting, Origin::Local).unwrap();
     agents[0].pool.announce();
-    until(|| agents[1].pool.waiting().transactions == 1).await;
+    until(|| agents.iter().all(|one| one.pool.waiting().transactions == 1)).await;
     for other in [2, 3] {
+        // A copy is its holder's to drop.
+        agents[other].pool.retract(&[hash]);
         decide(&agents, agents[other].signer);
         until(|| agents[other].pool.waiting().transactions == 1).await;
     }
