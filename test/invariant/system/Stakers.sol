@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+import {Exit, Sequencer, Status} from "../../../contracts/interfaces/ISequencerRegistry.sol";
+import {Ledger} from "./Ledger.sol";
+
+/// @title What owners and delegators do
+abstract contract Stakers is Ledger {
+    function join(uint256 stakeWei) external {
+        if (registry.count() == MAX_SEQUENCERS) return;
+        if (_joinAs(bound(stakeWei, p.minStakeWei, 300 ether))) _did("joined");
+    }
+
+    function topUp(uint256 who, uint256 amountWei) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        if (_isWorthNothing(id)) return;
+        amountWei = bound(amountWei, p.weightUnitWei, 300 ether);
+        _give(owner, amountWei);
+        (bool done,) = _try(owner, at.registry, abi.encodeCall(registry.topUp, (id, amountWei)));
+        if (!done) return;
+        _tokensInWei += amountWei;
+        _did("topped up");
+    }
+
+    function delegate(uint256 who, uint256 delegator, uint256 amountWei) external {
+        uint32 id = _pickId(who);
+        if (_isWorthNothing(id)) return;
+        address holder = _delegators[bound(delegator, 0, 2)];
+        amountWei = bound(amountWei, p.weightUnitWei, 300 ether);
+        _give(holder, amountWei);
+        (bool done,) = _try(holder, at.registry, abi.encodeCall(registry.delegate, (id, amountWei)));
+        if (!done) return;
+        _tokensInWei += amountWei;
+        _did("delegated");
+    }
+
+    function undelegate(uint256 who, uint256 delegator, uint256 shares) external {
+        uint32 id = _pickId(who);
+        address holder = _delegators[bound(delegator, 0, 2)];
+        uint256 holding = registry.sharesOf(id, holder);
+        if (holding != 0) _leave(id, holder, bound(shares, 1, holding));
+    }
+
+    /// An owner takes out a part, or everything if the rest would be too little, as long as enough others stay.
+    function leave(uint256 who, uint256 shares) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        uint256 holding = registry.sharesOf(id, owner);
+        if (holding == 0) return;
+        shares = bound(shares, 1, holding);
+        Sequencer memory entry = registry.sequencer(id);
+        uint256 restWei = Math.mulDiv(entry.assetsWei, holding - shares, entry.shares);
+        if (restWei < p.minStakeWei) shares = holding;
+        if (shares == holding && _activeCount() < 3) return;
+
+        _leave(id, owner, shares);
+    }
+
+    function _leave(uint32 id, address holder, uint256 shares) private {
+        vm.prank(holder);
+        _openExits.push(registry.requestExit(id, shares));
+        _did("requested exits");
+    }
+
+    /// The holder of an exit asks for it now, or once its time has come. What it gets is its part of what the pool holds.
+    function claim(uint256 which, uint256 wait) external {
+        if (_openExits.length == 0) return;
+        which = bound(which, 0, _openExits.length - 1);
+        uint256 exitId = _openExits[which];
+        if (wait % 4 != 0) _awaitExit(exitId);
+        Exit memory exit = registry.exit(exitId);
+        Sequencer memory entry = registry.sequencer(exit.sequencer);
+        uint256 dueWei = Math.mulDiv(exit.shares, entry.assetsWei + 1, entry.shares + 1000);
+        uint256 beforeWei = token.balanceOf(exit.holder);
+
+        (bool done,) = _try(exit.holder, at.registry, abi.encodeCall(registry.claim, (exitId)));
+        if (!done) return;
+        assertEq(token.balanceOf(exit.holder) - beforeWei, dueWei, "a claim pays its part of the pool");
+        _tokensOutWei += dueWei;
+        _openExits[which] = _openExits[_openExits.length - 1];
+        _openExits.pop();
+        _did("claimed exits");
+        if (entry.status == Status.Tombstoned) _did("claimed exits of the slashed");
+    }
+
+    /// @dev Until the exit has left the queue, a few epochs at most, and until its clock has run out.
+    function _awaitExit(uint256 exitId) private {
+        for (uint256 i = 0; i < 4; ++i) {
+            (bool known, uint64 time) = registry.claimableAt(exitId);
+            if (known) return _travel(time, true);
+            _travel(settlement.startOf(_epoch() + 1), true);
+        }
+    }
+
+    function unjail(uint256 who) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        (bool done,) = _try(owner, at.registry, abi.encodeCall(registry.unjail, (id)));
+        if (!done) return;
+        _heardAt[id] = block.timestamp;
+        _did("unjailed");
+    }
+
+    function rotate(uint256 who) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        address signer = _actor(_keysUsed++).signer;
+        bytes memory proof = _proof(owner, _keyOf(signer));
+        (bool done,) = _try(owner, at.registry, abi.encodeCall(registry.rotateSigner, (id, signer, proof)));
+        if (!done) return;
+        _name(signer);
+        _did("rotated");
+    }
+
+    function setPoster(uint256 who) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        address poster = makeAddr(string.concat("poster ", vm.toString(id)));
+        _name(poster);
+        vm.prank(owner);
+        registry.setPoster(id, poster);
+    }
+
+    function flush(uint256 max) external {
+        _try(_keeper, at.registry, abi.encodeCall(registry.flush, (bound(max, 1, 20))));
+    }
+
+    function setCommission(uint256 who, uint256 bps) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        uint256 maximum = Math.min(rewardPool.commission(id).bps + p.commissionRaiseBps, 10_000);
+        vm.prank(owner);
+        rewardPool.setCommission(id, uint16(bound(bps, maximum / 2, maximum)));
+    }
+
+    function claimCommission(uint256 who) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        uint256 dueWei = rewardPool.commissionBalance(id);
+        if (dueWei == 0) return;
+        uint256 beforeWei = token.balanceOf(owner);
+        rewardPool.claimCommission(id);
+        assertEq(token.balanceOf(owner) - beforeWei, dueWei, "commissions go to the owner");
+        _tokensOutWei += dueWei;
+        _did("claimed commissions");
+    }
+
+    /// @dev A pool slashed to next to nothing prices its shares beyond what 128 bits hold; it is as good as dead.
+    function _isWorthNothing(uint32 id) private view returns (bool) {
+        return registry.assetsOf(id) < 1 ether;
+    }
+}
