@@ -36,7 +36,9 @@ struct EthBooks {
 abstract contract Ledger is Offences, Refusals {
     address internal constant BURN = 0x000000000000000000000000000000000000dEaD;
     uint64 internal constant OTHER_ROLLUP = 902;
-    uint256 internal constant MAX_SEQUENCERS = 9;
+    /// Who may ever join, and how many of them are active when nobody else joins.
+    uint256 internal constant MAX_SEQUENCERS = 24;
+    uint256 internal constant MAX_ACTIVE = 8;
 
     address[3] internal _delegators = [makeAddr("delegator 0"), makeAddr("delegator 1"), makeAddr("delegator 2")];
     address[2] internal _senders = [makeAddr("sender 0"), makeAddr("sender 1")];
@@ -181,10 +183,22 @@ abstract contract Ledger is Offences, Refusals {
         if (done) _did("sealed");
     }
 
+    /// @dev Credits what is due, as whoever wants to put stake in does first.
+    function _creditDue() internal virtual;
+
     /* PICKING */
 
-    function _pickId(uint256 who) internal view returns (uint32) {
-        return uint32(bound(who, 1, registry.count()));
+    /// @dev Mostly somebody who is not convicted: of a long run's sequencers most are.
+    function _pickId(uint256 who) internal view returns (uint32 id) {
+        uint32 n = registry.count();
+        id = uint32(who % n) + 1;
+        for (uint256 i = 0; who % 4 != 0 && i < n && _isConvicted(id); ++i) {
+            id = id % n + 1;
+        }
+    }
+
+    function _isConvicted(uint32 id) internal view returns (bool) {
+        return registry.sequencer(id).status == Status.Tombstoned;
     }
 
     function _pickOwner(uint256 who) internal view returns (uint32 id, address owner) {

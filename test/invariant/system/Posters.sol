@@ -214,13 +214,26 @@ abstract contract Posters is Ledger {
         _setAsideWei += sumWei;
     }
 
-    /// The first epoch that waits is credited, now or once it is closed and booked. What was reserved for it is gone then.
+    /// The first epoch that waits is credited, now or once it is closed and booked.
     function credit(uint256 wait) external {
         (bool waits,, uint32 generation, uint64 epoch) = rewardPool.nextCredit();
         if (waits && wait % 4 != 0) {
             _travel(settlement.startOf(epoch + p.maxEpochLag + 1), true);
             _book(settled);
         }
+        _creditNext(generation, epoch);
+    }
+
+    /// @inheritdoc Ledger
+    function _creditDue() internal override {
+        (, bool due, uint32 generation, uint64 epoch) = rewardPool.nextCredit();
+        for (; due; (, due, generation, epoch) = rewardPool.nextCredit()) {
+            _creditNext(generation, epoch);
+        }
+    }
+
+    /// @dev What was reserved for the epoch is gone with it, to the wei.
+    function _creditNext(uint32 generation, uint64 epoch) private {
         uint256 poolsBeforeWei = poolsWei();
         uint256 commissionsBeforeWei = commissionsWei();
         uint256 heldBeforeWei = token.balanceOf(at.registry);

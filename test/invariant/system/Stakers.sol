@@ -9,13 +9,14 @@ import {Ledger} from "./Ledger.sol";
 /// @title What owners and delegators do
 abstract contract Stakers is Ledger {
     function join(uint256 stakeWei) external {
-        if (registry.count() == MAX_SEQUENCERS) return;
+        if (registry.count() == MAX_SEQUENCERS || _activeCount() >= MAX_ACTIVE) return;
         if (_joinAs(bound(stakeWei, p.minStakeWei, 300 ether))) _did("joined");
     }
 
     function topUp(uint256 who, uint256 amountWei) external {
         (uint32 id, address owner) = _pickOwner(who);
         if (_isWorthNothing(id)) return;
+        if (amountWei % 4 != 0) _creditDue();
         amountWei = bound(amountWei, p.weightUnitWei, 300 ether);
         _give(owner, amountWei);
         (bool done,) = _try(owner, at.registry, abi.encodeCall(registry.topUp, (id, amountWei)));
@@ -27,6 +28,7 @@ abstract contract Stakers is Ledger {
     function delegate(uint256 who, uint256 delegator, uint256 amountWei) external {
         uint32 id = _pickId(who);
         if (_isWorthNothing(id)) return;
+        if (amountWei % 4 != 0) _creditDue();
         address holder = _delegators[bound(delegator, 0, 2)];
         amountWei = bound(amountWei, p.weightUnitWei, 300 ether);
         _give(holder, amountWei);
@@ -93,12 +95,30 @@ abstract contract Stakers is Ledger {
         }
     }
 
-    function unjail(uint256 who) external {
+    /// Whoever is jailed comes back, now or after its term, with what its own stake is short of.
+    function unjail(uint256 who, uint256 wait) external {
         (uint32 id, address owner) = _pickOwner(who);
+        Sequencer memory entry = registry.sequencer(id);
+        if (entry.status == Status.Jailed && wait % 4 != 0) {
+            _travel(entry.jailedUntil, true);
+            _topUpToMinimum(id, owner);
+        }
         (bool done,) = _try(owner, at.registry, abi.encodeCall(registry.unjail, (id)));
         if (!done) return;
         _heardAt[id] = block.timestamp;
         _did("unjailed");
+    }
+
+    function _topUpToMinimum(uint32 id, address owner) private {
+        Sequencer memory entry = registry.sequencer(id);
+        if (entry.assetsWei < 1 ether) return;
+        uint256 ownWei = Math.mulDiv(entry.assetsWei, registry.sharesOf(id, owner), entry.shares);
+        if (ownWei >= p.minStakeWei) return;
+        // A little more than is missing, for what rounding takes.
+        uint256 amountWei = p.minStakeWei - ownWei + p.weightUnitWei;
+        _give(owner, amountWei);
+        (bool done,) = _try(owner, at.registry, abi.encodeCall(registry.topUp, (id, amountWei)));
+        if (done) _tokensInWei += amountWei;
     }
 
     function rotate(uint256 who) external {

@@ -20,7 +20,7 @@ abstract contract Watchers is Posters {
 
     /// Somebody signed two votes or two proposals, and is reported under its key or by its place in the set in force.
     function report(uint256 who, uint256 height, uint256 how) external {
-        if (_activeCount() < 3) return;
+        if (_activeCount() < 4) return;
         (KeyReference key, uint256 secret) = how & 1 == 0 ? _currentKey(who) : _keyInForce(who);
         if (secret == 0) return;
         bytes memory call = _callOf(key, secret, uint64(bound(height, 1, 30)), how & 2 == 0);
@@ -35,7 +35,7 @@ abstract contract Watchers is Posters {
     /// A reporter commits, somebody who sees the report on its way is included first, and the reporter has the case all the
     /// same.
     function reportCommitted(uint256 who, uint256 height, uint256 salt) external {
-        if (_activeCount() < 3) return;
+        if (_activeCount() < 4) return;
         (KeyReference key, uint256 secret) = _currentKey(who);
         uint32 id = KeyLib.sequencer(key);
         if (registry.sequencer(id).status != Status.Active) return;
@@ -177,7 +177,7 @@ abstract contract Watchers is Posters {
 
     /// A member of the set in force leaves three of its turns to others, and is reported.
     function fallSilent(uint256 who) external {
-        if (!_canSettle() || _activeCount() < 3) return;
+        if (!_canSettle() || _activeCount() < 4) return;
         uint256 n = settlement.leaderSet(_epoch()).members.length;
         if (n < 2) return;
         address silent = settlement.memberAt(settlement.generation(), _epoch(), who % n).signer;
