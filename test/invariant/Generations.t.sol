@@ -33,13 +33,11 @@ contract GenerationInvariants is StdInvariant, Test {
         targetSelector(FuzzSelector({addr: address(_handler), selectors: selectors}));
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_generationsOnlyGrowByOne() external view {
         assertEq(_handler.jumps(), 0);
         assertEq(_settlement.generation(), _handler.generation());
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_settledChainIsLinearAcrossGenerations() external view {
         Tip memory tip = _settlement.tip();
         assertEq(tip.number, _handler.settled());
@@ -47,12 +45,10 @@ contract GenerationInvariants is StdInvariant, Test {
         assertEq(tip.lastBlockHash, _handler.lastBlockHash());
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_nothingOfOneGenerationSettlesInAnother() external view {
         assertEq(_handler.settledOfAnother(), 0);
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_aSetOfTheRunningGenerationIsInForce() external view {
         uint64 epoch = _settlement.epochAt(uint64(block.timestamp));
         LeaderSet memory set = _settlement.leaderSet(epoch);

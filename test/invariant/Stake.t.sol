@@ -278,17 +278,14 @@ contract StakeInvariants is System {
         targetSelector(FuzzSelector({addr: address(_handler), selectors: actions}));
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_stakeIsBackedByTokens() public view {
         assertEq(token.balanceOf(at.registry), _assets() + _handler.donatedWei());
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_nothingIsLostOrMade() public view {
         assertEq(_handler.depositedWei(), _assets() + _handler.claimedWei() + _handler.slashedWei());
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_sharesAddUp() public view {
         uint256 n = registry.count();
         uint256[] memory leaving = new uint256[](n + 1);
@@ -308,18 +305,15 @@ contract StakeInvariants is System {
         }
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_churnStaysWithinItsLimit() public view {
         assertEq(_handler.excess(), 0);
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_noMoreCountThanThereAreSeats() public view {
         assertLe(_handler.mostMembers(), _handler.maxMembers());
         assertLe(registry.membersAtEpochStart(0).length, _handler.maxMembers());
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_sharesNeverBuyMoreThanTheAssets() public view {
         for (uint32 id = 1; id <= registry.count(); ++id) {
             Sequencer memory entry = registry.sequencer(id);
@@ -327,7 +321,6 @@ contract StakeInvariants is System {
         }
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_noWeightAboveStake() public view {
         uint256[] memory words = registry.membersAtEpochStart(0);
         for (uint256 i = 0; i < words.length; ++i) {
@@ -336,7 +329,6 @@ contract StakeInvariants is System {
         }
     }
 
-    /// forge-config: default.invariant.runs = 12
     function invariant_frozenSetsAreSound() public view {
         LeaderSet memory set = settlement.leaderSet(_handler.sealedLast());
         uint256 sum;

@@ -155,13 +155,10 @@ abstract contract Thieves is Watchers {
     function _refusedBatch(BatchHeader memory header, uint128 signers, bytes memory error_) private {
         Signature[] memory signatures = _attest(header, signers);
         bytes memory call = abi.encodeCall(settlement.settle, (header, signers, signatures, PAYLOAD));
-        BatchHeader memory now_ = header;
-        uint32 generation = settlement.generation();
-        address poster = now_.generation == generation ? _leader(header) : _thief;
-        _refusedTo(poster, call, error_);
+        _refusedTo(header.generation == settlement.generation() ? _leader(header) : _thief, call, error_);
     }
 
-    /// @dev Of a batch, which only who sends the transaction may settle.
+    /// @dev Settling wants the caller to be the origin of the transaction.
     function _refusedTo(address poster, bytes memory call, bytes memory error_) private {
         vm.prank(poster, poster);
         (bool done, bytes memory answer) = at.settlement.call(call);

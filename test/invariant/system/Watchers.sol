@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Status} from "../../../contracts/interfaces/ISequencerRegistry.sol";
-import {CaseStatus, ISlasher, KeyReference} from "../../../contracts/interfaces/ISlasher.sol";
+import {CaseStatus, ISlasher, KeyReference, Offence} from "../../../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../../../contracts/lib/KeyLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../../contracts/types/Wire.sol";
 import {Posters} from "./Posters.sol";
@@ -213,7 +213,7 @@ abstract contract Watchers is Posters {
 
     function _caseOf(uint32 id, uint64 height) internal view returns (bytes32) {
         bytes32 position = bytes32((uint256(height) << 40) | (uint256(ROUND) << 8) | uint8(VoteType.Precommit));
-        return keccak256(abi.encode(uint8(1), id, settlement.generation(), position));
+        return keccak256(abi.encode(Offence.DoubleVote, id, settlement.generation(), position));
     }
 
     function caseCount() external view returns (uint256) {
