@@ -9,7 +9,7 @@ FORGE = $(firstword $(shell ls node_modules/@foundry-rs/forge-*/bin/forge))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build devnet test test-contracts test-rust bench gas prove lint fmt
+.PHONY: help setup build devnet test test-contracts test-rust bench gas prove mutate slither lint fmt
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -41,9 +41,16 @@ gas: setup ## Isolated gas of whole transactions -> bench/gas.json
 prove: setup ## Halmos proofs of test/proofs/; needs Python 3.11
 	tools/prove
 
+mutate: setup ## Mutation score of the contracts; ARGS="--sample 60 --seed 1 --jobs 2 --only PoolLib"; Python 3.11
+	tools/mutate $(ARGS)
+
+slither: setup ## Slither over the contracts: each finding answered; needs Python 3.11
+	tools/slither
+
 lint: setup ## Formatting and lints of both languages; warnings fail
 	cargo fmt --check
 	$(FORGE) fmt --check
+	$(FORGE) lint --offline contracts --deny warnings
 	cargo clippy --all-targets $(CARGO_FLAGS) -- -D warnings
 
 fmt: setup ## Format both languages
