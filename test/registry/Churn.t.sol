@@ -184,6 +184,21 @@ contract ChurnTest is Staking {
         assertEq(registry.churn().left, 150);
     }
 
+    /// A part of a weight unit takes none away, so it leaves also when the limit is used up and others wait.
+    function test_leave_ofLessThanAUnitWhileOthersWait() public {
+        Actor[] memory actors = _begin(4, 400.5 ether);
+        _startEpoch(1);
+        _exit(actors[0], 300_000 ether);
+        uint256 waiting = _exit(actors[1], 250_000 ether);
+        assertGt(registry.exit(waiting).queuedShares, 0);
+
+        uint256 small = _exit(actors[2], 300 ether);
+        assertEq(registry.exit(small).queuedShares, 0);
+        assertEq(registry.exit(small).epoch, 1);
+        _startEpoch(2);
+        assertEq(_weightAtStart(actors[2].signer), 400);
+    }
+
     function test_claimableAt_isUnknownWhileQueuedWhateverIsSealed() public {
         Actor[] memory actors = _begin(4, 1000 ether);
         _exit(actors[0], 800_000 ether);
