@@ -29,7 +29,7 @@ test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against ben
 	$(FORGE) test --offline
 	FORGE=$(FORGE) tools/gas --check
 
-test-rust: setup ## Cargo: unit, property, vectors, end to end on Anvil
+test-rust: setup ## Cargo: unit, property, vectors, differential and end to end on Anvil
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+
+import {IBatchInbox} from "../../contracts/interfaces/IBatchInbox.sol";
+import {DigestLib} from "../../contracts/lib/DigestLib.sol";
+import {DrawLib} from "../../contracts/lib/DrawLib.sol";
+import {MerkleLib} from "../../contracts/lib/MerkleLib.sol";
+import {Pool} from "../../contracts/lib/PoolLib.sol";
+import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
+import {SortLib} from "../../contracts/lib/SortLib.sol";
+import {BatchHeader, BlockHeader, OrderReceipt, Proposal, Vote, VoteType} from "../../contracts/types/Wire.sol";
+
+/// Members in any order, and the draws that are asked for.
+struct SetCase {
+    uint256[] members;
+    bytes32 seed;
+    uint32 generation;
+    uint64[] turns;
+    uint32[] draws;
+}
+
+/// The code that holds the set; for each turn the first draw, and the one that was asked for.
+struct SetAnswer {
+    bytes code;
+    uint256[] first;
+    uint256[] drawn;
+}
+
+/// What is said to be in a tree. The leaf is a block's, or a transaction's of `rollup`.
+struct ProofCase {
+    bool ofBlock;
+    uint64 rollup;
+    bytes32 content;
+    uint256 index;
+    uint256 size;
+    bytes32[] siblings;
+}
+
+/// The root that a proof leads to, or the error.
+struct ProofAnswer {
+    bytes32 root;
+    bytes error;
+}
+
+enum Kind {
+    Deposit,
+    Leave,
+    Redeem,
+    Reward,
+    Slash
+}
+
+struct Step {
+    Kind kind;
+    uint256 amount;
+}
+
+/// What a step gave, and what it left. A step that is not `done` reverted.
+struct StepAnswer {
+    bool done;
+    uint256 result;
+    uint256 assetsWei;
+    uint256 shares;
+    uint256 leavingShares;
+    uint256 stayingWorthWei;
+    uint256 sharesWorthAThird;
+}
+
+/// @title The contracts' libraries, many cases a call
+/// @notice What the test of the agent's library compares it with. Ships nowhere.
+contract Harness {
+    using SafeCast for uint256;
+
+    Pool private _pool;
+
+    /* SETS */
+
+    /// @notice Sorts and freezes each set as a seal does, and draws from what was frozen.
+    function freeze(SetCase[] calldata cases) external returns (SetAnswer[] memory answers) {
+        answers = new SetAnswer[](cases.length);
+        for (uint256 i = 0; i < cases.length; ++i) {
+            uint256[] memory members = cases[i].members;
+            SortLib.sort(members);
+            (address pointer,) = SetLib.store(members, cases[i].seed, cases[i].generation);
+            answers[i].code = pointer.code;
+            (answers[i].first, answers[i].drawn) = _draw(SetLib.load(pointer), cases[i].turns, cases[i].draws);
+        }
+    }
+
+    function _draw(FrozenSet set, uint64[] calldata turns, uint32[] calldata draws)
+        private
+        pure
+        returns (uint256[] memory first, uint256[] memory drawn)
+    {
+        first = new uint256[](turns.length);
+        drawn = new uint256[](turns.length);
+        for (uint256 i = 0; i < turns.length; ++i) {
+            first[i] = DrawLib.draw0(set, turns[i]);
+            drawn[i] = DrawLib.draw(set, turns[i], draws[i]);
+        }
+    }
+
+    /* TREES */
+
+    function rootsOf(ProofCase[] calldata cases) external view returns (ProofAnswer[] memory answers) {
+        answers = new ProofAnswer[](cases.length);
+        for (uint256 i = 0; i < cases.length; ++i) {
+            try this.rootOf(cases[i]) returns (bytes32 root) {
+                answers[i].root = root;
+            } catch (bytes memory error) {
+                answers[i].error = error;
+            }
+        }
+    }
+
+    function rootOf(ProofCase calldata one) external pure returns (bytes32) {
+        bytes32 leaf =
+            one.ofBlock ? MerkleLib.blockLeaf(one.content) : MerkleLib.transactionLeaf(one.rollup, one.content);
+        return MerkleLib.rootOf(leaf, one.index, one.size, one.siblings);
+    }
+
+    /* DIGESTS */
+
+    function separators(uint256[] calldata chainIds, address[] calldata settlements)
+        external
+        pure
+        returns (bytes32[] memory answers)
+    {
+        answers = new bytes32[](chainIds.length);
+        for (uint256 i = 0; i < chainIds.length; ++i) {
+            answers[i] = DigestLib.domainSeparator(chainIds[i], settlements[i]);
+        }
+    }
+
+    function blockHashes(BlockHeader[] calldata headers) external pure returns (bytes32[] memory answers) {
+        answers = new bytes32[](headers.length);
+        for (uint256 i = 0; i < headers.length; ++i) {
+            answers[i] = DigestLib.blockHash(headers[i]);
+        }
+    }
+
+    /// @notice As the deployed settlement contract answers.
+    function batchDigests(IBatchInbox settlement, BatchHeader[] calldata headers)
+        external
+        view
+        returns (bytes32[] memory answers)
+    {
+        answers = new bytes32[](headers.length);
+        for (uint256 i = 0; i < headers.length; ++i) {
+            answers[i] = settlement.batchDigest(headers[i]);
+        }
+    }
+
+    function voteDigests(bytes32 domain, VoteType[] calldata types, Vote[] calldata votes)
+        external
+        pure
+        returns (bytes32[] memory answers)
+    {
+        answers = new bytes32[](votes.length);
+        for (uint256 i = 0; i < votes.length; ++i) {
+            answers[i] = DigestLib.digest(domain, DigestLib.structHash(votes[i], types[i]));
+        }
+    }
+
+    function proposalDigests(bytes32 domain, Proposal[] calldata proposals)
+        external
+        pure
+        returns (bytes32[] memory answers)
+    {
+        answers = new bytes32[](proposals.length);
+        for (uint256 i = 0; i < proposals.length; ++i) {
+            answers[i] = DigestLib.digest(domain, DigestLib.structHash(proposals[i]));
+        }
+    }
+
+    function receiptDigests(bytes32 domain, OrderReceipt[] calldata receipts)
+        external
+        pure
+        returns (bytes32[] memory answers)
+    {
+        answers = new bytes32[](receipts.length);
+        for (uint256 i = 0; i < receipts.length; ++i) {
+            answers[i] = DigestLib.digest(domain, DigestLib.structHash(receipts[i]));
+        }
+    }
+
+    /* POOLS */
+
+    /// @notice Plays sequences of steps, each on an empty pool.
+    function play(Step[][] calldata sequences) external returns (StepAnswer[][] memory answers) {
+        answers = new StepAnswer[][](sequences.length);
+        for (uint256 i = 0; i < sequences.length; ++i) {
+            delete _pool;
+            answers[i] = new StepAnswer[](sequences[i].length);
+            for (uint256 j = 0; j < sequences[i].length; ++j) {
+                answers[i][j] = _play(sequences[i][j]);
+            }
+        }
+    }
+
+    function _play(Step calldata one) private returns (StepAnswer memory answer) {
+        try this.step(one) returns (uint256 result) {
+            answer.done = true;
+            answer.result = result;
+        } catch {}
+        answer.assetsWei = _pool.assetsWei;
+        answer.shares = _pool.shares;
+        answer.leavingShares = _pool.leavingShares;
+        answer.stayingWorthWei = _pool.worth(_pool.stayingShares());
+        answer.sharesWorthAThird = _pool.sharesWorth(_pool.assetsWei / 3);
+    }
+
+    function step(Step calldata one) external returns (uint256 result) {
+        if (one.kind == Kind.Deposit) return _pool.deposit(one.amount);
+        if (one.kind == Kind.Redeem) return _pool.redeem(one.amount);
+        if (one.kind == Kind.Slash) return _pool.slash(one.amount);
+        if (one.kind == Kind.Reward) {
+            _pool.reward(one.amount);
+        } else {
+            require(one.amount <= _pool.stayingShares());
+            _pool.leavingShares = (_pool.leavingShares + one.amount).toUint128();
+        }
+    }
+}

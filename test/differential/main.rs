@@ -1,0 +1,23 @@
+//! The agent's library against the contracts on Anvil, with random inputs.
+//!
+//! What exists in both languages is asked of both here: leader sets and draws, trees and proofs, digests and signatures,
+//! and the arithmetic of a pool, of which the agent has no copy, against a model. A few calls take all the cases of a test
+//! to `Harness.sol`, which runs the contracts' libraries; where a deployed contract has a view or an entry of its own,
+//! that one is asked. Each test prints its seed when it fails; `DIFFERENTIAL_SEED` repeats it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it stands"
+)]
+
+mod chain;
+mod digests;
+mod draws;
+mod harness;
+mod inputs;
+mod pools;
+mod reports;
+mod trees;
