@@ -9,7 +9,7 @@ FORGE = $(firstword $(shell ls node_modules/@foundry-rs/forge-*/bin/forge))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build devnet test test-contracts test-rust bench gas prove mutate slither lint fmt
+.PHONY: help setup build devnet test test-contracts test-rust bench gas prove faults mutate slither lint fmt
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -40,6 +40,9 @@ gas: setup ## Isolated gas of whole transactions -> bench/gas.json
 
 prove: setup ## Halmos proofs of test/proofs/; needs Python 3.11
 	tools/prove
+
+faults: setup ## Plant faults into the contracts: each attack test and invariant must be able to fail; ARGS="--only WORD"
+	tools/faults $(ARGS)
 
 mutate: setup ## Mutation score of the contracts; ARGS="--sample 60 --seed 1 --jobs 2 --only PoolLib"; Python 3.11
 	tools/mutate $(ARGS)
