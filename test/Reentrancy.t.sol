@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
+import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
 import {KeyLib} from "../contracts/lib/KeyLib.sol";
 import {Signature, Vote, VoteType} from "../contracts/types/Wire.sol";
 import {Config, ConfigLib} from "../script/ConfigLib.sol";
@@ -10,11 +11,28 @@ import {CallbackToken} from "./utils/HostileTokens.sol";
 import {Offences} from "./utils/Offences.sol";
 import {Actor} from "./utils/System.sol";
 
+/// Calls back while it is paid ETH, and remembers how that ended.
+contract CallbackPoster {
+    bytes private _call;
+    bytes public answer;
+    uint256 public attempts;
+
+    function claim(IRewardPool pool, bytes calldata call_) external {
+        _call = call_;
+        pool.claimPoster();
+    }
+
+    receive() external payable {
+        ++attempts;
+        (, answer) = msg.sender.call(_call);
+    }
+}
+
 /// Every function that moves stake tokens, under a token that calls back in the middle of the transfer: into the same
 /// function, and into each other one of its contract that moves value. Both end as if nobody had called.
 ///
-/// Moves of ETH: {IRewardPool.claimPoster} pays whoever calls (test/RewardPool.t.sol re-enters it); what {force} and
-/// {register} burn goes to an address without code; {debit} pays the reward pool.
+/// Moves of ETH: {IRewardPool.claimPoster} pays whoever calls, which here calls back; what {force} and {register} burn
+/// goes to an address without code; {debit} pays the reward pool.
 ///
 /// Moves of stake tokens
 /// ├── registry: join, topUp, delegate, claim, slash (by an execution)
@@ -125,6 +143,28 @@ contract ReentrancyTest is Offences {
         _earn();
         rewardPool.creditEpoch();
         _refuses(address(rewardPool), _movesOfPool(), _claimsCommission);
+    }
+
+    function test_claimPoster() external {
+        CallbackPoster poster = new CallbackPoster();
+        vm.prank(at.tally);
+        rewardPool.creditPoster(address(poster), 1, 2 ether);
+        (uint256 freeWei,) = rewardPool.freeWei();
+        uint256 heldWei = at.rewardPool.balance;
+        bytes[] memory calls = _movesOfPool();
+
+        uint256 snapshot = vm.snapshotState();
+        for (uint256 i = 0; i < calls.length; ++i) {
+            vm.revertToState(snapshot);
+            poster.claim(rewardPool, calls[i]);
+            assertEq(poster.attempts(), 1);
+            assertEq(poster.answer(), abi.encodePacked(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector));
+            assertEq(address(poster).balance, 2 ether);
+            assertEq(at.rewardPool.balance, heldWei - 2 ether);
+            assertEq(rewardPool.posterBalance(address(poster)), 0);
+            (uint256 freeAfterWei,) = rewardPool.freeWei();
+            assertEq(freeAfterWei, freeWei);
+        }
     }
 
     /* WHAT MOVES */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {Errors} from "@openzeppelin/contracts/utils/Errors.sol";
+
 import {Commission, IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
 import {ISequencerRegistry, Sequencer} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {Offences} from "./utils/Offences.sol";
@@ -185,7 +187,7 @@ contract RewardPoolTest is Offences {
         vm.prank(at.tally);
         rewardPool.creditPoster(address(stubborn), 9, 1 ether);
 
-        vm.expectRevert();
+        vm.expectRevert(Errors.FailedCall.selector);
         stubborn.claim(rewardPool);
         assertEq(rewardPool.posterBalance(address(stubborn)), 1 ether);
         vm.prank(_poster);
@@ -397,6 +399,16 @@ contract RewardPoolTest is Offences {
     function test_creditReward_revertsWhen_notTheRewardPool() external {
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotRewardPool.selector, at.rewardPool, address(this)));
         registry.creditReward(1, 1);
+    }
+
+    /// The weight of all stake has 56 bits: what would lift it beyond goes back instead.
+    function test_creditReward_takesNothingWhen_theTotalWouldNotFit() external {
+        uint256 roomWei = p.weightUnitWei * 2 ** 56 - 1 - 4 * STAKE_WEI;
+        vm.startPrank(at.rewardPool);
+        assertFalse(registry.creditReward(1, roomWei + 1));
+        assertEq(registry.assetsOf(1), STAKE_WEI);
+        assertTrue(registry.creditReward(1, roomWei));
+        assertEq(registry.assetsOf(1), STAKE_WEI + roomWei);
     }
 
     /* WHAT WAITS FOR A CREDIT */

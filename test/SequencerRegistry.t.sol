@@ -20,7 +20,7 @@ import {Staking} from "./utils/Staking.sol";
 /// │   └── when all seats are taken
 /// │       ├── by members who count: it reverts (registry/Churn.t.sol: unless it is large enough to evict one)
 /// │       ├── by one who weighs nothing any more: it takes that seat
-/// │       └── by one who counts until the epoch ends: it takes a seat beside it
+/// │       └── by one who counts until the epoch ends: it takes a seat beside it, and evicts nobody who weighs nothing
 /// ├── topUp
 /// │   ├── it gives shares at the price of the pool
 /// │   └── when below a unit, unknown, not the owner's, leaving, tombstoned, held, or the pool is dead: it reverts
@@ -32,6 +32,8 @@ import {Staking} from "./utils/Staking.sol";
 /// │   ├── they change what they say; an earlier poster stays known
 /// │   ├── posterOf, wasPoster: nobody posts for an unknown signer
 /// │   └── when not the owner's: they revert
+/// ├── checkIn, comeBack
+/// │   └── when not the settlement contract: they revert
 /// ├── jail
 /// │   ├── it takes the weight away at once and holds the pool; the longer hold stands
 /// │   ├── it says what the pool holds, and whether it was not held for long enough before
@@ -225,6 +227,22 @@ contract SequencerRegistryTest is Staking {
         assertEq(registry.membersAtEpochStart(0).length, p.maxMembers);
         assertEq(_weightAtStart(actors[5].signer), 0);
         assertEq(_weightAtStart(late.signer), 100);
+    }
+
+    function test_join_evictsNobodyWhoWeighsNothing() public {
+        Actor[] memory actors = _joinMany(p.maxMembers);
+        _sealFirst();
+        _exitAll(actors[5]);
+        Actor memory beside = _join(p.maxMembers, STAKE_WEI);
+        Actor memory large = _actor(p.maxMembers + 1);
+        _give(large.owner, 110 ether);
+        bytes memory proof = _proof(large.owner, large.key);
+
+        // Who left has the least stake of all who hold a seat; the one beside it is the smallest that weighs something.
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.Evicted(beside.id, beside.id + 1);
+        vm.prank(large.owner);
+        registry.join(large.signer, address(0), ENDPOINT, 110 ether, proof);
     }
 
     /* TOP UP */
@@ -424,6 +442,18 @@ contract SequencerRegistryTest is Staking {
 
         (, held) = registry.jail(1, until + 11, until + 20);
         assertTrue(held);
+    }
+
+    function test_checkIns_revertWhen_notTheSettlement() public {
+        _join(0, STAKE_WEI);
+        bytes memory reason =
+            abi.encodeWithSelector(ISequencerRegistry.NotSettlement.selector, at.settlement, alice.owner);
+
+        vm.startPrank(alice.owner);
+        vm.expectRevert(reason);
+        registry.checkIn(1, alice.owner, type(uint64).max);
+        vm.expectRevert(reason);
+        registry.comeBack(1, alice.owner, type(uint64).max);
     }
 
     function test_jail_revertsWhen_notTheSlasherOrUnknown() public {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+
 import {ISequencerRegistry, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {Case, CaseStatus, ISlasher, KeyReference, Offence} from "../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../contracts/lib/KeyLib.sol";
@@ -24,7 +26,7 @@ import {Offences} from "./utils/Offences.sol";
 /// │   ├── it keeps prevote and precommit apart
 /// │   └── when height, round, generation or type differ, or the block does not: it reverts
 /// └── reportDoubleProposal
-///     └── when only polRound differs: it reverts
+///     └── when height, round or generation differ, or only polRound does: it reverts
 contract SlasherTest is Offences {
     address private _reporter = makeAddr("reporter");
 
@@ -266,7 +268,12 @@ contract SlasherTest is Offences {
         Signature memory signatureB = _signVote(_secret(OFFENDER), VoteType.Prevote, b);
 
         // What the second signature recovers to under the wrong type is anybody's address.
-        vm.expectPartialRevert(ISlasher.NotSignedBy.selector);
+        bytes32 typehash = keccak256("Precommit(uint32 generation,uint64 height,uint32 round,bytes32 blockHash)");
+        bytes32 message = keccak256(abi.encode(typehash, b.generation, b.height, b.round, b.blockHash));
+        bytes32 digest = _digest(message, address(settlement), block.chainid);
+        (address anybody,,) = ECDSA.tryRecover(digest, signatureB.r, signatureB.vs);
+        address expected = settlement.memberAt(0, 1, OFFENDER).signer;
+        vm.expectRevert(abi.encodeWithSelector(ISlasher.NotSignedBy.selector, expected, anybody));
         slasher.reportDoubleVote(_key(OFFENDER), VoteType.Precommit, a, signatureA, b, signatureB);
     }
 
@@ -302,14 +309,27 @@ contract SlasherTest is Offences {
     }
 
     function test_revertsWhen_onlyPolRoundDiffers() external {
-        Proposal memory a = _proposal(BLOCK_A);
         Proposal memory b = _proposal(BLOCK_A);
         b.polRound = 1;
-        Signature memory signatureA = _signProposal(_secret(OFFENDER), a);
-        Signature memory signatureB = _signProposal(_secret(OFFENDER), b);
+        _expectProposalRevert(b, abi.encodeWithSelector(ISlasher.SameBlock.selector, BLOCK_A));
+    }
 
-        vm.expectRevert(abi.encodeWithSelector(ISlasher.SameBlock.selector, BLOCK_A));
-        slasher.reportDoubleProposal(_key(OFFENDER), a, signatureA, b, signatureB);
+    function test_revertsWhen_proposalsAreOfDifferentHeights() external {
+        Proposal memory b = _proposal(BLOCK_B);
+        b.height = HEIGHT + 1;
+        _expectProposalRevert(b, abi.encodeWithSelector(ISlasher.HeightDiffers.selector, HEIGHT, HEIGHT + 1));
+    }
+
+    function test_revertsWhen_proposalsAreOfDifferentRounds() external {
+        Proposal memory b = _proposal(BLOCK_B);
+        b.round = ROUND + 1;
+        _expectProposalRevert(b, abi.encodeWithSelector(ISlasher.RoundDiffers.selector, ROUND, ROUND + 1));
+    }
+
+    function test_revertsWhen_proposalsAreOfDifferentGenerations() external {
+        Proposal memory b = _proposal(BLOCK_B);
+        b.generation = 1;
+        _expectProposalRevert(b, abi.encodeWithSelector(ISlasher.GenerationDiffers.selector, 0, 1));
     }
 
     /* PARTS */
@@ -328,6 +348,15 @@ contract SlasherTest is Offences {
         Signature memory signatureB = _signVote(secretB, VoteType.Precommit, b);
         vm.expectRevert(reason);
         slasher.reportDoubleVote(KeyLib.ofSequencer(id), VoteType.Precommit, a, signatureA, b, signatureB);
+    }
+
+    /// @dev `b` against the offender's proposal of {BLOCK_A}.
+    function _expectProposalRevert(Proposal memory b, bytes memory reason) private {
+        Proposal memory a = _proposal(BLOCK_A);
+        Signature memory signatureA = _signProposal(_secret(OFFENDER), a);
+        Signature memory signatureB = _signProposal(_secret(OFFENDER), b);
+        vm.expectRevert(reason);
+        slasher.reportDoubleProposal(_key(OFFENDER), a, signatureA, b, signatureB);
     }
 
     function _expectVotesRevert(Vote memory a, Vote memory b, bytes memory reason) private {

@@ -113,9 +113,10 @@ contract RestartAttacks is Offences {
         // The same members, so the same keys; but what they signed was another message.
         BatchHeader memory renamed = _nextHeader(4);
         leader = _leader(renamed);
+        address first = settlement.memberAt(1, renamed.epoch, 0).signer;
         vm.stopPrank();
         vm.prank(leader, leader);
-        vm.expectPartialRevert(CertificateLib.SignatureInvalid.selector);
+        vm.expectRevert(abi.encodeWithSelector(CertificateLib.SignatureInvalid.selector, 0, first));
         settlement.settle(renamed, all, signatures, PAYLOAD);
     }
 

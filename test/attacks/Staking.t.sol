@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {ISequencerRegistry, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
@@ -308,7 +309,9 @@ contract StakingAttacksTest is Staking {
         shrinking.shrink(address(registry), 150 ether);
 
         assertEq(_claim(alice.owner, ofAlice), STAKE_WEI);
-        vm.expectRevert();
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, registry, 50 ether, STAKE_WEI)
+        );
         _claim(bob.owner, ofBob);
         token.mint(address(registry), 50 ether);
         assertEq(_claim(bob.owner, ofBob), STAKE_WEI);

@@ -12,7 +12,7 @@ import {Offences} from "../utils/Offences.sol";
 ///     ├── it takes two blocks inside of batches with proofs
 ///     ├── it takes a batch whose parent is not the last block before it, in either order
 ///     ├── it books a broken link and the block it breaks with as one position
-///     └── when the block is the same, outside, or not proven: it reverts
+///     └── when the generation differs, or the block is the same, outside, or not proven: it reverts
 contract DoubleAttestationTest is Offences {
     function setUp() external {
         _begin(4);
@@ -74,11 +74,22 @@ contract DoubleAttestationTest is Offences {
         _expectBatchesRevert(10, a, proofA, b, proofB, abi.encodeWithSelector(ISlasher.SameBlock.selector, BLOCK_A));
     }
 
+    function test_revertsWhen_batchesAreOfDifferentGenerations() external {
+        (BatchHeader memory a,,) = _twoBlocks(9, keccak256("9"), BLOCK_A);
+        (BatchHeader memory b,,) = _twoBlocks(9, keccak256("9"), BLOCK_B);
+        b.generation = 1;
+        BlockProof memory none;
+        _expectBatchesRevert(10, a, none, b, none, abi.encodeWithSelector(ISlasher.GenerationDiffers.selector, 0, 1));
+    }
+
     function test_revertsWhen_heightIsOutside() external {
         (BatchHeader memory a,, BlockProof memory proofA) = _twoBlocks(9, keccak256("9"), BLOCK_A);
         (BatchHeader memory b, BlockProof memory proofB,) = _twoBlocks(10, BLOCK_B, keccak256("11"));
         _expectBatchesRevert(
             12, a, proofA, b, proofB, abi.encodeWithSelector(ISlasher.HeightOutsideBatch.selector, 9, 10, 12)
+        );
+        _expectBatchesRevert(
+            8, a, proofA, b, proofB, abi.encodeWithSelector(ISlasher.HeightOutsideBatch.selector, 9, 10, 8)
         );
     }
 

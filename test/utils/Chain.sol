@@ -6,6 +6,7 @@ import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {DrawLib} from "../../contracts/lib/DrawLib.sol";
 import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
+import {SettledLib} from "../../contracts/lib/SettledLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {System} from "./System.sol";
@@ -124,6 +125,11 @@ abstract contract Chain is System {
             blobs: 0,
             late: _isLate()
         });
+    }
+
+    /// @notice What the ring would have to hold for `batch` to be tallied. External, so that the batch is calldata.
+    function ringValueOf(Settled calldata batch) external view returns (bytes32) {
+        return SettledLib.ringValue(batch, settlement.domainSeparator());
     }
 
     /// @notice Whether a batch that settles now is late (R30).

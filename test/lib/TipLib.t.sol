@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Test} from "forge-std/Test.sol";
+
+import {TipLib, TipWord} from "../../contracts/lib/TipLib.sol";
+
+/// TipLib
+/// ├── it takes the last height that has a place
+/// └── when the height or the generation has none: it reverts
+contract TipLibTest is Test {
+    uint64 private constant LAST = 2 ** 40 - 1;
+
+    function test_pack_takesTheLastHeight() external view {
+        TipWord word = this.tipAt(LAST, 0);
+        assertEq(word.lastHeight(), LAST);
+        // The field above is not touched.
+        assertEq(word.epoch(), 0);
+    }
+
+    function test_pack_revertsWhen_heightsEnd() external {
+        vm.expectRevert(abi.encodeWithSelector(TipLib.HeightAboveMaximum.selector, LAST, LAST + 1));
+        this.tipAt(LAST + 1, 0);
+    }
+
+    function test_inGeneration_revertsWhen_generationsEnd() external {
+        assertEq(this.tipAt(1, 4095).generation(), 4095);
+
+        vm.expectRevert(abi.encodeWithSelector(TipLib.GenerationAboveMaximum.selector, 4095, 4096));
+        this.tipAt(1, 4096);
+    }
+
+    function tipAt(uint64 height, uint32 generation) external pure returns (TipWord) {
+        return TipLib.pack({
+            number_: 1,
+            lastHeight_: height,
+            epoch_: 0,
+            timestamp_: 0,
+            l1OriginNumber_: 0,
+            settledAt_: 0,
+            forcedThrough_: 0,
+            consumed_: 0,
+            generation_: 0
+        }).inGeneration({generation_: generation, epoch_: 0, l1OriginNumber_: 0, time: 0});
+    }
+}
