@@ -268,6 +268,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
             budget.noteOut(drop);
         }
 
+        // Casting is safe below: all of these are parts of the pool's shares, which have 128 bits.
         uint256 gone = idle + counted - kept;
         if (whole) {
             pool.idleShares += uint128(gone);

@@ -166,6 +166,8 @@ abstract contract Rota is IRota, Deployment {
 
     /// @inheritdoc IRota
     function startOf(uint64 epoch) public view returns (uint64) {
+        uint64 last = (type(uint64).max - GENESIS) / EPOCH_SECONDS;
+        require(epoch <= last, EpochBeyondTime(last, epoch));
         return GENESIS + epoch * EPOCH_SECONDS;
     }
 
@@ -211,7 +213,7 @@ abstract contract Rota is IRota, Deployment {
 
         // Carried: the last epoch sealed before this one.
         uint64[] storage epochs = _sealedEpochs[generation_];
-        uint256 after_ = _firstAtOrAfter(epochs, epoch);
+        uint256 after_ = _firstAfter(epochs, epoch);
         require(after_ != 0, NoSetInForce(generation_, epoch));
         sealedFor = epochs[after_ - 1];
         pointer = _sealed[generation_][sealedFor];
@@ -236,7 +238,9 @@ abstract contract Rota is IRota, Deployment {
 
     /// @inheritdoc IRota
     function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[] memory leaders) {
-        require(count <= MAX_SCHEDULE, ScheduleTooLong(MAX_SCHEDULE, count));
+        uint64 left = type(uint64).max - firstTurn;
+        uint64 maximum = left < MAX_SCHEDULE ? left : MAX_SCHEDULE;
+        require(count <= maximum, ScheduleTooLong(maximum, count));
 
         FrozenSet set = SetLib.load(_setAt(generation(), epoch));
         leaders = new address[](count);
@@ -248,7 +252,7 @@ abstract contract Rota is IRota, Deployment {
     /// @inheritdoc IRota
     function endOf(uint32 generation_, uint64 epoch) public view returns (bool known, uint64 time) {
         uint64[] storage epochs = _sealedEpochs[generation_];
-        uint256 next = _firstAtOrAfter(epochs, epoch + 1);
+        uint256 next = _firstAfter(epochs, epoch);
         require(next != 0, NoSetInForce(generation_, epoch));
         if (next != epochs.length) (known, time) = (true, startOf(epochs[next]));
 
@@ -258,6 +262,7 @@ abstract contract Rota is IRota, Deployment {
 
     /// @inheritdoc IRota
     function countsFrom(uint64 epoch) external view returns (bool known, uint64 time) {
+        require(epoch != type(uint64).max, EpochBeyondTime(type(uint64).max - 1, epoch));
         // No set was ever sealed with what was before the change: the first of all comes, or came, after it.
         Beginning storage first = _beginnings[0];
         if (first.time == 0 || first.epoch > epoch) {
@@ -283,12 +288,12 @@ abstract contract Rota is IRota, Deployment {
         if (pointer == address(0)) (pointer,) = setOf(generation_, epoch);
     }
 
-    /// @dev Index of the first of the ascending `epochs` that is at or after `epoch`; their number if none is.
-    function _firstAtOrAfter(uint64[] storage epochs, uint64 epoch) private view returns (uint256 low) {
+    /// @dev Index of the first of the ascending `epochs` that is after `epoch`; their number if none is.
+    function _firstAfter(uint64[] storage epochs, uint64 epoch) private view returns (uint256 low) {
         uint256 high = epochs.length;
         while (low < high) {
             uint256 middle = (low + high) / 2;
-            if (epochs[middle] < epoch) low = middle + 1;
+            if (epochs[middle] <= epoch) low = middle + 1;
             else high = middle;
         }
     }

@@ -502,7 +502,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     }
 
     function _credit(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
-        uint256 total = _totalWei + amountWei;
+        uint256 total = Math.saturatingAdd(_totalWei, amountWei);
         uint256 maximum = WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1;
         require(total <= maximum, TotalStakeAboveMaximum(maximum, total));
 

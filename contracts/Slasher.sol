@@ -120,15 +120,22 @@ contract Slasher is Liveness, SigningDomain {
         BatchHeader calldata b,
         BlockProof calldata proofB
     ) private pure returns (uint64) {
-        if (a.lastHeight + 1 == height && b.firstHeight == height) {
-            return _brokenLink(height, a, b);
-        }
-        if (b.lastHeight + 1 == height && a.firstHeight == height) return _brokenLink(height, b, a);
+        if (_isLink(a, b, height)) return _brokenLink(height, a, b);
+        if (_isLink(b, a, height)) return _brokenLink(height, b, a);
 
         bytes32 blockA = _blockAt(height, a, proofA);
         bytes32 blockB = _blockAt(height, b, proofB);
         require(blockA != blockB, SameBlock(blockA));
         return height;
+    }
+
+    /// @dev Whether `later` begins at `height`, right after `earlier`.
+    function _isLink(BatchHeader calldata earlier, BatchHeader calldata later, uint64 height)
+        private
+        pure
+        returns (bool)
+    {
+        return uint256(earlier.lastHeight) + 1 == height && later.firstHeight == height;
     }
 
     function _brokenLink(uint64 height, BatchHeader calldata earlier, BatchHeader calldata later)
@@ -155,7 +162,7 @@ contract Slasher is Liveness, SigningDomain {
         bytes32 root = MerkleLib.rootOf({
             leaf: MerkleLib.blockLeaf(proof.blockHash),
             index: height - header.firstHeight,
-            size: header.lastHeight - header.firstHeight + 1,
+            size: uint256(header.lastHeight) - header.firstHeight + 1,
             siblings: proof.siblings
         });
         require(root == header.blocksRoot, BlockNotInBatch(header.blocksRoot, root));
@@ -190,7 +197,7 @@ contract Slasher is Liveness, SigningDomain {
     function _keyAt(KeyReference key) private view returns (address) {
         (uint32 generation, uint64 epoch, uint256 index) = key.place();
         uint64 time = uint64(block.timestamp);
-        uint64 begun = _startOf(epoch);
+        uint256 begun = GENESIS + uint256(epoch) * EPOCH_SECONDS;
         require(begun <= time, EpochNotBegun(begun, time));
 
         (bool known, uint64 end) = SETTLEMENT.endOf(generation, epoch);
@@ -202,9 +209,5 @@ contract Slasher is Liveness, SigningDomain {
     /// @dev Where an offence took place, whatever the evidence looked like: height 64, round 32, vote type 8.
     function _position(uint64 height, uint32 round, uint8 voteType) private pure returns (bytes32) {
         return bytes32((uint256(height) << 40) | (uint256(round) << 8) | voteType);
-    }
-
-    function _startOf(uint64 epoch) private view returns (uint64) {
-        return GENESIS + epoch * EPOCH_SECONDS;
     }
 }

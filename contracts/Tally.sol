@@ -59,6 +59,8 @@ contract Tally is ITally, Deployment, SigningDomain {
         uint256[8] lanes;
     }
 
+    uint256 private constant MAX_EPOCHS = 256;
+
     IBatchInbox private immutable INBOX;
     IForcedInbox private immutable FORCED;
     IRota private immutable ROTA;
@@ -182,6 +184,7 @@ contract Tally is ITally, Deployment, SigningDomain {
         // Beyond 65,535 batches an epoch the 16-bit counts would run over: the rest of it earns its signers nothing.
         bool counted = batches <= type(uint16).max;
         if (counted) {
+            // Casting is safe: 65,535 times 128 weights of 56 bits have fewer than 80 bits.
             participation.batches = uint64(batches);
             participation.signedWeight += uint192(signedWeight);
             AttendanceLib.addTo(run.attended, participation.lanes, run.set.count());
@@ -349,9 +352,13 @@ contract Tally is ITally, Deployment, SigningDomain {
         view
         returns (uint256 turns, uint256 missed)
     {
+        if (first > last) return (0, 0);
+        uint256 epochs = uint256(last) - first + 1;
+        require(epochs <= MAX_EPOCHS, TooManyEpochs(MAX_EPOCHS, epochs));
+
         uint256 counts;
-        for (uint64 epoch = first; epoch <= last; ++epoch) {
-            if (epoch == first || epoch % 8 == 0) counts = _turns[sequencer][epoch / 8];
+        for (uint256 epoch = first; epoch <= last; ++epoch) {
+            if (epoch == first || epoch % 8 == 0) counts = _turns[sequencer][uint64(epoch / 8)];
             uint256 lane = counts >> ((epoch % 8) * 32);
             turns += lane & type(uint16).max;
             missed += (lane >> 16) & type(uint16).max;
@@ -361,7 +368,8 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// @inheritdoc ITally
     /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.
     function isClosed(uint64 epoch) public view returns (bool) {
-        if (_epochAt(block.timestamp) <= epoch + MAX_EPOCH_LAG) return false;
+        uint256 beforeLagIsOver = uint256(epoch) + MAX_EPOCH_LAG + 1;
+        if (block.timestamp < GENESIS + beforeLagIsOver * EPOCH_SECONDS) return false;
         (, uint64 last) = INBOX.ringRange();
         return _cursor.epoch > epoch || nextTally() > last;
     }

@@ -50,7 +50,10 @@ interface IRota {
     /// @notice No set of this generation was sealed at or before this epoch.
     error NoSetInForce(uint32 generation, uint64 epoch);
 
-    /// @notice A schedule of at most `maximum` turns can be asked for at once.
+    /// @notice The epoch would begin after the last second that 64 bits can name.
+    error EpochBeyondTime(uint64 last, uint64 actual);
+
+    /// @notice A schedule of at most `maximum` turns can be asked for at once, and none beyond turn 2^64 - 2.
     error ScheduleTooLong(uint64 maximum, uint64 actual);
 
     /// @notice Freezes the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next. The
@@ -66,6 +69,8 @@ interface IRota {
     function epochAt(uint64 time) external view returns (uint64);
 
     /// @notice First second of an epoch.
+    ///
+    /// Reverts with {EpochBeyondTime}.
     function startOf(uint64 epoch) external view returns (uint64);
 
     /// @notice The set in force in `epoch` of the running generation, sealed or carried.
@@ -97,6 +102,8 @@ interface IRota {
 
     /// @notice L1 time from which on every set in force, of whatever generation, counts a change of stake or key that was
     /// made in `epoch` (R3, R8). `known` is false as long as no such set was sealed. O(log n).
+    ///
+    /// Reverts with {EpochBeyondTime}.
     function countsFrom(uint64 epoch) external view returns (bool known, uint64 time);
 
     /// @notice All parameters of the deployment.

@@ -75,7 +75,7 @@ interface ISlasher {
     error BlockNotInBatch(bytes32 expected, bytes32 actual);
 
     /// @notice The set named is not in force yet, and could still become another.
-    error EpochNotBegun(uint64 start, uint64 time);
+    error EpochNotBegun(uint256 start, uint64 time);
 
     error EvidenceTooOld(uint64 until, uint64 time);
 

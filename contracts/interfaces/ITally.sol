@@ -44,6 +44,8 @@ interface ITally {
     event TurnMissed(uint32 indexed generation, uint64 indexed turn, address indexed leader, uint64 epoch);
 
     error NothingToTally();
+    /// @notice Turns of at most `maximum` epochs can be asked for at once.
+    error TooManyEpochs(uint256 maximum, uint256 actual);
 
     /// @notice Entry `index` did not come late with batch `batch`.
     error EntryNotLate(uint64 batch, uint64 index);
@@ -95,7 +97,9 @@ interface ITally {
     /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
 
-    /// @notice {turnsOf} of epochs `first` to `last` together.
+    /// @notice {turnsOf} of epochs `first` to `last` together, at most 256 of them; none if `first` is after `last`.
+    ///
+    /// Reverts with {TooManyEpochs}.
     function turnsBetween(uint32 sequencer, uint64 first, uint64 last)
         external
         view

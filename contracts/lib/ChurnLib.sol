@@ -29,11 +29,12 @@ library ChurnLib {
         return budget.limit - budget.left;
     }
 
-    /// @notice Casting is safe in both: nobody notes more than there was room for.
+    /// @notice Notes what entered. Casting is safe: nobody notes more than there was room for.
     function noteIn(Budget memory budget, uint256 weight) internal pure {
         budget.entered += uint64(weight);
     }
 
+    /// @notice As {noteIn}.
     function noteOut(Budget memory budget, uint256 weight) internal pure {
         budget.left += uint64(weight);
     }

@@ -77,6 +77,8 @@ library SetLib {
         }
     }
 
+    // Memory-safe, here and below: they read what {load} allocated.
+
     /// @notice Sum of the members' weights.
     function total(FrozenSet set) internal pure returns (uint256 value) {
         assembly ("memory-safe") {

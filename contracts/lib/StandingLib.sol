@@ -87,6 +87,7 @@ library StandingLib {
     }
 
     /// @dev Without a branch: a seal does this for every member. The status bounds a factor of 0 or 1, the mask cuts 56 bits.
+    /// The assembly here and below is memory-safe: it touches no memory.
     function _weightOf(uint256 slot) private pure returns (uint56 weight_) {
         uint256 firstWithout = uint256(Status.Jailed);
         assembly ("memory-safe") {
