@@ -31,11 +31,12 @@ import {Actor, System} from "./utils/System.sol";
 /// │   └── when nothing was sealed at or before: they revert
 /// ├── leaderOf, schedule
 /// │   ├── they give first draws
-/// │   └── when the schedule is too long: it reverts
+/// │   └── when the schedule is too long, or ends after the last turn: it reverts
 /// ├── endOf, countsFrom
 /// │   └── they find by search what a walk would find
 /// └── epochAt, startOf, params, generation
-///     └── they give what was deployed
+///     ├── they give what was deployed
+///     └── when an epoch would begin after all time: startOf and countsFrom revert
 contract RotaTest is System {
     using DrawLib for FrozenSet;
 
@@ -429,6 +430,35 @@ contract RotaTest is System {
         assertEq(settlement.schedule(0, 0, 256).length, 256);
         vm.expectRevert(abi.encodeWithSelector(IRota.ScheduleTooLong.selector, 256, 257));
         settlement.schedule(0, 0, 257);
+    }
+
+    function test_schedule_revertsWhen_itEndsAfterTheLastTurn() public {
+        _joinMany(1);
+        _sealFirst();
+        uint64 last = type(uint64).max - 1;
+
+        assertEq(settlement.schedule(0, last - 2, 3).length, 3);
+        vm.expectRevert(abi.encodeWithSelector(IRota.ScheduleTooLong.selector, 3, 4));
+        settlement.schedule(0, last - 2, 4);
+    }
+
+    function test_startOf_revertsWhen_theEpochWouldBeginAfterAllTime() public {
+        uint64 last = (type(uint64).max - p.genesis) / p.epochSeconds;
+
+        assertEq(settlement.startOf(last), p.genesis + last * p.epochSeconds);
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochBeyondTime.selector, last, last + 1));
+        settlement.startOf(last + 1);
+    }
+
+    function test_countsFrom_revertsWhen_theEpochIsTheLastNumber() public {
+        uint64 last = type(uint64).max;
+
+        vm.expectRevert(abi.encodeWithSelector(IRota.EpochBeyondTime.selector, last - 1, last));
+        settlement.countsFrom(last);
+        _joinMany(1);
+        _sealFirst();
+        (bool known,) = settlement.countsFrom(last - 1);
+        assertFalse(known);
     }
 
     function testFuzz_endOfAndCountsFrom_findWhatAWalkFinds(uint256 pattern) public {

@@ -208,6 +208,10 @@ contract SequencerRegistryTest is Staking {
             abi.encodeWithSelector(ISequencerRegistry.TotalStakeAboveMaximum.selector, maximum, maximum + 1)
         );
         registry.topUp(1, 4);
+        vm.expectRevert(
+            abi.encodeWithSelector(ISequencerRegistry.TotalStakeAboveMaximum.selector, maximum, type(uint256).max)
+        );
+        registry.topUp(1, type(uint256).max);
         registry.topUp(1, 3);
 
         assertEq(SetLib.weightOf(registry.membersAtEpochStart(0)[0]), type(uint56).max);

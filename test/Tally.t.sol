@@ -8,13 +8,14 @@ import {CertificateLib} from "../contracts/lib/CertificateLib.sol";
 import {RefundLib} from "../contracts/lib/RefundLib.sol";
 import {BatchHeader, Signature} from "../contracts/types/Wire.sol";
 import {Chain} from "./utils/Chain.sol";
+import {Actor} from "./utils/System.sol";
 
 /// Tally
 /// ├── tally
 /// │   ├── it says what it booked and moves on
 /// │   ├── it credits posters with refund and margin, signers with their share
 /// │   ├── it credits each poster of a mixed run
-/// │   ├── it counts who signed
+/// │   ├── it counts who signed, in the generation in which they did
 /// │   ├── when it is called in pieces: it books the same
 /// │   ├── when nothing is handed in: it reverts
 /// │   ├── when batches are skipped or repeated: it reverts
@@ -30,7 +31,8 @@ import {Chain} from "./utils/Chain.sol";
 /// │   ├── given a batch attested after the epoch of its timestamp: not missed
 /// │   ├── given a leader who posted another batch of the turn: not missed
 /// │   └── given a batch of the turn that lapsed: not counted
-/// └── attendance: it is closed once nothing of the epoch can settle or be tallied
+/// ├── attendance: it is closed once nothing of the epoch can settle or be tallied
+/// └── turnsBetween: it sums up to 256 epochs; when there are more: it reverts
 contract TallyTest is Chain {
     function setUp() external {
         _beginFunded(4);
@@ -116,6 +118,21 @@ contract TallyTest is Chain {
             assertEq(attendance.weight, 100);
             assertEq(attendance.signer, settlement.memberAt(0, 1, i).signer);
         }
+    }
+
+    function test_tally_countsInTheGenerationThatSigned() external {
+        Actor[] memory actors = new Actor[](4);
+        for (uint256 i = 0; i < 4; ++i) {
+            actors[i] = _actor(i);
+        }
+        _restart(actors, 4);
+        _advance(p.l1BlockSeconds);
+        _settle(_nextHeader(1));
+        _tallyAll();
+
+        uint64 epoch = _settledBatches[0].header.epoch;
+        assertEq(tally.attendance(1, epoch, 0).attended, 1);
+        assertEq(tally.attendance(0, epoch, 0).attended, 0);
     }
 
     function test_tally_inPiecesBooksTheSame() external {
@@ -342,6 +359,40 @@ contract TallyTest is Chain {
         tally.tally(1, _batches(1, 2));
         // Batch 3 is open, but batch 2 was attested by a later epoch already.
         assertTrue(tally.attendance(0, 1, 0).closed);
+    }
+
+    function test_isClosed_isFalseOfEpochsBeyondAllTime() external view {
+        assertFalse(tally.isClosed(type(uint64).max));
+    }
+
+    function test_turnsBetween_sumsUpTo256Epochs() external {
+        for (uint256 i = 0; i < 2; ++i) {
+            BatchHeader memory header = _nextHeaderLedBy(0);
+            _settle(header);
+            _closeTurn();
+            _sealThrough(_epoch() + 1);
+        }
+        uint32 id = registry.idOf(settlement.memberAt(0, 1, 0).signer);
+        (uint256 first,) = tally.turnsOf(id, 1);
+        (uint256 second,) = tally.turnsOf(id, 2);
+        assertGt(first, 0);
+        assertGt(second, 0);
+
+        (uint256 turns,) = tally.turnsBetween(id, 1, 256);
+        assertEq(turns, first + second);
+        (turns,) = tally.turnsBetween(id, 2, 2);
+        assertEq(turns, second);
+        (turns,) = tally.turnsBetween(id, 2, 1);
+        assertEq(turns, 0);
+        (turns,) = tally.turnsBetween(id, type(uint64).max - 255, type(uint64).max);
+        assertEq(turns, 0);
+    }
+
+    function test_turnsBetween_revertsWhen_thereAreMoreThan256Epochs() external {
+        vm.expectRevert(abi.encodeWithSelector(ITally.TooManyEpochs.selector, 256, 257));
+        tally.turnsBetween(1, 1, 257);
+        vm.expectRevert(abi.encodeWithSelector(ITally.TooManyEpochs.selector, 256, uint256(1) << 64));
+        tally.turnsBetween(1, 0, type(uint64).max);
     }
 
     /* PARTS */

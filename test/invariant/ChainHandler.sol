@@ -37,6 +37,7 @@ contract ChainHandler is Offences {
     uint256 public compensatedWei;
     mapping(uint64 index => bool) public compensated;
     mapping(uint64 index => bytes32 transactionHash) private _transactions;
+    /// By what the pools of members and the balances of owners grew.
     uint256 public creditedWei;
     uint256 public claimedCommissionsWei;
     uint256 public donatedWei;
@@ -45,6 +46,7 @@ contract ChainHandler is Offences {
     mapping(uint64 number => bytes list) public usages;
 
     bytes32[] public cases;
+    /// Tokens that left the registry.
     mapping(uint32 sequencer => uint256 slashedWei) public slashed;
     mapping(uint32 sequencer => uint256 assetsWei) public assetsAtFirstExecution;
     mapping(bytes32 caseId => uint256 times) public executions;
@@ -170,7 +172,9 @@ contract ChainHandler is Offences {
         for (uint256 i = 0; i < MEMBERS; ++i) {
             before[i] = registry.assetsOf(_idAt(i));
         }
-        creditedWei += rewardPool.creditEpoch();
+        uint256 heldWei = poolsWei();
+        rewardPool.creditEpoch();
+        creditedWei += poolsWei() - heldWei;
         for (uint256 i = 0; i < MEMBERS; ++i) {
             assertGe(registry.assetsOf(_idAt(i)), before[i], "a credit took something");
         }
@@ -185,7 +189,11 @@ contract ChainHandler is Offences {
 
     function claimCommission(uint256 index) external {
         uint32 id = _idAt(bound(index, 0, MEMBERS - 1));
-        if (rewardPool.commissionBalance(id) != 0) claimedCommissionsWei += rewardPool.claimCommission(id);
+        if (rewardPool.commissionBalance(id) == 0) return;
+        address owner = registry.ownerOf(id);
+        uint256 before = token.balanceOf(owner);
+        rewardPool.claimCommission(id);
+        claimedCommissionsWei += token.balanceOf(owner) - before;
     }
 
     function donate(uint96 amountWei) external {
@@ -228,7 +236,7 @@ contract ChainHandler is Offences {
     }
 
     /// @notice What the pools of all members hold.
-    function poolsWei() external view returns (uint256 sumWei) {
+    function poolsWei() public view returns (uint256 sumWei) {
         for (uint256 i = 0; i < MEMBERS; ++i) {
             sumWei += registry.assetsOf(_idAt(i));
         }
@@ -265,45 +273,56 @@ contract ChainHandler is Offences {
     /* TIME */
 
     function pass(uint16 seconds_) external {
-        _advance(bound(seconds_, 1, 30));
+        _advance(bound(seconds_, 1, 2 * p.epochSeconds));
         (, uint64 sealedFor) = settlement.setOf(0, _epoch() + 1);
         if (sealedFor <= _epoch()) settlement.seal(_epoch() + 1);
     }
 
     /* SLASHING */
 
-    /// At most two of the five ever offend, so that the others can go on.
+    /// At most two of the five ever offend, so that the others can go on; at few heights, so that positions meet again.
     function report(uint256 index, uint64 height) external {
-        index = bound(index, 0, 1);
-        uint32 id = _idAt(index);
-        if (registry.sequencer(id).status == Status.Tombstoned || !_keyCounts()) return;
-        height = uint64(bound(height, 1, 1000));
+        (index, height) = (bound(index, 0, 1), uint64(bound(height, 1, 4)));
+        bool isNew = slasher.caseOf(_votesCase(index, height)).sequencer == 0;
+        bool counts = registry.sequencer(_idAt(index)).status != Status.Tombstoned && _keyCounts();
+
         try this.tryReport(index, height) returns (bytes32 caseId) {
+            assertTrue(isNew && counts, "reported twice, after a conviction, or too late");
             cases.push(caseId);
-        } catch {}
+        } catch {
+            assertFalse(isNew && counts, "evidence was refused");
+        }
     }
 
-    /// For {report} alone: external, so that a repeated position can fail on its own.
+    /// For {report} alone: external, so that it can fail on its own.
     function tryReport(uint256 index, uint64 height) external returns (bytes32) {
         return _reportVotes(index, height);
     }
 
-    function execute(uint256 which) external {
+    /// Waits for the case or not, and asks for its execution more than once.
+    function execute(uint256 which, bool waits, uint8 times) external {
         if (cases.length == 0) return;
         bytes32 caseId = cases[bound(which, 0, cases.length - 1)];
-        uint32 id = slasher.caseOf(caseId).sequencer;
-        uint256 before = registry.assetsOf(id);
+        if (waits) _warpTo(slasher.executableAt(caseId));
+
+        for (times = uint8(bound(times, 1, 3)); times != 0; --times) {
+            _tryExecute(caseId, slasher.caseOf(caseId).sequencer);
+        }
+    }
+
+    function _tryExecute(bytes32 caseId, uint32 id) private {
+        (uint256 assetsWei, uint256 heldWei) = (registry.assetsOf(id), token.balanceOf(at.registry));
         bool first = registry.sequencer(id).status != Status.Tombstoned;
-        bool executable =
-            slasher.caseOf(caseId).status == CaseStatus.Reported && block.timestamp >= slasher.executableAt(caseId);
+        bool due = block.timestamp >= slasher.executableAt(caseId);
+        bool open = slasher.caseOf(caseId).status == CaseStatus.Reported;
 
         try slasher.execute(caseId) {
-            assertTrue(executable, "executed too early or twice");
+            assertTrue(due, "executed too early");
             ++executions[caseId];
-            slashed[id] += before - registry.assetsOf(id);
-            if (first) assetsAtFirstExecution[id] = before;
+            slashed[id] += heldWei - token.balanceOf(at.registry);
+            if (first) assetsAtFirstExecution[id] = assetsWei;
         } catch {
-            assertFalse(executable, "a due case was refused");
+            assertFalse(due && open, "a due case was refused");
         }
     }
 

@@ -15,6 +15,7 @@ import {Staking} from "../utils/Staking.sol";
 /// │   ├── within the limit: it counts at once
 /// │   ├── beyond: it counts in slices, first in first out, whoever flushes
 /// │   ├── when jailed while it waits: its place is passed over, and it queues anew when it comes back
+/// │   ├── when jailed and topped up: it does not queue
 /// │   └── when it leaves while it waits: its exit does not wait, its place is passed over
 /// ├── leaving
 /// │   ├── beyond the limit: it counts until its slice has left, and its clock starts with the last
@@ -147,6 +148,17 @@ contract ChurnTest is Staking {
         _startEpoch(2);
         assertEq(_weightAtStart(late.signer), 100);
         assertEq(registry.sequencer(late.id).idleShares, 150_000 ether);
+    }
+
+    function test_enter_whoIsJailedDoesNotQueueWithATopUp() public {
+        Actor[] memory actors = _begin(4, 100 ether);
+        _topUp(actors[0], 150 ether);
+        assertEq(registry.churn().entrances, 1);
+        _jailAbsent(actors[1].id, 0);
+
+        _topUp(actors[1], 50 ether);
+        assertEq(registry.churn().entrances, 1);
+        assertEq(registry.sequencer(actors[1].id).idleShares, 50_000 ether);
     }
 
     function test_enter_whoLeavesMeanwhileIsPassedOver() public {
