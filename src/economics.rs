@@ -65,10 +65,16 @@ impl Network {
         outcomes
     }
 
-    /// R34: the part of its pool, in basis points, that each of `group` double signers of one window loses.
+    /// R34: the part of its pool, in basis points and rounded down as the contract does, that each of `group` double
+    /// signers of one window loses.
     pub fn double_sign_bps(&self, group: u64) -> u64 {
-        let share = BPS.saturating_mul(group).checked_div(self.members).unwrap_or(BPS);
-        let correlated = self.params.correlation_factor.saturating_mul(share);
+        let correlated = self
+            .params
+            .correlation_factor
+            .saturating_mul(group)
+            .saturating_mul(BPS)
+            .checked_div(self.members)
+            .unwrap_or(BPS);
         self.params.double_sign_bps.saturating_add(correlated).min(BPS)
     }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IBatchInbox} from "../../contracts/interfaces/IBatchInbox.sol";
 import {DigestLib} from "../../contracts/lib/DigestLib.sol";
 import {DrawLib} from "../../contracts/lib/DrawLib.sol";
+import {FeeLib} from "../../contracts/lib/FeeLib.sol";
 import {MerkleLib} from "../../contracts/lib/MerkleLib.sol";
+import {PenaltyLib} from "../../contracts/lib/PenaltyLib.sol";
 import {Pool} from "../../contracts/lib/PoolLib.sol";
 import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
 import {SortLib} from "../../contracts/lib/SortLib.sol";
@@ -55,6 +58,19 @@ enum Kind {
 struct Step {
     Kind kind;
     uint256 amount;
+}
+
+struct PenaltyCase {
+    uint256 baseBps;
+    uint256 factor;
+    uint256 correlated;
+    uint256 total;
+}
+
+struct FeeCase {
+    uint256 feeWei;
+    uint256 doublingEntries;
+    uint256 entries;
 }
 
 /// What a step gave, and what it left. A step that is not `done` reverted.
@@ -183,6 +199,27 @@ contract Harness {
         answers = new bytes32[](receipts.length);
         for (uint256 i = 0; i < receipts.length; ++i) {
             answers[i] = DigestLib.digest(domain, DigestLib.structHash(receipts[i]));
+        }
+    }
+
+    /* RULES */
+
+    /// @notice R34, of one offender each.
+    function penaltiesOf(PenaltyCase[] calldata cases) external pure returns (uint64[] memory bps) {
+        bps = new uint64[](cases.length);
+        for (uint256 i = 0; i < cases.length; ++i) {
+            bps[i] = PenaltyLib.shareOf(cases[i].baseBps, cases[i].factor, cases[i].correlated, cases[i].total);
+        }
+    }
+
+    /// @notice R31: what entry 0 to `entries` - 1 of an empty queue cost together.
+    function feesOf(FeeCase[] calldata cases) external pure returns (uint256[] memory sums) {
+        sums = new uint256[](cases.length);
+        for (uint256 i = 0; i < cases.length; ++i) {
+            for (uint256 length = 0; length < cases[i].entries; ++length) {
+                uint256 feeWei = FeeLib.doubled(cases[i].feeWei, length / cases[i].doublingEntries);
+                sums[i] = Math.saturatingAdd(sums[i], feeWei);
+            }
         }
     }
 

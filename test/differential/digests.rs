@@ -31,7 +31,8 @@ fn block_header(random: &mut StdRng) -> BlockHeader {
     }
 }
 
-fn batch_header(random: &mut StdRng) -> BatchHeader {
+/// Any batch header.
+pub(crate) fn batch_header(random: &mut StdRng) -> BatchHeader {
     BatchHeader {
         generation: Generation::new(small(random)),
         epoch: Epoch::new(number(random, 64)),
@@ -128,7 +129,8 @@ fn sol_block_header(header: &BlockHeader) -> harness::BlockHeader {
     }
 }
 
-fn sol_batch_header(header: &BatchHeader) -> harness::BatchHeader {
+/// A batch header as L1 takes it.
+pub(crate) fn sol_batch_header(header: &BatchHeader) -> harness::BatchHeader {
     harness::BatchHeader {
         generation: header.generation.get(),
         epoch: header.epoch.get(),

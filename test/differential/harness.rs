@@ -102,6 +102,19 @@ alloy::sol! {
         bytes error;
     }
 
+    struct PenaltyCase {
+        uint256 baseBps;
+        uint256 factor;
+        uint256 correlated;
+        uint256 total;
+    }
+
+    struct FeeCase {
+        uint256 feeWei;
+        uint256 doublingEntries;
+        uint256 entries;
+    }
+
     enum Kind { Deposit, Leave, Redeem, Reward, Slash }
 
     struct Step {
@@ -128,6 +141,8 @@ alloy::sol! {
         function voteDigests(bytes32 domain, uint8[] types, Vote[] votes) external view returns (bytes32[] answers);
         function proposalDigests(bytes32 domain, Proposal[] proposals) external view returns (bytes32[] answers);
         function receiptDigests(bytes32 domain, OrderReceipt[] receipts) external view returns (bytes32[] answers);
+        function penaltiesOf(PenaltyCase[] cases) external view returns (uint64[] bps);
+        function feesOf(FeeCase[] cases) external view returns (uint256[] sums);
         function play(Step[][] sequences) external returns (StepAnswer[][] answers);
     }
 
@@ -140,8 +155,15 @@ alloy::sol! {
         function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[]);
     }
 
+    struct BlockProof {
+        bytes32 blockHash;
+        bytes32[] siblings;
+    }
+
     interface Slasher {
         error NotSignedBy(address expected, address actual);
+        error SameBlock(bytes32 blockHash);
+        error HeightOutsideBatch(uint64 firstHeight, uint64 lastHeight, uint64 height);
 
         function reportDoubleVote(
             uint256 key, uint8 voteType, Vote a, Signature signatureA, Vote b, Signature signatureB
@@ -149,6 +171,17 @@ alloy::sol! {
 
         function reportDoubleProposal(
             uint256 key, Proposal a, Signature signatureA, Proposal b, Signature signatureB
+        ) external returns (bytes32 caseId);
+
+        function reportDoubleAttestation(
+            uint256 key,
+            uint64 height,
+            BatchHeader a,
+            Signature signatureA,
+            BlockProof proofA,
+            BatchHeader b,
+            Signature signatureB,
+            BlockProof proofB
         ) external returns (bytes32 caseId);
     }
 }

@@ -13,7 +13,7 @@ use rota::domain::{Round, Vote};
 
 const REPORTS: usize = 128;
 
-fn sol_signature(signature: &Signature) -> harness::Signature {
+pub(crate) fn sol_signature(signature: &Signature) -> harness::Signature {
     let bytes = signature.to_compact();
     harness::Signature { r: B256::from_slice(&bytes[..32]), vs: B256::from_slice(&bytes[32..]) }
 }

@@ -15,6 +15,7 @@ mod forced;
 mod journey;
 mod operator;
 mod restart;
+mod simulate;
 mod stakers;
 
 use alloy::primitives::{Address, U256, keccak256};

@@ -23,9 +23,9 @@ import {Staking} from "../utils/Staking.sol";
 /// │   ├── what takes no weight away does not wait
 /// │   └── when the owner leaves: all of the pool leaves in slices
 /// ├── eviction
-/// │   ├── when full and 1.1 times the smallest: the smallest gives up its seat, of equals who joined later
+/// │   ├── when full and 1.1 times the smallest: the smallest gives up its seat, wherever it sits, of equals who joined later
 /// │   ├── when too small: it reverts
-/// │   ├── when the smallest is more than the limit left: it sinks in slices first
+/// │   ├── when the smallest is more than the limit left: it sinks in slices first, also when the newcomer is jailed meanwhile
 /// │   ├── when its turn comes and it is too small by then: it is evicted itself
 /// │   └── holders of the evicted leave by the exit clock
 /// └── flush
@@ -300,6 +300,15 @@ contract ChurnTest is Staking {
         assertEq(_weightAtStart(late.signer), 100);
     }
 
+    function test_evict_theSmallestWhereverItSits() public {
+        for (uint256 smallest = 0; smallest < 3; ++smallest) {
+            Actor[] memory actors = _beginFull(3, 120 ether, smallest, 100 ether);
+            Actor memory late = _expectJoin(3, 110 ether);
+            emit ISequencerRegistry.Evicted(actors[smallest].id, 4);
+            _joinExpected(late, 110 ether);
+        }
+    }
+
     function test_evict_revertsWhen_tooSmall() public {
         _beginFull(3, 100 ether);
         Actor memory late = _actor(3);
@@ -325,6 +334,21 @@ contract ChurnTest is Staking {
         _startEpoch(2);
         assertEq(_weightAtStart(actors[2].signer), 0);
         assertEq(_weightAtStart(late.signer), 30);
+    }
+
+    function test_evict_goesOnWhenTheNewcomerIsJailedMeanwhile() public {
+        Actor[] memory actors = _beginFull(3, 100 ether);
+        _topUp(actors[0], 70 ether);
+        Actor memory late = _join(3, 200 ether);
+        _jailAbsent(late.id, 0);
+
+        assertFalse(_flush());
+        assertEq(registry.churn().entrances, 1);
+        _startEpoch(1);
+        registry.flush(10);
+        _startEpoch(2);
+        assertEq(_weightAtStart(actors[2].signer), 0);
+        assertEq(registry.churn().entrances, 0);
     }
 
     function test_evict_whoIsTooSmallWhenItsTurnComes() public {
@@ -432,7 +456,19 @@ contract ChurnTest is Staking {
         return _begin(n, stakeWei, n);
     }
 
-    function _begin(uint256 n, uint256 stakeWei, uint256 maxMembers) private returns (Actor[] memory actors) {
+    /// @dev The same with one of another stake.
+    function _beginFull(uint256 n, uint256 stakeWei, uint256 other, uint256 otherWei) private returns (Actor[] memory) {
+        return _begin(n, stakeWei, n, other, otherWei);
+    }
+
+    function _begin(uint256 n, uint256 stakeWei, uint256 maxMembers) private returns (Actor[] memory) {
+        return _begin(n, stakeWei, maxMembers, 0, stakeWei);
+    }
+
+    function _begin(uint256 n, uint256 stakeWei, uint256 maxMembers, uint256 other, uint256 otherWei)
+        private
+        returns (Actor[] memory actors)
+    {
         vm.warp(1_800_000_000);
         vm.roll(1000);
         Config memory config = ConfigLib.read("devnet");
@@ -440,7 +476,7 @@ contract ChurnTest is Staking {
         _deploy(config);
         actors = new Actor[](n);
         for (uint256 i = 0; i < n; ++i) {
-            actors[i] = _join(i, stakeWei);
+            actors[i] = _join(i, i == other ? otherWei : stakeWei);
         }
         _sealFirst();
     }
