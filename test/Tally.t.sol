@@ -23,7 +23,7 @@ import {Actor} from "./utils/System.sol";
 /// │   ├── when any field was changed: it reverts
 /// │   └── when batches left the ring: it goes on with the first that is there
 /// ├── blame (R29)
-/// │   ├── given a leader who posts: its turn counts and is not missed
+/// │   ├── given a leader who posts: its turn counts and is not missed, also the very first
 /// │   ├── given a leader who posts late, after somebody could have taken over: not missed
 /// │   ├── given a former poster address of the leader: not missed
 /// │   ├── given another poster a takeover after the batch was ready: missed
@@ -242,6 +242,22 @@ contract TallyTest is Chain {
         _settle(header);
         _closeTurn();
         _expectTurns(_leader(header), 1, 0);
+    }
+
+    function test_blame_countsTheVeryFirstTurn() external {
+        _deploy();
+        delete _settledBatches;
+        _joinMany(4);
+        _sealFirst();
+        _advance(p.l1BlockSeconds);
+        BatchHeader memory header = _nextHeader(1);
+        uint32 id = registry.idOf(_leader(header));
+        _settle(header);
+        _closeTurn();
+
+        (uint256 turns, uint256 missed) = tally.turnsOf(id, 0);
+        assertEq(turns, 1);
+        assertEq(missed, 0);
     }
 
     function test_blame_sparesLeadersWhoPostLate() external {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-/// Weight of the offenders reported in each of the last 32 correlation windows.
+/// Weight of the offenders reported in each of the last 29 to 32 correlation windows.
 struct Correlation {
     uint256[8] words;
 }
@@ -14,7 +14,7 @@ using CorrelationLib for Correlation global;
 ///     group + 1 as tag 32 | bucket 3, 56 | bucket 2, 56 | bucket 1, 56 | bucket 0, 56
 ///
 /// A bucket is one correlation window; group = bucket / 4 lies in word group % 8. The words are never zero, so a report
-/// never pays for a fresh slot. A group that was overwritten after 32 windows reads as nothing: a case that nobody
+/// never pays for a fresh slot. A group that was overwritten, 29 to 32 windows later, reads as nothing: a case that nobody
 /// executed for so long counts without the others.
 library CorrelationLib {
     uint256 private constant WORDS = 8;

@@ -13,7 +13,7 @@ import {Staking} from "../utils/Staking.sol";
 /// │   └── after genesis without a set: it is that of the set that could be sealed; none while that is too small
 /// ├── entering
 /// │   ├── within the limit: it counts at once
-/// │   ├── beyond: it counts in slices, first in first out, whoever flushes
+/// │   ├── beyond: it counts in slices, first in first out, whoever flushes, and no more than it queued with
 /// │   ├── when jailed while it waits: its place is passed over, and it queues anew when it comes back
 /// │   ├── when jailed and topped up: it does not queue
 /// │   └── when it leaves while it waits: its exit does not wait, its place is passed over
@@ -134,6 +134,22 @@ contract ChurnTest is Staking {
         assertEq(registry.churn().entrances, 0);
     }
 
+    function test_enter_inSlicesWithNoMoreThanItQueuedWith() public {
+        Actor[] memory actors = _begin(4, 100 ether);
+        Actor memory late = _join(4, 250 ether);
+        _topUp(actors[0], 80 ether);
+        _topUp(late, 80 ether);
+
+        _startEpoch(1);
+        registry.flush(10);
+        _startEpoch(2);
+        // The first 50 of this limit end what the newcomer queued with at first; the others go before its top-up.
+        registry.flush(10);
+        _startEpoch(3);
+        assertEq(_weightAtStart(late.signer), 250);
+        assertEq(_weightAtStart(actors[0].signer), 150);
+    }
+
     function test_enter_whoIsJailedMeanwhileIsPassedOver() public {
         _begin(4, 100 ether);
         Actor memory late = _join(4, 250 ether);
@@ -185,6 +201,9 @@ contract ChurnTest is Staking {
         assertEq(registry.exit(first).queuedShares, 0);
         assertEq(registry.exit(first).epoch, 1);
         assertEq(registry.exit(second).queuedShares, 150_000 ether);
+        uint256 limit = registry.churn().limit;
+        _exit(actors[2], 100_000 ether);
+        assertEq(registry.churn().limit, limit);
         _startEpoch(2);
         assertEq(_weightAtStart(actors[0].signer), 100);
         assertEq(_weightAtStart(actors[1].signer), 300);
@@ -193,7 +212,7 @@ contract ChurnTest is Staking {
         emit ISequencerRegistry.ExitLeft(second, 2);
         registry.flush(10);
         assertEq(registry.exit(second).epoch, 2);
-        assertEq(registry.churn().left, 150);
+        assertEq(registry.churn().left, 250);
     }
 
     /// A part of a weight unit takes none away, so it leaves also when the limit is used up and others wait.
