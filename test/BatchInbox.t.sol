@@ -14,6 +14,10 @@ contract Relay {
     {
         inbox.settle(header, signers, signatures, hex"0001020300");
     }
+
+    function settleMany(IBatchInbox inbox, Submission[] calldata submissions) external {
+        inbox.settleMany(submissions);
+    }
 }
 
 /// BatchInbox
@@ -133,6 +137,12 @@ contract BatchInboxTest is Chain {
         vm.expectRevert(abi.encodeWithSelector(IBatchInbox.CallerNotOrigin.selector, leader, address(relay)));
         vm.prank(leader, leader);
         relay.settle(settlement, header, _first(3), signatures);
+
+        Submission[] memory submissions = new Submission[](1);
+        submissions[0] = Submission(header, _first(3), signatures, PAYLOAD);
+        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.CallerNotOrigin.selector, leader, address(relay)));
+        vm.prank(leader, leader);
+        relay.settleMany(settlement, submissions);
     }
 
     /// An account that has delegated its code can call itself, and the call is then not the transaction's input.

@@ -39,6 +39,7 @@ import {Chain} from "./utils/Chain.sol";
 /// │   ├── it consumes what is open, touches no height and says so
 /// │   ├── when the first entry is a second short: it reverts
 /// │   ├── it takes 16 at most, and stops at the first that is not open
+/// │   ├── it pays for what it consumes, not for what was consumed before
 /// │   ├── when nothing waits: it reverts
 /// │   └── when there is no block 0 yet: it reverts
 /// └── forcedEntry: it reverts beyond the queue
@@ -355,6 +356,14 @@ contract ForcedInboxTest is Chain {
         settlement.escape();
     }
 
+    function test_escape_doesNotPayForWhatWasConsumedBefore() external {
+        _force(17);
+        _advance(_escapeSeconds());
+        uint256 sixteen = _gasOfEscape();
+        assertLt(_gasOfEscape(), sixteen / 2);
+        assertEq(settlement.forcedConsumed(), 17);
+    }
+
     function test_escape_revertsWhen_nothingWaits() external {
         vm.expectRevert(IForcedInbox.NothingToEscape.selector);
         settlement.escape();
@@ -382,6 +391,13 @@ contract ForcedInboxTest is Chain {
     }
 
     /* PARTS */
+
+    function _gasOfEscape() private returns (uint256) {
+        vm.cool(at.settlement);
+        uint256 before = gasleft();
+        settlement.escape();
+        return before - gasleft();
+    }
 
     function _escapeSeconds() private view returns (uint64) {
         return p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
