@@ -57,6 +57,7 @@ contract StubbornPoster {
 /// │   ├── when nothing waits, or the epoch is not closed: it reverts
 /// │   ├── when a member signed nothing: nothing goes to it
 /// │   ├── when a member is jailed, tombstoned or has left, or its pool is dead: its part goes back to the reward pool
+/// │   ├── when that goes for all: no token moves
 /// │   ├── when nobody tallied an epoch: nothing waits
 /// │   └── when the token delivers less, or calls back: it reverts
 /// ├── nextCredit
@@ -335,6 +336,18 @@ contract RewardPoolTest is Offences {
         _warpTo(slasher.executableAt(caseId));
         slasher.execute(caseId);
         _expectForfeit(_idAt(0));
+    }
+
+    function test_creditEpoch_movesNoTokenWhenAllPartsGoBack() external {
+        _closedEpoch();
+        for (uint256 i = 0; i < 4; ++i) {
+            uint32 id = _idAt(i);
+            vm.prank(at.slasher);
+            registry.jailAbsent(id, 0);
+        }
+
+        vm.expectCall(at.stakeToken, abi.encodeWithSelector(token.transfer.selector), 0);
+        assertEq(rewardPool.creditEpoch(), 0);
     }
 
     function test_creditEpoch_returnsThePartOfADeadPool() external {

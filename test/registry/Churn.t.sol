@@ -215,6 +215,21 @@ contract ChurnTest is Staking {
         assertEq(registry.churn().left, 250);
     }
 
+    /// What stays of a slice is rounded up, so that no more weight leaves than may.
+    function test_leave_inSlicesOfAPoolWhosePriceIsOdd() public {
+        Actor[] memory actors = _begin(4, 400 ether);
+        _slash(actors[0].id, 33_333_333_333_333_333_333, false);
+        _startEpoch(1);
+        _exit(actors[1], 250_000 ether);
+        uint256 room = registry.churn().limit - 250;
+
+        uint256 waiting = _exit(actors[0], 260_000 ether);
+        assertGt(registry.exit(waiting).queuedShares, 0);
+        assertEq(registry.churn().left, registry.churn().limit);
+        _startEpoch(2);
+        assertEq(_weightAtStart(actors[0].signer), 366 - room);
+    }
+
     /// A part of a weight unit takes none away, so it leaves also when the limit is used up and others wait.
     function test_leave_ofLessThanAUnitWhileOthersWait() public {
         Actor[] memory actors = _begin(4, 400.5 ether);
