@@ -22,6 +22,8 @@ import {Staking} from "../utils/Staking.sol";
 /// │   ├── it is not claimed before it has left the queue
 /// │   ├── what takes no weight away does not wait
 /// │   └── when the owner leaves: all of the pool leaves in slices
+/// ├── seats
+/// │   └── who takes one leaves alone whoever entered in the same epoch
 /// ├── eviction
 /// │   ├── when full and 1.1 times the smallest: the smallest gives up its seat, wherever it sits, of equals who joined later
 /// │   ├── when too small: it reverts
@@ -313,6 +315,21 @@ contract ChurnTest is Staking {
         _startEpoch(3);
         assertEq(_weightAtStart(actors[0].signer), 0);
         assertEq(registry.sequencer(actors[0].id).leavingShares, 200_000 ether);
+    }
+
+    /* SEATS */
+
+    function test_seat_ofWhoEnteredInTheSameEpochIsLeftAlone() public {
+        Actor[] memory actors = _beginFull(3, 400 ether);
+        _jailAbsent(actors[0].id, 0);
+        Actor memory first = _join(3, 100 ether);
+        _jailAbsent(actors[1].id, 0);
+        Actor memory second = _join(4, 100 ether);
+
+        _startEpoch(1);
+        assertEq(_weightAtStart(first.signer), 100);
+        assertEq(_weightAtStart(second.signer), 100);
+        assertEq(registry.membersAtEpochStart(0).length, 3);
     }
 
     /* EVICTION */
