@@ -188,11 +188,15 @@ contract CompensationTest is Chain {
 
     function test_compensate_revertsWhen_itIsRepeated() external {
         _forceAs(_alice, "a");
-        _settleLate(1);
+        _forceAs(_bob, "b");
+        _settleLate(2);
         _tallyAll();
         tally.compensate(1, 0, ROLLUP, _alice, keccak256("a"));
         vm.expectRevert(abi.encodeWithSelector(ITally.AlreadyCompensated.selector, 0));
         tally.compensate(1, 0, ROLLUP, _alice, keccak256("a"));
+        tally.compensate(1, 1, ROLLUP, _bob, keccak256("b"));
+        vm.expectRevert(abi.encodeWithSelector(ITally.AlreadyCompensated.selector, 1));
+        tally.compensate(1, 1, ROLLUP, _bob, keccak256("b"));
     }
 
     /* PARTS */
