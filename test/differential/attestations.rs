@@ -73,8 +73,12 @@ fn due(height: u64, headers: [&BatchHeader; 2], chains: &[Vec<B256>; 2]) -> Resu
     for header in headers {
         let (first, last) = (header.first_height.get(), header.last_height.get());
         if !(first..=last).contains(&height) {
-            return Err(Slasher::HeightOutsideBatch { firstHeight: first, lastHeight: last, height }
-                .abi_encode());
+            return Err(Slasher::HeightOutsideBatch {
+                firstHeight: first,
+                lastHeight: last,
+                height,
+            }
+            .abi_encode());
         }
     }
     differ(chains[0][height as usize], chains[1][height as usize])
