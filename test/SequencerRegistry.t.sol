@@ -214,7 +214,30 @@ contract SequencerRegistryTest is Staking {
         registry.topUp(1, type(uint256).max);
         registry.topUp(1, 3);
 
+        vm.stopPrank();
+
         assertEq(SetLib.weightOf(registry.membersAtEpochStart(0)[0]), type(uint56).max);
+    }
+
+    function test_join_takesTheRoomThatASlashAndAClaimLeft() public {
+        Config memory config = ConfigLib.read("devnet");
+        (config.params.weightUnitWei, config.params.minStakeWei) = (3, 3);
+        _deploy(config);
+        _join(0, 3 * 2 ** 56 - 1);
+
+        _slash(1, 6, false);
+        _join(1, 6);
+        _sealFirst();
+        uint256 exitId = _exitAll(_actor(1));
+        (, uint64 time) = registry.claimableAt(exitId);
+        while (time == 0) {
+            _sealThrough(_epoch() + 1);
+            (, time) = registry.claimableAt(exitId);
+        }
+        _warpTo(time);
+        uint256 paidWei = _claim(_actor(1).owner, exitId);
+        assertGt(paidWei, 2);
+        _join(2, paidWei);
     }
 
     function test_join_besideWhoStillCountsThisEpoch() public {
