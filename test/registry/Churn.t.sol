@@ -14,6 +14,7 @@ import {Staking} from "../utils/Staking.sol";
 /// ├── entering
 /// │   ├── within the limit: it counts at once
 /// │   ├── beyond: it counts in slices, first in first out, whoever flushes, and no more than it queued with
+/// │   ├── in a new epoch, before a flush: it overtakes nobody who waits
 /// │   ├── when jailed while it waits: its place is passed over, and it queues anew when it comes back
 /// │   ├── when jailed and topped up: it does not queue
 /// │   └── when it leaves while it waits: its exit does not wait, its place is passed over
@@ -150,6 +151,21 @@ contract ChurnTest is Staking {
         _startEpoch(3);
         assertEq(_weightAtStart(late.signer), 250);
         assertEq(_weightAtStart(actors[0].signer), 150);
+    }
+
+    function test_enter_inANewEpochOvertakesNobodyWhoWaits() public {
+        Actor[] memory actors = _begin(4, 100 ether);
+        Actor memory late = _join(4, 250 ether);
+        _startEpoch(1);
+
+        // There is room again, for whoever came first: nobody has flushed yet.
+        _topUp(actors[0], 80 ether);
+        assertEq(registry.churn().entered, 0);
+        assertEq(registry.churn().entrances, 2);
+        registry.flush(10);
+        _startEpoch(2);
+        assertEq(_weightAtStart(late.signer), 200);
+        assertEq(_weightAtStart(actors[0].signer), 100);
     }
 
     function test_enter_whoIsJailedMeanwhileIsPassedOver() public {

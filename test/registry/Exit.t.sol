@@ -119,6 +119,8 @@ contract ExitTest is Staking {
         emit ISequencerRegistry.ExitClaimed(exitId, 1, alice.owner, STAKE_WEI);
         vm.prank(alice.owner);
         assertEq(registry.claim(exitId), STAKE_WEI);
+        assertEq(registry.sequencer(1).leavingShares, 0);
+        assertEq(registry.sequencer(1).shares, 0);
 
         assertEq(token.balanceOf(alice.owner), STAKE_WEI);
         assertEq(registry.assetsOf(1), 0);
