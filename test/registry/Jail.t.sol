@@ -8,7 +8,7 @@ import {Staking} from "../utils/Staking.sol";
 
 /// SequencerRegistry, jail
 /// ├── jailAbsent
-/// │   ├── it takes the weight away at once, and holds no pool
+/// │   ├── it takes the weight away at once, also what the start of the epoch counts, and holds no pool
 /// │   ├── of several the longest stands
 /// │   └── when not the slasher, unknown, or tombstoned: it reverts
 /// ├── unjail
@@ -41,6 +41,19 @@ contract JailTest is Staking {
         assertEq(registry.sequencer(alice.id).jailedUntil, until);
         _topUp(alice, 1 ether);
         assertEq(registry.assetsOf(alice.id), 101 ether);
+        assertEq(_weightAtStart(alice.signer), 0);
+    }
+
+    function test_jailAbsent_takesTheWeightAlsoOfWhoChangedInTheSameEpoch() public {
+        _join(1, STAKE_WEI);
+        _sealFirst();
+        _startEpoch(1);
+        _topUp(alice, 1 ether);
+        assertEq(_weightAtStart(alice.signer), 100);
+
+        _jailAbsent(alice.id, 0);
+        assertEq(_weightAtStart(alice.signer), 0);
+        _startEpoch(2);
         assertEq(_weightAtStart(alice.signer), 0);
     }
 
