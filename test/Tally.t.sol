@@ -133,6 +133,14 @@ contract TallyTest is Chain {
         uint64 epoch = _settledBatches[0].header.epoch;
         assertEq(tally.attendance(1, epoch, 0).attended, 1);
         assertEq(tally.attendance(0, epoch, 0).attended, 0);
+
+        // Another batch of the same turn makes no other turn of it.
+        BatchHeader memory header = _nextHeader(1);
+        address leader = _leader(header);
+        _settle(header);
+        _closeTurn();
+        (uint256 turns,) = tally.turnsOf(registry.idOf(leader), epoch);
+        assertEq(turns, 1);
     }
 
     function test_tally_inPiecesBooksTheSame() external {
