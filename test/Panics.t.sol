@@ -6,7 +6,7 @@ import {IRollups} from "../contracts/interfaces/IRollups.sol";
 import {BlockProof, ISlasher, KeyReference} from "../contracts/interfaces/ISlasher.sol";
 import {ITally, Settled} from "../contracts/interfaces/ITally.sol";
 import {KeyLib} from "../contracts/lib/KeyLib.sol";
-import {BatchHeader, Signature, Vote, VoteType} from "../contracts/types/Wire.sol";
+import {BatchHeader, Signature} from "../contracts/types/Wire.sol";
 import {Offences} from "./utils/Offences.sol";
 import {Actor} from "./utils/System.sol";
 
