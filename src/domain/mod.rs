@@ -27,6 +27,8 @@ pub use params::Params;
 pub use place::Place;
 pub use receipt::OrderReceipt;
 pub use sequencer::{SequencerRecord, SequencerStatus};
-pub use transaction::{InvalidTransaction, RollupTransaction, SignedTransaction, TransactionError};
+pub use transaction::{
+    InvalidTransaction, MAX_NONCE, RollupTransaction, SignedTransaction, TransactionError,
+};
 pub use units::{BatchNumber, Epoch, Generation, Height, Millis, RollupId, Round, Seconds, Turn};
 pub use vote::{Proposal, Vote, VoteType};

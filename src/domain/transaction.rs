@@ -8,6 +8,12 @@ use alloy::consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+/// The last nonce of an account (EIP-2681), so that the one after it is a number too. No transaction has a higher one.
+pub const MAX_NONCE: u64 = u64::MAX - 1;
+
+/// Type byte of EIP-4844.
+const BLOB_TYPE: u8 = 3;
+
 /// A transaction as a block holds it: the rollup and the raw EIP-2718 bytes. Consensus-critical.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct RollupTransaction {
@@ -62,14 +68,18 @@ pub struct SignedTransaction {
 
 impl SignedTransaction {
     /// Decodes EIP-2718 bytes and recovers the sender: legacy with EIP-155, and types 1, 2 and 4. Consensus-critical:
-    /// only the one canonical encoding is accepted, so that a transaction has one hash. Says nothing about nonce,
-    /// balance or fees, which are the rollup's.
+    /// only the one canonical encoding is accepted, so that a transaction has one hash. Says nothing about which nonce is
+    /// next, about balance or fees, which are the rollup's.
     ///
     /// # Errors
     ///
-    /// In this order: [`TransactionError::TooLarge`] beyond `limit` bytes, [`TransactionError::Blob`],
-    /// [`TransactionError::Malformed`], [`TransactionError::NoChainId`], [`TransactionError::BadSignature`].
+    /// In this order: [`TransactionError::Blob`], whatever its size, since clients send blobs along with it;
+    /// [`TransactionError::TooLarge`] beyond `limit` bytes, [`TransactionError::Malformed`], [`TransactionError::NoChainId`],
+    /// [`TransactionError::NoSuchNonce`], [`TransactionError::BadSignature`].
     pub fn decode(raw: Bytes, limit: usize) -> Result<Self, TransactionError> {
+        if raw.first() == Some(&BLOB_TYPE) {
+            return Err(TransactionError::Blob);
+        }
         if raw.len() > limit {
             return Err(TransactionError::TooLarge { limit, actual: raw.len() });
         }
@@ -77,7 +87,6 @@ impl SignedTransaction {
             None => Err(TransactionError::malformed("it is empty")),
             Some(1) => decode_as::<TxEip2930>(raw),
             Some(2) => decode_as::<TxEip1559>(raw),
-            Some(3) => Err(TransactionError::Blob),
             Some(4) => decode_as::<TxEip7702>(raw),
             Some(0xc0..) => decode_as::<TxLegacy>(raw),
             Some(other) => {
@@ -104,6 +113,9 @@ where
         return Err(TransactionError::malformed("its encoding is not canonical"));
     }
     let chain_id = tx.chain_id().filter(|id| *id != 0).ok_or(TransactionError::NoChainId)?;
+    if tx.nonce() > MAX_NONCE {
+        return Err(TransactionError::NoSuchNonce);
+    }
 
     let mut rs = [0; 64];
     rs[..32].copy_from_slice(&signature.r().to_be_bytes::<32>());
@@ -151,8 +163,11 @@ pub enum TransactionError {
         reason: String,
     },
     /// Blobs belong to L1.
-    #[error("blob transactions (type 3) are not ordered")]
+    #[error("blob transactions (type 3) are not taken")]
     Blob,
+    /// Beyond [`MAX_NONCE`].
+    #[error("nonce has max value: an account's last nonce is {MAX_NONCE}")]
+    NoSuchNonce,
     /// Without a chain id nobody knows which rollup it is for.
     #[error("transaction carries no chain id")]
     NoChainId,

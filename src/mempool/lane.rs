@@ -47,12 +47,18 @@ impl Lane {
 
     /// Recomputes where the run ends.
     pub(super) fn measure(&mut self) {
-        let start = self.run_start();
-        self.run_end = start;
-        if self.held_until.is_none() {
-            while self.entries.contains_key(&self.run_end) {
-                self.run_end = self.run_end.saturating_add(1);
-            }
+        self.run_end = self.run_start();
+        self.lengthen();
+    }
+
+    /// Moves the end of the run over what follows it: as many steps as there are entries, whatever their nonces.
+    fn lengthen(&mut self) {
+        if self.held_until.is_some() {
+            return;
+        }
+        for nonce in self.entries.range(self.run_end..).map(|(nonce, _)| *nonce) {
+            let (true, Some(next)) = (nonce == self.run_end, nonce.checked_add(1)) else { break };
+            self.run_end = next;
         }
     }
 
@@ -63,10 +69,8 @@ impl Lane {
         let before = self.entries.insert(nonce, entry);
         if lowest {
             self.measure();
-        } else if nonce == self.run_end && self.held_until.is_none() {
-            while self.entries.contains_key(&self.run_end) {
-                self.run_end = self.run_end.saturating_add(1);
-            }
+        } else if nonce == self.run_end {
+            self.lengthen();
         }
         before
     }

@@ -109,6 +109,7 @@ impl Refusal {
                 -32015
             }
             Self::UnknownRollup { .. } => -32016,
+            Self::Invalid(TransactionError::NoSuchNonce) => -32027,
             Self::NonceTooLow { .. } => -32017,
             Self::NonceTooHigh { .. } => -32018,
             Self::Underpriced { .. } => -32019,

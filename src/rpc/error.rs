@@ -1,6 +1,6 @@
 //! Why a call is not answered. Codes are stable and listed in docs/RPC.md.
 
-use crate::domain::{RollupId, TransactionError};
+use crate::domain::{MAX_NONCE, RollupId, TransactionError};
 use crate::mempool::Refusal;
 use crate::storage::StoreError;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -165,6 +165,9 @@ fn refusal_data(refusal: &Refusal) -> Option<Value> {
             }
             TransactionError::NoChainId => {
                 json!({ "field": "chainId", "expected": "a chain id (EIP-155)" })
+            }
+            TransactionError::NoSuchNonce => {
+                json!({ "field": "nonce", "limit": MAX_NONCE, "actual": u64::MAX })
             }
             TransactionError::BadSignature(_) => {
                 json!({ "field": "signature", "expected": "a recoverable signature with low s" })

@@ -1,6 +1,6 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests' own making")]
 
-use super::{RollupTransaction, SignedTransaction, TransactionError};
+use super::{MAX_NONCE, RollupTransaction, SignedTransaction, TransactionError};
 use crate::crypto::{SecretKey, SignatureError};
 use crate::domain::RollupId;
 use alloy::consensus::transaction::{RlpEcdsaDecodableTx, SignableTransaction};
@@ -111,6 +111,32 @@ fn size_is_looked_at_first() {
 fn blob_transactions_are_refused() {
     let raw = Bytes::from_static(&[3, 0xc0]);
     assert_eq!(SignedTransaction::decode(raw, LIMIT), Err(TransactionError::Blob));
+}
+
+#[test]
+fn blob_transactions_are_refused_as_such_whatever_they_bring_along() {
+    let raw: Bytes = [&[3][..], &vec![0xc0; 200_000]].concat().into();
+    assert_eq!(SignedTransaction::decode(raw, LIMIT), Err(TransactionError::Blob));
+}
+
+#[test]
+fn refuses_a_nonce_at_the_end_of_its_type() {
+    let nonce = u64::MAX;
+    let raws = |nonce| {
+        [
+            encode(&TxLegacy { nonce, ..legacy(Some(CHAIN)) }),
+            encode(&TxEip2930 { chain_id: CHAIN, nonce, ..Default::default() }),
+            encode(&TxEip1559 { nonce, ..eip1559() }),
+            encode(&TxEip7702 { chain_id: CHAIN, nonce, ..Default::default() }),
+        ]
+    };
+    for raw in raws(nonce) {
+        let refused = SignedTransaction::decode(raw, LIMIT);
+        assert_eq!(refused, Err(TransactionError::NoSuchNonce));
+    }
+    for raw in raws(MAX_NONCE) {
+        assert_eq!(SignedTransaction::decode(raw, LIMIT).unwrap().nonce, MAX_NONCE);
+    }
 }
 
 #[test]

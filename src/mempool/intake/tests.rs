@@ -177,3 +177,18 @@ async fn nothing_is_forwarded_before_it_is_on_disk() {
     assert_eq!(*accepted.borrow(), 2);
     assert_eq!(pool.local_hashes(), [transaction(&key(1), 0).hash].into());
 }
+
+#[tokio::test]
+async fn a_nonce_at_the_end_of_its_type_stops_nobody_from_wherever_it_comes() {
+    let around = Surroundings::new(params());
+    let last = RollupTransaction { rollup: ROLLUP, raw: raw_transaction(&key(1), u64::MAX) };
+    // As an agent that still took it left it behind.
+    let (mut journal, _) = Journal::open(around.folder.path().join("journal")).unwrap();
+    journal.append(&[(last.hash(), &last)]).unwrap();
+    drop(journal);
+    let (pool, intake, _) = start(&around);
+    let refused = Err(Refusal::Invalid(TransactionError::NoSuchNonce));
+    assert_eq!(intake.submit(ROLLUP, last.raw).await, refused);
+    intake.submit(ROLLUP, raw_transaction(&key(2), 0)).await.unwrap();
+    assert_eq!(collected(&pool), [transaction(&key(2), 0)]);
+}

@@ -2,6 +2,7 @@
 
 use super::{Admission, Mempool, Origin};
 use crate::domain::{Millis, RollupId, RollupTransaction, SignedTransaction};
+use crate::mempool::lane::{Entry, Lane};
 use crate::mempool::{Limits, Refusal};
 use alloy::primitives::{Address, B256};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -264,6 +265,38 @@ fn lists_own_clients_transactions_without_the_outrun() {
     pool.decided(&[]);
     let left = pool.local_after(0, 10, &|_, _| Some(1));
     assert_eq!(left.iter().map(|(_, t)| t.hash).collect::<Vec<_>>(), [plain(1, 1).hash]);
+}
+
+#[test]
+fn the_last_nonces_of_all_are_ordered_and_nothing_comes_after_them() {
+    let end = u64::MAX;
+    let mut pool = Mempool::new(small());
+    for nonce in [end - 1, end - 2] {
+        pool.admit(plain(1, nonce), Origin::Local, Some(end - 2), NOW).unwrap();
+    }
+    let beyond = pool.admit(plain(1, end), Origin::Local, Some(end - 2), NOW);
+    assert_eq!(beyond, Err(Refusal::NonceTooHigh { limit: end - 1, actual: end }));
+    let ordered = [plain(1, end - 2), plain(1, end - 1)];
+    assert_eq!(taken(&mut pool, NOW), ordered.clone().map(|one| one.hash));
+    assert_eq!(pool.next_nonce(ROLLUP, sender(1)), Some(end));
+    pool.decided(&ordered.map(|one| one.transaction));
+    assert!(!pool.has_ready(&|_, _| Some(end), LATER));
+}
+
+#[test]
+fn a_run_takes_as_many_steps_as_it_has_entries_also_at_the_end_of_the_type() {
+    // No transaction with this nonce decodes; a lane does not count on that.
+    for first in [u64::MAX, u64::MAX - 1] {
+        let mut lane = Lane::new(Some(first), 0);
+        for nonce in first..=u64::MAX {
+            let transaction = plain(1, nonce);
+            lane.insert(Entry { transaction, arrival: nonce, origin: Origin::Local });
+        }
+        lane.measure();
+        assert_eq!(lane.run_end(), u64::MAX);
+        assert_eq!(lane.advance(u64::MAX).len(), usize::from(first < u64::MAX));
+        assert!(lane.head().is_none());
+    }
 }
 
 #[derive(Clone, Debug)]
