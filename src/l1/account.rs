@@ -2,6 +2,7 @@
 
 use super::client::{Client, Fees};
 use super::error::{L1Error, describe_revert};
+use super::refusal::Refusal;
 use alloy::consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
@@ -118,14 +119,15 @@ impl Account {
         for _ in 0..NONCE_ATTEMPTS {
             match self.submit(order, nonce, gas, fees).await {
                 // Another process uses this account, or the node's pool lags behind: look again.
-                Err(L1Error::Refused { reason, .. }) if is_nonce_trouble(&reason) => {
+                Err(error) if is_nonce_trouble(&error) => {
                     nonce =
                         nonce.saturating_add(1).max(self.client.nonce(self.address(), true).await?);
                 }
                 result => return result,
             }
         }
-        Err(L1Error::Refused { code: 0, reason: "no nonce was taken".to_owned() })
+        let reason = "no nonce was taken".to_owned();
+        Err(L1Error::Refused { why: Refusal::ReplacementUnderpriced, code: 0, reason })
     }
 
     /// Asks whether L1 would take this now, without sending it.
@@ -192,7 +194,7 @@ impl Account {
                 match self.replace(order, &last, fees).await {
                     Ok(sent) => attempts.push(sent),
                     // Included in this moment: the next look finds the receipt.
-                    Err(L1Error::Refused { reason, .. }) if is_nonce_trouble(&reason) => {}
+                    Err(error) if is_nonce_trouble(&error) => {}
                     Err(error) => return Err(error),
                 }
                 raised = Instant::now();
@@ -245,7 +247,7 @@ impl Account {
         match self.client.send_raw(&envelope.encoded_2718()).await {
             Ok(_) => {}
             // The same bytes were sent before: it waits already.
-            Err(L1Error::Refused { reason, .. }) if is_known(&reason) => {}
+            Err(L1Error::Refused { why: Refusal::AlreadyKnown, .. }) => {}
             Err(error) => return Err(error),
         }
         Ok(Sent { hash, nonce, fees, gas })
@@ -273,13 +275,7 @@ impl Account {
     }
 }
 
-/// Whether a node says that a nonce is used or its transaction cannot be replaced at this fee. Nodes agree on no code.
-pub(super) fn is_nonce_trouble(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    reason.contains("nonce too low") || reason.contains("underpriced")
-}
-
-fn is_known(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    reason.contains("already known") || reason.contains("already imported")
+/// Whether a nonce is used, or its transaction cannot be replaced at this fee.
+const fn is_nonce_trouble(error: &L1Error) -> bool {
+    matches!(error.refusal(), Some(Refusal::NonceTooLow | Refusal::ReplacementUnderpriced))
 }

@@ -1,11 +1,12 @@
 //! What can go wrong with L1, grouped by what the caller can do about it.
 
 use super::bindings;
+use super::refusal::{Refusal, error_in_body};
 use alloy::dyn_abi::{DynSolValue, ErrorExt};
 use alloy::json_abi;
 use alloy::primitives::{Address, B256, hex};
 use alloy::sol_types::{Panic, Revert, SolError as _};
-use alloy::transports::{RpcError, TransportError};
+use alloy::transports::{RpcError, TransportError, TransportErrorKind};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -35,7 +36,9 @@ pub enum L1Error {
     /// The node answered, with an error of its own.
     #[error("l1 node refuses: {reason} (code {code})")]
     Refused {
-        /// JSON-RPC code.
+        /// What that means, and what to go by.
+        why: Refusal,
+        /// JSON-RPC code, or the HTTP status where there was no more.
         code: i64,
         /// The node's words.
         reason: String,
@@ -111,7 +114,27 @@ pub enum L1Error {
 impl L1Error {
     /// Whether it may go away by itself: the node was not reached or not in its senses.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::NotIncluded { .. })
+        match self {
+            Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::NotIncluded { .. } => true,
+            Self::Refused { why, .. } => why.may_pass(),
+            _ => false,
+        }
+    }
+
+    /// Why a node refused, if it did.
+    pub const fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { why, .. } => Some(*why),
+            _ => None,
+        }
+    }
+
+    fn refused(code: i64, reason: &str, contract: Address) -> Self {
+        match Refusal::of(code, reason) {
+            // A revert is a revert, whether or not the node tells its data.
+            Refusal::Reverted => Self::Reverted { contract, reason: reason.to_owned() },
+            why => Self::Refused { why, code, reason: reason.to_owned() },
+        }
     }
 
     /// Sorts a transport's error; `contract` is what was called.
@@ -119,7 +142,18 @@ impl L1Error {
         match error {
             RpcError::ErrorResp(payload) => match payload.as_revert_data() {
                 Some(data) => Self::Reverted { contract, reason: describe_revert(&data) },
-                None => Self::Refused { code: payload.code, reason: payload.message.to_string() },
+                None => Self::refused(payload.code, &payload.message, contract),
+            },
+            RpcError::Transport(
+                TransportErrorKind::HttpError(http)
+                | TransportErrorKind::HttpErrorWithRetryAfter { error: http, .. },
+            ) => match (error_in_body(&http.body), Refusal::of_status(http.status)) {
+                (Some((code, reason)), _) => Self::refused(code, &reason, contract),
+                (None, Some(why)) => {
+                    let reason = format!("http status {}", http.status);
+                    Self::Refused { why, code: i64::from(http.status), reason }
+                }
+                (None, None) => Self::Unreachable { reason: error.to_string() },
             },
             RpcError::NullResp => Self::BadAnswer { what: "answer (null)" },
             RpcError::DeserError { .. } => Self::BadAnswer { what: "json" },
@@ -170,8 +204,10 @@ fn plain(value: &DynSolValue) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::describe_revert;
-    use alloy::primitives::{U256, keccak256};
+    use super::{L1Error, describe_revert};
+    use crate::l1::Refusal;
+    use alloy::primitives::{Address, U256, keccak256};
+    use alloy::transports::{RpcError, TransportErrorKind};
 
     #[test]
     fn names_a_custom_error_and_its_arguments() {
@@ -184,5 +220,33 @@ mod tests {
     #[test]
     fn shows_the_bytes_of_an_error_that_nobody_declared() {
         assert_eq!(describe_revert(&[1, 2, 3, 4]), "unknown error 0x01020304");
+    }
+
+    fn sorted(code: i64, message: &str) -> L1Error {
+        let error = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+        let payload = serde_json::from_str(&error).unwrap();
+        L1Error::of(&RpcError::ErrorResp(payload), Address::ZERO)
+    }
+
+    #[test]
+    fn a_revert_without_data_is_a_revert() {
+        let reason = "execution reverted".to_owned();
+        let expected = L1Error::Reverted { contract: Address::ZERO, reason };
+        assert_eq!(sorted(3, "execution reverted"), expected);
+    }
+
+    #[test]
+    fn a_limit_that_comes_as_an_http_status_is_a_refusal() {
+        let of = |status, body: &str| {
+            L1Error::of(&TransportErrorKind::http_error(status, body.to_owned()), Address::ZERO)
+        };
+        assert_eq!(of(413, "<html>").refusal(), Some(Refusal::RangeTooLarge));
+        assert_eq!(of(429, "").refusal(), Some(Refusal::RateLimited));
+        let body =
+            r#"{"error":{"code":-32005,"message":"query returned more than 10000 results"}}"#;
+        assert_eq!(of(400, body).refusal(), Some(Refusal::RangeTooLarge));
+        assert_eq!(of(502, "bad gateway").refusal(), None);
+        assert!(of(429, "").is_transient() && of(502, "").is_transient());
+        assert!(!sorted(-32_000, "insufficient funds for transfer").is_transient());
     }
 }

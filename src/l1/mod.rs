@@ -15,6 +15,7 @@ pub mod follower;
 pub mod force;
 mod forced;
 mod mirror;
+mod refusal;
 mod replay;
 pub mod reports;
 pub mod restart;
@@ -32,6 +33,7 @@ pub use deploy::{deploy, read_params};
 pub use error::L1Error;
 pub use forced::ForcedQueue;
 pub use mirror::{Mirror, MirrorHandle, Restart};
+pub use refusal::Refusal;
 pub use replay::{Derived, Replay, ReplayError};
 pub use settlement::{
     Certified, SettledPayload, fitting, order as settle_order, payload_of as settled_payload,
