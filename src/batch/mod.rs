@@ -2,12 +2,14 @@
 //! consensus-critical: every agent computes the same from the same decided blocks.
 
 pub mod body;
+mod frame;
 mod header;
 pub mod payload;
 mod splitter;
 mod usage;
 mod wire;
 
+pub use frame::FrameError;
 pub use header::{HeaderError, build_header, default_epoch, epoch_is_legal, open};
 pub use splitter::{BatchRange, SplitError, Splitter};
 pub use usage::{Usage, packed_usage, usage, usage_hash};

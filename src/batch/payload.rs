@@ -1,7 +1,8 @@
 //! The payload of a batch: its blocks in bytes, as L1 carries them (R24).
 //!
 //! ```text
-//! payload  = version ‖ content                   version 0: content as it is; 1: content in one zstd frame
+//! payload  = version ‖ content                   version 0: content as it is; 1: content in one zstd frame,
+//!                                                 whose form is in frame.rs
 //! content  = row of each block ‖ body of each block
 //! row      = epoch ‖ proposer ‖ timestamp ‖ origin ‖ forced ‖ transactions
 //!   epoch        number: minus that of the row before
@@ -18,6 +19,7 @@
 //! they follow, and the header's `lastBlockHash` proves them.
 
 use crate::batch::body;
+use crate::batch::frame::{self, FrameError};
 use crate::batch::wire::{Reader, WireError, put_number};
 use crate::domain::{
     BatchHeader, Block, BlockHeader, Epoch, Generation, Height, Millis, Params, tx_root,
@@ -42,7 +44,36 @@ pub enum Version {
 }
 
 /// The level by which all agents compress, so that they arrive at the same bytes (vectors: `test/vectors/payload.json`).
+/// Readers do not judge it.
 pub const ZSTD_LEVEL: i32 = 9;
+
+/// The version of libzstd by which all agents compress, as 10,000 × major + 100 × minor + patch. What others make of the
+/// same content at the same level may be other bytes, just as readable, that no other member would sign.
+pub const LIBZSTD: u32 = 10_507;
+
+/// This build compresses by another libzstd than [`LIBZSTD`]: it was linked against a system's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this build compresses by libzstd {actual}, all other agents by {LIBZSTD}: none would sign its batches, nor it theirs; \
+     build with the libzstd that Cargo.lock names (no ZSTD_SYS_USE_PKG_CONFIG)"
+)]
+pub struct OtherCompressor {
+    /// Its version.
+    pub actual: u32,
+}
+
+/// Refuses a build whose compressed payloads might not be those of the other agents. Readers need not ask: frames are read
+/// alike by all versions.
+///
+/// # Errors
+///
+/// [`OtherCompressor`] names the version.
+pub fn check_compressor() -> Result<(), OtherCompressor> {
+    match zstd::zstd_safe::version_number() {
+        LIBZSTD => Ok(()),
+        actual => Err(OtherCompressor { actual }),
+    }
+}
 
 /// Why a payload cannot be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,12 +98,15 @@ pub enum PayloadError {
         /// The byte that was there, if any.
         version: Option<u8>,
     },
-    /// The frame is damaged, or holds more than a batch may.
-    #[error("payload does not unpack to {limit} bytes or less")]
-    Unpack {
-        /// The bound in bytes.
-        limit: usize,
+    /// The content could not be compressed.
+    #[error("compressing {size} bytes of content failed")]
+    Pack {
+        /// How many bytes there were.
+        size: usize,
     },
+    /// The frame is not of the one form that is taken, is damaged, or holds more than a batch may.
+    #[error("the payload's zstd frame: {0}")]
+    Frame(#[from] FrameError),
     /// The raw content is larger than a batch may be.
     #[error("payload holds {actual} bytes, at most {limit}")]
     TooLarge {
@@ -189,22 +223,25 @@ fn pack(content: &[u8], version: Version) -> Result<Bytes, PayloadError> {
         Version::Raw => payload.extend_from_slice(content),
         Version::Zstd => {
             let frame = zstd::bulk::compress(content, ZSTD_LEVEL)
-                .map_err(|_| PayloadError::Unpack { limit: content.len() })?;
+                .map_err(|_| PayloadError::Pack { size: content.len() })?;
             payload.extend_from_slice(&frame);
         }
     }
     Ok(payload.into())
 }
 
-fn unpack(payload: &[u8], limit: usize) -> Result<Vec<u8>, PayloadError> {
+/// The content of a payload, rows and bodies, of no more than `limit` bytes.
+///
+/// # Errors
+///
+/// [`PayloadError::UnknownVersion`], [`PayloadError::TooLarge`] or [`PayloadError::Frame`].
+pub fn unpack(payload: &[u8], limit: usize) -> Result<Vec<u8>, PayloadError> {
     match payload.split_first() {
         Some((0, content)) if content.len() > limit => {
             Err(PayloadError::TooLarge { limit, actual: content.len() })
         }
         Some((0, content)) => Ok(content.to_vec()),
-        Some((1, frame)) => {
-            zstd::bulk::decompress(frame, limit).map_err(|_| PayloadError::Unpack { limit })
-        }
+        Some((1, frame)) => Ok(frame::unpack(frame, limit)?),
         other => Err(PayloadError::UnknownVersion { version: other.map(|(version, _)| *version) }),
     }
 }

@@ -1,6 +1,7 @@
 //! `rota node`: the agent of a sequencer.
 
 use crate::agreement::Faults;
+use crate::batch::payload::check_compressor;
 use crate::cli::parent;
 use crate::config::{Config, Settings};
 #[cfg(feature = "byzantine")]
@@ -45,6 +46,7 @@ pub(super) async fn run(options: Options) -> eyre::Result<()> {
     let filter = settings.log.clone().unwrap_or_else(|| DEFAULT_LOG.to_owned());
     start_logs(&filter, settings.log_format.unwrap_or_default())?;
     let config = Config::try_from(settings)?;
+    check_compressor()?;
 
     let shutdown = CancellationToken::new();
     tokio::spawn(stop_on_signal(shutdown.clone(), options.exit_with_parent));

@@ -2,7 +2,7 @@
 
 use crate::json::{batch_header, block_header, bytes, dec, domain, hex, number, signed, word};
 use alloy::primitives::{Address, Bytes};
-use rota::batch::payload::{Version, encode, encode_cheapest};
+use rota::batch::payload::{Version, encode, encode_cheapest, unpack};
 use rota::batch::{body, build_header, open, usage};
 use rota::domain::{
     Block, BlockHeader, Epoch, Generation, Height, Millis, RollupId, RollupTransaction, tx_root,
@@ -150,12 +150,83 @@ fn vectors() -> Vec<(Vec<Block>, Bytes, Value)> {
     vectors
 }
 
+/// Payloads of version 1, and what they hold or that nobody may read them: the accepted form of a frame, around its edges.
+fn frames() -> Vec<(&'static str, usize, Vec<u8>)> {
+    let content: Vec<u8> = (0..300_u16).map(|i| (i / 9) as u8).collect();
+    let frame = zstd::bulk::compress(&content, 9).unwrap();
+    let empty = zstd::bulk::compress(&[], 9).unwrap();
+    let skippable: &[u8] = &[0x5f, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+    let blocks = &frame[7..];
+    let head = |descriptor: u8, rest: &[u8]| {
+        [&[0x28, 0xb5, 0x2f, 0xfd, descriptor][..], rest, blocks].concat()
+    };
+    // A block that is one byte many times, and the last.
+    let repeated =
+        |length: usize| [(length << 3 | 3) as u8, (length >> 5) as u8, (length >> 13) as u8, 7];
+    let small =
+        |size: u8, blocks: &[u8]| [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size][..], blocks].concat();
+    let four = |size: u32, length: usize| {
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &size.to_le_bytes(), &repeated(length)].concat()
+    };
+    vec![
+        ("a frame", LIMIT, frame.clone()),
+        ("a frame of another level", LIMIT, zstd::bulk::compress(&content, 19).unwrap()),
+        ("a frame that holds as much as it may", 300, frame.clone()),
+        ("a frame that holds a byte more than it may", 299, frame.clone()),
+        ("a size of four bytes", LIMIT, four(65_792, 65_792)),
+        ("a size of four bytes where two would do", LIMIT, four(65_791, 65_791)),
+        ("a size that goes beyond every batch", LIMIT, four(u32::MAX, 4)),
+        ("an empty frame", LIMIT, empty.clone()),
+        ("nothing", LIMIT, Vec::new()),
+        ("two frames", LIMIT, [&frame[..], &frame].concat()),
+        ("a frame and an empty one", LIMIT, [&frame[..], &empty].concat()),
+        ("an empty frame and one", LIMIT, [&empty[..], &frame].concat()),
+        ("a frame to be skipped alone", LIMIT, skippable.to_vec()),
+        ("a frame to be skipped before", LIMIT, [skippable, &frame].concat()),
+        ("a frame to be skipped after", LIMIT, [&frame[..], skippable].concat()),
+        ("a byte after", LIMIT, [&frame[..], &[0]].concat()),
+        ("a frame that was cut", LIMIT, frame[..frame.len() - 1].to_vec()),
+        ("a window of 2^30 bytes", LIMIT, head(0x40, &[0xa0, 44, 0])),
+        ("a window of 2^17 bytes", LIMIT, head(0x40, &[0x38, 44, 0])),
+        ("no size", LIMIT, head(0x00, &[0x38])),
+        ("a size of eight bytes", LIMIT, head(0xe0, &300_u64.to_le_bytes())),
+        ("a checksum", LIMIT, [head(0x64, &[44, 0]), vec![1, 2, 3, 4]].concat()),
+        ("a dictionary", LIMIT, head(0x61, &[0, 44, 0])),
+        ("the unused bit", LIMIT, head(0x70, &[44, 0])),
+        ("the reserved bit", LIMIT, head(0x68, &[44, 0])),
+        ("an empty block before the last", LIMIT, small(4, &[0, 0, 0, 0x21, 0, 0, 1, 2, 3, 4])),
+        ("an empty last block", LIMIT, small(4, &[0x20, 0, 0, 1, 2, 3, 4, 1, 0, 0])),
+        ("no last block", LIMIT, small(4, &[0x20, 0, 0, 1, 2, 3, 4])),
+        ("a block of the reserved kind", LIMIT, small(4, &[0x27, 0, 0, 7])),
+        ("a block longer than the content", LIMIT, small(4, &repeated(5))),
+        ("blocks shorter than the size", LIMIT, small(4, &repeated(3))),
+        ("blocks longer than the size", LIMIT, small(4, &[0x22, 0, 0, 7, 0x23, 0, 0, 7])),
+    ]
+}
+
+fn frame_vector(name: &str, limit: usize, frame: &[u8]) -> Value {
+    let payload = [&[1][..], frame].concat();
+    let (content, refusal) = match unpack(&payload, limit) {
+        Ok(content) => (hex(content), Value::Null),
+        Err(error) => (Value::Null, error.to_string().into()),
+    };
+    json!({
+        "name": name,
+        "limit": limit,
+        "payload": hex(payload),
+        "content": content,
+        "refusal": refusal,
+    })
+}
+
 #[test]
 fn payloads_hold_and_are_read_back() {
     let (contents, payloads): (Vec<_>, Vec<Value>) =
         vectors().into_iter().map(|(blocks, payload, value)| ((blocks, payload), value)).unzip();
     let mut fields = crate::json::domain_fields();
     fields.insert("payloads".to_owned(), payloads.into());
+    let frames = frames().into_iter().map(|(name, limit, frame)| frame_vector(name, limit, &frame));
+    fields.insert("frames".to_owned(), frames.collect());
     crate::hold("payload.json", &Value::Object(fields));
     for (index, (blocks, payload)) in contents.into_iter().enumerate() {
         let header = build_header(&blocks, Epoch::new(11), &payload).unwrap();

@@ -5,11 +5,11 @@
 )]
 
 use super::{
-    HEADER_BYTES, PayloadError, Version, block_bytes, decode, encode, encode_cheapest,
-    max_body_bytes, tokens,
+    HEADER_BYTES, PayloadError, Version, ZSTD_LEVEL, block_bytes, check_compressor, decode, encode,
+    encode_cheapest, max_body_bytes, tokens, unpack,
 };
 use crate::batch::tests::{Step, build, chain, signer, steps};
-use crate::batch::{WireError, build_header};
+use crate::batch::{FrameError, WireError, build_header};
 use crate::domain::{BatchHeader, Block, Epoch, Params, RollupId, RollupTransaction};
 use alloy::primitives::{B256, hex, keccak256};
 use proptest::prelude::*;
@@ -84,12 +84,33 @@ fn unpacking_stops_at_the_limit() {
     let packed = encode(&blocks, Version::Zstd).unwrap();
     assert!(packed.len() < 1_000, "{} bytes", packed.len());
     let header = header(&blocks, &packed);
-    assert_eq!(decode(&header, &packed, LIMIT), Err(PayloadError::Unpack { limit: LIMIT }));
-    assert_eq!(decode(&header, &packed, 2 * LIMIT), Ok(blocks.clone()));
     let raw = encode(&blocks, Version::Raw).unwrap();
+    let too_large = FrameError::TooLarge { size: raw.len() - 1, limit: LIMIT };
+    assert_eq!(decode(&header, &packed, LIMIT), Err(too_large.into()));
+    assert_eq!(decode(&header, &packed, 2 * LIMIT), Ok(blocks.clone()));
     assert_eq!(
         decode(&header, &raw, LIMIT),
         Err(PayloadError::TooLarge { limit: LIMIT, actual: raw.len() - 1 })
+    );
+}
+
+#[test]
+fn this_build_compresses_by_the_libzstd_of_all_agents() {
+    assert_eq!(check_compressor(), Ok(()));
+}
+
+#[test]
+fn a_payload_of_two_frames_is_refused_though_they_hold_the_blocks_together() {
+    let blocks = chain(&[&[(1, 500)]]);
+    let content = unpack(&encode(&blocks, Version::Raw).unwrap(), LIMIT).unwrap();
+    let (front, back) = content.split_at(100);
+    let frames = [front, back].map(|part| zstd::bulk::compress(part, ZSTD_LEVEL).unwrap());
+    let payload = [&[1][..], &frames[0], &frames[1]].concat();
+    let header = header(&blocks, &payload);
+    let count = frames[1].len();
+    assert_eq!(
+        crate::batch::open(&header, &payload, LIMIT),
+        Err(PayloadError::from(FrameError::Trailing { count }).into())
     );
 }
 
