@@ -17,6 +17,7 @@ pub mod l1;
 pub mod mempool;
 pub mod network;
 pub mod node;
+pub mod ports;
 pub mod poster;
 pub mod rota;
 pub mod rpc;

@@ -1,7 +1,7 @@
-//! The L1 of a development network: Anvil, on a free port, with a block each second.
+//! The L1 of a development network: Anvil, with a block each second.
 
 use crate::devnet::DevnetError;
-use crate::devnet::child::Child;
+use crate::devnet::child::{Child, Ends};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -23,7 +23,8 @@ pub(super) struct Anvil {
 }
 
 impl Anvil {
-    /// Starts Anvil as mainnet-like as it can be: Prague, 60 M gas a block, a block each `block_seconds`.
+    /// Starts Anvil as mainnet-like as it can be: Prague, 60 M gas a block, a block each `block_seconds`. With `port` 0 it
+    /// takes a free one, which it tells itself.
     ///
     /// `agent` is this project's binary, which watches over Anvil: Anvil itself would outlive a killed parent.
     ///
@@ -34,15 +35,16 @@ impl Anvil {
         agent: &Path,
         folder: &Path,
         block_seconds: u64,
+        port: u16,
     ) -> Result<Self, DevnetError> {
         let program = find()?;
-        let block_seconds = block_seconds.to_string();
+        let (block_seconds, port) = (block_seconds.to_string(), port.to_string());
         let arguments: Vec<String> = [
             "supervise",
             "--",
             &program.to_string_lossy(),
             "--port",
-            "0",
+            &port,
             "--block-time",
             &block_seconds,
             "--hardfork",
@@ -56,7 +58,7 @@ impl Anvil {
         .map(str::to_owned)
         .into();
         let log = folder.join("anvil.log");
-        let mut child = Child::spawn(agent, &arguments, &log, true)
+        let mut child = Child::spawn(agent, &arguments, &log, true, Ends::ByItself)
             .map_err(|source| DevnetError::Spawn { program: "anvil", source })?;
         let output = child.output().ok_or_else(|| DevnetError::AnvilSilent { log: log.clone() })?;
         let url = tokio::time::timeout(START_BUDGET, listening(output))
@@ -102,17 +104,22 @@ async fn listening(output: ChildStdout) -> Option<Url> {
 ///
 /// [`DevnetError::AnvilMissing`].
 pub fn find() -> Result<PathBuf, DevnetError> {
-    if let Some(named) = std::env::var_os("ANVIL") {
-        return Ok(named.into());
+    match std::env::var_os("ANVIL") {
+        Some(named) => Ok(named.into()),
+        None => installed("anvil").ok_or(DevnetError::AnvilMissing),
     }
+}
+
+/// Where a program of Foundry is: the binary that npm installed, else what is on the path.
+pub(super) fn installed(name: &str) -> Option<PathBuf> {
     let installed = [PathBuf::from("."), PathBuf::from(env!("CARGO_MANIFEST_DIR"))]
         .into_iter()
         .filter_map(|root| std::fs::read_dir(root.join("node_modules/@foundry-rs")).ok())
         .flatten()
         .flatten()
-        .map(|package| package.path().join("bin/anvil"));
+        .map(|package| package.path().join("bin").join(name));
     let on_path = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).map(|dir| dir.join("anvil")).collect::<Vec<_>>())
+        .map(|path| std::env::split_paths(&path).map(|dir| dir.join(name)).collect::<Vec<_>>())
         .unwrap_or_default();
-    installed.chain(on_path).find(|path| path.is_file()).ok_or(DevnetError::AnvilMissing)
+    installed.chain(on_path).find(|path| path.is_file())
 }

@@ -8,8 +8,17 @@ use std::time::Duration;
 use tokio::process::{Child as Process, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// A running child. Dropping it closes its standard input, at which it ends by itself: killing one that watches over
-/// another program would leave that program behind.
+/// What ends a child that is dropped while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// The system kills it: also one that hangs is never left behind.
+    Killed,
+    /// Its standard input closes, at which it ends by itself: it watches over another program, which would be left behind
+    /// if it were killed.
+    ByItself,
+}
+
+/// A running child.
 pub(super) struct Child {
     process: Process,
     lifeline: Option<ChildStdin>,
@@ -26,6 +35,7 @@ impl Child {
         arguments: &[String],
         log: &Path,
         read_output: bool,
+        ends: Ends,
     ) -> std::io::Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;
         let output = if read_output { Stdio::piped() } else { log.try_clone()?.into() };
@@ -35,6 +45,7 @@ impl Child {
             .stdout(output)
             .stderr(log)
             .process_group(0)
+            .kill_on_drop(ends == Ends::Killed)
             .spawn()?;
         let lifeline = process.stdin.take();
         Ok(Self { process, lifeline })

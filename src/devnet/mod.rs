@@ -10,6 +10,7 @@ mod ledger;
 mod network;
 mod observer;
 mod options;
+mod ports;
 mod report;
 mod run;
 mod traffic;

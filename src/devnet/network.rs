@@ -4,7 +4,8 @@ use crate::cli::stake::endpoint;
 use crate::config::{ConfigError, Identity, IdentityError, KeystoreError, create_key};
 use crate::crypto::SecretKey;
 use crate::devnet::anvil::{Anvil, RICH_KEY};
-use crate::devnet::child::Child;
+use crate::devnet::child::{Child, Ends};
+use crate::devnet::ports::{self, AgentPorts};
 use crate::devnet::wallet::known_key;
 use crate::domain::{Deployment, RollupId};
 use crate::l1::{Account, Client, L1Error, actions, deploy};
@@ -12,7 +13,7 @@ use crate::rpc_client::{RpcClient, RpcClientError};
 use alloy::primitives::{Address, U256};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -33,6 +34,11 @@ const PASSWORD: &str = "devnet";
 const LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
 /// How long the agents together may take to answer, and then to decide a first block.
 const START_BUDGET: Duration = Duration::from_secs(120);
+/// How often a network is started when another program takes a port of it meanwhile.
+const STARTS: usize = 3;
+/// Lines of a log that are told when its agent does not come up.
+const TAIL_LINES: usize = 20;
+const AGENT_LOG: &str = "agent.log";
 /// How long an agent may take to shut down in order.
 const STOP_BUDGET: Duration = Duration::from_secs(10);
 
@@ -45,6 +51,8 @@ pub struct Plan {
     pub agents: usize,
     /// Seconds between two L1 blocks.
     pub block_seconds: u64,
+    /// Take the ports that people expect, as far as they are free: 8545 for L1, 8645 and up for the agents' JSON-RPC.
+    pub usual_ports: bool,
     /// Keep the data folder.
     pub keep: bool,
     /// Filter of the agents' logs.
@@ -68,6 +76,7 @@ impl Plan {
             program,
             agents,
             block_seconds: 1,
+            usual_ports: false,
             keep: false,
             log: LOG.to_owned(),
             params: Vec::new(),
@@ -105,12 +114,16 @@ pub enum DevnetError {
         source: std::io::Error,
     },
     /// An agent ended or never answered.
-    #[error("agent {agent} does not answer; see {log}")]
+    #[error("agent {agent} {how}; the end of {log}:\n{tail}")]
     AgentSilent {
         /// Its index.
         agent: usize,
-        /// Its log.
+        /// Whether it still runs, or how it ended.
+        how: String,
+        /// Its log, which is kept.
         log: PathBuf,
+        /// The last lines of it.
+        tail: String,
     },
     /// L1 refused.
     #[error(transparent)]
@@ -127,6 +140,13 @@ pub enum DevnetError {
     /// Settings of the network itself are wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+impl DevnetError {
+    /// Whether an agent could not listen: somebody else has a port that was free before.
+    fn is_lost_port(&self) -> bool {
+        matches!(self, Self::AgentSilent { tail, .. } if tail.contains("cannot listen on"))
+    }
 }
 
 /// A running network. Dropping it kills all processes and removes the data folder; [`Network::stop`] does so in order.
@@ -147,18 +167,33 @@ struct Agent {
     health: Url,
     signer: Address,
     child: Option<Child>,
+    /// Held as long as the network stands: an agent that was killed finds its ports again.
+    _ports: AgentPorts,
 }
 
 impl Network {
-    /// Starts everything, and returns once each agent answers. Tells `news` of each step.
+    /// Starts everything, and returns once each agent answers. Tells `news` of each step. Where a port was taken by
+    /// another program meanwhile, it starts over with other ports.
     ///
     /// # Errors
     ///
-    /// [`DevnetError`] names what did not start and where to look; what was started is stopped again.
-    pub async fn start(plan: Plan, news: impl Fn(&str)) -> Result<Self, DevnetError> {
-        let folder = Folder::create(plan.keep)?;
+    /// [`DevnetError`] names what did not start and where to look; what was started is stopped again, and logs are kept.
+    pub async fn start(mut plan: Plan, news: impl Fn(&str)) -> Result<Self, DevnetError> {
+        for _ in 1..STARTS {
+            match Self::start_once(plan.clone(), &news).await {
+                Err(error) if error.is_lost_port() => news("a port was taken, starting over"),
+                started => return started,
+            }
+            plan.usual_ports = false;
+        }
+        Self::start_once(plan, &news).await
+    }
+
+    async fn start_once(plan: Plan, news: &impl Fn(&str)) -> Result<Self, DevnetError> {
+        let mut folder = Folder::create(plan.keep)?;
         news("starting Anvil");
-        let anvil = Anvil::start(&plan.program, &folder.path, plan.block_seconds).await?;
+        let anvil = start_anvil(&plan, &folder.path).await;
+        let (anvil, usual_ports) = anvil.inspect_err(|_| folder.keep = true)?;
         let client = Client::connect(std::slice::from_ref(&anvil.url)).await?;
 
         news("deploying the contracts");
@@ -167,23 +202,38 @@ impl Network {
         let text = serde_json::to_string_pretty(&deployment).expect("addresses are plain data");
         folder.write("deployment.json", &text)?;
 
-        news("staking the sequencers");
         let mut network = Self { agents: Vec::new(), anvil, client, deployment, plan, folder };
-        for index in 0..network.plan.agents {
-            let agent = network.prepare(index)?;
-            network.agents.push(agent);
+        match network.come_up(&rich, usual_ports, news).await {
+            Ok(()) => Ok(network),
+            Err(error) => {
+                network.stop().await;
+                Err(error)
+            }
         }
-        network.stake(&rich).await?;
+    }
+
+    /// Joins the sequencers and starts their agents.
+    async fn come_up(
+        &mut self,
+        rich: &Account,
+        usual_ports: bool,
+        news: &impl Fn(&str),
+    ) -> Result<(), DevnetError> {
+        news("staking the sequencers");
+        for index in 0..self.plan.agents {
+            let agent = self.prepare(index, usual_ports)?;
+            self.agents.push(agent);
+        }
+        self.stake(rich).await?;
 
         news("starting the agents");
-        for index in 0..network.agents.len() {
-            network.restart(index)?;
+        for index in 0..self.agents.len() {
+            self.restart(index)?;
         }
-        network.answering(START_BUDGET).await?;
+        self.answering(START_BUDGET).await?;
 
         news("waiting for the first leader set and the first block");
-        network.deciding(START_BUDGET).await?;
-        Ok(network)
+        self.deciding(START_BUDGET).await
     }
 
     /// JSON-RPC of Anvil.
@@ -267,8 +317,8 @@ impl Network {
         ];
         let extra = self.plan.extra.iter().filter(|(chosen, _)| *chosen == index);
         arguments.extend(extra.flat_map(|(_, flags)| flags.iter().cloned()));
-        let log = agent.folder.join("agent.log");
-        let child = Child::spawn(&self.plan.program, &arguments, &log, false)
+        let log = agent.folder.join(AGENT_LOG);
+        let child = Child::spawn(&self.plan.program, &arguments, &log, false, Ends::Killed)
             .map_err(|source| DevnetError::Spawn { program: "rota node", source })?;
         agent.child = Some(child);
         Ok(())
@@ -278,33 +328,53 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`DevnetError::AgentSilent`] names the first that does not within `budget`, or that ended.
+    /// [`DevnetError::AgentSilent`] names the first that does not within `budget`, or that ended, and keeps the logs.
     pub async fn answering(&mut self, budget: Duration) -> Result<(), DevnetError> {
-        let start = Instant::now();
-        for (index, agent) in self.agents.iter_mut().enumerate() {
-            let Some(child) = &mut agent.child else { continue };
-            while reqwest::get(agent.health.clone()).await.is_err() {
-                if start.elapsed() >= budget || child.ended().is_some() {
-                    let log = agent.folder.join("agent.log");
-                    return Err(DevnetError::AgentSilent { agent: index, log });
-                }
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-        Ok(())
+        let answers = |agent: &Agent| {
+            let health = agent.health.clone();
+            async move { reqwest::get(health).await.is_ok() }
+        };
+        self.each(budget, answers).await
     }
 
     /// Waits until every agent that runs has a decided block.
     async fn deciding(&mut self, budget: Duration) -> Result<(), DevnetError> {
+        let decides = |agent: &Agent| {
+            let client = RpcClient::new(agent.rpc.clone());
+            async move {
+                let height = client.call("eth_blockNumber", json!([])).await;
+                height.is_ok_and(|height| height.as_str().is_some_and(|height| height != "0x0"))
+            }
+        };
+        self.each(budget, decides).await
+    }
+
+    /// Asks the agents that run one after the other until each has said yes.
+    async fn each<F: Future<Output = bool>>(
+        &mut self,
+        budget: Duration,
+        ask: impl Fn(&Agent) -> F,
+    ) -> Result<(), DevnetError> {
         let start = Instant::now();
         for (index, agent) in self.agents.iter_mut().enumerate() {
-            let Some(child) = &mut agent.child else { continue };
-            let client = RpcClient::new(agent.rpc.clone());
-            let begun = |height: Value| height.as_str().is_some_and(|height| height != "0x0");
-            while !client.call("eth_blockNumber", json!([])).await.is_ok_and(begun) {
-                if start.elapsed() >= budget || child.ended().is_some() {
-                    let log = agent.folder.join("agent.log");
-                    return Err(DevnetError::AgentSilent { agent: index, log });
+            if agent.child.is_none() {
+                continue;
+            }
+            while !ask(agent).await {
+                let ended = agent.child.as_mut().and_then(Child::ended);
+                if start.elapsed() >= budget || ended.is_some() {
+                    self.folder.keep = true;
+                    let log = agent.folder.join(AGENT_LOG);
+                    let how = match ended {
+                        Some(status) => format!("ended ({status})"),
+                        None => format!("does not answer within {} s", budget.as_secs()),
+                    };
+                    return Err(DevnetError::AgentSilent {
+                        agent: index,
+                        how,
+                        tail: tail(&log),
+                        log,
+                    });
                 }
                 sleep(Duration::from_millis(50)).await;
             }
@@ -323,7 +393,7 @@ impl Network {
     }
 
     /// Keys, ports and settings of an agent.
-    fn prepare(&self, index: usize) -> Result<Agent, DevnetError> {
+    fn prepare(&self, index: usize, usual_ports: bool) -> Result<Agent, DevnetError> {
         let folder = self.folder.path.join(format!("agent-{index}"));
         let failed = |source| DevnetError::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(failed)?;
@@ -331,7 +401,10 @@ impl Network {
         let signer = create_key(&folder.join("signer.json"), PASSWORD, Some(key))?.address();
         fs::write(folder.join("password"), PASSWORD).map_err(failed)?;
 
-        let [agreement, link, rpc, telemetry] = free_ports().map_err(failed)?;
+        let ports = AgentPorts::hold(index, usual_ports).map_err(failed)?;
+        let AgentPorts { agreement, link, rpc, telemetry } = &ports;
+        let [agreement, link] = [agreement.address(), link.address()];
+        let [rpc, telemetry] = [rpc.address(), telemetry.address()];
         let settings = format!(
             "l1-rpc = [\"{l1}\"]\n\
              l1-poll-millis = 200\n\
@@ -353,7 +426,7 @@ impl Network {
         fs::write(folder.join("rota.toml"), settings).map_err(failed)?;
         let rpc = format!("http://{rpc}").parse().expect("an address makes a url");
         let health = format!("http://{telemetry}/health").parse().expect("an address makes a url");
-        Ok(Agent { folder, rpc, health, signer, child: None })
+        Ok(Agent { folder, rpc, health, signer, child: None, _ports: ports })
     }
 
     /// Gives everybody ETH and tokens, joins the sequencers, and opens the rollup: before genesis, so that the first set
@@ -424,12 +497,24 @@ fn params(plan: &Plan) -> String {
     params.to_string()
 }
 
-/// Ports that are free now, all different.
-fn free_ports() -> std::io::Result<[SocketAddr; 4]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held = [bind()?, bind()?, bind()?, bind()?];
-    let [a, b, c, d] = &held;
-    Ok([a.local_addr()?, b.local_addr()?, c.local_addr()?, d.local_addr()?])
+/// Starts Anvil, on its usual port if that is wanted and free. Says whether it got it.
+async fn start_anvil(plan: &Plan, folder: &Path) -> Result<(Anvil, bool), DevnetError> {
+    if plan.usual_ports && ports::is_free(ports::L1) {
+        let usual = Anvil::start(&plan.program, folder, plan.block_seconds, ports::L1).await;
+        if let Ok(anvil) = usual {
+            return Ok((anvil, true));
+        }
+    }
+    Ok((Anvil::start(&plan.program, folder, plan.block_seconds, 0).await?, false))
+}
+
+/// The last lines of a log: what is needed to see why an agent did not come up.
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default();
+    if last.is_empty() { "(nothing)".to_owned() } else { last.join("\n") }
 }
 
 /// The data folder. Removed when dropped, unless it is to be kept.

@@ -37,12 +37,13 @@ const RATE_OVER: Duration = Duration::from_secs(10);
 pub async fn run(options: Options, json: bool) -> eyre::Result<()> {
     let mut plan = Plan::of_this_binary(options.agents.into())?;
     plan.keep = options.keep;
+    plan.usual_ports = true;
     let starting = crate::cli::output::progress("starting");
     let started = tokio::select! {
         started = Network::start(plan, |step| starting.set_message(step.to_owned())) => started,
         () = interrupted() => {
             starting.finish_and_clear();
-            // Dropping what was started ends it: give the children the time to.
+            // What was started ends with its handles, Anvil a moment later: its watcher needs the time to kill it.
             sleep(Duration::from_millis(500)).await;
             return Ok(());
         }

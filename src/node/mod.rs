@@ -19,9 +19,11 @@
 mod health;
 mod history;
 mod link;
+mod listening;
 mod throttle;
 
 use self::history::L1History;
+use self::listening::Listening;
 use self::throttle::Throttled;
 use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
@@ -128,14 +130,14 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     info!(?config, "starting");
-    // The engine says nothing when it cannot listen, and both would say it late.
-    drop(listen("agreement-listen", config.agreement_listen).await?);
-    drop(listen("link-listen", config.link_listen).await?);
+    // Held until the end: the engine and the link listen late, and would say late that they cannot.
+    let ports = Listening::hold(&config)?;
+    let failed = |source| NodeError::DataDir { path: config.data_dir.clone(), source };
+    std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
+    ports.tell(&config)?;
     let client = Client::connect(&config.l1_rpc).await?;
     let params = client.verify(&config.deployment).await?;
 
-    let failed = |source| NodeError::DataDir { path: config.data_dir.clone(), source };
-    std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
     let store = Store::open(config.store_path())?;
     let (journal, held) = Journal::open(config.data_dir.join("journal"))?;
     let mirror = MirrorHandle::new(Mirror::new(params.clone()));
@@ -151,7 +153,7 @@ pub async fn run(
     let (intake, _thread) = Intake::start(Arc::clone(&pool), journal, held)
         .map_err(|source| NodeError::Thread { source })?;
     let (network, link, incoming) = Network::bind(
-        NetworkConfig { identity: config.identity.keypair(), listen: config.link_listen },
+        NetworkConfig { identity: config.identity.keypair(), listen: ports.link() },
         mirror.clone(),
     )
     .await?;
@@ -164,7 +166,7 @@ pub async fn run(
     let peers = Arc::new(link::LinkPeers::new(link.clone()));
 
     let mut tasks = Tasks::new(shutdown);
-    let listener = listen("rpc-listen", config.rpc_listen).await?;
+    let listener = listen("rpc-listen", ports.rpc()).await?;
     tasks.spawn("rpc", {
         let context = RpcContext {
             store: store.clone(),
@@ -183,7 +185,7 @@ pub async fn run(
             Ok(())
         }
     });
-    if let Some(address) = config.telemetry_listen {
+    if let Some(address) = ports.telemetry() {
         let listener = listen("telemetry-listen", address).await?;
         let serving = telemetry::serve(listener, metrics, probe, tasks.stop.clone());
         tasks.spawn("telemetry", async move {
@@ -293,7 +295,7 @@ pub async fn run(
     let max_payload = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
     let history = L1History::new(l1, config.deployment.clone(), max_payload);
     let agreement = AgreementConfig {
-        listen: multiaddr(config.agreement_listen),
+        listen: multiaddr(ports.agreement()),
         identity: config.identity.keypair(),
         timeouts: Timeouts::for_interval(params.interval()),
         reach: peers,

@@ -17,6 +17,7 @@ mod operator;
 mod restart;
 mod simulate;
 mod stakers;
+mod starting;
 
 use alloy::primitives::{Address, U256, keccak256};
 use rota::devnet::{Network, Plan, Session};

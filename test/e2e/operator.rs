@@ -6,11 +6,13 @@ use alloy::primitives::{Address, U256};
 use rota::devnet::find_anvil;
 use rota::domain::Deployment;
 use rota::l1::{Account, Client, actions};
+use rota::ports::HeldPort;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -96,6 +98,8 @@ struct Desk {
     _anvil: Running,
     l1: Url,
     folder: TempDir,
+    /// What its agents are told to listen on.
+    ports: RefCell<Vec<HeldPort>>,
 }
 
 impl Desk {
@@ -120,7 +124,12 @@ impl Desk {
             .unwrap();
         // Anvil prints each block: somebody must read it.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { _anvil: anvil, l1: format!("http://{address}").parse().unwrap(), folder }
+        Self {
+            _anvil: anvil,
+            l1: format!("http://{address}").parse().unwrap(),
+            folder,
+            ports: RefCell::default(),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -171,10 +180,12 @@ impl Desk {
 
     /// The example's settings with folders and ports of their own. Returns where its JSON-RPC will be.
     fn settings(&self, name: &str) -> Url {
-        let held: [TcpListener; 4] =
-            std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let [agreement, link, rpc, telemetry]: [SocketAddr; 4] =
-            std::array::from_fn(|index| held[index].local_addr().unwrap());
+        let [agreement, link, rpc, telemetry]: [SocketAddr; 4] = std::array::from_fn(|_| {
+            let held = HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let address = held.address();
+            self.ports.borrow_mut().push(held);
+            address
+        });
         let text = include_str!("../../rota.example.toml")
             .replace("rota-data/password", "password")
             .replace("rota-data", name)

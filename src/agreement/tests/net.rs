@@ -11,12 +11,14 @@ use crate::domain::{
 };
 use crate::guard::Guard;
 use crate::l1::{Allowance, Mirror, MirrorHandle};
+use crate::ports::HeldPort;
 use crate::storage::{IncludedTransaction, Store};
 use crate::testing::ROLLUP;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use async_trait::async_trait;
 use libp2p::identity::Keypair;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -108,25 +110,29 @@ pub(super) struct Seat {
     key: [u8; 32],
     pub(super) address: Address,
     identity: Keypair,
-    port: u16,
+    /// Held as long as the seat stands: other tests' agents are never handed it, not even between two runs.
+    port: HeldPort,
     folder: TempDir,
 }
 
 impl Seat {
     fn new(index: u8) -> Self {
         let key = keccak256([index]).0;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             key,
             address: SecretKey::from_bytes(key).unwrap().address(),
             identity: Keypair::generate_ed25519(),
-            port: listener.local_addr().unwrap().port(),
+            port: HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap(),
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
     pub(super) fn store_path(&self) -> PathBuf {
         self.folder.path().join("rota.redb")
+    }
+
+    const fn port(&self) -> u16 {
+        self.port.address().port()
     }
 
     pub(super) fn secret(&self) -> SecretKey {
@@ -342,7 +348,7 @@ impl Net {
         let (evidence_tx, evidence) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
         let mut config = AgreementConfig {
-            listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port),
+            listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port()),
             identity: seat.identity.clone(),
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
             reach: Arc::new(Everybody),
@@ -373,7 +379,7 @@ fn endpoint(seat: &Seat) -> PeerEndpoint {
     PeerEndpoint {
         id: 0,
         signer: seat.address,
-        agreement: format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", seat.port),
+        agreement: format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", seat.port()),
         link: String::new(),
     }
 }
