@@ -177,6 +177,11 @@ impl Guard {
         self.key.sign(keccak256(preimage))
     }
 
+    /// Signs that this key speaks through the peer link as `peer`. Like an identity it commits to nothing that could conflict.
+    pub fn sign_link(&self, peer: &[u8]) -> Signature {
+        self.key.sign(self.domain.link(peer))
+    }
+
     /// Signs without a record, so that a test can plant an offender. Never in a release.
     #[cfg(feature = "byzantine")]
     pub(crate) fn sign_unguarded(&self, digest: B256) -> Signature {

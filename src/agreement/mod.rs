@@ -55,6 +55,7 @@ use heights::Heights;
 use libp2p::identity::Keypair;
 use malachitebft_core_types::LinearTimeouts;
 use signing::{RecoveringVerifier, Refusals};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -361,7 +362,9 @@ impl Member {
         let refusals = Refusals::default();
         let domain = *self.guard.domain();
         let verifier = RecoveringVerifier::new(generation, domain, heights.clone());
-        let peers = peers::addresses(&self.mirror, self.guard.address());
+        let own = self.config.identity.public().to_peer_id();
+        let claims = peers::claims(&self.mirror, own);
+        let peers: BTreeSet<_> = claims.values().cloned().collect();
 
         let mut engine = Engine::start(
             &self.config,
@@ -387,8 +390,9 @@ impl Member {
         ));
         tasks.spawn(peers::follow(
             self.mirror.clone(),
-            self.guard.address(),
-            peers,
+            own,
+            claims,
+            Arc::clone(&self.config.reach),
             engine.network_requests(),
         ));
         let mut app = App::new(

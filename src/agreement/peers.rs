@@ -1,57 +1,186 @@
 //! Whom the engine keeps a connection to: every sequencer whose endpoint the registry shows, as the mirror has it.
+//!
+//! The registry takes anybody's word for an endpoint, and the engine disconnects a peer when one of its addresses is taken
+//! away. So several sequencers that claim one name in the network are told apart: once one of them has proven to be it,
+//! on the peer link, what the others say of that name changes nothing.
 
-use crate::domain::PeerEndpoint;
+use super::source::Reach;
+use crate::domain::{PeerEndpoint, SequencerId};
 use crate::l1::MirrorHandle;
-use alloy::primitives::Address;
+use libp2p::PeerId;
+use libp2p::multiaddr::Protocol;
 use malachitebft_app_channel::NetworkRequest;
 use malachitebft_app_channel::app::net::Multiaddr;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Addresses of all peers but this agent's own. An endpoint without `/p2p/<PeerId>` is left out: its links would be
-/// refused and dialled again for ever.
-pub(super) fn addresses(mirror: &MirrorHandle, own: Address) -> BTreeSet<Multiaddr> {
-    mirror
-        .read()
-        .peers
-        .values()
-        .filter(|peer| peer.signer != own)
-        .filter_map(|peer| match parse(peer) {
-            Some(address) => Some(address),
-            None => {
-                tracing::warn!(signer = %peer.signer, endpoint = peer.agreement, "endpoint cannot be dialled");
-                None
-            }
-        })
-        .collect()
+/// Addresses by the name that they end in, and by who says so.
+pub(super) type Claims = BTreeMap<(PeerId, SequencerId), Multiaddr>;
+
+/// What the registry says of all peers but this agent itself. An endpoint without `/p2p/<PeerId>` is left out: its links
+/// would be refused and dialled again for ever.
+pub(super) fn claims(mirror: &MirrorHandle, own: PeerId) -> Claims {
+    let mirror = mirror.read();
+    let parsed = mirror.peers.values().filter_map(|peer| {
+        let (name, address) = parse(peer)?;
+        Some(((name, peer.id), address))
+    });
+    parsed.filter(|((name, _), _)| *name != own).collect()
 }
 
-fn parse(peer: &PeerEndpoint) -> Option<Multiaddr> {
+fn parse(peer: &PeerEndpoint) -> Option<(PeerId, Multiaddr)> {
     let address: Multiaddr = peer.agreement.parse().ok()?;
-    address.to_string().contains("/p2p/").then_some(address)
+    Some((name_of(&address)?, address))
+}
+
+fn name_of(address: &Multiaddr) -> Option<PeerId> {
+    match address.iter().last()? {
+        Protocol::P2p(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// What to tell the engine, removals first: with an address it forgets the peer, so that others of the same peer, or the
+/// new one, have to be said after it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changes {
+    add: Vec<Multiaddr>,
+    remove: Vec<Multiaddr>,
+}
+
+/// Goes over from what the engine was told to what the registry says now, as far as `owner` lets it. Pure.
+fn advance(
+    known: &mut Claims,
+    wanted: &Claims,
+    owner: impl Fn(&PeerId) -> Option<SequencerId>,
+) -> Changes {
+    let mut changes = Changes::default();
+    let names: BTreeSet<PeerId> = wanted.keys().map(|(name, _)| *name).collect();
+    let is_others = |name: &PeerId, by: &SequencerId| {
+        names.contains(name) && owner(name).is_some_and(|owner| owner != *by)
+    };
+    for ((name, by), address) in wanted {
+        if is_others(name, by) {
+            continue;
+        }
+        match known.insert((*name, *by), address.clone()) {
+            Some(before) if before == *address => {}
+            before => {
+                changes.add.push(address.clone());
+                changes.remove.extend(before);
+            }
+        }
+    }
+    known.retain(|key @ (name, by), address| {
+        let stays = wanted.contains_key(key) || is_others(name, by);
+        if !stays {
+            changes.remove.push(address.clone());
+        }
+        stays
+    });
+    // Several may have given the same address: the engine has it once, for as long as one of them does.
+    changes.remove.retain(|address| !known.values().any(|other| other == address));
+    let torn: BTreeSet<PeerId> = changes.remove.iter().filter_map(name_of).collect();
+    for ((name, _), address) in known {
+        if torn.contains(name) && !changes.add.contains(address) {
+            changes.remove.push(address.clone());
+            changes.add.push(address.clone());
+        }
+    }
+    changes
 }
 
 /// Follows the mirror until the engine ends.
 pub(super) async fn follow(
     mirror: MirrorHandle,
-    own: Address,
-    mut known: BTreeSet<Multiaddr>,
+    own: PeerId,
+    mut known: Claims,
+    reach: Arc<dyn Reach>,
     network: mpsc::Sender<NetworkRequest>,
 ) {
     let mut changes = mirror.subscribe();
     loop {
-        let wanted = addresses(&mirror, own);
-        for gone in known.difference(&wanted) {
+        let told = advance(&mut known, &claims(&mirror, own), |name| reach.sequencer_of(name));
+        for gone in told.remove {
             let asked = NetworkRequest::remove_persistent_peer(&network, gone.clone()).await;
             tracing::info!(peer = %gone, result = ?asked, "peer removed");
         }
-        for new in wanted.difference(&known) {
+        for new in told.add {
             let asked = NetworkRequest::add_persistent_peer(&network, new.clone()).await;
             tracing::info!(peer = %new, result = ?asked, "peer added");
         }
-        known = wanted;
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16, name: PeerId) -> Multiaddr {
+        format!("/ip4/127.0.0.1/tcp/{port}/p2p/{name}").parse().unwrap()
+    }
+
+    fn claim(id: u32, port: u16, name: PeerId) -> ((PeerId, SequencerId), Multiaddr) {
+        ((name, SequencerId::new(id)), address(port, name))
+    }
+
+    #[test]
+    fn who_moves_is_dialled_at_the_new_place_and_who_left_is_forgotten() {
+        let (a, b) = (PeerId::random(), PeerId::random());
+        let mut known = Claims::from([claim(1, 1, a), claim(2, 2, b)]);
+        let nobody = |_: &PeerId| None;
+        let moved = Claims::from([claim(1, 9, a)]);
+        let changes = advance(&mut known, &moved, nobody);
+        assert_eq!(changes.add, [address(9, a)]);
+        assert_eq!(changes.remove, [address(1, a), address(2, b)]);
+        assert_eq!(known, moved);
+        assert_eq!(advance(&mut known, &moved, nobody), Changes::default());
+    }
+
+    #[test]
+    fn what_others_say_of_a_proven_name_changes_nothing() {
+        let victim = PeerId::random();
+        let owner = |_: &PeerId| Some(SequencerId::new(7));
+        let mut known = Claims::from([claim(7, 7, victim)]);
+        for wanted in [
+            Claims::from([claim(7, 7, victim), claim(1, 1, victim)]),
+            Claims::from([claim(7, 7, victim), claim(1, 2, victim)]),
+            Claims::from([claim(7, 7, victim)]),
+        ] {
+            assert_eq!(advance(&mut known, &wanted, owner), Changes::default());
+        }
+        // It was claimed before its owner was known: what the liar takes back does not cut the owner off.
+        let mut known = Claims::from([claim(7, 7, victim), claim(1, 1, victim)]);
+        let changes = advance(&mut known, &Claims::from([claim(7, 7, victim)]), owner);
+        assert_eq!(changes, Changes::default());
+        let changes = advance(&mut known, &Claims::new(), owner);
+        assert_eq!(changes.remove.len(), 2, "with the owner all of it goes");
+    }
+
+    #[test]
+    fn while_nobody_has_proven_a_name_each_claim_is_dialled() {
+        let name = PeerId::random();
+        let nobody = |_: &PeerId| None;
+        let mut known = Claims::from([claim(7, 7, name)]);
+        let both = Claims::from([claim(7, 7, name), claim(1, 1, name)]);
+        assert_eq!(advance(&mut known, &both, nobody).add, [address(1, name)]);
+        let changes = advance(&mut known, &Claims::from([claim(7, 7, name)]), nobody);
+        assert_eq!(changes.remove, [address(1, name), address(7, name)]);
+        assert_eq!(changes.add, [address(7, name)], "the engine forgot the peer with the first");
+    }
+
+    #[test]
+    fn an_address_that_two_gave_goes_with_the_last_of_them() {
+        let name = PeerId::random();
+        let mut known = Claims::from([claim(1, 5, name), claim(2, 5, name)]);
+        let nobody = |_: &PeerId| None;
+        let changes = advance(&mut known, &Claims::from([claim(2, 5, name)]), nobody);
+        assert_eq!(changes, Changes::default());
+        let changes = advance(&mut known, &Claims::new(), nobody);
+        assert_eq!(changes.remove, [address(5, name)]);
     }
 }

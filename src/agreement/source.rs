@@ -1,8 +1,9 @@
 //! Where the transactions of this agent's own blocks come from.
 
-use crate::domain::{RollupId, RollupTransaction};
+use crate::domain::{RollupId, RollupTransaction, SequencerId};
 use crate::storage::IncludedTransaction;
 use alloy::primitives::B256;
+use libp2p::PeerId;
 use tokio::sync::Notify;
 
 /// The mempool as agreement sees it. Methods are called on agreement's tasks: they must be quick and must not block.
@@ -30,4 +31,7 @@ pub trait BlockSource: Send + Sync {
 pub trait Reach: std::fmt::Debug + Send + Sync {
     /// Whether a connection to this sequencer is up. True where nothing is known of it.
     fn is_reachable(&self, signer: alloy::primitives::Address) -> bool;
+
+    /// The sequencer that has proven to be the peer with this name; `None` while nobody has.
+    fn sequencer_of(&self, peer: &PeerId) -> Option<SequencerId>;
 }

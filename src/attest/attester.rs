@@ -9,6 +9,7 @@ use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_l
 use crate::crypto::Signature;
 use crate::domain::{
     BatchHeader, BatchNumber, Block, Epoch, Evidence, Generation, Height, LeaderSet, Params,
+    SequencerId,
 };
 use crate::guard::{Guard, GuardError};
 use crate::l1::MirrorHandle;
@@ -106,7 +107,10 @@ impl Attester {
     }
 
     /// Does all that there is to do now.
-    pub(super) fn advance(&mut self, messages: Vec<(Address, Message)>) -> Result<(), AttestError> {
+    pub(super) fn advance(
+        &mut self,
+        messages: Vec<(SequencerId, Message)>,
+    ) -> Result<(), AttestError> {
         let Some(view) = self.view()? else { return Ok(()) };
         self.follow_settlement(&view)?;
         self.cut(&view)?;
@@ -335,7 +339,7 @@ impl Attester {
     /// Takes another member's attestation.
     fn receive(
         &self,
-        from: Address,
+        from: SequencerId,
         header: &BatchHeader,
         signature: Signature,
     ) -> Result<(), AttestError> {
@@ -413,10 +417,15 @@ impl Attester {
     }
 
     /// Signs what a member of the attesting set asks for, if it is legal (R23).
-    fn answer(&self, view: &View, from: Address, header: &BatchHeader) -> Result<(), AttestError> {
+    fn answer(
+        &self,
+        view: &View,
+        from: SequencerId,
+        header: &BatchHeader,
+    ) -> Result<(), AttestError> {
         let own = self.guard.address();
         let Some(set) = self.set_of(header) else { return Ok(()) };
-        if set.index_of(from).is_none() || set.index_of(own).is_none() {
+        if !self.is_member(from, &set) || set.index_of(own).is_none() {
             return Ok(());
         }
         let known = self
@@ -430,9 +439,16 @@ impl Attester {
         };
         if let Some(signature) = self.sign(header, &blocks, &set)? {
             let header = Box::new(header.clone());
-            self.peers.send(from, Message::Attestation { header, signature });
+            self.peers.answer(from, Message::Attestation { header, signature });
         }
         Ok(())
+    }
+
+    /// Whether a sequencer is in a set, by any of its keys.
+    fn is_member(&self, sequencer: SequencerId, set: &LeaderSet) -> bool {
+        let mirror = self.mirror.read();
+        let id_of = |signer| mirror.peers.get(signer).map(|peer| peer.id);
+        set.members().iter().any(|member| id_of(&member.signer) == Some(sequencer))
     }
 
     /// The blocks of a header that may be signed; `None` if it may not.

@@ -17,7 +17,7 @@ pub use ledger::{Certificate, Cut, Ledger, MAX_VARIANTS, Refusal};
 
 use crate::blocking::blocking;
 use crate::crypto::Signature;
-use crate::domain::{BatchHeader, Height};
+use crate::domain::{BatchHeader, Height, SequencerId};
 use alloy::primitives::Address;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +55,9 @@ pub enum Message {
 pub trait Peers: Send + Sync {
     /// Sends to the member with this signer.
     fn send(&self, to: Address, message: Message);
+
+    /// Answers a sequencer, by whichever key it asked.
+    fn answer(&self, to: SequencerId, message: Message);
 }
 
 /// The ledger as the attester fills it and the poster reads it.
@@ -108,7 +111,7 @@ impl LedgerHandle {
 }
 
 /// Attests until `shutdown`. `decided` says how far agreement is, `changes` that L1 changed; `incoming` is what peers
-/// sent, with the signer behind each peer.
+/// sent, with the sequencer behind each peer.
 ///
 /// # Errors
 ///
@@ -117,7 +120,7 @@ pub async fn run(
     mut attester: Attester,
     mut decided: watch::Receiver<Height>,
     mut changes: watch::Receiver<u64>,
-    mut incoming: mpsc::Receiver<(Address, Message)>,
+    mut incoming: mpsc::Receiver<(SequencerId, Message)>,
     shutdown: CancellationToken,
 ) -> Result<(), AttestError> {
     let mut messages = Vec::new();

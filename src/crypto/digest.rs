@@ -60,6 +60,15 @@ impl SigningDomain {
         Self { separator }
     }
 
+    /// What a key signs to speak through the peer link as `peer`, the bytes of a libp2p peer id. Begins with a letter, so
+    /// that it is neither EIP-712 nor a transaction; local form, no vector.
+    pub fn link(&self, peer: &[u8]) -> B256 {
+        let mut preimage = b"rota link 2".to_vec();
+        preimage.extend_from_slice(self.separator.as_slice());
+        preimage.extend_from_slice(peer);
+        keccak256(preimage)
+    }
+
     /// The domain separator.
     pub const fn separator(&self) -> B256 {
         self.separator

@@ -1,7 +1,7 @@
 //! What the agent knows of L1, in its own words.
 
 use crate::domain::encoding::{read_address, read_hash, write_address, write_hash};
-use crate::domain::{BatchHeader, BatchNumber, Epoch, Generation, Height, Seconds};
+use crate::domain::{BatchHeader, BatchNumber, Epoch, Generation, Height, Seconds, SequencerId};
 use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -95,8 +95,8 @@ pub struct GenerationStart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerEndpoint {
     /// The sequencer's id in the registry.
-    pub id: u32,
-    /// Its signer.
+    pub id: SequencerId,
+    /// One of its keys.
     pub signer: Address,
     /// Multiaddr of its agreement engine, ending in /p2p/<PeerId>.
     pub agreement: String,

@@ -30,5 +30,7 @@ pub use sequencer::{SequencerRecord, SequencerStatus};
 pub use transaction::{
     InvalidTransaction, MAX_NONCE, RollupTransaction, SignedTransaction, TransactionError,
 };
-pub use units::{BatchNumber, Epoch, Generation, Height, Millis, RollupId, Round, Seconds, Turn};
+pub use units::{
+    BatchNumber, Epoch, Generation, Height, Millis, RollupId, Round, Seconds, SequencerId, Turn,
+};
 pub use vote::{Proposal, Vote, VoteType};

@@ -76,6 +76,10 @@ unit! {
     BatchNumber(u64)
 }
 unit! {
+    /// What the registry calls a sequencer, whatever keys it takes; the first has number 1.
+    SequencerId(u32)
+}
+unit! {
     /// The chain id of a rollup.
     RollupId(u64)
 }

@@ -1,7 +1,7 @@
 //! What events on L1 say, in domain types: all that the mirror is made of besides blocks.
 
 use super::bindings::{
-    IBatchInbox, IForcedInbox, IRestart, IRollups, IRota, ISequencerRegistry, ISlasher,
+    IBatchInbox, IForcedInbox, IRestart, IRollups, IRota, ISequencerRegistry, ISlasher, Status,
 };
 use super::client::Client;
 use super::convert;
@@ -39,6 +39,8 @@ pub(super) enum Fact {
     Joined { id: u32, signer: Address },
     /// It took another key.
     Rotated { id: u32, signer: Address },
+    /// It may count again (active or jailed), or it leaves for good (by its exit, evicted, tombstoned).
+    Stays { id: u32, stays: bool },
     /// It said where it is reached.
     Endpoint { id: u32, agreement: String, link: String },
     /// A rollup was registered, funded or debited, and has this allowance now.
@@ -77,6 +79,7 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
             ISequencerRegistry::Joined::SIGNATURE_HASH,
             ISequencerRegistry::SignerRotated::SIGNATURE_HASH,
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
+            ISequencerRegistry::StatusChanged::SIGNATURE_HASH,
             IRollups::RollupRegistered::SIGNATURE_HASH,
             IRollups::RollupFunded::SIGNATURE_HASH,
             IRollups::RollupDebited::SIGNATURE_HASH,
@@ -143,6 +146,12 @@ pub(super) async fn read(
                 let event =
                     ISequencerRegistry::SignerRotated::decode_log(&log.inner).map_err(bad)?;
                 Fact::Rotated { id: event.id, signer: event.newSigner }
+            }
+            ISequencerRegistry::StatusChanged::SIGNATURE_HASH => {
+                let event =
+                    ISequencerRegistry::StatusChanged::decode_log(&log.inner).map_err(bad)?;
+                let stays = matches!(event.status, Status::Active | Status::Jailed);
+                Fact::Stays { id: event.id, stays }
             }
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH => {
                 let event =

@@ -8,7 +8,7 @@ use super::facts::Fact;
 use super::forced::ForcedQueue;
 use crate::domain::{
     BatchNumber, BlockHeader, Epoch, Generation, GenerationStart, L1Block, LeaderSet, Params,
-    PeerEndpoint, RollupId, Seconds, SettledBatch, SettledTip,
+    PeerEndpoint, RollupId, Seconds, SequencerId, SettledBatch, SettledTip,
 };
 use alloy::primitives::{Address, B256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,8 @@ pub struct Mirror {
     pub sets: BTreeMap<(Generation, Epoch), Arc<LeaderSet>>,
     /// Registered rollups and what they had left when (R43).
     pub rollups: BTreeMap<RollupId, Allowance>,
-    /// Endpoints of all sequencers, by signer.
+    /// Endpoints of sequencers, by each key that they ever had: of those who stay, and of those who leave for as long as a
+    /// set that can still attest holds them.
     pub peers: BTreeMap<Address, PeerEndpoint>,
     /// Where the settled chain stands.
     pub tip: Option<SettledTip>,
@@ -68,8 +69,19 @@ pub struct Mirror {
     pub open_cases: BTreeSet<B256>,
     /// Offences that were reported, executed or not.
     pub reported: u64,
-    /// Per sequencer: its keys in the order in which it took them, and its endpoint.
-    sequencers: BTreeMap<u32, (Vec<Address>, Option<(String, String)>)>,
+    /// What is known of each sequencer.
+    sequencers: BTreeMap<SequencerId, Sequencer>,
+}
+
+/// What events said of one sequencer.
+#[derive(Clone, Debug, Default)]
+struct Sequencer {
+    /// Its keys, in the order in which it took them.
+    keys: Vec<Address>,
+    /// Where it is reached: agreement, link.
+    endpoint: Option<(String, String)>,
+    /// It leaves for good.
+    leaves: bool,
 }
 
 impl Mirror {
@@ -117,6 +129,10 @@ impl Mirror {
             }
             Fact::Sealed(set) => {
                 self.sets.insert((set.generation(), set.sealed_for()), Arc::clone(set));
+                let leaving = self.sequencers.iter().filter(|(_, one)| one.leaves);
+                for id in leaving.map(|(id, _)| *id).collect::<Vec<_>>() {
+                    self.refresh_peers(id);
+                }
             }
             Fact::RestartOpened { check_in_until, finish_until } => {
                 self.restart = Some(Restart {
@@ -146,12 +162,20 @@ impl Mirror {
                 if matches!(fact, Fact::Joined { .. }) {
                     self.note_present(*id);
                 }
-                self.sequencers.entry(*id).or_default().0.push(*signer);
-                self.refresh_peers(*id);
+                let id = SequencerId::new(*id);
+                self.sequencers.entry(id).or_default().keys.push(*signer);
+                self.refresh_peers(id);
             }
             Fact::Endpoint { id, agreement, link } => {
-                self.sequencers.entry(*id).or_default().1 = Some((agreement.clone(), link.clone()));
-                self.refresh_peers(*id);
+                let id = SequencerId::new(*id);
+                self.sequencers.entry(id).or_default().endpoint =
+                    Some((agreement.clone(), link.clone()));
+                self.refresh_peers(id);
+            }
+            Fact::Stays { id, stays } => {
+                let id = SequencerId::new(*id);
+                self.sequencers.entry(id).or_default().leaves = !stays;
+                self.refresh_peers(id);
             }
             Fact::RollupBalance { rollup, balance_wei } => {
                 self.rollups
@@ -192,10 +216,20 @@ impl Mirror {
         *self = Self { blocks, head, at_depth, ..Self::new(self.params.clone()) };
     }
 
-    /// A key of a set may have been rotated since: all keys of a sequencer lead to its endpoint.
-    fn refresh_peers(&mut self, id: u32) {
-        let Some((signers, Some((agreement, link)))) = self.sequencers.get(&id) else { return };
-        for signer in signers {
+    /// A key of a set may have been rotated since: all keys of a sequencer lead to its endpoint, until it has left.
+    fn refresh_peers(&mut self, id: SequencerId) {
+        let Some(Sequencer { keys, endpoint: Some((agreement, link)), leaves }) =
+            self.sequencers.get(&id)
+        else {
+            return;
+        };
+        if *leaves && !self.can_attest(keys) {
+            for key in keys {
+                self.peers.remove(key);
+            }
+            return;
+        }
+        for signer in keys {
             let peer = PeerEndpoint {
                 id,
                 signer: *signer,
@@ -204,6 +238,17 @@ impl Mirror {
             };
             self.peers.insert(*signer, peer);
         }
+    }
+
+    /// Whether one of these keys is in a set of an epoch that is not over for so long that nothing of it settles any more.
+    fn can_attest(&self, keys: &[Address]) -> bool {
+        let Some((&(generation, newest), _)) = self.sets.last_key_value() else { return true };
+        // Sets are sealed an epoch ahead, and the one before the oldest of them may still be carried into it.
+        let lag = self.params.max_epoch_lag.saturating_add(2);
+        let oldest = Epoch::new(newest.get().saturating_sub(lag));
+        let carried = self.set_for(generation, oldest);
+        let later = self.sets.range((generation, oldest)..).map(|(_, set)| set);
+        carried.iter().chain(later).any(|set| keys.iter().any(|key| set.index_of(*key).is_some()))
     }
 
     fn note_present(&mut self, id: u32) {
@@ -300,9 +345,13 @@ impl MirrorHandle {
 #[cfg(test)]
 mod tests {
     use super::{Fact, Mirror};
-    use crate::domain::{Epoch, Generation, GenerationStart, Height, L1Block, Seconds};
+    use crate::domain::{
+        Epoch, Generation, GenerationStart, Height, L1Block, LeaderSet, Member, Seconds,
+        SequencerId,
+    };
     use crate::testing::params;
     use alloy::primitives::{Address, B256};
+    use std::sync::Arc;
 
     fn block(number: u64) -> L1Block {
         L1Block { number, hash: B256::ZERO, timestamp: Seconds::new(number) }
@@ -369,6 +418,43 @@ mod tests {
         let mut mirror = restarted();
         mirror.apply(&block(99), &started(1, 99));
         assert!(!mirror.missed_restart(2));
+    }
+
+    fn sealed(epoch: u64, keys: &[u8]) -> Fact {
+        let members = keys
+            .iter()
+            .map(|key| Member { signer: Address::with_last_byte(*key), weight: 10 })
+            .collect();
+        let (generation, epoch) = (Generation::new(0), Epoch::new(epoch));
+        Fact::Sealed(Arc::new(LeaderSet::new(generation, epoch, B256::ZERO, members).unwrap()))
+    }
+
+    #[test]
+    fn all_keys_of_a_sequencer_lead_to_it_until_no_set_that_counts_holds_one() {
+        let mut mirror = Mirror::new(params());
+        let key = Address::with_last_byte;
+        let mut say = |fact| {
+            mirror.apply(&block(1), &fact);
+            let known: Vec<u8> = (1..9).filter(|n| mirror.peers.contains_key(&key(*n))).collect();
+            known
+        };
+        say(Fact::Joined { id: 1, signer: key(1) });
+        say(Fact::Joined { id: 2, signer: key(2) });
+        let at = || (String::new(), "/ip4/127.0.0.1/tcp/1/p2p/x".to_owned());
+        for id in [1, 2] {
+            let (agreement, link) = at();
+            say(Fact::Endpoint { id, agreement, link });
+        }
+        assert_eq!(say(sealed(0, &[1, 2])), [1, 2]);
+        assert_eq!(say(Fact::Rotated { id: 1, signer: key(5) }), [1, 2, 5]);
+        assert_eq!(say(sealed(1, &[2, 5])), [1, 2, 5]);
+        assert_eq!(say(Fact::Stays { id: 1, stays: false }), [1, 2, 5], "it is in the set");
+        let lag = params().max_epoch_lag;
+        // Sealed without it; the last set with it can attest for a while.
+        let last = (2..20).find(|epoch| say(sealed(*epoch, &[2])) == [2]);
+        assert_eq!(last, Some(2 + lag + 2), "maxEpochLag, and an epoch that is sealed ahead");
+        assert_eq!(say(Fact::Stays { id: 1, stays: true }), [1, 2, 5], "it came back");
+        assert_eq!(mirror.peers[&key(5)].id, SequencerId::new(1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The pool itself: pure, and deterministic in the order of its calls.
 
 use crate::batch::body::{max_transaction_bytes, transaction_bytes};
-use crate::domain::{Millis, RollupId, RollupTransaction, SignedTransaction};
+use crate::domain::{Millis, RollupId, RollupTransaction, SequencerId, SignedTransaction};
 use crate::mempool::lane::{Entry, Lane, LaneKey};
 use crate::mempool::{Limits, Refusal};
 use alloy::primitives::{Address, B256};
@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 pub enum Origin {
     /// A client of this agent, which promised to keep it.
     Local,
-    /// The sequencer with this signer, whose agent keeps it too.
-    Peer(Address),
+    /// This sequencer, whose agent keeps it too.
+    Peer(SequencerId),
 }
 
 /// What became of a transaction that was not refused.
@@ -54,7 +54,7 @@ pub struct Mempool {
     /// Forwarded transactions by arrival.
     forwarded: BTreeMap<u64, B256>,
     /// Number of forwarded transactions by peer.
-    by_peer: HashMap<Address, usize>,
+    by_peer: HashMap<SequencerId, usize>,
     /// Transactions of this agent's clients by arrival.
     local: BTreeMap<u64, B256>,
     bytes: usize,
@@ -518,7 +518,7 @@ impl Mempool {
         }
     }
 
-    fn uncount(&mut self, peer: Address) {
+    fn uncount(&mut self, peer: SequencerId) {
         if let Some(count) = self.by_peer.get_mut(&peer) {
             *count = count.saturating_sub(1);
             if *count == 0 {

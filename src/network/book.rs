@@ -1,26 +1,68 @@
 //! Who the peers are, where to dial them and when. Pure.
+//!
+//! The registry says where a sequencer may be dialled, and which name it has in the network. That a peer *is* a sequencer,
+//! it proves itself: noise shows that it holds the name's key, its greeting that a key of the sequencer speaks through
+//! that name. Both must agree before anything is taken from it or sent to it. So whoever writes another one's name into
+//! its own endpoint gains and spoils nothing, and a sequencer is found by each of the keys that it ever had.
 
-use crate::domain::PeerEndpoint;
+use crate::domain::{PeerEndpoint, SequencerId};
 use crate::network::BAR;
 use alloy::primitives::Address;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// First pause between two attempts to dial a peer; doubles up to [`MAX_PAUSE`].
+/// First pause between two attempts to dial or to greet a peer; doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 
-/// Longest pause between two attempts to dial a peer.
+/// Longest pause between two attempts to dial or to greet a peer.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Something that is tried again and again, less and less often.
+#[derive(Debug)]
+struct Attempts {
+    pause: Duration,
+    next: Instant,
+}
+
+impl Attempts {
+    const fn now(now: Instant) -> Self {
+        Self { pause: MIN_PAUSE, next: now }
+    }
+
+    /// Whether one is due; the next is, after the pause.
+    fn take(&mut self, now: Instant) -> bool {
+        if self.next > now {
+            return false;
+        }
+        self.next = now.checked_add(self.pause).unwrap_or(now);
+        self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
+        true
+    }
+}
+
+/// What a peer said when it greeted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Greeting {
+    /// The key that speaks through its name.
+    key: Address,
+    /// Which of its processes it was.
+    session: u64,
+}
 
 #[derive(Debug)]
 struct Peer {
-    signer: Address,
-    address: Multiaddr,
+    /// Where the registry says it is, by the sequencers that claim its name; those who left are not there.
+    claims: BTreeMap<SequencerId, Multiaddr>,
     connected: bool,
-    pause: Duration,
-    next_dial: Instant,
+    dial: Attempts,
+    greeting: Option<Greeting>,
+    /// When its next greeting is looked at, at the earliest.
+    listen_at: Instant,
+    /// It took this agent's greeting.
+    greeted: bool,
+    greet: Attempts,
     barred_until: Option<Instant>,
 }
 
@@ -28,7 +70,10 @@ struct Peer {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     peers: HashMap<PeerId, Peer>,
-    by_signer: HashMap<Address, PeerId>,
+    /// The name that each sequencer's endpoint gives.
+    names: BTreeMap<SequencerId, PeerId>,
+    /// All keys of sequencers.
+    keys: HashMap<Address, SequencerId>,
 }
 
 /// What changed for the gate when the registry changed.
@@ -39,82 +84,130 @@ pub(super) struct Changes {
 }
 
 impl Book {
-    /// Takes over the endpoints of the registry. An endpoint that is no address with a peer id is left out; of several
-    /// that claim one peer id, the sequencer that joined first has it.
+    /// Takes over the endpoints of the registry, by key. An endpoint that is no address with a peer id is left out, and
+    /// so is one that names this agent itself.
     pub(super) fn update(
         &mut self,
         endpoints: &BTreeMap<Address, PeerEndpoint>,
         own: PeerId,
         now: Instant,
     ) -> Changes {
-        let mut sorted: Vec<_> = endpoints.values().collect();
-        sorted.sort_by_key(|endpoint| endpoint.id);
-        let mut seen = HashSet::from([own]);
-        let mut changes = Changes::default();
-        self.by_signer.clear();
-        for endpoint in sorted {
-            let Some((id, address)) = parse(&endpoint.link) else { continue };
-            if !seen.insert(id) {
-                continue;
-            }
-            self.by_signer.insert(endpoint.signer, id);
-            match self.peers.get_mut(&id) {
-                Some(peer) => {
-                    peer.signer = endpoint.signer;
-                    if peer.address != address {
-                        peer.address = address;
-                        (peer.pause, peer.next_dial) = (MIN_PAUSE, now);
-                    }
-                }
-                None => {
-                    changes.allow.push(id);
-                    self.peers.insert(
-                        id,
-                        Peer {
-                            signer: endpoint.signer,
-                            address,
-                            connected: false,
-                            pause: MIN_PAUSE,
-                            next_dial: now,
-                            barred_until: None,
-                        },
-                    );
-                }
+        self.keys = endpoints.iter().map(|(key, endpoint)| (*key, endpoint.id)).collect();
+        self.names.clear();
+        let mut claims: HashMap<PeerId, BTreeMap<SequencerId, Multiaddr>> = HashMap::new();
+        for endpoint in endpoints.values() {
+            let Some((name, address)) = parse(&endpoint.link) else { continue };
+            if name != own {
+                self.names.insert(endpoint.id, name);
+                claims.entry(name).or_default().insert(endpoint.id, address);
             }
         }
-        changes.refuse = self.peers.keys().filter(|id| !seen.contains(id)).copied().collect();
-        for id in &changes.refuse {
-            self.peers.remove(id);
+        let mut changes = Changes {
+            refuse: self.peers.keys().filter(|one| !claims.contains_key(*one)).copied().collect(),
+            ..Changes::default()
+        };
+        for name in &changes.refuse {
+            self.peers.remove(name);
+        }
+        for (name, claims) in claims {
+            if let Some(peer) = self.peers.get_mut(&name) {
+                if peer.claims != claims {
+                    peer.claims = claims;
+                    peer.dial = Attempts::now(now);
+                }
+                continue;
+            }
+            changes.allow.push(name);
+            self.peers.insert(
+                name,
+                Peer {
+                    claims,
+                    connected: false,
+                    dial: Attempts::now(now),
+                    greeting: None,
+                    listen_at: now,
+                    greeted: false,
+                    greet: Attempts::now(now),
+                    barred_until: None,
+                },
+            );
         }
         changes
     }
 
-    /// The peers to dial now; each is due again after its pause, which doubles.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(PeerId, Multiaddr)> {
+    /// The peers to dial now, each with all of its addresses: which of several is true only a connection shows.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut due = Vec::new();
-        for (id, peer) in &mut self.peers {
-            if peer.connected || peer.barred_until.is_some() || peer.next_dial > now {
-                continue;
+        for (name, peer) in &mut self.peers {
+            if !peer.connected && peer.barred_until.is_none() && peer.dial.take(now) {
+                due.push((*name, peer.claims.values().cloned().collect()));
             }
-            peer.next_dial = now.checked_add(peer.pause).unwrap_or(now);
-            peer.pause = peer.pause.saturating_mul(2).min(MAX_PAUSE);
-            due.push((*id, peer.address.clone()));
         }
         due
     }
 
-    /// Notes that a peer is there, or has gone.
-    pub(super) fn connected(&mut self, id: PeerId, connected: bool, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&id) {
+    /// The peers to greet now.
+    pub(super) fn due_greetings(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut due = Vec::new();
+        for (name, peer) in &mut self.peers {
+            if peer.connected && !peer.greeted && peer.greet.take(now) {
+                due.push(*name);
+            }
+        }
+        due
+    }
+
+    /// Notes that a peer is there, or has gone. It has to greet and to be greeted each time.
+    pub(super) fn connected(&mut self, name: PeerId, connected: bool, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&name) {
+            if !connected {
+                (peer.greeting, peer.greeted) = (None, false);
+            }
+            if !peer.connected {
+                peer.greet = Attempts::now(now);
+            }
             peer.connected = connected;
-            peer.pause = MIN_PAUSE;
-            peer.next_dial = now.checked_add(MIN_PAUSE).unwrap_or(now);
+            peer.dial =
+                Attempts { pause: MIN_PAUSE, next: now.checked_add(MIN_PAUSE).unwrap_or(now) };
+        }
+    }
+
+    /// Whether the greeting of a peer is to be looked at: not what it said already, and not more often than an honest agent
+    /// greets, as a look costs more than a greeting.
+    pub(super) fn listens_to(&mut self, name: PeerId, session: u64, now: Instant) -> bool {
+        let known = self.sequencer_of(name).is_some();
+        let Some(peer) = self.peers.get_mut(&name) else { return false };
+        let said = known && peer.greeting.is_some_and(|before| before.session == session);
+        if said || peer.listen_at > now {
+            return false;
+        }
+        peer.listen_at = now.checked_add(MIN_PAUSE / 2).unwrap_or(now);
+        true
+    }
+
+    /// Notes by which key a peer speaks. Whether that is a key of the sequencer whose endpoint gives its name is asked
+    /// each time anew: the registry may say so later, or no more. A peer that began again has not been greeted.
+    pub(super) fn greeted_by(&mut self, name: PeerId, key: Address, session: u64, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&name) {
+            let greeting = Greeting { key, session };
+            if peer.greeting.is_some_and(|before| before.session != session) {
+                peer.greeted = false;
+                peer.greet = Attempts::now(now);
+            }
+            peer.greeting = Some(greeting);
+        }
+    }
+
+    /// Notes that a peer took this agent's greeting.
+    pub(super) fn has_greeted(&mut self, name: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&name) {
+            peer.greeted = true;
         }
     }
 
     /// Keeps a peer out for a while. False when it is none or is out already.
-    pub(super) fn bar(&mut self, id: PeerId, now: Instant) -> bool {
-        let Some(peer) = self.peers.get_mut(&id) else { return false };
+    pub(super) fn bar(&mut self, name: PeerId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&name) else { return false };
         let fresh = peer.barred_until.is_none();
         peer.barred_until = now.checked_add(BAR);
         fresh
@@ -123,26 +216,50 @@ impl Book {
     /// Lets those in again whose time is over.
     pub(super) fn pardon(&mut self, now: Instant) -> Vec<PeerId> {
         let mut pardoned = Vec::new();
-        for (id, peer) in &mut self.peers {
+        for (name, peer) in &mut self.peers {
             if peer.barred_until.is_some_and(|until| until <= now) {
                 peer.barred_until = None;
-                pardoned.push(*id);
+                pardoned.push(*name);
             }
         }
         pardoned
     }
 
-    pub(super) fn signer_of(&self, id: PeerId) -> Option<Address> {
-        self.peers.get(&id).map(|peer| peer.signer)
+    /// The sequencer that a peer has proven to be.
+    pub(super) fn sequencer_of(&self, name: PeerId) -> Option<SequencerId> {
+        let peer = self.peers.get(&name)?;
+        let sequencer = *self.keys.get(&peer.greeting?.key)?;
+        peer.claims.contains_key(&sequencer).then_some(sequencer)
     }
 
-    pub(super) fn id_of(&self, signer: Address) -> Option<PeerId> {
-        self.by_signer.get(&signer).copied()
+    /// The peer that has proven to be this sequencer.
+    pub(super) fn name_of(&self, sequencer: SequencerId) -> Option<PeerId> {
+        let name = *self.names.get(&sequencer)?;
+        (self.sequencer_of(name) == Some(sequencer)).then_some(name)
     }
 
-    /// Signers of all peers, and whether they are connected.
-    pub(super) fn signers(&self) -> impl Iterator<Item = (Address, bool)> + '_ {
-        self.peers.values().map(|peer| (peer.signer, peer.connected))
+    /// The peer to send to this sequencer by: it has proven to be it, and it took this agent's greeting.
+    pub(super) fn way_to(&self, sequencer: SequencerId) -> Option<PeerId> {
+        let name = self.name_of(sequencer)?;
+        self.peers.get(&name).is_some_and(|peer| peer.connected && peer.greeted).then_some(name)
+    }
+
+    /// All sequencers with an endpoint, and whether there is a way to them.
+    pub(super) fn sequencers(&self) -> impl Iterator<Item = (SequencerId, bool)> + '_ {
+        self.names.keys().map(|one| (*one, self.way_to(*one).is_some()))
+    }
+
+    /// All keys of sequencers.
+    pub(super) const fn keys(&self) -> &HashMap<Address, SequencerId> {
+        &self.keys
+    }
+
+    /// The peers that have proven who they are.
+    pub(super) fn proven(&self) -> impl Iterator<Item = (PeerId, SequencerId)> + '_ {
+        self.names
+            .iter()
+            .filter(|(one, _)| self.name_of(**one).is_some())
+            .map(|(one, name)| (*name, *one))
     }
 }
 
@@ -150,94 +267,10 @@ impl Book {
 fn parse(endpoint: &str) -> Option<(PeerId, Multiaddr)> {
     let mut address: Multiaddr = endpoint.parse().ok()?;
     match address.pop()? {
-        Protocol::P2p(id) if !address.is_empty() => Some((id, address)),
+        Protocol::P2p(name) if !address.is_empty() => Some((name, address)),
         _ => None,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn endpoint(id: u32, signer: u8, link: String) -> (Address, PeerEndpoint) {
-        let signer = Address::repeat_byte(signer);
-        (signer, PeerEndpoint { id, signer, agreement: String::new(), link })
-    }
-
-    fn link(id: PeerId, port: u16) -> String {
-        format!("/ip4/127.0.0.1/tcp/{port}/p2p/{id}")
-    }
-
-    fn later(now: Instant, seconds: u64) -> Instant {
-        now.checked_add(Duration::from_secs(seconds)).unwrap()
-    }
-
-    #[test]
-    fn follows_the_registry() {
-        let (own, a, b) = (PeerId::random(), PeerId::random(), PeerId::random());
-        let now = Instant::now();
-        let mut book = Book::default();
-        let first = BTreeMap::from([
-            endpoint(1, 1, link(own, 1)),
-            endpoint(2, 2, link(a, 2)),
-            endpoint(3, 3, "no address".into()),
-            endpoint(4, 4, "/ip4/127.0.0.1/tcp/4".into()),
-        ]);
-        let changes = book.update(&first, own, now);
-        assert_eq!(changes, Changes { allow: vec![a], refuse: vec![] });
-        assert_eq!(book.due(now).len(), 1);
-        assert_eq!(book.id_of(Address::repeat_byte(1)), None, "not oneself");
-
-        let second = BTreeMap::from([endpoint(5, 5, link(b, 5))]);
-        let changes = book.update(&second, own, now);
-        assert_eq!(changes, Changes { allow: vec![b], refuse: vec![a] });
-        assert_eq!(book.signer_of(a), None);
-        assert_eq!(book.id_of(Address::repeat_byte(5)), Some(b));
-    }
-
-    #[test]
-    fn a_name_belongs_to_whoever_joined_with_it_first() {
-        let (own, a) = (PeerId::random(), PeerId::random());
-        let mut book = Book::default();
-        let claims = BTreeMap::from([endpoint(9, 1, link(a, 9)), endpoint(2, 7, link(a, 2))]);
-        book.update(&claims, own, Instant::now());
-        assert_eq!(book.signer_of(a), Some(Address::repeat_byte(7)));
-        assert_eq!(book.id_of(Address::repeat_byte(1)), None);
-    }
-
-    #[test]
-    fn dials_less_and_less_often_until_it_works_or_the_address_changes() {
-        let (own, a) = (PeerId::random(), PeerId::random());
-        let now = Instant::now();
-        let mut book = Book::default();
-        let endpoints = BTreeMap::from([endpoint(2, 2, link(a, 2))]);
-        book.update(&endpoints, own, now);
-        let mut dials: u32 = 0;
-        for tenth in 0..600 {
-            let at = now.checked_add(Duration::from_millis(tenth * 100)).unwrap();
-            dials += u32::try_from(book.due(at).len()).unwrap();
-        }
-        assert!((8..16).contains(&dials), "{dials} dials in a minute");
-        book.connected(a, true, later(now, 60));
-        assert!(book.due(later(now, 90)).is_empty());
-        book.connected(a, false, later(now, 90));
-        assert_eq!(book.due(later(now, 91)).len(), 1);
-        let moved = BTreeMap::from([endpoint(2, 2, link(a, 3))]);
-        book.update(&moved, own, later(now, 91));
-        assert_eq!(book.due(later(now, 91)).len(), 1, "a new address is tried at once");
-    }
-
-    #[test]
-    fn keeps_the_barred_out_for_a_while() {
-        let (own, a) = (PeerId::random(), PeerId::random());
-        let now = Instant::now();
-        let mut book = Book::default();
-        book.update(&BTreeMap::from([endpoint(2, 2, link(a, 2))]), own, now);
-        assert!(book.bar(a, now));
-        assert!(!book.bar(a, now), "once");
-        assert!(book.due(later(now, 1)).is_empty());
-        assert!(book.pardon(later(now, 29)).is_empty());
-        assert_eq!(book.pardon(later(now, 31)), [a]);
-        assert_eq!(book.due(later(now, 31)).len(), 1);
-    }
-}
+mod tests;

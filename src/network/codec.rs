@@ -7,7 +7,7 @@ use libp2p::StreamProtocol;
 use std::io;
 
 /// Name and version of the protocol, as both sides must speak it.
-pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rota/link/1");
+pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rota/link/2");
 
 /// Says that a message was taken.
 const TAKEN: u8 = 1;

@@ -24,6 +24,15 @@ pub enum LinkMessage {
         /// The batch.
         header: BatchHeader,
     },
+    /// The first message on a connection, in both directions: who the sender is. Nothing else is taken before it.
+    Hello {
+        /// By a key of its sequencer, over the name by which it is connected ([`SigningDomain::link`]).
+        ///
+        /// [`SigningDomain::link`]: crate::crypto::SigningDomain::link
+        signature: Signature,
+        /// Tells this process of the sender from an earlier one, which was greeted and took that with it.
+        session: u64,
+    },
 }
 
 /// Why bytes are no message, or a message does not fit one.
@@ -92,7 +101,9 @@ impl LinkMessage {
     pub(super) const fn lane(&self) -> Lane {
         match self {
             Self::Transactions(_) => Lane::Transactions,
-            Self::Attestation { .. } | Self::WantAttestation { .. } => Lane::Attestations,
+            Self::Attestation { .. } | Self::WantAttestation { .. } | Self::Hello { .. } => {
+                Lane::Attestations
+            }
         }
     }
 

@@ -1,14 +1,13 @@
 //! The task that owns the sockets.
 
-use crate::crypto::Signature;
-use crate::domain::{BatchHeader, RollupTransaction};
+use crate::crypto::{Signature, SigningDomain};
+use crate::domain::{BatchHeader, RollupTransaction, SequencerId};
 use crate::l1::MirrorHandle;
 use crate::network::book::Book;
 use crate::network::codec::{Frames, PROTOCOL};
 use crate::network::link::{Link, Outgoing};
 use crate::network::message::Lane;
 use crate::network::{INBOX_PER_PEER, LinkMessage, MAX_STREAMS};
-use alloy::primitives::Address;
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::allow_block_list::{self, AllowedPeers};
@@ -23,6 +22,7 @@ use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, noise, tcp, yamux};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -54,6 +54,10 @@ pub struct NetworkConfig {
     pub identity: Keypair,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// What peers sign who they are in: the settlement contract's.
+    pub domain: SigningDomain,
+    /// The sequencer's key over the identity ([`SigningDomain::link`]).
+    pub signature: Signature,
 }
 
 /// Why the link does not come up.
@@ -78,8 +82,8 @@ pub enum NetworkError {
 /// What a peer sent, with the place that it takes in the peer's inbox: that is free again once this is dropped.
 #[derive(Debug)]
 pub struct Delivery<T> {
-    /// Signer of the sequencer whose agent sent it. Not the signer of the content.
-    pub from: Address,
+    /// Whose agent sent it. Not the signer of the content.
+    pub from: SequencerId,
     /// The content; nothing of it is checked.
     pub content: T,
     _place: OwnedSemaphorePermit,
@@ -130,13 +134,17 @@ pub struct Network {
     mirror: MirrorHandle,
     link: Link,
     book: Book,
+    domain: SigningDomain,
+    hello: Bytes,
     address: Multiaddr,
     inboxes: HashMap<PeerId, Inbox>,
     transactions: mpsc::Sender<Delivery<Vec<RollupTransaction>>>,
     attestations: mpsc::Sender<Delivery<SignedBatchMessage>>,
     /// What was sent and is not acknowledged.
-    under_way: HashMap<OutboundRequestId, (PeerId, Address, Outgoing)>,
+    under_way: HashMap<OutboundRequestId, (PeerId, SequencerId, Outgoing)>,
     busy: HashSet<(PeerId, Lane)>,
+    /// Greetings that were sent and are not acknowledged.
+    greeting: HashMap<OutboundRequestId, PeerId>,
     /// Messages that wait for a place; each gives back the channel to acknowledge on.
     delivering: JoinSet<Option<ResponseChannel<()>>>,
 }
@@ -151,7 +159,10 @@ impl Network {
         config: NetworkConfig,
         mirror: MirrorHandle,
     ) -> Result<(Self, Link, Incoming), NetworkError> {
-        let NetworkConfig { identity, listen } = config;
+        let NetworkConfig { identity, listen, domain, signature } = config;
+        let hello = LinkMessage::Hello { signature, session: rand::random() };
+        let hello =
+            hello.encode().map_err(|error| NetworkError::Setup { reason: error.to_string() })?;
         let mut swarm =
             build(identity).map_err(|error| NetworkError::Setup { reason: error.to_string() })?;
         let refused =
@@ -178,12 +189,15 @@ impl Network {
             mirror,
             link: link.clone(),
             book: Book::default(),
+            domain,
+            hello,
             address,
             inboxes: HashMap::new(),
             transactions,
             attestations,
             under_way: HashMap::new(),
             busy: HashSet::new(),
+            greeting: HashMap::new(),
             delivering: JoinSet::new(),
         };
         let incoming =
@@ -238,43 +252,63 @@ impl Network {
         for id in self.book.pardon(now) {
             self.swarm.behaviour_mut().gate.allow_peer(id);
         }
-        for (id, address) in self.book.due(now) {
+        for (id, addresses) in self.book.due(now) {
+            // At once: an address that somebody else made up and that never answers keeps nobody from the true one.
+            let at_once = u8::try_from(addresses.len()).ok().and_then(NonZeroU8::new);
             let dial = DialOpts::peer_id(id)
                 .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(vec![address])
+                .override_dial_concurrency_factor(at_once.unwrap_or(NonZeroU8::MAX))
+                .addresses(addresses)
                 .build();
             if let Err(error) = self.swarm.dial(dial) {
                 debug!(peer = %id, %error, "peer is not dialled");
             }
         }
+        self.greet();
+    }
+
+    /// Says who this agent is to those who do not know it yet, or did not take it.
+    fn greet(&mut self) {
+        for id in self.book.due_greetings(Instant::now()) {
+            let hello = self.hello.clone();
+            let request = self.swarm.behaviour_mut().requests.send_request(&id, hello);
+            self.greeting.insert(request, id);
+        }
     }
 
     fn on_woken(&mut self) {
-        for signer in self.link.take_reports() {
-            if let Some(id) = self.book.id_of(signer) {
+        for sequencer in self.link.take_reports() {
+            if let Some(id) = self.book.name_of(sequencer) {
                 self.bar(id, "its content was reported");
             }
         }
-        let connected: Vec<_> =
-            self.book.signers().filter(|(_, connected)| *connected).map(|(one, _)| one).collect();
-        for signer in connected {
-            if let Some(id) = self.book.id_of(signer) {
-                self.send_next(id, signer, Lane::Attestations);
-                self.send_next(id, signer, Lane::Transactions);
+        let connected: Vec<_> = self
+            .book
+            .sequencers()
+            .filter(|(_, connected)| *connected)
+            .map(|(one, _)| one)
+            .collect();
+        for sequencer in connected {
+            if let Some(id) = self.book.way_to(sequencer) {
+                self.send_next(id, sequencer, Lane::Attestations);
+                self.send_next(id, sequencer, Lane::Transactions);
             }
         }
     }
 
     /// Sends the next message of a lane, unless one is under way.
-    fn send_next(&mut self, id: PeerId, signer: Address, lane: Lane) {
-        if self.busy.contains(&(id, lane)) || !self.swarm.is_connected(&id) {
+    fn send_next(&mut self, id: PeerId, sequencer: SequencerId, lane: Lane) {
+        if self.busy.contains(&(id, lane))
+            || !self.swarm.is_connected(&id)
+            || self.book.way_to(sequencer) != Some(id)
+        {
             return;
         }
-        let Some(message) = self.link.next(signer, lane) else { return };
+        let Some(message) = self.link.next(sequencer, lane) else { return };
         let frame = message.frame.clone();
         let request = self.swarm.behaviour_mut().requests.send_request(&id, frame);
         self.busy.insert((id, lane));
-        self.under_way.insert(request, (id, signer, message));
+        self.under_way.insert(request, (id, sequencer, message));
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -282,8 +316,7 @@ impl Network {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 debug!(peer = %peer_id, "peer connected");
                 self.book.connected(peer_id, true, Instant::now());
-                self.publish_peers();
-                self.on_woken();
+                self.greet();
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 debug!(peer = %peer_id, ?cause, "peer gone");
@@ -307,24 +340,32 @@ impl Network {
                 self.deliver(peer, &request, channel);
             }
             Event::Message { message: Message::Response { request_id, .. }, .. } => {
-                if let Some((id, signer, message)) = self.under_way.remove(&request_id) {
+                if let Some(id) = self.greeting.remove(&request_id) {
+                    self.book.has_greeted(id);
+                    self.publish_peers();
+                    self.on_woken();
+                } else if let Some((id, sequencer, message)) = self.under_way.remove(&request_id) {
                     self.busy.remove(&(id, message.lane));
-                    self.send_next(id, signer, message.lane);
+                    self.send_next(id, sequencer, message.lane);
                 }
             }
             Event::OutboundFailure { request_id, error, .. } => {
-                let Some((id, signer, mut message)) = self.under_way.remove(&request_id) else {
+                if let Some(id) = self.greeting.remove(&request_id) {
+                    debug!(peer = %id, %error, "a peer did not take the greeting");
+                    return;
+                }
+                let Some((id, sequencer, mut message)) = self.under_way.remove(&request_id) else {
                     return;
                 };
                 self.busy.remove(&(id, message.lane));
                 let lane = message.lane;
                 message.attempts = message.attempts.saturating_add(1);
                 if message.attempts < ATTEMPTS {
-                    self.link.put_back(signer, message);
+                    self.link.put_back(sequencer, message);
                 } else {
                     debug!(peer = %id, %error, "message given up");
                 }
-                self.send_next(id, signer, lane);
+                self.send_next(id, sequencer, lane);
             }
             Event::InboundFailure { peer, error, .. } => {
                 debug!(%peer, %error, "message of a peer failed");
@@ -335,29 +376,66 @@ impl Network {
 
     /// Puts a message where its consumer finds it, once there is room for one more of this peer.
     fn deliver(&mut self, id: PeerId, frame: &[u8], channel: ResponseChannel<()>) {
-        let (Some(from), Some(inbox)) = (self.book.signer_of(id), self.inboxes.get(&id)) else {
+        let message = match LinkMessage::decode(frame) {
+            Ok(LinkMessage::Hello { signature, session }) => {
+                return self.on_hello(id, signature, session, channel);
+            }
+            Ok(message) => message,
+            Err(error) => {
+                debug!(peer = %id, %error, "message of a peer refused");
+                return self.bar(id, "its message does not decode");
+            }
+        };
+        // Whoever has not said who it is gets no acknowledgement: it says so first, then sends again.
+        let (Some(from), Some(inbox)) = (self.book.sequencer_of(id), self.inboxes.get(&id)) else {
             return;
         };
-        match LinkMessage::decode(frame) {
-            Ok(LinkMessage::Transactions(content)) => {
+        match message {
+            LinkMessage::Transactions(content) => {
                 let (places, inbox) = (Arc::clone(&inbox.transactions), self.transactions.clone());
                 self.delivering.spawn(place(places, inbox, from, content, channel));
             }
-            Ok(LinkMessage::Attestation { header, signature }) => {
+            LinkMessage::Attestation { header, signature } => {
                 let content = SignedBatchMessage::Attestation { header, signature };
                 let (places, inbox) = (Arc::clone(&inbox.attestations), self.attestations.clone());
                 self.delivering.spawn(place(places, inbox, from, content, channel));
             }
-            Ok(LinkMessage::WantAttestation { header }) => {
+            LinkMessage::WantAttestation { header } => {
                 let content = SignedBatchMessage::Want { header };
                 let (places, inbox) = (Arc::clone(&inbox.attestations), self.attestations.clone());
                 self.delivering.spawn(place(places, inbox, from, content, channel));
             }
-            Err(error) => {
-                debug!(peer = %id, %error, "message of a peer refused");
-                self.bar(id, "its message does not decode");
+            LinkMessage::Hello { .. } => {}
+        }
+    }
+
+    /// Takes a greeting. It is acknowledged once it fits what the registry says, so that a peer whose entry has not been
+    /// seen here yet greets again.
+    fn on_hello(
+        &mut self,
+        id: PeerId,
+        signature: Signature,
+        session: u64,
+        channel: ResponseChannel<()>,
+    ) {
+        let now = Instant::now();
+        if self.book.listens_to(id, session, now) {
+            match signature.recover(self.domain.link(&id.to_bytes())) {
+                Ok(key) => self.book.greeted_by(id, key, session, now),
+                Err(error) => {
+                    debug!(peer = %id, %error, "greeting of a peer refused");
+                    return self.bar(id, "its greeting is not signed");
+                }
             }
         }
+        if self.book.sequencer_of(id).is_some() {
+            self.acknowledge(Some(channel));
+        } else {
+            debug!(peer = %id, "a peer greets with a key that the registry does not show for it");
+        }
+        self.publish_peers();
+        self.greet();
+        self.on_woken();
     }
 
     fn acknowledge(&mut self, channel: Option<ResponseChannel<()>>) {
@@ -370,13 +448,13 @@ impl Network {
 
     fn bar(&mut self, id: PeerId, reason: &'static str) {
         if self.book.bar(id, Instant::now()) {
-            warn!(peer = %id, signer = ?self.book.signer_of(id), reason, "peer is barred for a while");
+            warn!(peer = %id, sequencer = ?self.book.sequencer_of(id), reason, "peer is barred for a while");
             self.swarm.behaviour_mut().gate.disallow_peer(id);
         }
     }
 
     fn publish_peers(&self) {
-        self.link.set_peers(self.book.signers());
+        self.link.set_peers(self.book.sequencers(), self.book.keys(), self.book.proven());
     }
 }
 
@@ -385,7 +463,7 @@ impl Network {
 async fn place<T>(
     places: Arc<Semaphore>,
     inbox: mpsc::Sender<Delivery<T>>,
-    from: Address,
+    from: SequencerId,
     content: T,
     channel: ResponseChannel<()>,
 ) -> Option<ResponseChannel<()>> {

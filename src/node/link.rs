@@ -2,11 +2,13 @@
 
 use crate::agreement::Reach;
 use crate::attest;
-use crate::network::{Delivery, Link, LinkMessage, SignedBatchMessage};
+use crate::domain::SequencerId;
+use crate::network::{Delivery, Link, LinkMessage, Sent, SignedBatchMessage};
 use alloy::primitives::Address;
+use libp2p::PeerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// The way from the attester to the other members, and what agreement knows of it.
 #[derive(Debug)]
@@ -22,16 +24,27 @@ impl LinkPeers {
 
 impl attest::Peers for LinkPeers {
     fn send(&self, to: Address, message: attest::Message) {
-        let message = match message {
-            attest::Message::Attestation { header, signature } => {
-                LinkMessage::Attestation { header: *header, signature }
-            }
-            attest::Message::Want { header } => LinkMessage::WantAttestation { header: *header },
-        };
         // Whether it arrives does not matter: the poster asks again for what it misses.
-        if let Err(error) = self.link.send(to, &message) {
-            warn!(%to, %error, "message not sent");
+        match self.link.send(to, &to_link(message)) {
+            Ok(Sent::UnknownPeer) => debug!(%to, "message not sent: no endpoint with this key"),
+            Ok(Sent::Queued | Sent::DroppedOldest) => {}
+            Err(error) => warn!(%to, %error, "message not sent"),
         }
+    }
+
+    fn answer(&self, to: SequencerId, message: attest::Message) {
+        if let Err(error) = self.link.answer(to, &to_link(message)) {
+            warn!(%to, %error, "answer not sent");
+        }
+    }
+}
+
+fn to_link(message: attest::Message) -> LinkMessage {
+    match message {
+        attest::Message::Attestation { header, signature } => {
+            LinkMessage::Attestation { header: *header, signature }
+        }
+        attest::Message::Want { header } => LinkMessage::WantAttestation { header: *header },
     }
 }
 
@@ -39,13 +52,17 @@ impl Reach for LinkPeers {
     fn is_reachable(&self, signer: Address) -> bool {
         self.link.is_connected(signer)
     }
+
+    fn sequencer_of(&self, peer: &PeerId) -> Option<SequencerId> {
+        self.link.sequencer_of(peer)
+    }
 }
 
 /// Hands what peers say about batches over to the attester, until `stop`. A peer's place at the link is free again only
 /// once the attester's queue has taken its message.
 pub(super) async fn hand_over(
     mut incoming: mpsc::Receiver<Delivery<SignedBatchMessage>>,
-    attester: mpsc::Sender<(Address, attest::Message)>,
+    attester: mpsc::Sender<(SequencerId, attest::Message)>,
     stop: CancellationToken,
 ) {
     let handing = async {

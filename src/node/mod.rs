@@ -153,7 +153,11 @@ pub async fn run(
     let (intake, _thread) = Intake::start(Arc::clone(&pool), journal, held)
         .map_err(|source| NodeError::Thread { source })?;
     let (network, link, incoming) = Network::bind(
-        NetworkConfig { identity: config.identity.keypair(), listen: ports.link() },
+        {
+            let identity = config.identity.keypair();
+            let signature = guard.sign_link(&identity.public().to_peer_id().to_bytes());
+            NetworkConfig { identity, listen: ports.link(), domain, signature }
+        },
         mirror.clone(),
     )
     .await?;

@@ -2,8 +2,9 @@
 
 use super::{Poster, run};
 use crate::attest::{Attester, LedgerHandle, Message, Peers};
-use crate::domain::{Block, Certificate, DecidedBlock, Evidence, Height, LeaderSet};
+use crate::domain::{Block, Certificate, DecidedBlock, Evidence, Height, LeaderSet, SequencerId};
 use crate::guard::Guard;
+use crate::l1::MirrorHandle;
 use crate::l1::testing::{Following, World, signer};
 use crate::storage::Store;
 use alloy::primitives::Address;
@@ -14,15 +15,23 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Members' mailboxes in one process.
 struct Mail {
+    mirror: MirrorHandle,
     from: Address,
-    boxes: Arc<BTreeMap<Address, mpsc::Sender<(Address, Message)>>>,
+    boxes: Arc<BTreeMap<Address, mpsc::Sender<(SequencerId, Message)>>>,
 }
 
 impl Peers for Mail {
     fn send(&self, to: Address, message: Message) {
-        if let Some(mailbox) = self.boxes.get(&to) {
-            let _ = mailbox.try_send((self.from, message));
+        let from = self.mirror.read().peers.get(&self.from).map(|peer| peer.id);
+        if let (Some(mailbox), Some(from)) = (self.boxes.get(&to), from) {
+            let _ = mailbox.try_send((from, message));
         }
+    }
+
+    fn answer(&self, to: SequencerId, message: Message) {
+        let to =
+            self.mirror.read().peers.values().find(|peer| peer.id == to).map(|peer| peer.signer);
+        self.send(to.expect("whoever asked is a peer"), message);
     }
 }
 
@@ -68,7 +77,11 @@ async fn members(
             following.mirror.clone(),
             store.clone(),
             guard,
-            Arc::new(Mail { from: address, boxes: Arc::clone(&boxes) }),
+            Arc::new(Mail {
+                mirror: following.mirror.clone(),
+                from: address,
+                boxes: Arc::clone(&boxes),
+            }),
             ledger.clone(),
             found,
         );

@@ -33,7 +33,7 @@ impl Watcher {
                 .flat_map(|set| set.members())
                 .filter(|member| member.signer != self.signer)
                 .filter_map(|member| mirror.peers.get(&member.signer))
-                .map(|peer| (peer.signer, peer.id))
+                .map(|peer| (peer.signer, peer.id.get()))
                 .collect();
             (mirror.params.clone(), running, others)
         };

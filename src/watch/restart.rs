@@ -41,7 +41,7 @@ pub fn restart_plan(mirror: &Mirror, own: Address, duty: RestartDuty) -> Option<
         return None;
     }
     let now = mirror.head?.timestamp;
-    let id = mirror.peers.get(&own).map(|peer| peer.id);
+    let id = mirror.peers.get(&own).map(|peer| peer.id.get());
     if let Some(restart) = mirror.restart.as_ref().filter(|one| now < one.finish_until) {
         if restart.can_finish_at(now) {
             let until = restart.finish_until;
@@ -66,7 +66,9 @@ pub fn restart_plan(mirror: &Mirror, own: Address, duty: RestartDuty) -> Option<
 mod tests {
     use super::{RestartPlan, restart_plan};
     use crate::config::RestartDuty;
-    use crate::domain::{BatchNumber, Epoch, Height, L1Block, PeerEndpoint, Seconds, SettledTip};
+    use crate::domain::{
+        BatchNumber, Epoch, Height, L1Block, PeerEndpoint, Seconds, SequencerId, SettledTip,
+    };
     use crate::l1::{Mirror, Restart};
     use crate::testing::params;
     use alloy::primitives::{Address, B256};
@@ -80,7 +82,9 @@ mod tests {
         let timestamp = Seconds::new(now);
         mirror.head = Some(L1Block { number: 1, hash: B256::ZERO, timestamp });
         let (agreement, link) = (String::new(), String::new());
-        mirror.peers.insert(OWN, PeerEndpoint { id: 4, signer: OWN, agreement, link });
+        mirror
+            .peers
+            .insert(OWN, PeerEndpoint { id: SequencerId::new(4), signer: OWN, agreement, link });
         mirror.tip = Some(SettledTip {
             number: BatchNumber::new(1),
             last_height: Height::new(9),

@@ -82,7 +82,7 @@ mod tests {
     use super::{LATE_TENTH, SealPlan, seal_plan};
     use crate::domain::{
         Epoch, Generation, GenerationStart, Height, L1Block, LeaderSet, Member, Params,
-        PeerEndpoint, Seconds,
+        PeerEndpoint, Seconds, SequencerId,
     };
     use crate::l1::Mirror;
     use alloy::primitives::{Address, B256};
@@ -100,7 +100,7 @@ mod tests {
         mirror.head = Some(L1Block { number: 9, hash: B256::ZERO, timestamp });
         for n in 1..=4 {
             let peer = PeerEndpoint {
-                id: n.into(),
+                id: SequencerId::new(n.into()),
                 signer: address(n),
                 agreement: String::new(),
                 link: String::new(),

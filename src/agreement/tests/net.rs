@@ -6,8 +6,8 @@ use crate::agreement::{
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
     Block, BlockHeader, Epoch, Evidence, Generation, GenerationStart, Height, L1Block, LeaderSet,
-    Member, Millis, Params, PeerEndpoint, RollupId, RollupTransaction, Seconds, SettledBatch,
-    tx_root,
+    Member, Millis, Params, PeerEndpoint, RollupId, RollupTransaction, Seconds, SequencerId,
+    SettledBatch, tx_root,
 };
 use crate::guard::Guard;
 use crate::l1::{Allowance, Mirror, MirrorHandle};
@@ -16,6 +16,7 @@ use crate::storage::{IncludedTransaction, Store};
 use crate::testing::ROLLUP;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use async_trait::async_trait;
+use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -97,6 +98,10 @@ struct Everybody;
 impl Reach for Everybody {
     fn is_reachable(&self, _signer: Address) -> bool {
         true
+    }
+
+    fn sequencer_of(&self, _peer: &PeerId) -> Option<SequencerId> {
+        None
     }
 }
 
@@ -377,7 +382,7 @@ impl Net {
 fn endpoint(seat: &Seat) -> PeerEndpoint {
     let peer = seat.identity.public().to_peer_id();
     PeerEndpoint {
-        id: 0,
+        id: SequencerId::new(0),
         signer: seat.address,
         agreement: format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", seat.port()),
         link: String::new(),

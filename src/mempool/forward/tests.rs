@@ -2,8 +2,10 @@
 
 use super::{Forwarder, receive};
 use crate::agreement::BlockSource;
+use crate::crypto::SigningDomain;
 use crate::domain::{
     Epoch, Generation, Height, LeaderSet, Member, PeerEndpoint, RollupId, RollupTransaction,
+    SequencerId,
 };
 use crate::mempool::{Limits, Origin, Pool};
 use crate::network::{Incoming, Link, LinkMessage, Network, NetworkConfig};
@@ -38,11 +40,20 @@ async fn agents(count: u8) -> Vec<Agent> {
         let around = Surroundings::new(params());
         let identity = Keypair::generate_ed25519();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = NetworkConfig { identity: identity.clone(), listen };
+        let secret = key(n);
+        let domain = SigningDomain::new(1, Address::ZERO);
+        let name = identity.public().to_peer_id();
+        let signature = secret.sign(domain.link(&name.to_bytes()));
+        let config = NetworkConfig { identity, listen, domain, signature };
         let (network, link, incoming) = Network::bind(config, around.mirror.clone()).await.unwrap();
-        let signer = Address::repeat_byte(n);
-        let at = format!("{}/p2p/{}", network.address(), identity.public().to_peer_id());
-        let endpoint = PeerEndpoint { id: n.into(), signer, agreement: String::new(), link: at };
+        let signer = secret.address();
+        let at = format!("{}/p2p/{name}", network.address());
+        let endpoint = PeerEndpoint {
+            id: SequencerId::new(n.into()),
+            signer,
+            agreement: String::new(),
+            link: at,
+        };
         let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone());
         let shutdown = CancellationToken::new();
         tokio::spawn(network.run(shutdown.clone()));
@@ -58,7 +69,9 @@ async fn agents(count: u8) -> Vec<Agent> {
             shutdown,
         });
     }
-    let members = agents.iter().map(|one| Member { signer: one.signer, weight: 1 }).collect();
+    let mut members: Vec<_> =
+        agents.iter().map(|one| Member { signer: one.signer, weight: 1 }).collect();
+    members.sort_by_key(|one| one.signer);
     let set =
         LeaderSet::new(Generation::new(0), Epoch::new(0), B256::repeat_byte(9), members).unwrap();
     let set = Arc::new(set);

@@ -1,6 +1,8 @@
 use super::Intake;
 use crate::agreement::BlockSource;
-use crate::domain::{RollupId, RollupTransaction, SignedTransaction, TransactionError};
+use crate::domain::{
+    RollupId, RollupTransaction, SequencerId, SignedTransaction, TransactionError,
+};
 use crate::mempool::{Limits, Origin, Pool, Refusal};
 use crate::storage::Journal;
 use crate::testing::{
@@ -171,7 +173,7 @@ async fn nothing_is_forwarded_before_it_is_on_disk() {
     let around = Surroundings::new(params());
     let (pool, intake, _) = start(&around);
     let accepted = pool.accepted();
-    pool.admit(transaction(&key(2), 0), Origin::Peer(key(3).address())).unwrap();
+    pool.admit(transaction(&key(2), 0), Origin::Peer(SequencerId::new(3))).unwrap();
     assert_eq!(*accepted.borrow(), 0);
     intake.submit(ROLLUP, raw_transaction(&key(1), 0)).await.unwrap();
     assert_eq!(*accepted.borrow(), 2);

@@ -1,7 +1,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 use super::{Admission, Mempool, Origin};
-use crate::domain::{Millis, RollupId, RollupTransaction, SignedTransaction};
+use crate::domain::{Millis, RollupId, RollupTransaction, SequencerId, SignedTransaction};
 use crate::mempool::lane::{Entry, Lane};
 use crate::mempool::{Limits, Refusal};
 use alloy::primitives::{Address, B256};
@@ -180,7 +180,7 @@ fn replaces_only_for_a_tenth_more_in_both_fees() {
 #[test]
 fn says_the_same_of_the_same_transaction() {
     let mut pool = Mempool::new(small());
-    let peer = Origin::Peer(sender(9));
+    let peer = Origin::Peer(SequencerId::new(9));
     assert_eq!(pool.admit(plain(1, 0), peer, Some(0), NOW), Ok(Admission::Added));
     assert_eq!(pool.admit(plain(1, 0), peer, Some(0), NOW), Ok(Admission::Known));
     assert!(!pool.is_local(plain(1, 0).hash));
@@ -210,18 +210,18 @@ fn bounds_one_sender_and_one_peer() {
 
     let mut pool = Mempool::new(small());
     for from in 1..4 {
-        pool.admit(plain(from, 0), Origin::Peer(sender(9)), None, NOW).unwrap();
+        pool.admit(plain(from, 0), Origin::Peer(SequencerId::new(9)), None, NOW).unwrap();
     }
-    let full = pool.admit(plain(4, 0), Origin::Peer(sender(9)), None, NOW);
+    let full = pool.admit(plain(4, 0), Origin::Peer(SequencerId::new(9)), None, NOW);
     assert_eq!(full, Err(Refusal::PeerFull { limit: 3 }));
-    pool.admit(plain(4, 0), Origin::Peer(sender(8)), None, NOW).unwrap();
+    pool.admit(plain(4, 0), Origin::Peer(SequencerId::new(8)), None, NOW).unwrap();
 }
 
 #[test]
 fn makes_room_from_gaps_then_from_forwarded_ones_then_not_at_all() {
     let mut pool = Mempool::new(small());
     pool.admit(plain(1, 3), Origin::Local, Some(0), NOW).unwrap();
-    pool.admit(plain(2, 0), Origin::Peer(sender(9)), Some(0), NOW).unwrap();
+    pool.admit(plain(2, 0), Origin::Peer(SequencerId::new(9)), Some(0), NOW).unwrap();
     for from in 3..9 {
         pool.admit(plain(from, 0), Origin::Local, Some(0), NOW).unwrap();
     }
@@ -231,7 +231,7 @@ fn makes_room_from_gaps_then_from_forwarded_ones_then_not_at_all() {
 
     pool.admit(plain(10, 0), Origin::Local, Some(0), NOW).unwrap();
     assert!(pool.get(plain(1, 3).hash).is_none(), "the one behind a gap left");
-    let forwarded = pool.admit(plain(11, 0), Origin::Peer(sender(8)), Some(0), NOW);
+    let forwarded = pool.admit(plain(11, 0), Origin::Peer(SequencerId::new(8)), Some(0), NOW);
     assert_eq!(forwarded, Err(full.clone()), "a peer's is not worth a peer's");
     pool.admit(plain(11, 0), Origin::Local, Some(0), NOW).unwrap();
     assert!(pool.get(plain(2, 0).hash).is_none(), "the forwarded one left");
@@ -254,7 +254,7 @@ fn bounds_a_block_by_bytes_and_by_open_rollups() {
 fn lists_own_clients_transactions_without_the_outrun() {
     let mut pool = Mempool::new(small());
     pool.admit(plain(1, 0), Origin::Local, Some(0), NOW).unwrap();
-    pool.admit(plain(2, 0), Origin::Peer(sender(9)), Some(0), NOW).unwrap();
+    pool.admit(plain(2, 0), Origin::Peer(SequencerId::new(9)), Some(0), NOW).unwrap();
     pool.admit(plain(1, 1), Origin::Local, Some(0), NOW).unwrap();
     let all = pool.local_after(0, 10, &unknown);
     assert_eq!(
@@ -328,7 +328,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Admit { from, nonce, fee, peer } => {
-                    let origin = peer.map_or(Origin::Local, |peer| Origin::Peer(sender(100 + peer)));
+                    let origin = peer.map_or(Origin::Local, |peer| Origin::Peer(SequencerId::new(100 + u32::from(peer))));
                     let next = chain.get(&sender(from)).copied();
                     let _ = pool.admit(priced(from, nonce, fee, 40), origin, next, NOW);
                 }

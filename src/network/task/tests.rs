@@ -2,11 +2,11 @@ use super::{
     Behaviour, BehaviourEvent, Delivery, Incoming, Network, NetworkConfig, SignedBatchMessage,
     build,
 };
-use crate::crypto::Signature;
-use crate::domain::{BatchHeader, PeerEndpoint, RollupId, RollupTransaction};
+use crate::crypto::{Signature, SigningDomain};
+use crate::domain::{BatchHeader, PeerEndpoint, RollupId, RollupTransaction, SequencerId};
 use crate::l1::{Mirror, MirrorHandle};
 use crate::network::{LANE_MESSAGES, Link, LinkMessage, MAX_MESSAGE_BYTES, Sent};
-use crate::testing::{batch_header, params};
+use crate::testing::{batch_header, key as secret, params};
 use alloy::primitives::Address;
 use futures::StreamExt;
 use libp2p::identity::Keypair;
@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const SOON: Duration = Duration::from_secs(20);
 
 struct Node {
+    sequencer: SequencerId,
     signer: Address,
     identity: Keypair,
     address: Multiaddr,
@@ -33,32 +34,54 @@ fn mirror() -> MirrorHandle {
     MirrorHandle::new(Mirror::new(params()))
 }
 
-fn enlist(mirror: &MirrorHandle, n: u8, identity: &Keypair, address: &Multiaddr) -> Address {
-    let signer = Address::repeat_byte(n);
+fn domain() -> SigningDomain {
+    SigningDomain::new(1, Address::repeat_byte(7))
+}
+
+/// What key `n` signs to speak by this identity.
+fn sign(n: u8, identity: &Keypair) -> Signature {
+    secret(n).sign(domain().link(&identity.public().to_peer_id().to_bytes()))
+}
+
+/// Sequencer `n` with key `n`, reached by this identity.
+fn enlist(mirror: &MirrorHandle, n: u8, identity: &Keypair, address: &Multiaddr) -> SequencerId {
+    enlist_key(mirror, n, n, identity, address)
+}
+
+fn enlist_key(
+    mirror: &MirrorHandle,
+    n: u8,
+    key: u8,
+    identity: &Keypair,
+    address: &Multiaddr,
+) -> SequencerId {
+    let (id, signer) = (SequencerId::new(n.into()), secret(key).address());
     let link = format!("{address}/p2p/{}", identity.public().to_peer_id());
-    let endpoint = PeerEndpoint { id: n.into(), signer, agreement: String::new(), link };
+    let endpoint = PeerEndpoint { id, signer, agreement: String::new(), link };
     mirror.update(|mirror| mirror.peers.insert(signer, endpoint));
-    signer
+    id
 }
 
 async fn start_at(mirror: &MirrorHandle, n: u8, identity: Keypair, port: u16) -> Node {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let config = NetworkConfig { identity: identity.clone(), listen };
+    let signature = sign(n, &identity);
+    let config = NetworkConfig { identity: identity.clone(), listen, domain: domain(), signature };
     let (network, link, incoming) = Network::bind(config, mirror.clone()).await.unwrap();
     let address = network.address().clone();
-    let signer = enlist(mirror, n, &identity, &address);
+    let sequencer = enlist(mirror, n, &identity, &address);
+    let signer = secret(n).address();
     let shutdown = CancellationToken::new();
     tokio::spawn(network.run(shutdown.clone()));
-    Node { signer, identity, address, link, incoming, _running: shutdown.drop_guard() }
+    Node { sequencer, signer, identity, address, link, incoming, _running: shutdown.drop_guard() }
 }
 
 async fn start(mirror: &MirrorHandle, n: u8) -> Node {
     start_at(mirror, n, Keypair::generate_ed25519(), 0).await
 }
 
-async fn connected(link: &Link, to: Address) {
+async fn connected(link: &Link, to: SequencerId) {
     let up = async {
-        while !link.peers().iter().any(|peer| peer.signer == to && peer.connected) {
+        while !link.peers().iter().any(|peer| peer.sequencer == to && peer.connected) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -66,9 +89,9 @@ async fn connected(link: &Link, to: Address) {
 }
 
 /// Waits until a node knows of a peer.
-async fn listed(link: &Link, signer: Address) {
+async fn listed(link: &Link, sequencer: SequencerId) {
     let known = async {
-        while !link.peers().iter().any(|peer| peer.signer == signer) {
+        while !link.peers().iter().any(|peer| peer.sequencer == sequencer) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -81,7 +104,7 @@ fn transactions(n: u32, size: usize) -> LinkMessage {
     LinkMessage::Transactions(vec![RollupTransaction { rollup: RollupId::new(1), raw: raw.into() }])
 }
 
-async fn next_number(node: &mut Node) -> (Address, u32) {
+async fn next_number(node: &mut Node) -> (SequencerId, u32) {
     let delivery = timeout(SOON, node.incoming.transactions.recv()).await.unwrap().unwrap();
     (delivery.from, number(&delivery))
 }
@@ -94,12 +117,12 @@ fn number(delivery: &Delivery<Vec<RollupTransaction>>) -> u32 {
 async fn peers_of_the_registry_find_each_other_and_keep_the_order() {
     let mirror = mirror();
     let (a, mut b) = (start(&mirror, 1).await, start(&mirror, 2).await);
-    connected(&a.link, b.signer).await;
+    connected(&a.link, b.sequencer).await;
     for n in 0..50 {
         assert_eq!(a.link.send(b.signer, &transactions(n, 500)).unwrap(), Sent::Queued);
     }
     for n in 0..50 {
-        assert_eq!(next_number(&mut b).await, (a.signer, n));
+        assert_eq!(next_number(&mut b).await, (a.sequencer, n));
     }
     assert_eq!(a.link.send(a.signer, &transactions(0, 4)).unwrap(), Sent::UnknownPeer);
     let nobody = Address::repeat_byte(99);
@@ -110,7 +133,7 @@ async fn peers_of_the_registry_find_each_other_and_keep_the_order() {
 async fn attestations_do_not_wait_for_transactions() {
     let mirror = mirror();
     let (a, mut b) = (start(&mirror, 1).await, start(&mirror, 2).await);
-    connected(&a.link, b.signer).await;
+    connected(&a.link, b.sequencer).await;
     // Nobody takes b's transactions, so their lane is stuck.
     for n in 0..20 {
         a.link.send(b.signer, &transactions(n, 500)).unwrap();
@@ -122,7 +145,7 @@ async fn attestations_do_not_wait_for_transactions() {
     a.link.send(b.signer, &LinkMessage::WantAttestation { header: header.clone() }).unwrap();
     let first = timeout(SOON, b.incoming.attestations.recv()).await.unwrap().unwrap();
     let expected = SignedBatchMessage::Attestation { header: header.clone(), signature };
-    assert_eq!((first.from, &first.content), (a.signer, &expected));
+    assert_eq!((first.from, &first.content), (a.sequencer, &expected));
     let second = timeout(SOON, b.incoming.attestations.recv()).await.unwrap().unwrap();
     assert_eq!(second.content, SignedBatchMessage::Want { header });
 }
@@ -132,9 +155,9 @@ async fn who_joins_later_is_found_and_who_leaves_is_cut_off() {
     let mirror = mirror();
     let a = start(&mirror, 1).await;
     let mut c = start(&mirror, 3).await;
-    connected(&a.link, c.signer).await;
+    connected(&a.link, c.sequencer).await;
     a.link.send(c.signer, &transactions(1, 4)).unwrap();
-    assert_eq!(next_number(&mut c).await, (a.signer, 1));
+    assert_eq!(next_number(&mut c).await, (a.sequencer, 1));
 
     mirror.update(|mirror| mirror.peers.remove(&a.signer));
     let gone = async {
@@ -145,16 +168,16 @@ async fn who_joins_later_is_found_and_who_leaves_is_cut_off() {
     timeout(SOON, gone).await.unwrap();
     a.link.send(c.signer, &transactions(2, 4)).unwrap();
     enlist(&mirror, 1, &a.identity, &a.address);
-    connected(&c.link, a.signer).await;
+    connected(&c.link, a.sequencer).await;
     // What a had left for c goes out now: it was not given up while c refused.
-    assert_eq!(next_number(&mut c).await, (a.signer, 2));
+    assert_eq!(next_number(&mut c).await, (a.sequencer, 2));
 }
 
 #[tokio::test]
 async fn a_peer_that_comes_back_gets_what_waited() {
     let mirror = mirror();
     let (a, b) = (start(&mirror, 1).await, start(&mirror, 2).await);
-    connected(&a.link, b.signer).await;
+    connected(&a.link, b.sequencer).await;
     let (identity, address, signer) = (b.identity.clone(), b.address.clone(), b.signer);
     drop(b);
     let gone = async {
@@ -169,16 +192,17 @@ async fn a_peer_that_comes_back_gets_what_waited() {
         _ => None,
     });
     let mut b = start_at(&mirror, 2, identity, port.unwrap()).await;
-    assert_eq!(next_number(&mut b).await, (a.signer, 5));
+    assert_eq!(next_number(&mut b).await, (a.sequencer, 5));
 }
 
 #[tokio::test]
 async fn a_slow_peer_costs_its_own_oldest_messages_only() {
     let mirror = mirror();
     let a = start(&mirror, 1).await;
-    let absent =
-        enlist(&mirror, 9, &Keypair::generate_ed25519(), &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
-    listed(&a.link, absent).await;
+    let identity = Keypair::generate_ed25519();
+    let listed_as = enlist(&mirror, 9, &identity, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
+    listed(&a.link, listed_as).await;
+    let absent = secret(9).address();
     let limit = u32::try_from(LANE_MESSAGES).unwrap();
     for n in 0..limit {
         assert_eq!(a.link.send(absent, &transactions(n, 4)).unwrap(), Sent::Queued);
@@ -197,6 +221,36 @@ async fn rogue(identity: Keypair, to: &Node) -> Swarm<Behaviour> {
         while !matches!(swarm.next().await, Some(SwarmEvent::ConnectionEstablished { .. })) {}
     };
     timeout(SOON, up).await.unwrap();
+    swarm
+}
+
+/// A rogue of the registry that says who it is, as key `n`, and waits until it is believed.
+async fn rogue_member(n: u8, identity: Keypair, to: &Node) -> Swarm<Behaviour> {
+    let signature = sign(n, &identity);
+    let mut swarm = rogue(identity, to).await;
+    let hello = LinkMessage::Hello { signature, session: 1 };
+    let id = to.identity.public().to_peer_id();
+    let hello = hello.encode().unwrap();
+    let believed = async {
+        // Who greets again too soon is not looked at, so it tries until it is.
+        loop {
+            swarm.behaviour_mut().requests.send_request(&id, hello.clone());
+            loop {
+                match swarm.select_next_some().await {
+                    SwarmEvent::Behaviour(BehaviourEvent::Requests(Event::Message {
+                        message: Message::Response { .. },
+                        ..
+                    })) => return,
+                    SwarmEvent::Behaviour(BehaviourEvent::Requests(Event::OutboundFailure {
+                        ..
+                    })) => break,
+                    _ => {}
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(SOON, believed).await.expect("it is who it says");
     swarm
 }
 
@@ -222,9 +276,9 @@ async fn strangers_are_refused() {
     let mirror = mirror();
     let mut a = start(&mirror, 1).await;
     let member = Keypair::generate_ed25519();
-    let signer = enlist(&mirror, 8, &member, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
-    listed(&a.link, signer).await;
-    let mut member = rogue(member, &a).await;
+    let listed_as = enlist(&mirror, 8, &member, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
+    listed(&a.link, listed_as).await;
+    let mut member = rogue_member(8, member, &a).await;
     let id = a.identity.public().to_peer_id();
     member.behaviour_mut().requests.send_request(&id, transactions(0, 4).encode().unwrap());
     assert!(acknowledged(&mut member).await, "in the registry");
@@ -246,10 +300,10 @@ async fn a_flood_is_held_back_and_hurts_nobody_else() {
     let nowhere = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
     let flooding = enlist(&mirror, 8, &flooder, &nowhere);
     let b = start(&mirror, 2).await;
-    connected(&b.link, a.signer).await;
+    connected(&b.link, a.sequencer).await;
     listed(&a.link, flooding).await;
 
-    let mut rogue = rogue(flooder, &a).await;
+    let mut rogue = rogue_member(8, flooder, &a).await;
     let id = a.identity.public().to_peer_id();
     for n in 0..24 {
         let frame = transactions(n, MAX_MESSAGE_BYTES - 100).encode().unwrap();
@@ -265,7 +319,7 @@ async fn a_flood_is_held_back_and_hurts_nobody_else() {
     let mut held = vec![first];
     loop {
         let delivery = timeout(SOON, a.incoming.transactions.recv()).await.unwrap().unwrap();
-        if delivery.from == b.signer {
+        if delivery.from == b.sequencer {
             assert_eq!(number(&delivery), 77);
             break;
         }
@@ -282,8 +336,8 @@ async fn who_sends_no_message_is_barred() {
     let a = start(&mirror, 1).await;
     for (n, bytes) in [(8, vec![255_u8; 100]), (9, vec![0_u8; MAX_MESSAGE_BYTES + 1])] {
         let identity = Keypair::generate_ed25519();
-        let signer = enlist(&mirror, n, &identity, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
-        listed(&a.link, signer).await;
+        let listed_as = enlist(&mirror, n, &identity, &"/ip4/127.0.0.1/tcp/9".parse().unwrap());
+        listed(&a.link, listed_as).await;
         let mut noisy = rogue(identity.clone(), &a).await;
         let id = a.identity.public().to_peer_id();
         noisy.behaviour_mut().requests.send_request(&id, bytes.into());
@@ -301,8 +355,8 @@ async fn who_sends_no_message_is_barred() {
 async fn who_is_reported_is_barred() {
     let mirror = mirror();
     let (a, b) = (start(&mirror, 1).await, start(&mirror, 2).await);
-    connected(&b.link, a.signer).await;
-    a.link.report(b.signer);
+    connected(&b.link, a.sequencer).await;
+    a.link.report(b.sequencer);
     let gone = async {
         while b.link.peers().iter().any(|peer| peer.connected) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -311,4 +365,106 @@ async fn who_is_reported_is_barred() {
     timeout(SOON, gone).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!b.link.peers().iter().any(|peer| peer.connected));
+}
+
+#[tokio::test]
+async fn who_has_not_said_who_it_is_is_not_heard() {
+    let mirror = mirror();
+    let mut a = start(&mirror, 1).await;
+    let identity = Keypair::generate_ed25519();
+    let nowhere = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
+    let listed_as = enlist(&mirror, 8, &identity, &nowhere);
+    listed(&a.link, listed_as).await;
+    let mut silent = rogue(identity.clone(), &a).await;
+    let id = a.identity.public().to_peer_id();
+    let request = transactions(0, 4).encode().unwrap();
+    silent.behaviour_mut().requests.send_request(&id, request.clone());
+    // By a key that the registry shows for another sequencer, over its own name and over the other's.
+    for signature in [sign(1, &identity), sign(8, &a.identity), sign(77, &identity)] {
+        let hello = LinkMessage::Hello { signature, session: 3 };
+        silent.behaviour_mut().requests.send_request(&id, hello.encode().unwrap());
+    }
+    let refused = async {
+        let mut failures = 0;
+        while failures < 4 {
+            if let SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) =
+                silent.select_next_some().await
+            {
+                match event {
+                    Event::OutboundFailure { .. } => failures += 1,
+                    Event::Message { message: Message::Response { .. }, .. } => {
+                        panic!("it was believed")
+                    }
+                    _ => {}
+                }
+            }
+        }
+    };
+    timeout(SOON, refused).await.unwrap();
+    assert!(a.incoming.transactions.try_recv().is_err());
+    drop(silent);
+    let mut member = rogue_member(8, identity, &a).await;
+    member.behaviour_mut().requests.send_request(&id, request);
+    assert!(acknowledged(&mut member).await);
+    assert_eq!(next_number(&mut a).await, (listed_as, 0));
+}
+
+#[tokio::test]
+async fn a_sequencer_that_took_another_key_is_reached_by_both_and_speaks_as_one() {
+    for (old, new) in [(2, 200), (200, 2)] {
+        let mirror = mirror();
+        let mut a = start(&mirror, 1).await;
+        // Its agent speaks with the old key; the registry shows both.
+        let identity = Keypair::generate_ed25519();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let signature = sign(old, &identity);
+        let config =
+            NetworkConfig { identity: identity.clone(), listen, domain: domain(), signature };
+        let (network, link, mut incoming) = Network::bind(config, mirror.clone()).await.unwrap();
+        let address = network.address().clone();
+        let shutdown = CancellationToken::new();
+        let _running = shutdown.clone().drop_guard();
+        tokio::spawn(network.run(shutdown));
+        let sequencer = enlist_key(&mirror, 4, old, &identity, &address);
+        connected(&a.link, sequencer).await;
+        enlist_key(&mirror, 4, new, &identity, &address);
+        let both = async {
+            while a.link.send(secret(new).address(), &transactions(2, 4)).unwrap()
+                == Sent::UnknownPeer
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, both).await.unwrap();
+        a.link.send(secret(old).address(), &transactions(1, 4)).unwrap();
+        for expected in [2, 1] {
+            let delivery = timeout(SOON, incoming.transactions.recv()).await.unwrap().unwrap();
+            assert_eq!((delivery.from, number(&delivery)), (a.sequencer, expected));
+        }
+        connected(&link, a.sequencer).await;
+        link.answer(a.sequencer, &transactions(3, 4)).unwrap();
+        assert_eq!(next_number(&mut a).await, (sequencer, 3));
+    }
+}
+
+#[tokio::test]
+async fn who_claims_the_name_of_another_cuts_nobody_off() {
+    let mirror = mirror();
+    let (a, mut victim) = (start(&mirror, 9).await, start(&mirror, 8).await);
+    // The liar joined first, and says that it is the victim, somewhere where nobody answers.
+    let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let nowhere: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let liar = enlist(&mirror, 1, &victim.identity, &nowhere);
+    listed(&a.link, liar).await;
+    connected(&a.link, victim.sequencer).await;
+    for n in 0..5 {
+        // It changes its mind again and again.
+        let elsewhere = if n % 2 == 0 { &victim.address } else { &nowhere };
+        enlist(&mirror, 1, &victim.identity, elsewhere);
+        a.link.send(victim.signer, &transactions(n, 4)).unwrap();
+        assert_eq!(next_number(&mut victim).await, (a.sequencer, n));
+    }
+    let liars = a.link.peers().into_iter().find(|peer| peer.sequencer == liar).unwrap();
+    assert!(!liars.connected, "nobody proved to be the liar");
 }
