@@ -4,6 +4,10 @@
 //! may connect, and where to, follows from the endpoints in the registry ([`crate::l1::Mirror::peers`]) and changes with
 //! them; everybody else is refused at the handshake. The identity is the one of the agreement engine.
 //!
+//! The registry takes anybody's word for a peer id, so both sides greet first: a signature of a key of their sequencer over
+//! the peer id by which they are connected. Nothing is taken from a peer, and nothing sent to it, before its greeting fits
+//! what the registry shows; from then on it is that sequencer, whichever of its keys a message is for.
+//!
 //! | bound | value | when it is reached |
 //! |---|---|---|
 //! | bytes of a message | [`MAX_MESSAGE_BYTES`] | sender: not encodable; receiver: the connection's stream fails |
@@ -12,6 +16,7 @@
 //! | messages of a peer that its consumer has not finished, per lane | [`INBOX_PER_PEER`] | no acknowledgement until it has |
 //! | streams of a connection | [`MAX_STREAMS`] | further ones fail |
 //! | connections of a peer | 2 | further ones are refused |
+//! | greetings of a peer that are looked at | 8 a second | others are not acknowledged; it greets again |
 //!
 //! So a peer that floods fills its own places, and nobody else's. One that sends what does not decode, or whose content a
 //! consumer reports ([`Link::report`]), is barred for [`BAR`].
