@@ -19,6 +19,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between two attempts to dial or to greet a peer.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
+/// Greetings of one peer that are looked at lie at least so far apart: less than an honest agent waits between them.
+const LISTEN_PAUSE: Duration = Duration::from_millis(125);
+
 /// Something that is tried again and again, less and less often.
 #[derive(Debug)]
 struct Attempts {
@@ -181,7 +184,7 @@ impl Book {
         if said || peer.listen_at > now {
             return false;
         }
-        peer.listen_at = now.checked_add(MIN_PAUSE / 2).unwrap_or(now);
+        peer.listen_at = now.checked_add(LISTEN_PAUSE).unwrap_or(now);
         true
     }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+
 use super::*;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
