@@ -1,7 +1,9 @@
 //! The guard in front of every signature of a sequencer's key (R46).
 //!
 //! One durable record per key and position is on disk *before* the signature leaves this agent: an attestation's before it
-//! exists outside of this module, a vote's and a proposal's when the caller says, see [`Recorded`]. Asked for the same
+//! exists outside of this module, a vote's and a proposal's when the caller says, see [`Recorded`]. A record that waits for
+//! the engine's log waits in memory, not in the store: whatever else is written meanwhile, and an orderly end of the process,
+//! leave it out, so that the disk never holds a vote that the log does not know. Asked for the same
 //! message again, the guard gives the same signature; asked for one that conflicts, it refuses, and nothing was
 //! signed. A conflict is a different block at one position: for votes and proposals (generation, height, round, kind),
 //! for attestations (generation, height), where a batch also speaks for the block before its first.
@@ -9,9 +11,11 @@
 //! Calls block for the time of one disk flush.
 
 use crate::crypto::{SecretKey, Signature, SigningDomain, merkle};
-use crate::domain::{BatchHeader, Height, Proposal, Round, Vote, VoteType};
+use crate::domain::{BatchHeader, Generation, Height, Proposal, Round, Vote, VoteType};
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store, StoreError};
 use alloy::primitives::{Address, B256, keccak256};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Signs for one key, each position once.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct Guard {
     address: Address,
     domain: SigningDomain,
     store: Store,
+    /// Records that wait for the engine's log. They count already.
+    unwritten: Mutex<BTreeMap<Ballot, BallotRecord>>,
 }
 
 /// When the record of a vote or proposal is on disk.
@@ -27,8 +33,9 @@ pub struct Guard {
 pub enum Recorded {
     /// Before the signature is given out.
     First,
-    /// With the next flush of the store. The caller sees to that flush before the signature leaves this process.
-    WithTheLog,
+    /// In one transaction with the entry of the engine's log, see [`Guard::unwritten`]. No other write takes it along, so this
+    /// is for whoever writes that entry alone, before the signature leaves this process.
+    WithItsEntry,
 }
 
 /// Why nothing was signed.
@@ -73,7 +80,7 @@ impl Guard {
     /// Guards `key` with the records in `store`; `domain` is the settlement contract's.
     pub fn new(key: SecretKey, domain: SigningDomain, store: Store) -> Self {
         let address = key.address();
-        Self { key, address, domain, store }
+        Self { key, address, domain, store, unwritten: Mutex::default() }
     }
 
     /// Address of the key.
@@ -171,6 +178,50 @@ impl Guard {
         }
     }
 
+    /// Records of signatures that were given out and are not on disk. They are to be written together with the log's entries
+    /// of the same messages ([`Store::append_engine_log`]), and then confirmed.
+    pub fn unwritten(&self) -> Vec<(Ballot, BallotRecord)> {
+        self.waiting().iter().map(|(ballot, record)| (*ballot, *record)).collect()
+    }
+
+    /// Confirms that these records are on disk.
+    pub fn written(&self, records: &[(Ballot, BallotRecord)]) {
+        let mut waiting = self.waiting();
+        for (ballot, _) in records {
+            waiting.remove(ballot);
+        }
+    }
+
+    /// Drops the records that are not on disk: the engine that asked for them has ended before it flushed its log, so that
+    /// none of those signatures has left.
+    pub fn forget_unwritten(&self) {
+        self.waiting().clear();
+    }
+
+    /// Whether this key has precommitted a block at a height, in any round.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn has_precommitted(
+        &self,
+        generation: Generation,
+        height: Height,
+    ) -> Result<bool, StoreError> {
+        let is_one = |ballot: &Ballot, record: &BallotRecord| {
+            ballot.kind == BallotKind::Precommit && record.block_hash != [0; 32]
+        };
+        let waits = self.waiting().iter().any(|(ballot, record)| {
+            (ballot.generation, ballot.height) == (generation, height) && is_one(ballot, record)
+        });
+        let on_disk = self.store.ballots_at(self.address, generation, height)?;
+        Ok(waits || on_disk.iter().any(|(ballot, record)| is_one(ballot, record)))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Ballot, BallotRecord>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Signs that this key speaks through a network identity. `preimage` starts with the engine's separator `PoV`, so it
     /// is neither EIP-712 nor a transaction; it commits to nothing that could conflict and needs no record.
     pub(crate) fn sign_identity(&self, preimage: &[u8]) -> Signature {
@@ -197,17 +248,21 @@ impl Guard {
         recorded: Recorded,
     ) -> Result<Signature, GuardError> {
         let signature = self.key.sign(digest);
-        let standing = match self.store.ballot(ballot)? {
-            Some(standing) => standing,
-            None => {
-                let record = BallotRecord { block_hash: block_hash.0, pol_round, signature };
-                self.store.record_ballot(ballot, &record)?
-            }
-        };
+        let mut waiting = self.waiting();
+        let written = self.store.ballot(ballot)?;
+        let standing = written.or_else(|| waiting.get(ballot).copied());
+        let record = BallotRecord { block_hash: block_hash.0, pol_round, signature };
+        let standing = standing.unwrap_or(record);
         if standing.block_hash == block_hash.0 {
-            // Also a record that stood before may still ride.
-            if recorded == Recorded::First {
-                self.store.flush()?;
+            match recorded {
+                _ if written.is_some() => {}
+                Recorded::First => {
+                    self.store.record_ballot(ballot, &standing)?;
+                    waiting.remove(ballot);
+                }
+                Recorded::WithItsEntry => {
+                    waiting.insert(*ballot, standing);
+                }
             }
             return Ok(signature);
         }
@@ -370,20 +425,75 @@ mod tests {
         assert!(matches!(error, GuardError::NotTheBatch { given: 2 }), "{error}");
     }
 
+    /// What a store says that was opened from the file as it is now.
+    fn of_a_copy(folder: &Path, asked: &Vote) -> Result<crate::crypto::Signature, GuardError> {
+        let copy = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.join("rota.redb"), copy.path().join("rota.redb"));
+        std::fs::copy(from, to).unwrap();
+        guard_at(copy.path()).sign_vote(VoteType::Prevote, asked, Recorded::First)
+    }
+
     #[test]
-    fn a_record_that_rides_is_on_disk_after_the_flush() {
+    fn a_record_that_waits_for_the_log_counts_at_once_and_goes_to_disk_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let guard = guard_at(folder.path());
-        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::WithTheLog).unwrap();
-        let conflict = guard.sign_vote(VoteType::Prevote, &vote(2), Recorded::WithTheLog);
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::WithItsEntry).unwrap();
+        let conflict = guard.sign_vote(VoteType::Prevote, &vote(2), Recorded::WithItsEntry);
         assert!(matches!(conflict, Err(GuardError::Conflict { .. })), "it counts at once");
         guard.store.flush().unwrap();
+        of_a_copy(folder.path(), &vote(2)).expect("no other flush takes it to disk");
 
-        let copy = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("rota.redb"), copy.path().join("rota.redb"));
-        std::fs::copy(from, to).unwrap();
-        let again = guard_at(copy.path());
-        let conflict = again.sign_vote(VoteType::Prevote, &vote(2), Recorded::First);
-        assert!(matches!(conflict, Err(GuardError::Conflict { .. })), "and after a power cut");
+        let records = guard.unwritten();
+        let at = (Generation::new(0), Height::new(5));
+        guard.store.append_engine_log(at.0, at.1, 0, &[vec![1]], &records).unwrap();
+        guard.written(&records);
+        assert_eq!(guard.unwritten(), []);
+        let conflict = of_a_copy(folder.path(), &vote(2));
+        assert!(matches!(conflict, Err(GuardError::Conflict { .. })), "{conflict:?}");
+    }
+
+    #[test]
+    fn an_orderly_end_does_not_keep_what_waits_for_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::WithItsEntry).unwrap();
+        // Anybody else's write, and the close of the store, both flush it.
+        let (header, blocks) = batch(1, &[B256::repeat_byte(1)], B256::ZERO);
+        guard.sign_attestation(&header, &blocks).unwrap();
+        drop(guard);
+        let guard = guard_at(folder.path());
+        guard.sign_vote(VoteType::Prevote, &vote(2), Recorded::First).unwrap();
+    }
+
+    #[test]
+    fn what_waits_can_still_be_recorded_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::WithItsEntry).unwrap();
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::First).unwrap();
+        assert_eq!(guard.unwritten(), []);
+        let conflict = of_a_copy(folder.path(), &vote(2));
+        assert!(matches!(conflict, Err(GuardError::Conflict { .. })), "{conflict:?}");
+    }
+
+    #[test]
+    fn knows_the_heights_at_which_it_is_bound_to_a_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard_at(folder.path());
+        let at =
+            |height: u64| guard.has_precommitted(Generation::new(0), Height::new(height)).unwrap();
+        guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::First).unwrap();
+        guard.sign_vote(VoteType::Precommit, &vote(0), Recorded::First).unwrap();
+        assert!(!at(5), "a prevote and a precommit for nil bind to nothing");
+        let later = Vote { round: Round::new(2), ..vote(1) };
+        guard.sign_vote(VoteType::Precommit, &later, Recorded::WithItsEntry).unwrap();
+        assert!(at(5) && !at(4) && !at(6));
+        let records = guard.unwritten();
+        guard
+            .store
+            .append_engine_log(Generation::new(0), Height::new(5), 0, &[], &records)
+            .unwrap();
+        guard.written(&records);
+        assert!(at(5) && !at(4) && !at(6));
     }
 }

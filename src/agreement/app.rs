@@ -109,11 +109,6 @@ impl App {
         app
     }
 
-    /// The last decided height.
-    pub(super) const fn height(&self) -> Height {
-        self.tip.0.height
-    }
-
     /// Whether a height waits to be started.
     pub(super) const fn is_waiting(&self) -> bool {
         self.waiting.is_some()

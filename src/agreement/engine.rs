@@ -1,10 +1,13 @@
 //! One life of the engine: its configuration, its start and its end.
 
+use super::between::Between;
 use super::codec::BorshCodec;
 use super::context::RotaContext;
-use super::log::{EngineLog, Flushing};
-use super::signing::{GuardedSigner, RecoveringVerifier, Refusals};
+use super::log::{EngineLog, Page};
+use super::signing::{GuardedSigner, RecoveringVerifier};
+use super::voice::Voice;
 use super::{AgreementConfig, AgreementError, SYNC_BATCH};
+use crate::blocking::blocking;
 use crate::domain::{Generation, LeaderSet, Signer as SignerAddress};
 use crate::guard::Guard;
 use crate::storage::Store;
@@ -14,12 +17,15 @@ use malachitebft_app_channel::app::config::{
     ValuePayload, ValueSyncConfig,
 };
 use malachitebft_app_channel::app::events::RxEvent;
+use malachitebft_app_channel::app::metrics::SharedRegistry;
 use malachitebft_app_channel::app::net::Multiaddr;
 use malachitebft_app_channel::app::types::codec::Codec;
+use malachitebft_app_channel::spawn::spawn_network_actor;
 use malachitebft_app_channel::{
     AppMsg, Channels, ConsensusContext, ConsensusRequest, EngineBuilder, EngineHandle,
-    NetworkContext, NetworkIdentity, NetworkMsg, NetworkRequest, RequestContext, SyncContext,
+    NetworkIdentity, NetworkMsg, NetworkRequest, RequestContext, SyncContext,
 };
+use malachitebft_engine::network::NetworkRef;
 use malachitebft_signing::Signer as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,8 +33,11 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// How long a stopped engine may take to end.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long each of the parts of a stopped engine may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the port may take to be free.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Links that are accepted and made: all members of a set, and as many that are about to join.
 const LINKS: usize = LeaderSet::MAX_MEMBERS * 2;
@@ -36,19 +45,13 @@ const LINKS: usize = LeaderSet::MAX_MEMBERS * 2;
 /// Votes, proposals and values of one later height that may wait: a few rounds of the largest set.
 const EARLY_MESSAGES: usize = LeaderSet::MAX_MEMBERS * 32;
 
-/// Whether an engine may sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Voice {
-    /// It votes and proposes wherever the set holds this agent.
-    Full,
-    /// It follows as one who is in no set.
-    Silent,
-}
-
 /// A running engine.
 pub(super) struct Engine {
     channels: Channels<RotaContext>,
     handle: EngineHandle,
+    /// Ends after the engine, whatever the engine's end. `None` where a test's network is no part of this module.
+    network: Option<NetworkRef<RotaContext>>,
+    page: Page,
 }
 
 struct Settings {
@@ -139,10 +142,6 @@ impl Settings {
 
 impl Engine {
     /// Starts an engine on the log of this generation.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "everything that an engine works with, named once"
-    )]
     pub(super) async fn start(
         config: &AgreementConfig,
         generation: Generation,
@@ -150,7 +149,6 @@ impl Engine {
         store: &Store,
         voice: Voice,
         verifier: RecoveringVerifier,
-        refusals: Refusals,
         peers: Vec<Multiaddr>,
     ) -> Result<Self, AgreementError> {
         let failed = |error: &dyn std::fmt::Display| AgreementError::EngineStart {
@@ -159,8 +157,8 @@ impl Engine {
         let settings = Settings::new(config, generation, guard, peers)?;
         free(&settings.consensus.p2p.listen_addr).await?;
         let address = SignerAddress(guard.address().0.0);
-        let flushing = Flushing::default();
-        let signer = GuardedSigner::new(generation, Arc::clone(guard), refusals, flushing.clone());
+        let page = Page::new(store.clone(), Arc::clone(guard), generation);
+        let signer = GuardedSigner::new(generation, Arc::clone(guard), page.clone(), voice);
 
         let peer = config.identity.public().to_peer_id().to_bytes();
         let proof = signer
@@ -170,40 +168,52 @@ impl Engine {
         let proof = BorshCodec.encode(&proof).map_err(|error| failed(&error))?;
         let moniker = settings.moniker.clone();
         let identity = config.identity.clone();
-        let (identity, consensus) = match voice {
-            Voice::Full => (
-                NetworkIdentity::new_validator(moniker.clone(), identity, moniker, proof),
-                ConsensusContext::new_validator(address, Box::new(verifier), Box::new(signer)),
-            ),
-            // No key signs for the zero address, and no set holds it.
-            Voice::Silent => (
-                NetworkIdentity::new(moniker, identity, None),
-                ConsensusContext::new_full_node(SignerAddress([0; 20]), Box::new(verifier)),
-            ),
-        };
+        let identity = NetworkIdentity::new_validator(moniker.clone(), identity, moniker, proof);
+        let consensus =
+            ConsensusContext::new_validator(address, Box::new(verifier), Box::new(signer));
 
-        let log =
-            EngineLog::spawn(store.clone(), generation, flushing).await.map_err(|e| failed(&e))?;
-        let builder = EngineBuilder::new(RotaContext, settings)
-            .with_custom_wal(log)
-            .with_default_sync(SyncContext::new(BorshCodec))
-            .with_default_consensus(consensus)
-            .with_default_request(RequestContext::new(LINKS * 2));
+        let log = EngineLog::spawn(page.clone()).await.map_err(|error| failed(&error))?;
         #[cfg(feature = "byzantine")]
         if let Some(heights) = &config.faults.equivocate {
             let network = equivocation::network(heights, generation, guard, address, identity);
-            let builder = builder.with_byzantine_network(network).await;
+            let builder = EngineBuilder::new(RotaContext, settings)
+                .with_custom_wal(log)
+                .with_default_sync(SyncContext::new(BorshCodec))
+                .with_default_consensus(consensus)
+                .with_default_request(RequestContext::new(LINKS * 2))
+                .with_byzantine_network(network)
+                .await;
             let built = builder.map_err(|error| failed(&error))?.build().await;
             return built
-                .map(|(channels, handle)| Self { channels, handle })
+                .map(|(channels, handle)| Self { channels, handle, network: None, page })
                 .map_err(|error| failed(&error));
         }
-        let (channels, handle) = builder
-            .with_default_network(NetworkContext::new(identity, BorshCodec))
+        let registry = SharedRegistry::global().with_moniker(settings.moniker());
+        let (network, to_network) = spawn_network_actor(
+            identity,
+            &settings.consensus,
+            &settings.value_sync,
+            &registry,
+            BorshCodec,
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+        let between = Between::spawn(network.clone()).await.map_err(|error| failed(&error))?;
+        let built = EngineBuilder::new(RotaContext, settings)
+            .with_custom_wal(log)
+            .with_custom_network(between, to_network)
+            .with_default_sync(SyncContext::new(BorshCodec))
+            .with_default_consensus(consensus)
+            .with_default_request(RequestContext::new(LINKS * 2))
             .build()
-            .await
-            .map_err(|error| failed(&error))?;
-        Ok(Self { channels, handle })
+            .await;
+        match built {
+            Ok((channels, handle)) => Ok(Self { channels, handle, network: Some(network), page }),
+            Err(error) => {
+                let _ = network.stop_and_wait(None, Some(STOP_PATIENCE)).await;
+                Err(failed(&error))
+            }
+        }
     }
 
     /// The next thing that the engine asks for; `None` once it has ended.
@@ -211,6 +221,7 @@ impl Engine {
         tokio::select! {
             message = self.channels.consensus.recv() => message,
             _ = &mut self.handle.handle => None,
+            () = gone(self.network.as_ref()) => None,
         }
     }
 
@@ -237,20 +248,38 @@ impl Engine {
         });
     }
 
-    /// Ends the engine. Its parts are stopped one by one, so that they close the log and the sockets; a supervisor that
-    /// is stopped first would kill them.
+    /// Ends the engine. Its parts are stopped one by one, so that they end what they are at; a supervisor that is stopped
+    /// first would kill them, as it does when one of them fails. The network is none of its parts: it has given back its
+    /// socket when this returns, also after an engine that failed. Nothing of this life is written after that.
     pub(super) async fn stop(self) {
-        let Self { channels, handle } = self;
+        let Self { channels, handle, network, page } = self;
         drop(channels);
-        if handle.handle.is_finished() {
-            return;
+        if !handle.handle.is_finished() {
+            let parts = handle.actor.get_cell();
+            parts.stop_children_and_wait(None, Some(STOP_PATIENCE)).await;
+            let stopped = handle.actor.stop_and_wait(None, Some(STOP_PATIENCE)).await;
+            if stopped.is_err() && !handle.handle.is_finished() {
+                tracing::warn!("the agreement engine did not stop in time");
+            }
         }
-        let parts = handle.actor.get_cell();
-        parts.stop_children_and_wait(None, Some(STOP_PATIENCE)).await;
-        let stopped = handle.actor.stop_and_wait(None, Some(STOP_PATIENCE)).await;
-        if stopped.is_err() && !handle.handle.is_finished() {
-            tracing::warn!("the agreement engine did not stop in time");
+        if let Some(network) = network {
+            network.stop(None);
+            if network.wait(Some(STOP_PATIENCE)).await.is_err() {
+                tracing::warn!("the engine's network did not stop in time");
+                network.kill();
+            }
         }
+        blocking(move || page.close()).await;
+    }
+}
+
+/// Waits for the end of the engine's network.
+async fn gone(network: Option<&NetworkRef<RotaContext>>) {
+    match network {
+        Some(network) => {
+            let _ = network.wait(None).await;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -273,7 +302,7 @@ async fn free(listen: &Multiaddr) -> Result<(), AgreementError> {
     let Some(Protocol::Tcp(port)) = parts.next() else {
         return Err(setting("expected /tcp/<port> after the address"));
     };
-    let until = Instant::now().checked_add(STOP_PATIENCE);
+    let until = Instant::now().checked_add(PORT_PATIENCE);
     loop {
         match TcpListener::bind((ip, port)).await {
             Ok(_) => return Ok(()),
@@ -281,6 +310,46 @@ async fn free(listen: &Multiaddr) -> Result<(), AgreementError> {
                 return Err(setting(&error.to_string()));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agreement::heights::Heights;
+    use crate::agreement::tests::net::{Net, soon};
+
+    /// However an engine ends, another one can listen at once where it did, also when nobody is connected whose next
+    /// message would wake it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_engine_that_failed_gives_its_port_back() {
+        let net = Net::new(1, 1);
+        let config = net.config(0);
+        let (store, guard) = net.store_and_guard(0);
+        for failing in [true, false, true] {
+            let generation = Generation::new(0);
+            let verifier = RecoveringVerifier::new(generation, *guard.domain(), Heights::default());
+            let started = Engine::start(
+                &config,
+                generation,
+                &guard,
+                &store,
+                Voice::default(),
+                verifier,
+                Vec::new(),
+            );
+            let mut engine = started.await.unwrap();
+            let asked = soon("the engine asks for a height", engine.next()).await;
+            assert!(matches!(asked, Some(AppMsg::ConsensusReady { .. })));
+            if failing {
+                // As its supervisor does when one of its parts fails.
+                engine.handle.actor.stop(None);
+                assert!(soon("the engine has ended", engine.next()).await.is_none());
+            }
+            engine.stop().await;
+            let port = config.listen.rsplit('/').next().unwrap().parse().unwrap();
+            TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         }
     }
 }

@@ -21,10 +21,11 @@
 //! settled, and can no longer get them from peers of its generation, reads them from L1 first (history).
 //!
 //! Three things end [`run`]: the shutdown token, an engine that ended or no longer answers, and a store that fails. The
-//! agent then exits, and a supervisor starts it again. A refusal of the guard is none of them: the engine is started again
-//! in place, without a voice until the height in question is decided (R46).
+//! agent then exits, and a supervisor starts it again. A refusal of the guard is none of them: the engine goes on, and what was
+//! refused is not said (between, R46).
 
 mod app;
+mod between;
 mod candidates;
 mod codec;
 mod context;
@@ -40,6 +41,7 @@ mod signing;
 mod source;
 mod streams;
 mod validity;
+mod voice;
 
 pub use history::{History, HistoryError};
 pub use source::{BlockSource, Reach};
@@ -50,17 +52,18 @@ use crate::l1::MirrorHandle;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::B256;
 use app::{App, Tools};
-use engine::{Engine, Voice};
+use engine::Engine;
 use heights::Heights;
 use libp2p::identity::Keypair;
 use malachitebft_core_types::LinearTimeouts;
-use signing::{RecoveringVerifier, Refusals};
+use signing::RecoveringVerifier;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use voice::Voice;
 
 /// Blocks that are asked for in one request while catching up, less one.
 const SYNC_BATCH: u64 = 9;
@@ -234,10 +237,6 @@ pub enum AgreementError {
 /// How one life of the engine ended, if not by an error.
 enum End {
     Shutdown,
-    /// The guard refused at this height: it has to be decided without this agent.
-    Refused(Height),
-    /// The height that this agent kept out of is decided.
-    CaughtUp,
     /// A later generation began.
     NewGeneration,
 }
@@ -272,21 +271,14 @@ pub async fn run(
 
     let member =
         Member { config, mirror, store, guard, source, history, decided, evidence, shutdown };
-    let mut silent_through: Option<Height> = None;
     loop {
         while let Some(start) = member.due_generation()? {
             if !member.begin(&start).await? {
                 return Ok(());
             }
-            silent_through = None;
         }
-        match member.live(silent_through).await? {
+        match member.live().await? {
             End::Shutdown => return Ok(()),
-            End::Refused(height) => {
-                tracing::warn!(%height, "going on without a vote until this height is decided");
-                silent_through = silent_through.max(Some(height));
-            }
-            End::CaughtUp => silent_through = None,
             End::NewGeneration => {}
         }
     }
@@ -350,16 +342,15 @@ impl Member {
         Ok(true)
     }
 
-    /// One life of the engine, with a voice unless a height is to pass without one.
-    async fn live(&self, silent_through: Option<Height>) -> Result<End, AgreementError> {
+    /// One life of the engine.
+    async fn live(&self) -> Result<End, AgreementError> {
         let tip = self.tip()?;
         self.decided.send_replace(tip.0.height);
         let start = self.store.generation_start()?;
         let generation = start.as_ref().map_or(tip.0.generation, |start| start.generation);
-        let voice = if silent_through.is_some() { Voice::Silent } else { Voice::Full };
+        let voice = Voice::default();
         let params = self.mirror.read().params.clone();
         let heights = Heights::default();
-        let refusals = Refusals::default();
         let domain = *self.guard.domain();
         let verifier = RecoveringVerifier::new(generation, domain, heights.clone());
         let own = self.config.identity.public().to_peer_id();
@@ -373,7 +364,6 @@ impl Member {
             &self.store,
             voice,
             verifier.clone(),
-            refusals.clone(),
             peers.iter().cloned().collect(),
         )
         .await?;
@@ -413,13 +403,10 @@ impl Member {
             },
             tip,
         );
-        let end = self.drive(&mut app, &mut engine, generation, silent_through).await;
+        let end = self.drive(&mut app, &mut engine, generation).await;
         tasks.shutdown().await;
         engine.stop().await;
-        match (end, refusals.take()) {
-            (Err(AgreementError::EngineEnded), Some(height)) => Ok(End::Refused(height)),
-            (end, _) => end,
-        }
+        end
     }
 
     async fn drive(
@@ -427,7 +414,6 @@ impl Member {
         app: &mut App,
         engine: &mut Engine,
         generation: Generation,
-        silent_through: Option<Height>,
     ) -> Result<End, AgreementError> {
         let mut changes = self.mirror.subscribe();
         let mut probe = tokio::time::interval(PROBE_EVERY);
@@ -436,9 +422,6 @@ impl Member {
         let (asleep_tx, mut asleep) = mpsc::channel(1);
         loop {
             let wake_at = app.start_when_due().await?;
-            if silent_through.is_some_and(|height| app.height() >= height) {
-                return Ok(End::CaughtUp);
-            }
             let woken = async {
                 match wake_at {
                     Some(then) => tokio::time::sleep_until(Instant::into(then)).await,

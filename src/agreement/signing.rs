@@ -1,75 +1,77 @@
 //! Signing through the guard, verification by recovery (libsecp256k1).
 
+use super::between::BLANK;
 use super::context::{Proposal, RotaContext, Vote};
 use super::heights::Heights;
-use super::log::Flushing;
+use super::log::Page;
+use super::voice::Voice;
 use crate::crypto::{Signature, SigningDomain};
-use crate::domain::{Generation, Height, Signer as SignerAddress};
+use crate::domain::{self, Generation, Height, Signer as SignerAddress};
 use crate::guard::{Guard, GuardError, Recorded};
 use alloy::primitives::{Address, B256, keccak256};
 use async_trait::async_trait;
+use malachitebft_core_consensus::Input;
 use malachitebft_core_types::{
     Proposal as _, Round, SignedMessage, ValidatorProof, VoteExtensionScope,
 };
 use malachitebft_signing::{Error, Signer, VerificationResult, Verifier};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// Where the signer leaves word that the guard refused: the engine ends on a refusal, and the supervisor must know that
-/// this height is to go on without this agent's votes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Refusals(Arc<Mutex<Option<Height>>>);
-
-impl Refusals {
-    fn note(&self, height: Height) {
-        let mut highest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *highest = (*highest).max(Some(height));
-    }
-
-    /// The highest height at which the guard refused since the last call.
-    pub(super) fn take(&self) -> Option<Height> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// Signs what the engine wants to publish, if the guard agrees.
+/// Signs what the engine wants to publish, if the guard agrees. What it does not sign comes back blank, see [`super::between`]:
+/// the engine goes on without it.
 pub(super) struct GuardedSigner {
     generation: Generation,
     guard: Arc<Guard>,
-    refusals: Refusals,
-    flushing: Flushing,
+    page: Page,
+    voice: Voice,
 }
 
 impl GuardedSigner {
     pub(super) const fn new(
         generation: Generation,
         guard: Arc<Guard>,
-        refusals: Refusals,
-        flushing: Flushing,
+        page: Page,
+        voice: Voice,
     ) -> Self {
-        Self { generation, guard, refusals, flushing }
+        Self { generation, guard, page, voice }
     }
 
-    /// Records go to disk with the log that the engine flushes next, if it will.
-    fn recorded(&self) -> Recorded {
-        if self.flushing.is_on() { Recorded::WithTheLog } else { Recorded::First }
-    }
-
-    /// Runs the guard, which waits for the disk, off the async workers.
+    /// Runs the guard, which waits for the disk, off the async workers. What it signed is put down in the log.
+    ///
+    /// A refusal concerns the position alone, unless this key is bound to a block of the height: the engine that asks may
+    /// then not know of it, and whatever it says at this height could break what was promised.
     async fn guarded(
         &self,
-        height: Height,
+        (height, round): (Height, domain::Round),
         sign: impl FnOnce(&Guard) -> Result<Signature, GuardError> + Send + 'static,
+        entry: impl FnOnce(Signature) -> Input<RotaContext> + Send + 'static,
     ) -> Result<Signature, Error> {
-        let guard = Arc::clone(&self.guard);
-        let signed =
-            tokio::task::spawn_blocking(move || sign(&guard)).await.map_err(Error::from_source)?;
-        signed.map_err(|error| {
-            if matches!(error, GuardError::Conflict { .. }) {
-                self.refusals.note(height);
+        if self.voice.is_muted_at(height) {
+            return Ok(BLANK);
+        }
+        let (guard, page, generation) =
+            (Arc::clone(&self.guard), self.page.clone(), self.generation);
+        let voice = self.voice.clone();
+        let signing = move || match sign(&guard) {
+            Ok(signature) => {
+                page.put(height, round, entry(signature)).map_err(Error::from_source)?;
+                Ok(signature)
             }
-            tracing::error!(%height, %error, "not signed");
-            Error::from_source(error)
-        })
+            Err(refusal @ GuardError::Conflict { .. }) => {
+                let bound =
+                    guard.has_precommitted(generation, height).map_err(Error::from_source)?;
+                if bound {
+                    voice.mute_through(height);
+                }
+                tracing::error!(%height, %round, whole_height = bound, %refusal, "not signed");
+                Ok(BLANK)
+            }
+            Err(error) => {
+                tracing::error!(%height, %error, "not signed");
+                Err(Error::from_source(error))
+            }
+        };
+        tokio::task::spawn_blocking(signing).await.map_err(Error::from_source)?
     }
 }
 
@@ -87,9 +89,11 @@ impl Signer<RotaContext> for GuardedSigner {
     async fn sign_vote(&self, vote: Vote) -> Result<SignedMessage<RotaContext, Vote>, Error> {
         let (vote_type, signed) =
             vote.to_domain(self.generation).ok_or_else(|| Error::from_source(Unsigned::NoRound))?;
-        let (height, recorded) = (signed.height, self.recorded());
-        let sign = move |guard: &Guard| guard.sign_vote(vote_type, &signed, recorded);
-        let signature = self.guarded(height, sign).await?;
+        let at = (signed.height, signed.round);
+        let sign = move |guard: &Guard| guard.sign_vote(vote_type, &signed, Recorded::WithItsEntry);
+        let message = vote.clone();
+        let entry = move |signature| Input::Vote(SignedMessage::new(message, signature));
+        let signature = self.guarded(at, sign, entry).await?;
         Ok(SignedMessage::new(vote, signature))
     }
 
@@ -100,9 +104,11 @@ impl Signer<RotaContext> for GuardedSigner {
         let signed = proposal
             .to_domain(self.generation)
             .ok_or_else(|| Error::from_source(Unsigned::NoRound))?;
-        let (height, recorded) = (signed.height, self.recorded());
-        let sign = move |guard: &Guard| guard.sign_proposal(&signed, recorded);
-        let signature = self.guarded(height, sign).await?;
+        let at = (signed.height, signed.round);
+        let sign = move |guard: &Guard| guard.sign_proposal(&signed, Recorded::WithItsEntry);
+        let message = proposal.clone();
+        let entry = move |signature| Input::Proposal(SignedMessage::new(message, signature));
+        let signature = self.guarded(at, sign, entry).await?;
         Ok(SignedMessage::new(proposal, signature))
     }
 

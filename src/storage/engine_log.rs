@@ -1,5 +1,6 @@
 //! The agreement engine's log: what it must find again of the height that it was at when the process ended.
 
+use super::signed::{Ballot, BallotRecord, keep_ballot};
 use super::{Store, StoreError};
 use crate::domain::{Generation, Height};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -34,6 +35,22 @@ impl Store {
         })
     }
 
+    /// All entries with the height that they are of, for tests that compare them with the guard's records.
+    #[cfg(test)]
+    pub(crate) fn engine_log(&self) -> Vec<(Generation, Height, Vec<u8>)> {
+        let entries = self.view(|transaction| {
+            let mut entries = Vec::new();
+            for entry in transaction.open_table(ENTRIES)?.iter()? {
+                let (key, entry) = entry?;
+                let (generation, height, _) = key.value();
+                let at = (Generation::new(generation), Height::new(height));
+                entries.push((at.0, at.1, entry.value().to_vec()));
+            }
+            Ok(entries)
+        });
+        entries.unwrap()
+    }
+
     /// Drops all entries.
     ///
     /// # Errors
@@ -46,8 +63,8 @@ impl Store {
         })
     }
 
-    /// Appends entries, of which the first gets number `first`. They and all that rode before are on disk when this
-    /// returns; nothing is written when there is neither.
+    /// Appends entries, of which the first gets number `first`, and in the same transaction the guard's records of what they
+    /// hold. They and all that rode before are on disk when this returns; nothing is written when there is none of it.
     ///
     /// # Errors
     ///
@@ -58,11 +75,15 @@ impl Store {
         height: Height,
         first: u64,
         entries: &[Vec<u8>],
+        records: &[(Ballot, BallotRecord)],
     ) -> Result<(), StoreError> {
-        if entries.is_empty() {
+        if entries.is_empty() && records.is_empty() {
             return self.flush();
         }
         self.write(|transaction| {
+            for (ballot, record) in records {
+                keep_ballot(transaction, ballot, record)?;
+            }
             let mut table = transaction.open_table(ENTRIES)?;
             for (number, entry) in (first..).zip(entries) {
                 table.insert((generation.get(), height.get(), number), entry.as_slice())?;
@@ -82,8 +103,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("rota.redb")).unwrap();
         let (generation, height) = (Generation::new(2), Height::new(7));
-        store.append_engine_log(generation, height, 0, &[vec![1], vec![2]]).unwrap();
-        store.append_engine_log(generation, height, 2, &[vec![3]]).unwrap();
+        store.append_engine_log(generation, height, 0, &[vec![1], vec![2]], &[]).unwrap();
+        store.append_engine_log(generation, height, 2, &[vec![3]], &[]).unwrap();
         drop(store);
 
         let store = Store::open(folder.path().join("rota.redb")).unwrap();

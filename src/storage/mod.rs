@@ -77,6 +77,17 @@ pub struct Store {
     database: Arc<Database>,
     /// Whether something rides that is not on disk. Changes only while its changer is the one writer.
     rides: Arc<AtomicBool>,
+    /// Where the disk is copied to when the process is to have died, see [`Store::die_after`].
+    #[cfg(test)]
+    death: Arc<std::sync::Mutex<Option<Death>>>,
+}
+
+/// The death of a process, for tests.
+#[cfg(test)]
+struct Death {
+    after: usize,
+    file: PathBuf,
+    remains: PathBuf,
 }
 
 /// Why the store did not do what it was asked to.
@@ -164,7 +175,12 @@ impl Store {
             path: path.to_owned(),
             source: Box::new(error.into()),
         })?;
-        let store = Self { database: Arc::new(database), rides: Arc::default() };
+        let store = Self {
+            database: Arc::new(database),
+            rides: Arc::default(),
+            #[cfg(test)]
+            death: Arc::default(),
+        };
         store.write(|transaction| AREAS.iter().try_for_each(|create| create(transaction)))?;
         Ok(store)
     }
@@ -213,7 +229,36 @@ impl Store {
     fn commit(&self, transaction: WriteTransaction) -> Result<(), StoreError> {
         let rode = self.rides.swap(false, Ordering::SeqCst);
         transaction.commit().inspect_err(|_| self.rides.store(rode, Ordering::SeqCst))?;
+        #[cfg(test)]
+        self.approach_death();
         Ok(())
+    }
+
+    /// Once `after` more writes are on the disk, what is on it is copied to `remains`: as if the process had been killed.
+    #[cfg(test)]
+    pub(crate) fn die_after(&self, after: usize, file: PathBuf, remains: PathBuf) {
+        *self.death.lock().unwrap() = Some(Death { after, file, remains });
+    }
+
+    /// Whether that has happened.
+    #[cfg(test)]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.death.lock().unwrap().is_none()
+    }
+
+    #[cfg(test)]
+    fn approach_death(&self) {
+        let mut death = self.death.lock().unwrap();
+        let Some(left) = death.as_mut() else { return };
+        if left.after > 1 {
+            left.after = left.after.saturating_sub(1);
+            return;
+        }
+        // While this is the writer, nobody changes the file.
+        let writer = self.database.begin_write().unwrap();
+        std::fs::copy(&left.file, &left.remains).unwrap();
+        writer.abort().unwrap();
+        *death = None;
     }
 
     /// Reads a consistent picture of the store.

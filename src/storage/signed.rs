@@ -1,4 +1,5 @@
 //! What this machine's keys have signed: the records behind the guard (R46). Each is on disk before its signature leaves.
+//! Records of votes and proposals come here with the entries of the engine's log, in its transaction.
 
 use super::{Store, StoreError, decode, encode};
 use crate::crypto::Signature;
@@ -15,7 +16,7 @@ const BATCHES: TableDefinition<(&[u8; 20], &[u8; 32]), &[u8; 64]> =
     TableDefinition::new("signed_batches");
 
 /// What a member can sign once per height and round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum BallotKind {
     /// A prevote.
@@ -27,7 +28,7 @@ pub enum BallotKind {
 }
 
 /// The position of a vote or proposal: one key signs one block hash there, for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ballot {
     /// The key.
     pub signer: Address,
@@ -73,6 +74,24 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Records a ballot as part of a transaction, unless the position is taken; returns what then stands there.
+pub(super) fn keep_ballot(
+    transaction: &WriteTransaction,
+    ballot: &Ballot,
+    record: &BallotRecord,
+) -> Result<BallotRecord, StoreError> {
+    let mut ballots = transaction.open_table(BALLOTS)?;
+    let standing = ballots
+        .get(&ballot.key())?
+        .map(|record| decode("signed_ballots", record.value()))
+        .transpose()?;
+    if let Some(standing) = standing {
+        return Ok(standing);
+    }
+    ballots.insert(&ballot.key(), encode(record).as_slice())?;
+    Ok(*record)
+}
+
 impl Store {
     /// What was signed at a position, if anything.
     ///
@@ -86,8 +105,38 @@ impl Store {
         })
     }
 
+    /// What a key has signed at a height, by kind and round.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn ballots_at(
+        &self,
+        signer: Address,
+        generation: Generation,
+        height: Height,
+    ) -> Result<Vec<(Ballot, BallotRecord)>, StoreError> {
+        let kinds = [BallotKind::Prevote, BallotKind::Precommit, BallotKind::Proposal];
+        self.view(|transaction| {
+            let table = transaction.open_table(BALLOTS)?;
+            let mut found = Vec::new();
+            for kind in kinds {
+                let place = |round| Ballot { signer, kind, generation, height, round };
+                let first = place(Round::new(0)).key();
+                let last = place(Round::new(u32::MAX)).key();
+                for entry in table.range::<&[u8; Ballot::KEY_BYTES]>(&first..=&last)? {
+                    let (key, record) = entry?;
+                    let [.., a, b, c, d] = *key.value();
+                    let ballot = place(Round::new(u32::from_be_bytes([a, b, c, d])));
+                    found.push((ballot, decode("signed_ballots", record.value())?));
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// Records a ballot unless the position is taken; returns the record that then stands there, the older one if so. It
-    /// is on disk with the next [`Store::flush`] or write.
+    /// is on disk when this returns.
     ///
     /// # Errors
     ///
@@ -97,18 +146,7 @@ impl Store {
         ballot: &Ballot,
         record: &BallotRecord,
     ) -> Result<BallotRecord, StoreError> {
-        self.ride(|transaction| {
-            let mut ballots = transaction.open_table(BALLOTS)?;
-            let standing = ballots
-                .get(&ballot.key())?
-                .map(|record| decode("signed_ballots", record.value()))
-                .transpose()?;
-            if let Some(standing) = standing {
-                return Ok(standing);
-            }
-            ballots.insert(&ballot.key(), encode(record).as_slice())?;
-            Ok(*record)
-        })
+        self.write(|transaction| keep_ballot(transaction, ballot, record))
     }
 
     /// Records that a key attests these blocks, unless it has attested another block at one of their heights: then that
@@ -201,6 +239,34 @@ mod tests {
         assert_eq!(store.ballot(&position).unwrap(), Some(record(1)));
         let precommit = Ballot { kind: BallotKind::Precommit, ..position };
         assert_eq!(store.ballot(&precommit).unwrap(), None);
+    }
+
+    #[test]
+    fn a_height_finds_its_own_ballots_by_kind_and_round() {
+        let (_folder, store) = open();
+        let at = |kind, height, round| Ballot {
+            signer: SIGNER,
+            kind,
+            generation: GENERATION,
+            height: Height::new(height),
+            round: Round::new(round),
+        };
+        let here = [
+            at(BallotKind::Prevote, 7, 0),
+            at(BallotKind::Prevote, 7, u32::MAX),
+            at(BallotKind::Proposal, 7, 3),
+        ];
+        let elsewhere = [
+            at(BallotKind::Prevote, 6, u32::MAX),
+            at(BallotKind::Precommit, 8, 0),
+            Ballot { signer: Address::repeat_byte(2), ..here[0] },
+            Ballot { generation: Generation::new(1), ..here[0] },
+        ];
+        for ballot in here.iter().chain(&elsewhere) {
+            store.record_ballot(ballot, &record(1)).unwrap();
+        }
+        let found = store.ballots_at(SIGNER, GENERATION, Height::new(7)).unwrap();
+        assert_eq!(found, here.map(|ballot| (ballot, record(1))));
     }
 
     #[test]

@@ -2,16 +2,21 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
-mod net;
+pub(super) mod net;
 mod restart;
+mod restarts;
 
+use super::codec::BorshCodec;
 use crate::agreement::Timeouts;
-use crate::domain::{Epoch, Generation, Height, Round, VoteType};
+use crate::domain::{Epoch, Generation, Height, Round, Signer, VoteType};
 use crate::rota;
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store};
 use alloy::primitives::Address;
-use malachitebft_core_types::LinearTimeouts;
+use malachitebft_core_consensus::Input;
+use malachitebft_core_types::{LinearTimeouts, Proposal as _, Vote as _};
+use malachitebft_engine::wal::decode_entry;
 use net::{Agent, Net, soon, transaction};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Asserts that both hold the same blocks up to `height`, each certified and by a proposer whose turn it was.
@@ -50,6 +55,44 @@ fn assert_one_chain(net: &Net, a: &Store, b: &Store, height: u64) {
             .sum();
         assert!(set.is_quorum(weight), "height {at}");
     }
+}
+
+/// Asserts that what a store's log holds of a key's own messages is what the guard has records of, at the log's height;
+/// returns how many there are. The two are of one transaction.
+pub(super) fn compare_log_and_guard(store: &Store, signer: Address) -> usize {
+    let own = Signer(signer.0.0);
+    let mut logged = BTreeSet::new();
+    let mut places = BTreeSet::new();
+    for (generation, height, entry) in store.engine_log() {
+        places.insert((generation, height));
+        let (kind, round, hash) = match decode_entry(&BorshCodec, entry.as_slice()).unwrap() {
+            Input::Vote(vote) if *vote.validator_address() == own => {
+                let (vote_type, signed) = vote.message.to_domain(generation).unwrap();
+                let kind = match vote_type {
+                    VoteType::Prevote => BallotKind::Prevote,
+                    VoteType::Precommit => BallotKind::Precommit,
+                };
+                (kind, signed.round, signed.block_hash)
+            }
+            Input::Proposal(proposal) if *proposal.validator_address() == own => {
+                let signed = proposal.message.to_domain(generation).unwrap();
+                (BallotKind::Proposal, signed.round, signed.block_hash)
+            }
+            _ => continue,
+        };
+        logged.insert((Ballot { signer, kind, generation, height, round }, hash.0));
+    }
+    assert!(places.len() <= 1, "a log of several heights: {places:?}");
+    let running = store.decided_tip().unwrap().map(|(height, _)| height.next());
+    places.extend(running.map(|height| (Generation::new(0), height)));
+    let mut recorded = BTreeSet::new();
+    for (generation, height) in places {
+        for (ballot, record) in store.ballots_at(signer, generation, height).unwrap() {
+            recorded.insert((ballot, record.block_hash));
+        }
+    }
+    assert_eq!(logged, recorded);
+    logged.len()
 }
 
 async fn all_reach(agents: &mut [Agent], height: u64) {
@@ -145,35 +188,67 @@ async fn a_follower_votes_from_the_first_height_whose_set_holds_it() {
     }
 }
 
+/// Plants a record of another block.
+fn plant(seat: &net::Seat, kind: BallotKind, height: Height) {
+    let store = Store::open(seat.store_path()).unwrap();
+    let another = BallotRecord {
+        block_hash: [9; 32],
+        pol_round: -1,
+        signature: seat.secret().sign([9; 32].into()),
+    };
+    let position = Ballot {
+        signer: seat.address,
+        kind,
+        generation: Generation::new(0),
+        height,
+        round: Round::new(0),
+    };
+    store.record_ballot(&position, &another).unwrap();
+}
+
+/// What a seat's own records hold of a height, by kind, for round 0.
+fn said(agent: &Agent, signer: Address, height: Height) -> Vec<(BallotKind, [u8; 32])> {
+    let ballots = agent.store.ballots_at(signer, Generation::new(0), height).unwrap();
+    let first = ballots.into_iter().filter(|(ballot, _)| ballot.round == Round::new(0));
+    first.map(|(ballot, record)| (ballot.kind, record.block_hash)).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_whose_guard_refuses_sits_out_the_height_and_then_votes_again() {
+async fn a_refusal_of_the_guard_keeps_back_one_message_and_the_engine_goes_on() {
     const HEIGHT: Height = Height::new(3);
     let net = Net::new(4, 4);
-    let refused = &net.seats[0];
-    {
-        let store = Store::open(refused.store_path()).unwrap();
-        let another = BallotRecord {
-            block_hash: [9; 32],
-            pol_round: -1,
-            signature: refused.secret().sign([9; 32].into()),
-        };
-        let position = Ballot {
-            signer: refused.address,
-            kind: BallotKind::Prevote,
-            generation: Generation::new(0),
-            height: HEIGHT,
-            round: Round::new(0),
-        };
-        store.record_ballot(&position, &another).unwrap();
+    let refused = net.seats[0].address;
+    plant(&net.seats[0], BallotKind::Prevote, HEIGHT);
+    let mut agents = net.start_all();
+    all_reach(&mut agents, HEIGHT.get() + 3).await;
+
+    let said = said(&agents[0], refused, HEIGHT);
+    assert!(said.contains(&(BallotKind::Prevote, [9; 32])), "the record stands: {said:?}");
+    let precommitted = said.iter().any(|(kind, _)| *kind == BallotKind::Precommit);
+    assert!(precommitted, "a refused prevote kept a precommit back: {said:?}");
+    votes(&mut agents[1], refused).await;
+    assert_one_chain(&net, &agents[0].store, &agents[1].store, HEIGHT.get() + 3);
+    for agent in &mut agents[1..] {
+        assert!(agent.evidence.try_recv().is_err(), "somebody was seen to sign twice");
     }
+    for agent in agents {
+        agent.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_bound_to_another_block_sits_out_the_height_and_then_votes_again() {
+    const HEIGHT: Height = Height::new(3);
+    let net = Net::new(4, 4);
+    let refused = net.seats[0].address;
+    plant(&net.seats[0], BallotKind::Precommit, HEIGHT);
     let mut agents = net.start_all();
     all_reach(&mut agents, HEIGHT.get() + 3).await;
 
     let decided = agents[1].store.block(HEIGHT).unwrap().unwrap();
-    let round = decided.certificate.round;
-    let voted = decided.certificate.signatures.iter().any(|(by, _)| by.0 == refused.address.0.0);
-    assert!(!voted || round > Round::new(0), "a refused vote was counted");
-    votes(&mut agents[1], refused.address).await;
+    let voted = decided.certificate.signatures.iter().any(|(by, _)| by.0 == refused.0.0);
+    assert!(!voted, "a refused vote was counted");
+    votes(&mut agents[1], refused).await;
     assert_one_chain(&net, &agents[0].store, &agents[1].store, HEIGHT.get() + 3);
     for agent in agents {
         agent.stop().await;

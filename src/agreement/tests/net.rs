@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for what must happen.
-pub(super) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+pub(in crate::agreement) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, happens)
         .await
         .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
@@ -201,7 +201,7 @@ impl Agent {
 }
 
 /// The agents' seats and the L1 that all of them see.
-pub(super) struct Net {
+pub(in crate::agreement) struct Net {
     pub(super) seats: Vec<Seat>,
     pub(super) mirror: MirrorHandle,
     pub(super) domain: SigningDomain,
@@ -229,7 +229,7 @@ impl History for Archive {
 
 impl Net {
     /// `members` of the seats are in the first set.
-    pub(super) fn new(seats: u8, members: usize) -> Self {
+    pub(in crate::agreement) fn new(seats: u8, members: usize) -> Self {
         Self::with_pace(seats, members, Duration::from_millis(50), Duration::from_millis(100))
     }
 
@@ -340,10 +340,9 @@ impl Net {
         seat: usize,
         change: impl FnOnce(&mut AgreementConfig),
     ) -> Agent {
-        let seat = &self.seats[seat];
-        let path = seat.store_path();
-        let store = Store::open(&path).unwrap();
-        let guard = Arc::new(Guard::new(seat.secret(), self.domain, store.clone()));
+        let mut config = self.config(seat);
+        let (store, guard) = self.store_and_guard(seat);
+        let path = self.seats[seat].store_path();
         let source = Arc::new(TestSource {
             store: store.clone(),
             waiting: Mutex::default(),
@@ -352,13 +351,6 @@ impl Net {
         let (decided_tx, decided) = watch::channel(Height::new(0));
         let (evidence_tx, evidence) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
-        let mut config = AgreementConfig {
-            listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port()),
-            identity: seat.identity.clone(),
-            timeouts: Timeouts::for_interval(Duration::from_millis(250)),
-            reach: Arc::new(Everybody),
-            faults: crate::agreement::Faults::default(),
-        };
         change(&mut config);
         let running = tokio::spawn(run(
             config,
@@ -372,6 +364,26 @@ impl Net {
             stop.clone(),
         ));
         Agent { store, source, decided, evidence, path, stop, running }
+    }
+
+    /// How a seat's agent takes part.
+    pub(in crate::agreement) fn config(&self, seat: usize) -> AgreementConfig {
+        let seat = &self.seats[seat];
+        AgreementConfig {
+            listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port()),
+            identity: seat.identity.clone(),
+            timeouts: Timeouts::for_interval(Duration::from_millis(250)),
+            reach: Arc::new(Everybody),
+            faults: crate::agreement::Faults::default(),
+        }
+    }
+
+    /// A seat's store, and the guard over it.
+    pub(in crate::agreement) fn store_and_guard(&self, seat: usize) -> (Store, Arc<Guard>) {
+        let seat = &self.seats[seat];
+        let store = Store::open(seat.store_path()).unwrap();
+        let guard = Guard::new(seat.secret(), self.domain, store.clone());
+        (store, Arc::new(guard))
     }
 
     pub(super) fn start_all(&self) -> Vec<Agent> {
