@@ -1,5 +1,6 @@
 //! A JSON-RPC client for agents: what the command line and the development network need of one.
 
+use crate::config::{causes, redact};
 use serde_json::{Value, json};
 use std::time::Duration;
 use url::Url;
@@ -89,8 +90,8 @@ impl RpcClient {
 
     async fn post(&self, body: &Value) -> Result<Value, RpcClientError> {
         let unreachable = |error: reqwest::Error| RpcClientError::Unreachable {
-            url: self.url.to_string(),
-            reason: error.to_string(),
+            url: redact(&self.url),
+            reason: causes(&error.without_url()),
         };
         let answer =
             self.http.post(self.url.clone()).json(body).send().await.map_err(unreachable)?;

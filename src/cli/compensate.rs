@@ -10,7 +10,9 @@ use clap::Args;
 use eyre::bail;
 use serde_json::{Value, json};
 
-/// Have the senders of forced transactions compensated that came late. Needs L1 alone; anybody may.
+/// Have senders compensated whose forced transactions came late
+///
+/// Needs L1 alone; anybody may.
 ///
 /// A batch that consumes an entry after its deadline and grace earns nothing; what it would have earned in ETH goes to the
 /// senders of its late entries, by the fees that they burned. This puts it in the sender's name; `rota rewards --claim`, or

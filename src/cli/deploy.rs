@@ -3,6 +3,7 @@
 use crate::cli::Owner;
 use crate::cli::output::{Output, progress};
 use crate::config::{ConfigError, Settings, http_url};
+use crate::domain::Seconds;
 use crate::l1::{self, Client};
 use clap::Args;
 use eyre::WrapErr as _;
@@ -10,7 +11,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use url::Url;
 
-/// Deploy the contracts of a new network.
+/// Deploy the contracts and write down where they are
 ///
 /// Parameters are fixed for ever; their relations are checked by the contracts themselves. A stake token is deployed
 /// only where the parameters name none, and only on a development chain.
@@ -35,6 +36,7 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
         path: options.params.clone(),
         source,
     })?;
+    l1::read_params(&params, Seconds::new(0))?;
     let settings = Settings { l1_rpc: options.l1_rpc, ..Settings::default() };
     let client = Client::connect(&settings.l1_rpc()?).await?;
     let account = options.owner.account(client)?;

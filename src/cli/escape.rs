@@ -13,7 +13,9 @@ use tokio::time::sleep;
 /// How often L1 is asked for the time.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Let in what was forced and nobody settled in time. Needs L1 alone; anybody may.
+/// Let in what was forced and nobody settled in time
+///
+/// Needs L1 alone; anybody may.
 ///
 /// Entries of the forced queue open one after the other, the deadline and the escape delay after they were enqueued. From
 /// then on they are derived without a batch, at the place of this call on L1.

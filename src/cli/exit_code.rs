@@ -1,8 +1,10 @@
 //! How the process ends, and what each number means.
 
+use crate::cli::NotRegistered;
 use crate::cli::output::Output;
+use crate::cli::send::WrongAgent;
 use crate::cli::verify::FlawedBatches;
-use crate::config::{ConfigError, KeystoreError};
+use crate::config::{ConfigError, KeystoreError, redact_text};
 use crate::l1::{L1Error, ReplayError};
 use crate::node::NodeError;
 use crate::rpc_client::RpcClientError;
@@ -17,7 +19,7 @@ Exit codes:
   2  wrong usage
   3  settings are missing or wrong
   4  no L1 node, or no agent, answers: try again later
-  5  L1 is another chain, or holds other contracts: the agent must not start
+  5  L1 is another chain, or holds other contracts, or who answers is not of this deployment
   6  a contract or an agent refused
   7  the agent stopped because its engine or its store failed: restart it
   8  what settled on L1 is not what was signed: `rota verify` names it";
@@ -36,7 +38,7 @@ pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
 /// The error and its causes, each told once: many of ours tell their cause themselves.
 fn message(error: &eyre::Report) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(|cause| redact_text(&cause.to_string())) {
         if !text.contains(&cause) {
             let separator = if text.is_empty() { "" } else { ": " };
             text = format!("{text}{separator}{cause}");
@@ -62,6 +64,9 @@ fn code_of(error: &eyre::Report) -> u8 {
             }
             if cause.is::<FlawedBatches>() {
                 return Some(8);
+            }
+            if cause.is::<WrongAgent>() || cause.is::<NotRegistered>() {
+                return Some(5);
             }
             match cause.downcast_ref::<ReplayError>() {
                 Some(ReplayError::L1(l1)) => return Some(code_of_l1(l1)),

@@ -1,14 +1,14 @@
 //! `rota force`: a transaction past every sequencer, through L1.
 
 use crate::cli::output::{Output, progress};
-use crate::cli::send::Transfer;
+use crate::cli::send::{self, Transfer};
 use crate::cli::{Chain, Owner, ether, keys, units};
 use crate::config::ConfigError;
 use crate::domain::{Deployment, Params, RollupId, Seconds, SignedTransaction};
 use crate::l1::force::{self, Enqueued};
 use crate::l1::{Account, Client};
 use crate::rpc_client::RpcClient;
-use alloy::primitives::{Address, Bytes, U64, U256};
+use alloy::primitives::{Address, Bytes, TxKind, U64, U256};
 use alloy::signers::local::PrivateKeySigner;
 use clap::{Args, ValueEnum};
 use eyre::WrapErr as _;
@@ -43,7 +43,7 @@ impl Stage {
     }
 }
 
-/// Force a transaction into a rollup through L1: no sequencer can leave it out.
+/// Force a transaction into a rollup through L1: no sequencer can leave it out
 ///
 /// The transaction goes into the forced queue on L1, for a fee that burns. Sequencers must take it by its deadline; if none
 /// settles anything any more, `rota escape` lets it in. Needs L1 alone: name the nonce, or an agent to ask (--rpc).
@@ -65,7 +65,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "HEX", default_value = "0x", conflicts_with = "raw")]
     data: Bytes,
     /// The sender's next nonce on the rollup; an agent is asked without it
-    #[arg(long, value_name = "NONCE", conflicts_with = "raw")]
+    #[arg(long, value_name = "NONCE", value_parser = send::nonce, conflicts_with = "raw")]
     nonce: Option<u64>,
     /// JSON-RPC of an agent, to ask for the nonce; http://host:port/rollup/<chain id> for a rollup that is not its default
     #[arg(long, env = "ROTA_RPC", value_name = "URL")]
@@ -163,7 +163,8 @@ async fn transaction(options: &Options) -> eyre::Result<SignedTransaction> {
                 .wrap_err("owner key")?;
             let nonce = nonce(options, key.address()).await?;
             let (value, data) = (options.value, options.data.clone());
-            Transfer { to, value, data }.sign(&key, rollup, nonce, GAS_PRICE_WEI)?
+            let (to, gas_limit) = (TxKind::Call(to), None);
+            Transfer { to, value, data, gas_limit }.sign(&key, rollup, nonce, GAS_PRICE_WEI)?
         }
         // clap asks for both where there are no bytes.
         (None, ..) => eyre::bail!("name a receiver and a rollup, or give --raw"),

@@ -1,5 +1,6 @@
 //! The `rota` command. Each subcommand is a file: its flags, what it does, what it prints.
 
+mod amount;
 mod compensate;
 mod deploy;
 mod escape;
@@ -23,10 +24,12 @@ mod verify;
 use crate::config::{Settings, http_url};
 use crate::devnet;
 use crate::domain::Deployment;
-use crate::l1::{Account, Client};
-use alloy::primitives::U256;
-use alloy::primitives::utils::{format_ether, parse_ether};
-use clap::{Args, Parser, Subcommand};
+use crate::domain::RollupId;
+use crate::l1::{Account, Client, actions};
+use amount::{ether, units};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use eyre::WrapErr as _;
 use output::Output;
 use std::path::PathBuf;
@@ -46,67 +49,44 @@ struct Cli {
     command: Command,
 }
 
+// What a command does stands at its flags: words here would take the place of the whole text there.
 #[derive(Subcommand)]
 enum Command {
-    /// Try everything on this machine: Anvil, contracts, agents, traffic and a live view
     Devnet(devnet::Options),
-    /// Measure throughput, latencies and failover of agents on this machine
     Bench(devnet::bench::Options),
-    /// Deploy the contracts and write down where they are
     Deploy(deploy::Options),
-    /// Play each offence against parameters, and see what it costs
     Simulate(simulate::Options),
-    /// Create or show a key
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Run the agent of a sequencer
     Node(node::Options),
-    /// Register a rollup, or add to its allowance
     #[command(subcommand)]
     Rollup(rollup::Command),
-    /// Stake and become a sequencer
     Join(stake::Join),
-    /// Add to a sequencer's stake
     Stake(stake::TopUp),
-    /// Put stake into the pool of a sequencer that somebody else runs
     Delegate(stake::Delegate),
-    /// Take delegated stake out again: as exit
+    /// Take delegated stake out again
+    ///
+    /// As `rota exit`: it stays slashable until the last set that counts it has ended; `rota claim` pays it out after the exit
+    /// delay.
     Undelegate(stake::Exit),
-    /// Bring a jailed sequencer back
     Unjail(stake::Unjail),
-    /// Change where other agents reach a sequencer
     Endpoint(stake::Endpoint),
-    /// Show all parameters of a deployment, with units
     Params(params::Options),
-    /// Give a sequencer another hot key
     Rotate(stake::Rotate),
-    /// Send stake on its way out
     Exit(stake::Exit),
-    /// Take out what is yours: stake that has left, a poster's refunds, a reporter's bounty
     Claim(stake::Claim),
-    /// Bring the network back after more than a third of a leader set is gone for good
     #[command(subcommand)]
     Restart(restart::Command),
-    /// Report an offence to L1, for a bounty; anybody may
     #[command(subcommand)]
     Report(report::Command),
-    /// Show what an account has earned, and take all of it out
     Rewards(rewards::Rewards),
-    /// Show or set what the owner keeps of the rewards of a sequencer's pool
     Commission(rewards::CommissionOptions),
-    /// Fund the reward pool
     Fund(rewards::Fund),
-    /// Show sequencers and the settled chain, or one agent
     Status(status::Options),
-    /// Rebuild a rollup's ordered transactions from L1 alone, and check every certificate and root
     Verify(verify::Options),
-    /// Sign a transaction for a rollup, submit it, and follow it until it is settled
     Send(send::Options),
-    /// Force a transaction into a rollup through L1: no sequencer can leave it out
     Force(force::Options),
-    /// Let in what was forced and nobody settled in time
     Escape(escape::Options),
-    /// Have senders compensated whose forced transactions came late
     Compensate(compensate::Options),
     /// Run a program that must not outlive the parent of this process
     #[command(hide = true)]
@@ -129,12 +109,16 @@ struct Chain {
 }
 
 impl Chain {
-    async fn open(&self) -> eyre::Result<(Client, Deployment)> {
-        let settings = Settings {
+    fn settings(&self) -> Settings {
+        Settings {
             l1_rpc: self.l1_rpc.clone(),
             deployment: self.deployment.clone(),
             ..Settings::default()
-        };
+        }
+    }
+
+    async fn open(&self) -> eyre::Result<(Client, Deployment)> {
+        let settings = self.settings();
         let deployment = settings.deployment()?;
         let client = Client::connect(&settings.l1_rpc()?).await?;
         client.verify(&deployment).await?;
@@ -159,20 +143,68 @@ impl Owner {
     }
 }
 
-/// A number of wei as people read it: 1.5 rather than 1.500000000000000000.
-fn units(wei: U256) -> String {
-    let text = format_ether(wei);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+/// A chain id that is no rollup of the deployment.
+#[derive(Debug, thiserror::Error)]
+#[error("rollup {rollup} is not registered in this deployment (contract {rollups}): {advice}")]
+struct NotRegistered {
+    rollup: RollupId,
+    rollups: alloy::primitives::Address,
+    advice: &'static str,
 }
 
-/// An amount of ETH, as flags give it.
-fn ether(text: &str) -> eyre::Result<U256> {
-    parse_ether(text).wrap_err("expected an amount of ETH, such as 0.5")
+/// Refuses a rollup that nobody has registered.
+async fn registered(
+    client: &Client,
+    deployment: &Deployment,
+    rollup: RollupId,
+    advice: &'static str,
+) -> eyre::Result<actions::RollupStanding> {
+    let standing = actions::rollup(client, deployment, rollup).await?;
+    match standing.owner {
+        Some(_) => Ok(standing),
+        None => Err(NotRegistered { rollup, rollups: deployment.rollups, advice }.into()),
+    }
+}
+
+/// The command line. An environment variable that is empty counts as not set: that is how compose files and unit files
+/// write that there is none.
+fn grammar() -> clap::Command {
+    without_empty_variables(Cli::command(), &|name| std::env::var_os(name))
+}
+
+fn without_empty_variables(
+    command: clap::Command,
+    read: &dyn Fn(&std::ffi::OsStr) -> Option<std::ffi::OsString>,
+) -> clap::Command {
+    let is_empty =
+        |arg: &clap::Arg| arg.get_env().and_then(read).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(
+            |arg| if is_empty(&arg) { arg.env(clap::builder::Resettable::Reset) } else { arg },
+        )
+        .mut_subcommands(|command| without_empty_variables(command, read))
+}
+
+/// Refuses two flags of which each says where to ask. A flag beats the environment, so that a variable is no contradiction.
+fn contradiction(matches: &ArgMatches) -> Option<clap::Error> {
+    let (name, matches) = matches.subcommand()?;
+    if name != "status" {
+        return None;
+    }
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let other = ["l1_rpc", "deployment"].into_iter().find(|id| given("rpc") && given(id))?;
+    let told =
+        format!("--rpc asks one agent, --{} asks L1: give one of them", other.replace('_', "-"));
+    Some(Cli::command().error(ErrorKind::ArgumentConflict, told))
 }
 
 /// Runs the command that the process was started with, and says how the process should end.
 pub fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let matches = grammar().get_matches();
+    if let Some(error) = contradiction(&matches) {
+        error.exit();
+    }
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -220,5 +252,144 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
             let (program, arguments) = command.split_first().expect("clap requires one");
             parent::supervise(program, arguments).await.wrap_err_with(|| program.clone())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::{OsStr, OsString};
+
+    /// What `rota COMMAND --help` shows.
+    fn long_help(path: &[&str]) -> String {
+        let mut command = Cli::command();
+        command.build();
+        let found =
+            path.iter().fold(&mut command, |at, name| at.find_subcommand_mut(name).unwrap());
+        found.render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_help_of_a_command_holds_its_warnings() {
+        for (command, words) in [
+            ("exit", "It stays slashable, and the agent must go on"),
+            ("undelegate", "stays slashable until the last set"),
+            ("rotate", "run the agent with the old key until then"),
+            ("delegate", "is slashed with it"),
+            ("join", "keep its key cold"),
+            ("node", "Never run two agents with one key"),
+            ("unjail", "enters by the churn queue"),
+            ("endpoint", "as it is to be published"),
+            ("deploy", "Parameters are fixed for ever"),
+            ("verify", "Asks no agent"),
+            ("send", "Otherwise nothing is signed"),
+            ("force", "for a fee that burns"),
+            ("escape", "Needs L1 alone"),
+            ("compensate", "earns nothing"),
+            ("rewards", "they come out with the stake"),
+            ("commission", "A raise is announced"),
+            ("fund", "Nothing of it comes back"),
+            ("restart", "What is settled stays"),
+            ("simulate", "Needs no L1"),
+            ("devnet", "leaves nothing behind"),
+            ("status", "one agent for its own view"),
+        ] {
+            let help = long_help(&[command]);
+            assert!(help.contains(words), "{command}: {help}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_commands_has_one_line_for_each() {
+        fn look(command: &clap::Command) {
+            for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+                let about = one.get_about().map(ToString::to_string).unwrap_or_default();
+                let name = one.get_name();
+                assert!(
+                    (10..100).contains(&about.len()) && !about.contains('\n'),
+                    "{name}: {about}"
+                );
+                assert!(!about.ends_with('.'), "{name}: {about}");
+                look(one);
+            }
+        }
+        look(&Cli::command());
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_amount_that_is_none_is_refused_with_its_argument() {
+        let token = ["--owner-keystore", "k"];
+        let cases: [(&[&str], &str); 10] = [
+            (&["send", "0x000000000000000000000000000000000000dEaD"], "--value"),
+            (&["force", "0x000000000000000000000000000000000000dEaD", "--rollup=901"], "--value"),
+            (&["join", "--advertise=127.0.0.1"], "--stake"),
+            (&["stake", "1"], "--amount"),
+            (&["delegate", "1"], "--amount"),
+            (&["fund"], "--eth"),
+            (&["fund"], "--tokens"),
+            (&["rollup", "register", "901"], "--allowance"),
+            (&["rollup", "fund", "901"], "--allowance"),
+            (&["simulate", "--params=x"], "--stake"),
+        ];
+        for (command, flag) in cases {
+            for wrong in ["-1", "1e3", "+1", "", "0x1", "1,5"] {
+                let argument = format!("{flag}={wrong}");
+                let words = [&["rota"][..], command, &[argument.as_str()]].concat();
+                let words: Vec<&str> = match command[0] {
+                    "simulate" => words,
+                    _ => [words, token.to_vec()].concat(),
+                };
+                let Err(refused) = Cli::try_parse_from(&words) else { panic!("{words:?}") };
+                assert!(refused.to_string().contains(flag), "{words:?}: {refused}");
+                assert_eq!(refused.exit_code(), 2);
+            }
+        }
+    }
+
+    fn with_environment(set: &'static [(&str, &str)]) -> clap::Command {
+        let read = move |name: &OsStr| {
+            set.iter().find(|(one, _)| name == *one).map(|(_, value)| OsString::from(value))
+        };
+        without_empty_variables(Cli::command(), &read)
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let command =
+            with_environment(&[("ROTA_LOG", ""), ("ROTA_PASSWORD_FILE", ""), ("ROTA_RPC", "x")]);
+        let of = |command: &clap::Command, id: &str| {
+            let node = command.find_subcommand("node").unwrap().clone();
+            let arg = node.get_arguments().find(|arg| arg.get_id() == id).cloned();
+            arg.unwrap().get_env().map(OsStr::to_owned)
+        };
+        assert_eq!(of(&command, "log"), None);
+        assert_eq!(of(&command, "password_file"), None);
+        assert_eq!(of(&command, "deployment"), Some("ROTA_DEPLOYMENT".into()));
+        let send = command.find_subcommand("send").unwrap();
+        let rpc = send.get_arguments().find(|arg| arg.get_id() == "rpc").unwrap();
+        assert_eq!(rpc.get_env(), Some(OsStr::new("ROTA_RPC")), "one that is not empty counts");
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_and_two_flags_are_a_contradiction() {
+        let parse = |words: &[&str]| {
+            let matches = Cli::command().try_get_matches_from(words).unwrap();
+            contradiction(&matches).map(|error| error.to_string())
+        };
+        assert_eq!(parse(&["rota", "status", "--rpc=http://127.0.0.1:1"]), None);
+        assert_eq!(parse(&["rota", "status", "--l1-rpc=http://127.0.0.1:1"]), None);
+        let both = parse(&["rota", "status", "--rpc=http://a", "--l1-rpc=http://b"]).unwrap();
+        assert!(both.contains("--rpc asks one agent, --l1-rpc asks L1"), "{both}");
+        assert_eq!(
+            parse(&[
+                "rota",
+                "send",
+                "--rpc=http://a",
+                "--l1-rpc=http://b",
+                "0x000000000000000000000000000000000000dEaD"
+            ]),
+            None
+        );
     }
 }

@@ -17,9 +17,10 @@ use tracing::info;
 /// The engine tells every vote at `info`.
 const DEFAULT_LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
 
-/// Run the agent of a sequencer: join first (`rota join`).
+/// Run the agent of a sequencer
 ///
-/// The agent checks that L1 holds the deployment, follows it, takes part in agreement, and posts batches when it is its
+/// Join first (`rota join`). Never run two agents with one key, nor one on an older copy of its data folder: what is signed
+/// twice is slashed. The agent checks that L1 holds the deployment, follows it, takes part in agreement, and posts batches when it is its
 /// turn. Stop it with Ctrl-C or SIGTERM; it may be killed at any moment and loses nothing that it has signed or promised.
 #[derive(Args)]
 pub(super) struct Options {

@@ -2,18 +2,49 @@
 
 use crate::cli::Chain;
 use crate::cli::output::Output;
-use clap::Args;
+use crate::config::ConfigError;
+use crate::domain::Seconds;
+use crate::l1;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 
-/// Show all parameters of a deployment, with units.
+/// Show all parameters of a deployment, with units
+///
+/// `rota params check FILE` says, without L1, whether a deployment would take the parameters of a file.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     chain: Chain,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Check all relations between the parameters of a file, without L1
+    Check {
+        /// Parameters, such as script/config/testnet.json
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
 pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
+    if let Some(Command::Check { file }) = options.command {
+        let text = fs::read_to_string(&file).map_err(|source| ConfigError::Unreadable {
+            setting: "params",
+            path: file.clone(),
+            source,
+        })?;
+        let params = serde_json::to_value(l1::read_params(&text, Seconds::new(0))?)?;
+        let text = format!("{}: every relation holds", file.display());
+        output.print(text, &params);
+        return Ok(());
+    }
     let (client, deployment) = options.chain.open().await?;
     let params = serde_json::to_value(client.verify(&deployment).await?)?;
     output.print(table(params.as_object().unwrap_or(&Map::new())), &params);

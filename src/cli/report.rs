@@ -18,6 +18,7 @@ const EPOCHS_BACK: u64 = 64;
 /// How often to look for the block after a commitment.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Report an offence to L1, for a bounty; anybody may
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Have a sequencer jailed that misses its turns

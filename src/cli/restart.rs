@@ -8,7 +8,7 @@ use crate::l1::{Account, Client, L1Error, actions, restart};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-/// Bring the network back after more than a third of a leader set is gone for good.
+/// Bring the network back after more than a third of a leader set is gone for good
 ///
 /// When nothing settles any more and those who are missing will not return: `open`, then every sequencer that is there
 /// checks in (an agent does so by itself), then `finish`. Those who checked in are the leader set of a new generation.

@@ -1,21 +1,20 @@
 //! `rota rewards`, `commission`, `fund`: what work earns on L1, who keeps what of it, and who pays for it.
 
+use crate::cli::amount::{StakeToken, Written, ether, units};
 use crate::cli::output::{Output, progress};
-use crate::cli::{Chain, Owner, ether, units};
+use crate::cli::{Chain, Owner};
 use crate::domain::{Deployment, Epoch, SequencerRecord};
 use crate::l1::rewards::{self, WaitingEpoch};
 use crate::l1::{Account, Client, actions};
-use alloy::primitives::utils::parse_ether;
 use alloy::primitives::{Address, U256};
 use clap::Args;
-use eyre::WrapErr as _;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// Epochs that are looked at or credited at once.
 const EPOCHS: usize = 64;
 
-/// Show what an account has earned, and take it out.
+/// Show what an account has earned, and take all of it out
 ///
 /// Counts refunds and margins of a poster, bounties of a reporter, and for every sequencer that the account owns or signs
 /// for: the rewards that wait for their epoch to close, and the owner's commission. Rewards of closed epochs go into the
@@ -34,7 +33,7 @@ pub(super) struct Rewards {
     chain: Chain,
 }
 
-/// Show or set what the owner keeps of the rewards of a sequencer's pool.
+/// Show or set what the owner keeps of the rewards of a sequencer's pool
 ///
 /// Lowering counts at once. A raise is announced, is at most as large as the network allows, and counts after its delay.
 #[derive(Args)]
@@ -51,15 +50,17 @@ pub(super) struct CommissionOptions {
     chain: Chain,
 }
 
-/// Fund the reward pool: ETH for posters and sealers, stake tokens for signers. Nothing of it comes back.
+/// Fund the reward pool
+///
+/// ETH is for posters and sealers, stake tokens for signers. Nothing of it comes back.
 #[derive(Args)]
 pub(super) struct Fund {
     /// ETH (0.5)
     #[arg(long, value_name = "ETH", value_parser = ether, required_unless_present = "tokens")]
     eth: Option<U256>,
     /// Stake tokens (1000)
-    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
-    tokens: Option<U256>,
+    #[arg(long, value_name = "TOKENS")]
+    tokens: Option<Written>,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
@@ -81,7 +82,8 @@ pub(super) async fn run(options: Rewards, output: Output) -> eyre::Result<()> {
             None => options.owner.account(client.clone())?.address(),
         };
         let earned = look(&client, &deployment, account).await?;
-        output.print(describe(account, &earned), &as_json(account, &earned));
+        let token = StakeToken::of(&client, &deployment).await?;
+        output.print(describe(account, &earned, token), &as_json(account, &earned));
         return Ok(());
     }
     let account = options.owner.account(client.clone())?;
@@ -133,11 +135,11 @@ async fn waiting(
     Ok(earned)
 }
 
-fn describe(account: Address, earned: &Earned) -> String {
+fn describe(account: Address, earned: &Earned, token: StakeToken) -> String {
     let mut text = format!(
         "{account}\n  poster   {:>14} ETH\n  bounties {:>14} tokens",
         units(earned.poster_wei),
-        units(earned.bounty_wei)
+        token.show(earned.bounty_wei)
     );
     for (sequencer, commission, waiting) in &earned.sequencers {
         // Writing to a string cannot fail.
@@ -145,11 +147,12 @@ fn describe(account: Address, earned: &Earned) -> String {
             text,
             "\nsequencer {}: commission {} tokens",
             sequencer.id,
-            units(commission.balance_wei)
+            token.show(commission.balance_wei)
         );
         for (one, wei) in waiting {
             let state = if one.due { "closed, can be credited" } else { "not closed yet" };
-            let _ = write!(text, "\n  epoch {:>6} {:>14} tokens, {state}", one.epoch, units(*wei));
+            let _ =
+                write!(text, "\n  epoch {:>6} {:>14} tokens, {state}", one.epoch, token.show(*wei));
         }
     }
     text
@@ -210,13 +213,14 @@ async fn claim(account: &Account, deployment: &Deployment) -> eyre::Result<(Stri
             commission_wei = commission_wei.saturating_add(paid);
         }
     }
+    let token = StakeToken::of(client, deployment).await?;
     let text = format!(
         "{credited} epochs credited to their pools\n\
          paid to {}: {} ETH for posting, {} tokens of bounties, {} tokens of commission",
         account.address(),
         units(earned.poster_wei),
-        units(earned.bounty_wei),
-        units(commission_wei)
+        token.show(earned.bounty_wei),
+        token.show(commission_wei)
     );
     let value = json!({
         "account": account.address(),
@@ -237,11 +241,12 @@ pub(super) async fn commission(options: CommissionOptions, output: Output) -> ey
     // A sequencer that there is not keeps nothing, which would be a strange answer.
     actions::sequencer(&client, &deployment, options.id).await?;
     let known = rewards::commission(&client, &deployment, options.id).await?;
+    let token = StakeToken::of(&client, &deployment).await?;
     let mut text = format!(
         "sequencer {}: the owner keeps {} %, has {} tokens to claim",
         options.id,
         of_bps(known.bps),
-        units(known.balance_wei)
+        token.show(known.balance_wei)
     );
     if known.next_bps != known.bps {
         // Writing to a string cannot fail.
@@ -260,15 +265,18 @@ pub(super) async fn commission(options: CommissionOptions, output: Output) -> ey
 
 pub(super) async fn fund(options: Fund, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
+    let token = StakeToken::of(&client, &deployment).await?;
     let account = options.owner.account(client)?;
-    let (eth, tokens) = (options.eth.unwrap_or_default(), options.tokens.unwrap_or_default());
+    let eth = options.eth.unwrap_or_default();
+    let tokens = options.tokens.map(|tokens| token.units("--tokens", &tokens)).transpose()?;
+    let tokens = tokens.unwrap_or_default();
     eyre::ensure!(!eth.is_zero() || !tokens.is_zero(), "--eth or --tokens: expected more than 0");
     let waiting = progress("waiting for L1");
     let done = actions::fund_pool(&account, &deployment, eth, tokens).await;
     waiting.finish_and_clear();
     done?;
     output.print(
-        format!("the reward pool has {} ETH and {} tokens more", units(eth), units(tokens)),
+        format!("the reward pool has {} ETH and {} tokens more", units(eth), token.show(tokens)),
         &json!({
             "ethWei": eth.to_string(),
             "tokenWei": tokens.to_string(),
@@ -295,10 +303,6 @@ fn percent(text: &str) -> Result<u16, &'static str> {
     }
     let bps: u16 = format!("{whole}{decimals:0<2}").parse().map_err(|_| EXPECTED)?;
     if bps > 10_000 { Err(EXPECTED) } else { Ok(bps) }
-}
-
-fn tokens(text: &str) -> eyre::Result<U256> {
-    parse_ether(text).wrap_err("expected a number of tokens, such as 1000")
 }
 
 #[cfg(test)]

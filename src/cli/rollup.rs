@@ -1,13 +1,14 @@
 //! `rota rollup`: what a rollup needs on L1 so that agents take its transactions.
 
 use crate::cli::output::{Output, progress};
-use crate::cli::{Chain, Owner, ether, units};
-use crate::domain::RollupId;
-use crate::l1::actions;
+use crate::cli::{Chain, Owner, ether, registered, units};
+use crate::domain::{Deployment, RollupId};
+use crate::l1::{Client, actions};
 use alloy::primitives::U256;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+/// Register a rollup, or add to its allowance
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Register a rollup, which costs the fee of the network, and give it an allowance for its bytes
@@ -36,8 +37,15 @@ pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Fund(options) => (false, options),
     };
     let (client, deployment) = options.chain.open().await?;
-    let account = options.owner.account(client)?;
     let rollup = RollupId::new(options.rollup);
+    match new {
+        true => sensible(&client, &deployment, rollup, options.allowance).await?,
+        false => {
+            eyre::ensure!(!options.allowance.is_zero(), "--allowance: expected more than 0");
+            registered(&client, &deployment, rollup, "rota rollup register opens it").await?;
+        }
+    }
+    let account = options.owner.account(client)?;
 
     let waiting = progress("waiting for L1");
     let done = match new {
@@ -54,6 +62,33 @@ pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
             "addedWei": options.allowance.to_string(),
             "owner": account.address(),
         }),
+    );
+    Ok(())
+}
+
+/// Refuses to register what cannot have been meant: the fee burns, and a registration stands for ever.
+async fn sensible(
+    client: &Client,
+    deployment: &Deployment,
+    rollup: RollupId,
+    allowance: U256,
+) -> eyre::Result<()> {
+    eyre::ensure!(
+        rollup.get() != client.chain_id(),
+        "{rollup} is L1's own chain id: a transaction that is signed for the rollup would move funds on L1 as well"
+    );
+    if let Some(owner) = actions::rollup(client, deployment, rollup).await?.owner {
+        eyre::bail!(
+            "rollup {rollup} is registered already, by {owner}; rota rollup fund adds to its allowance"
+        );
+    }
+    let reserve = client.verify(deployment).await?.rollup_reserve_wei;
+    eyre::ensure!(
+        allowance >= reserve,
+        "--allowance: expected at least {} ETH, the network's reserve: with {} the rollup would be closed from its first \
+         moment on",
+        units(reserve),
+        units(allowance)
     );
     Ok(())
 }

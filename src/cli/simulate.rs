@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-/// Play each offence against parameters, and print what an attacker gains and loses.
+/// Play each offence against parameters, and see what it costs
 ///
 /// Needs no L1. Sequencers are taken to be equal. An attack pays only for who gains more outside of the network than is
 /// lost here.

@@ -1,22 +1,21 @@
 //! `rota join`, `stake`, `delegate`, `rotate`, `endpoint`, `unjail`, `exit`, `claim`: what the owner of a sequencer does on L1.
 
+use crate::cli::amount::{StakeToken, Written, units};
 use crate::cli::output::{Output, progress};
-use crate::cli::{Chain, Owner, units};
-use crate::config::{Config, Identity, Settings, open_key, read_password};
+use crate::cli::{Chain, Owner};
+use crate::config::{Config, ConfigError, Identity, Settings, open_key, read_password};
 use crate::crypto::SecretKey;
 use crate::domain::{Deployment, Epoch};
 use crate::l1::{Client, actions};
-use alloy::primitives::utils::parse_ether;
 use alloy::primitives::{Address, U256};
 use clap::Args;
-use eyre::WrapErr as _;
-use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Stake and become a sequencer.
+/// Stake and become a sequencer
 ///
 /// The owner's account pays and owns the stake; keep its key cold. The agent's key signs while it runs. Both the agent's
 /// settings and the owner's key are needed, as the registry asks for a proof that they belong together.
@@ -26,8 +25,8 @@ pub(super) struct Join {
     #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Stake, in whole tokens (12.5)
-    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
-    stake: U256,
+    #[arg(long, value_name = "TOKENS")]
+    stake: Written,
     /// The address under which other agents reach this one
     #[arg(long, value_name = "IP", value_parser = ip)]
     advertise: IpAddr,
@@ -40,23 +39,25 @@ pub(super) struct Join {
     settings: Settings,
 }
 
-/// Add to a sequencer's stake.
+/// Add to a sequencer's stake
 #[derive(Args)]
 pub(super) struct TopUp {
     /// The sequencer's number in the registry
     #[arg(value_name = "SEQUENCER")]
     id: u32,
     /// What to add, in whole tokens (12.5)
-    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
-    amount: U256,
+    #[arg(long, value_name = "TOKENS")]
+    amount: Written,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
     chain: Chain,
 }
 
-/// Give a sequencer another hot key. It counts from the first set sealed for two epochs on; run the agent with the old
-/// key until then.
+/// Give a sequencer another hot key
+///
+/// It counts from the first set sealed for two epochs on; run the agent with the old key until then. Never run two agents
+/// with one key: what they sign twice is slashed.
 #[derive(Args)]
 pub(super) struct Rotate {
     /// The sequencer's number in the registry
@@ -74,8 +75,10 @@ pub(super) struct Rotate {
     chain: Chain,
 }
 
-/// Send stake on its way out. It stays slashable, and the agent must go on, until the last set that counts it has ended;
-/// `rota claim` pays it out after the exit delay.
+/// Send stake on its way out
+///
+/// It stays slashable, and the agent must go on, until the last set that counts it has ended; `rota claim` pays it out after
+/// the exit delay.
 #[derive(Args)]
 pub(super) struct Exit {
     /// The sequencer's number in the registry
@@ -90,24 +93,27 @@ pub(super) struct Exit {
     chain: Chain,
 }
 
-/// Put stake into a sequencer's pool without running it: it counts as the sequencer's weight, earns with it and is slashed
-/// with it. `rota undelegate` takes it out again.
+/// Put stake into the pool of a sequencer that somebody else runs
+///
+/// It counts as the sequencer's weight, earns with it and is slashed with it. `rota undelegate` takes it out again.
 #[derive(Args)]
 pub(super) struct Delegate {
     /// The sequencer's number in the registry
     #[arg(value_name = "SEQUENCER")]
     id: u32,
     /// What to delegate, in whole tokens (12.5)
-    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
-    amount: U256,
+    #[arg(long, value_name = "TOKENS")]
+    amount: Written,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
     chain: Chain,
 }
 
-/// Bring a jailed sequencer back once it has served, with at least the minimum of its owner's own stake (`rota stake` adds to
-/// it). It enters by the churn queue, like a newcomer.
+/// Bring a jailed sequencer back
+///
+/// Once it has served its term, and with at least the minimum of its owner's own stake (`rota stake` adds to it). It enters
+/// by the churn queue, like a newcomer.
 #[derive(Args)]
 pub(super) struct Unjail {
     /// The sequencer's number in the registry
@@ -119,7 +125,9 @@ pub(super) struct Unjail {
     chain: Chain,
 }
 
-/// Change where other agents reach a sequencer: by its settings file and an address, or as it is to be published.
+/// Change where other agents reach a sequencer
+///
+/// By its settings file and an address (--advertise), or as it is to be published (--set).
 #[derive(Args)]
 pub(super) struct Endpoint {
     /// The sequencer's number in the registry
@@ -146,7 +154,7 @@ pub(super) struct Endpoint {
     settings: Settings,
 }
 
-/// Take out what is yours.
+/// Take out what is yours: stake that has left, a poster's refunds, a reporter's bounty
 #[derive(Args)]
 #[group(id = "what", required = true, multiple = false)]
 pub(super) struct Claim {
@@ -169,13 +177,16 @@ pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
     let settings = options.settings.with_file(options.config.as_deref())?;
     let endpoint = endpoint(
         options.advertise,
-        settings.agreement_listen(),
-        settings.link_listen(),
+        fixed("agreement-listen", settings.agreement_listen())?,
+        fixed("link-listen", settings.link_listen())?,
         &settings.identity()?,
     );
     let config = Config::try_from(settings)?;
     let client = Client::connect(&config.l1_rpc).await?;
     client.verify(&config.deployment).await?;
+    warn_of_loopback(options.advertise, &client);
+    let token = StakeToken::of(&client, &config.deployment).await?;
+    let stake = token.units("--stake", &options.stake)?;
     let account = options.owner.account(client)?;
     let signer = SecretKey::from_bytes(config.signer.to_bytes().0)?;
 
@@ -183,7 +194,7 @@ pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
         signer: &signer,
         poster: options.poster.unwrap_or_default(),
         endpoint: endpoint.clone(),
-        stake_wei: options.stake,
+        stake_wei: stake,
     };
     let waiting = progress("staking");
     let joined = actions::join(&account, &config.deployment, joining).await;
@@ -193,13 +204,13 @@ pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
         format!(
             "sequencer {id} joined with {} tokens; it counts from the first set sealed for two epochs on\n\
              start its agent now: rota node",
-            units(options.stake)
+            token.show(stake)
         ),
         &json!({
             "sequencer": id,
             "owner": account.address(),
             "signer": config.signer.address(),
-            "stakeWei": options.stake.to_string(),
+            "stakeWei": stake.to_string(),
             "endpoint": endpoint,
         }),
     );
@@ -208,31 +219,35 @@ pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
 
 pub(super) async fn top_up(options: TopUp, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
+    let token = StakeToken::of(&client, &deployment).await?;
+    let amount = token.units("--amount", &options.amount)?;
     let account = options.owner.account(client)?;
-    actions::top_up(&account, &deployment, options.id, options.amount).await?;
+    actions::top_up(&account, &deployment, options.id, amount).await?;
     output.print(
-        format!("sequencer {}: {} tokens added", options.id, units(options.amount)),
-        &json!({ "sequencer": options.id, "addedWei": options.amount.to_string() }),
+        format!("sequencer {}: {} tokens added", options.id, token.show(amount)),
+        &json!({ "sequencer": options.id, "addedWei": amount.to_string() }),
     );
     Ok(())
 }
 
 pub(super) async fn delegate(options: Delegate, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
+    let token = StakeToken::of(&client, &deployment).await?;
+    let amount = token.units("--amount", &options.amount)?;
     let account = options.owner.account(client)?;
-    let shares = actions::delegate(&account, &deployment, options.id, options.amount).await?;
+    let shares = actions::delegate(&account, &deployment, options.id, amount).await?;
     output.print(
         format!(
             "sequencer {}: {} tokens delegated, for {shares} shares; they count from the first set sealed for two epochs on, \
              or as the churn queue lets them in\n\
              to take them out again: rota undelegate {}",
             options.id,
-            units(options.amount),
+            token.show(amount),
             options.id
         ),
         &json!({
             "sequencer": options.id,
-            "delegatedWei": options.amount.to_string(),
+            "delegatedWei": amount.to_string(),
             "shares": shares.to_string(),
         }),
     );
@@ -259,8 +274,8 @@ pub(super) async fn set_endpoint(options: Endpoint, output: Output) -> eyre::Res
         (Some(set), _) => set,
         (None, Some(advertise)) => endpoint(
             advertise,
-            settings.agreement_listen(),
-            settings.link_listen(),
+            fixed("agreement-listen", settings.agreement_listen())?,
+            fixed("link-listen", settings.link_listen())?,
             &settings.identity()?,
         ),
         (None, None) => eyre::bail!("name --set or --advertise"),
@@ -268,6 +283,9 @@ pub(super) async fn set_endpoint(options: Endpoint, output: Output) -> eyre::Res
     let deployment = settings.deployment()?;
     let client = Client::connect(&settings.l1_rpc()?).await?;
     client.verify(&deployment).await?;
+    if let Some(advertise) = options.advertise {
+        warn_of_loopback(advertise, &client);
+    }
     let account = options.owner.account(client)?;
     actions::set_endpoint(&account, &deployment, options.id, published.clone()).await?;
     output.print(
@@ -325,6 +343,7 @@ pub(super) async fn exit(options: Exit, output: Output) -> eyre::Result<()> {
 
 pub(super) async fn claim(options: Claim, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
+    let token = StakeToken::of(&client, &deployment).await?;
     let account = options.owner.account(client.clone())?;
     let (amount, unit) = if let Some(exit) = options.exit {
         explain_early_claim(&client, &deployment, exit).await?;
@@ -334,8 +353,9 @@ pub(super) async fn claim(options: Claim, output: Output) -> eyre::Result<()> {
     } else {
         (actions::claim_bounty(&account, &deployment).await?, "tokens")
     };
+    let shown = if options.poster { units(amount) } else { token.show(amount) };
     output.print(
-        format!("{} {unit} paid to {}", units(amount), account.address()),
+        format!("{shown} {unit} paid to {}", account.address()),
         &json!({ "paidWei": amount.to_string(), "unit": unit, "to": account.address() }),
     );
     Ok(())
@@ -389,22 +409,103 @@ pub(crate) fn endpoint(
 
 /// An endpoint as other agents dial it: two multiaddrs that end in the same peer id.
 fn published(text: &str) -> Result<String, &'static str> {
-    let peer = |address: &str| match address.trim().parse::<Multiaddr>().ok()?.pop() {
-        Some(Protocol::P2p(peer)) => Some(peer),
-        _ => None,
+    const EXPECTED: &str = "expected two multiaddrs, of agreement and of link, that end in the same \
+        /p2p/<PeerId>, such as /ip4/203.0.113.7/tcp/27000/p2p/ID,/ip4/203.0.113.7/tcp/27001/p2p/ID";
+    let (agreement, link) = text.split_once(',').ok_or(EXPECTED)?;
+    let peer = |address: &str| -> Result<PeerId, &'static str> {
+        let mut address: Multiaddr = address.trim().parse().map_err(|_| EXPECTED)?;
+        let Some(Protocol::P2p(peer)) = address.pop() else { return Err(EXPECTED) };
+        for part in &address {
+            match part {
+                Protocol::Ip4(ip) => dialable(ip.into())?,
+                Protocol::Ip6(ip) => dialable(ip.into())?,
+                Protocol::Tcp(0) => return Err(NO_PORT),
+                _ => {}
+            }
+        }
+        if address.iter().any(|part| matches!(part, Protocol::Tcp(_))) {
+            Ok(peer)
+        } else {
+            Err(EXPECTED)
+        }
     };
-    let peers = text.split_once(',').map(|(agreement, link)| (peer(agreement), peer(link)));
-    match peers {
-        Some((Some(agreement), Some(link))) if agreement == link => Ok(text.to_owned()),
-        _ => Err("expected two multiaddrs, of agreement and of link, that end in the same \
-                  /p2p/<PeerId>, such as /ip4/203.0.113.7/tcp/27000/p2p/ID,/ip4/203.0.113.7/tcp/27001/p2p/ID"),
+    if peer(agreement)? == peer(link)? { Ok(text.to_owned()) } else { Err(EXPECTED) }
+}
+
+const NO_PORT: &str = "expected a port that others can dial: 0 is none";
+
+/// Refuses an address that nobody can dial, wherever they are.
+fn dialable(ip: IpAddr) -> Result<(), &'static str> {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip.octets()[0] == 0);
+    match ip.is_unspecified() || ip.is_multicast() || is_broadcast {
+        true => {
+            Err("expected the address under which others reach this machine, such as 203.0.113.7: \
+             nobody can dial this one")
+        }
+        false => Ok(()),
     }
 }
 
-fn tokens(text: &str) -> eyre::Result<U256> {
-    parse_ether(text).wrap_err("expected a number of tokens, such as 12.5")
+fn ip(text: &str) -> Result<IpAddr, &'static str> {
+    let ip = text.parse().map_err(|_| "expected an IP address, such as 203.0.113.7")?;
+    dialable(ip).map(|()| ip)
 }
 
-fn ip(text: &str) -> Result<IpAddr, &'static str> {
-    text.parse().map_err(|_| "expected an IP address, such as 203.0.113.7")
+/// Ports of settings that take whatever is free are known to nobody before the agent runs.
+fn fixed(setting: &'static str, address: SocketAddr) -> Result<SocketAddr, ConfigError> {
+    match address.port() {
+        0 => Err(ConfigError::Invalid { setting, expected: NO_PORT, found: address.to_string() }),
+        _ => Ok(address),
+    }
+}
+
+/// On a development chain all agents may be on one machine. Elsewhere, others would dial themselves.
+fn warn_of_loopback(advertise: IpAddr, client: &Client) {
+    if advertise.is_loopback() && !client.is_development_chain() {
+        eprintln!("rota: --advertise {advertise}: only agents on this machine reach it there");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dialable, fixed, ip, published};
+
+    #[test]
+    fn an_address_that_nobody_can_dial_is_not_published() {
+        for wrong in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "0.1.2.3"] {
+            let refused = ip(wrong).unwrap_err();
+            assert!(refused.contains("nobody can dial"), "{wrong}: {refused}");
+        }
+        for right in ["127.0.0.1", "::1", "203.0.113.7", "2001:db8::7", "10.0.0.1"] {
+            assert_eq!(ip(right).map(dialable), Ok(Ok(())), "{right}");
+        }
+        assert!(ip("example.org").unwrap_err().contains("expected an IP address"));
+    }
+
+    #[test]
+    fn a_published_endpoint_is_two_addresses_of_one_peer_that_can_be_dialled() {
+        const A: &str = "12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf";
+        const B: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let pair = |a: &str, b: &str| published(&format!("{a}/p2p/{A},{b}/p2p/{A}"));
+        assert!(pair("/ip4/203.0.113.7/tcp/27000", "/dns4/a.example/tcp/27001").is_ok());
+        for (a, b) in [
+            ("/ip4/0.0.0.0/tcp/27000", "/ip4/203.0.113.7/tcp/27001"),
+            ("/ip4/203.0.113.7/tcp/27000", "/ip6/::/tcp/27001"),
+            ("/ip4/203.0.113.7/tcp/0", "/ip4/203.0.113.7/tcp/27001"),
+            ("/ip4/203.0.113.7", "/ip4/203.0.113.7/tcp/27001"),
+            ("", "/ip4/203.0.113.7/tcp/27001"),
+        ] {
+            assert!(pair(a, b).is_err(), "{a} {b}");
+        }
+        let link = "/ip4/203.0.113.7/tcp/27001";
+        assert!(published(&format!("{link}/p2p/{A},{link}/p2p/{B}")).is_err(), "two peers");
+        assert!(published(&format!("{link}/p2p/{A}")).is_err(), "one address");
+    }
+
+    #[test]
+    fn a_port_that_is_not_known_yet_is_not_published() {
+        let refused = fixed("link-listen", "0.0.0.0:0".parse().unwrap()).unwrap_err().to_string();
+        assert!(refused.starts_with("link-listen"), "{refused}");
+        assert!(fixed("link-listen", "0.0.0.0:27001".parse().unwrap()).is_ok());
+    }
 }

@@ -1,7 +1,9 @@
 //! `rota status`: the network as L1 shows it, or one agent as it says itself.
 
+use crate::cli::Chain;
+use crate::cli::amount::StakeToken;
 use crate::cli::output::Output;
-use crate::cli::{Chain, units};
+use crate::config::http_url;
 use crate::domain::SequencerRecord;
 use crate::l1::actions;
 use crate::rpc_client::RpcClient;
@@ -10,11 +12,13 @@ use serde_json::json;
 use std::fmt::Write as _;
 use url::Url;
 
-/// Show sequencers and the settled chain from L1 (--l1-rpc, --deployment), or one agent's own view (--rpc).
+/// Show sequencers and the settled chain, or one agent
+///
+/// Asks L1 (--l1-rpc, --deployment) for everybody, or one agent for its own view (--rpc).
 #[derive(Args)]
 pub(super) struct Options {
-    /// JSON-RPC of an agent
-    #[arg(long, value_name = "URL", conflicts_with_all = ["l1_rpc", "deployment"])]
+    /// JSON-RPC of an agent; what the environment says of L1 is then not asked for
+    #[arg(long, value_name = "URL", value_parser = http_url)]
     rpc: Option<Url>,
     #[command(flatten)]
     chain: Chain,
@@ -29,6 +33,7 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let tip = actions::tip(&client, &deployment).await?;
     let sequencers = actions::sequencers(&client, &deployment).await?;
+    let token = StakeToken::of(&client, &deployment).await?;
     let mut text = format!(
         "batches settled: {}\nlast settled height: {}\n\n{}",
         tip.number,
@@ -37,7 +42,7 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     );
     for sequencer in &sequencers {
         text.push('\n');
-        text.push_str(&row(sequencer));
+        text.push_str(&row(sequencer, token));
     }
     output.print(text, &json!({ "tip": tip, "sequencers": sequencers }));
     Ok(())
@@ -47,7 +52,7 @@ fn heading() -> String {
     format!("{:>4}  {:<42}  {:>12}  {}", "id", "signer", "stake", "status")
 }
 
-fn row(sequencer: &SequencerRecord) -> String {
+fn row(sequencer: &SequencerRecord, token: StakeToken) -> String {
     let mut row = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
@@ -55,7 +60,7 @@ fn row(sequencer: &SequencerRecord) -> String {
         "{:>4}  {:<42}  {:>12}  {:?}",
         sequencer.id,
         sequencer.signer,
-        units(sequencer.stake_wei),
+        token.show(sequencer.stake_wei),
         sequencer.status
     );
     row

@@ -1,7 +1,7 @@
 //! `rota verify`: the ordered transactions of a rollup from L1 alone.
 
-use crate::cli::Chain;
 use crate::cli::output::{self, Output};
+use crate::cli::{Chain, registered};
 use crate::config::whole;
 use crate::derive::{DerivedBatch, Item, Noop};
 use crate::domain::{Place, RollupId, SettledBatch};
@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 /// L1 blocks that are read between two news of the progress.
 const STEP_BLOCKS: u64 = 2_000;
 
-/// Rebuild the ordered transactions of a rollup from L1 alone, and check every certificate and root on the way.
+/// Rebuild a rollup's ordered transactions from L1 alone, and check every certificate and root
 ///
 /// Reads all batches from the deployment on; --from and --to choose which of them are told. Asks no agent. A batch whose
 /// payload is not what was signed counts for its forced entries only; it is named, and the command then ends with code 8.
@@ -104,6 +104,7 @@ fn numbers(batches: &[u64]) -> String {
 pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let params = client.verify(&deployment).await?;
+    registered(&client, &deployment, RollupId::new(options.rollup), "check --rollup").await?;
     let depth = params.origin_depth_blocks;
     let last = match options.l1_block {
         Some(number) => number,

@@ -5,14 +5,18 @@
 
 mod identity;
 mod keystore;
+mod redact;
 mod rpc_limits;
 mod settings;
+mod web3_storage;
 
 pub use identity::{Identity, IdentityError};
 pub use keystore::{KeystoreError, create_key, open_key};
+pub(crate) use redact::{causes, redact, redact_text};
 pub use settings::{
     ConfigError, LogFormat, RestartDuty, Settings, http_url, read_password, socket, whole,
 };
+pub use web3_storage::{StorageError, Strength};
 
 use crate::domain::{Deployment, RollupId};
 use crate::rpc::RpcLimits;
@@ -80,14 +84,5 @@ impl fmt::Debug for Config {
             .field("default_rollup", &self.default_rollup)
             .field("restart_duty", &self.restart_duty)
             .finish_non_exhaustive()
-    }
-}
-
-/// An L1 URL as it may be logged: paths, queries and passwords often hold a provider's key.
-pub(crate) fn redact(url: &Url) -> String {
-    match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
-        (Some(host), None) => format!("{}://{host}", url.scheme()),
-        (None, _) => url.scheme().to_owned(),
     }
 }

@@ -7,7 +7,9 @@ use clap::Args;
 use serde::Deserialize;
 use std::fmt;
 use std::fs;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -191,6 +193,33 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Everybody on the machine can read a password, or others can change it.
+    #[error(
+        "{setting}: {path} has mode {mode:o}: others must not read it, nor a group write it. chmod 600 {path}"
+    )]
+    TooOpen {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A path is read as beside the settings file, and what it names lies in the working directory.
+    #[error(
+        "{setting}: {given} in the settings file is {expected}, where nothing is; it is not {found}, though that exists: \
+         give the whole path, or move one of them"
+    )]
+    Elsewhere {
+        /// The setting.
+        setting: &'static str,
+        /// As it is written.
+        given: PathBuf,
+        /// Beside the settings file.
+        expected: PathBuf,
+        /// In the working directory.
+        found: PathBuf,
+    },
     /// The settings file is not what it should be.
     #[error("settings {path}: {source}")]
     Malformed {
@@ -245,10 +274,37 @@ impl Settings {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+        let settings: Self = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
             path: path.to_owned(),
             source: Box::new(source),
-        })
+        })?;
+        settings.beside(path)
+    }
+
+    /// Takes the paths in a settings file as what they look like to who reads it: relative to where it lies, not to wherever
+    /// the command is run.
+    fn beside(mut self, file: &Path) -> Result<Self, ConfigError> {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        // An agent that found no data would begin anew beside its key, without the record of what it has signed.
+        if let Some(given) = self.data_dir.clone().filter(|given| given.is_relative()) {
+            let expected = folder.join(&given);
+            if !expected.exists() && given.exists() {
+                let found = std::path::absolute(&given).unwrap_or_else(|_| given.clone());
+                let setting = "data-dir";
+                return Err(ConfigError::Elsewhere { setting, given, expected, found });
+            }
+        }
+        let paths = [
+            &mut self.deployment,
+            &mut self.data_dir,
+            &mut self.keystore,
+            &mut self.password_file,
+            &mut self.identity,
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        Ok(self)
     }
 
     /// Fills what is open here from `below`.
@@ -291,7 +347,8 @@ impl Settings {
     /// As [`Settings::read`].
     pub fn with_file(mut self, path: Option<&Path>) -> Result<Self, ConfigError> {
         if self.password.is_none() {
-            self.password = std::env::var("ROTA_PASSWORD").ok().map(Password);
+            let named = std::env::var("ROTA_PASSWORD").ok();
+            self.password = named.filter(|password| !password.is_empty()).map(Password);
         }
         Ok(match path {
             Some(path) => self.over(Self::read(path)?),
@@ -389,16 +446,19 @@ impl Settings {
 ///
 /// # Errors
 ///
-/// [`ConfigError::Unreadable`].
+/// [`ConfigError::Unreadable`]; [`ConfigError::TooOpen`] when others can read the file, or a group can write it.
 pub fn read_password(
     setting: &'static str,
     path: &Path,
 ) -> Result<zeroize::Zeroizing<String>, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        setting,
-        path: path.to_owned(),
-        source,
-    })?;
+    let unreadable = |source| ConfigError::Unreadable { setting, path: path.to_owned(), source };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+    if mode & 0o027 != 0 {
+        return Err(ConfigError::TooOpen { setting, path: path.to_owned(), mode });
+    }
+    let mut text = zeroize::Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(unreadable)?;
     Ok(zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
@@ -458,7 +518,7 @@ impl TryFrom<Settings> for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::create_key;
+    use crate::config::{Strength, create_key};
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rota.example.toml");
 
@@ -543,7 +603,7 @@ mod tests {
             guardian: zero,
         };
         fs::write(&deployment, serde_json::to_string(&contracts).unwrap()).unwrap();
-        create_key(&folder.join("signer.json"), "secret", None).unwrap();
+        create_key(&folder.join("signer.json"), "secret", Strength::Light, None).unwrap();
         Settings {
             l1_rpc: Some(vec!["http://user:hunter2@127.0.0.1:8545/key".parse().unwrap()]),
             deployment: Some(deployment),
@@ -591,6 +651,53 @@ mod tests {
         for (setting, settings) in cases {
             let refusal = Config::try_from(settings).unwrap_err().to_string();
             assert!(refusal.starts_with(setting), "{setting}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn paths_in_a_settings_file_are_relative_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rota.toml");
+        let text = "deployment = \"d.json\"\ndata-dir = \"data\"\nkeystore = \"/etc/key\"\npassword-file = \"../p\"";
+        fs::write(&file, text).unwrap();
+
+        let read = Settings::read(&file).unwrap();
+
+        assert_eq!(read.deployment, Some(folder.path().join("d.json")));
+        assert_eq!(read.data_dir, Some(folder.path().join("data")));
+        assert_eq!(read.keystore, Some("/etc/key".into()));
+        assert_eq!(read.password_file, Some(folder.path().join("../p")));
+        assert_eq!(read.identity, None);
+    }
+
+    #[test]
+    fn data_that_lie_in_the_working_directory_are_not_begun_anew_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rota.toml");
+        // The tests run in the folder of the package, where there is a src.
+        fs::write(&file, "data-dir = \"src\"").unwrap();
+        let refused = Settings::read(&file).unwrap_err().to_string();
+        assert!(refused.starts_with("data-dir: src in the settings file is"), "{refused}");
+        fs::create_dir(folder.path().join("src")).unwrap();
+        assert!(Settings::read(&file).is_ok());
+    }
+
+    #[test]
+    fn a_password_that_others_can_read_is_refused_with_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        fs::write(&path, "secret\r\n").unwrap();
+        let with = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read_password("password-file", &path)
+        };
+        for mode in [0o644, 0o604, 0o660, 0o620, 0o602, 0o601, 0o777] {
+            let refused = with(mode).unwrap_err().to_string();
+            assert!(refused.contains(&format!("has mode {mode:o}")), "{refused}");
+        }
+        // A group may read what an orchestrator mounts for it.
+        for mode in [0o600, 0o400, 0o440, 0o640] {
+            assert_eq!(*with(mode).unwrap(), "secret");
         }
     }
 }

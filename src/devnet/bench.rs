@@ -30,7 +30,7 @@ const FAILOVER_POLL: Duration = Duration::from_millis(10);
 /// Signatures recovered to find this machine's limit, per thread.
 const RECOVERIES: u32 = 5_000;
 
-/// Measure agents on this machine: as they come, from submission to settlement.
+/// Measure throughput, latencies and failover of agents on this machine
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Agents

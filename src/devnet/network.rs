@@ -1,7 +1,7 @@
 //! Anvil, the contracts and the agents: started, killed, restarted and stopped. The end-to-end tests drive the same code.
 
 use crate::cli::stake::endpoint;
-use crate::config::{ConfigError, Identity, IdentityError, KeystoreError, create_key};
+use crate::config::{ConfigError, Identity, IdentityError, KeystoreError, Strength, create_key};
 use crate::crypto::SecretKey;
 use crate::devnet::anvil::{Anvil, RICH_KEY};
 use crate::devnet::child::{Child, Ends};
@@ -13,7 +13,9 @@ use crate::rpc_client::{RpcClient, RpcClientError};
 use alloy::primitives::{Address, U256};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -23,6 +25,8 @@ use url::Url;
 pub const ROLLUP: RollupId = RollupId::new(901);
 /// Parameters of the development network.
 const PARAMS: &str = include_str!("../../script/config/devnet.json");
+/// The role of somebody with ETH on L1 who tries things.
+pub(super) const GUEST: &str = "guest";
 /// What each sequencer stakes, in wei of the stake token.
 const STAKE_WEI: u128 = 1_000 * ETHER;
 /// What everybody who pays for L1 gas starts with, in wei.
@@ -241,6 +245,11 @@ impl Network {
         &self.anvil.url
     }
 
+    /// The binary that agents run.
+    pub fn program(&self) -> &Path {
+        &self.plan.program
+    }
+
     /// What reads L1.
     pub const fn l1(&self) -> &Client {
         &self.client
@@ -398,8 +407,15 @@ impl Network {
         let failed = |source| DevnetError::Folder { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(failed)?;
         let key = known_key("signer", index);
-        let signer = create_key(&folder.join("signer.json"), PASSWORD, Some(key))?.address();
-        fs::write(folder.join("password"), PASSWORD).map_err(failed)?;
+        let keystore = folder.join("signer.json");
+        let signer = create_key(&keystore, PASSWORD, Strength::Light, Some(key))?.address();
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(folder.join("password"))
+            .and_then(|mut file| file.write_all(PASSWORD.as_bytes()))
+            .map_err(failed)?;
 
         let ports = AgentPorts::hold(index, usual_ports).map_err(failed)?;
         let AgentPorts { agreement, link, rpc, telemetry } = &ports;
@@ -455,6 +471,9 @@ impl Network {
             }
         });
         let open = async {
+            let guest =
+                SecretKey::from_bytes(known_key(GUEST, 0)).expect("a keccak256 hash is a key");
+            set_balance(&anvil, guest.address()).await?;
             let allowance = U256::from(1_000 * ETHER);
             actions::register_rollup(rich, deployment, ROLLUP, allowance).await?;
             let tokens = U256::from(1_000_000 * ETHER);

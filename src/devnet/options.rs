@@ -3,10 +3,10 @@
 use clap::Args;
 use std::time::Duration;
 
-/// Try everything on this machine.
+/// Try everything on this machine: Anvil, contracts, agents, traffic and a live view
 ///
-/// Starts Anvil, deploys the contracts, stakes agents that run as separate processes on free ports, and sends them
-/// signed transactions. Ctrl-C stops everything and leaves nothing behind.
+/// Starts Anvil, deploys the contracts, stakes agents that run as separate processes, and sends them signed transactions.
+/// L1 listens on port 8545 and the agents' JSON-RPC on 8645 and up, as far as those are free. Ctrl-C stops everything and leaves nothing behind.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Agents

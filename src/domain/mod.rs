@@ -11,6 +11,7 @@ mod leader_set;
 mod params;
 mod place;
 mod receipt;
+mod relations;
 mod sequencer;
 mod transaction;
 mod units;
@@ -26,6 +27,7 @@ pub use leader_set::{LeaderSet, LeaderSetError, Member};
 pub use params::Params;
 pub use place::Place;
 pub use receipt::OrderReceipt;
+pub use relations::{Violation, violations};
 pub use sequencer::{SequencerRecord, SequencerStatus};
 pub use transaction::{
     InvalidTransaction, MAX_NONCE, RollupTransaction, SignedTransaction, TransactionError,

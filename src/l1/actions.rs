@@ -249,6 +249,40 @@ pub async fn register_rollup(
     Ok(())
 }
 
+/// Where a rollup stands in the registry of rollups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollupStanding {
+    /// Who registered it; `None` if nobody has.
+    pub owner: Option<Address>,
+    /// What is left of its allowance, in wei.
+    pub allowance_wei: U256,
+}
+
+/// Where a rollup stands.
+///
+/// # Errors
+///
+/// What is in the way to L1.
+pub async fn rollup(
+    client: &Client,
+    deployment: &Deployment,
+    rollup: RollupId,
+) -> Result<RollupStanding, L1Error> {
+    let call = IRollups::rollupCall { chainId: rollup.get() };
+    let known = client.call(deployment.rollups, &call).await?;
+    let owner = (known.registeredAtBlock != 0).then_some(known.owner);
+    Ok(RollupStanding { owner, allowance_wei: known.balanceWei })
+}
+
+/// How many decimals the stake token counts in.
+///
+/// # Errors
+///
+/// [`L1Error::Reverted`] when the token does not tell; else what is in the way to L1.
+pub async fn stake_token_decimals(client: &Client, deployment: &Deployment) -> Result<u8, L1Error> {
+    client.call(deployment.stake_token, &IERC20::decimalsCall {}).await
+}
+
 /// Adds ETH to a rollup's allowance.
 ///
 /// # Errors

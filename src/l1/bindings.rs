@@ -20,6 +20,7 @@ alloy::sol! {
         function approve(address spender, uint256 value) external returns (bool);
         function allowance(address owner, address spender) external view returns (uint256);
         function balanceOf(address account) external view returns (uint256);
+        function decimals() external view returns (uint8);
         function transfer(address to, uint256 value) external returns (bool);
     }
 

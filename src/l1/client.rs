@@ -3,7 +3,7 @@
 use super::bindings::{self, IRota};
 use super::convert;
 use super::error::L1Error;
-use crate::config::redact;
+use crate::config::{causes, redact};
 use crate::domain::{Deployment, L1Block, Params, Seconds};
 use alloy::consensus::BlockHeader as _;
 use alloy::eips::{BlockId, BlockNumberOrTag};
@@ -81,11 +81,11 @@ impl Client {
             .timeout(REQUEST_TIMEOUT)
             .no_proxy()
             .build()
-            .map_err(|error| L1Error::Unreachable { reason: error.to_string() })?;
+            .map_err(|error| L1Error::Unreachable { reason: causes(&error) })?;
         let mut transports = Vec::with_capacity(urls.len());
         for url in urls {
             if !matches!(url.scheme(), "http" | "https") {
-                return Err(L1Error::BadUrl { url: url.to_string() });
+                return Err(L1Error::BadUrl { url: redact(url) });
             }
             transports.push(Http::with_client(http.clone(), url.clone()));
         }
@@ -112,6 +112,11 @@ impl Client {
     /// Chain id of L1.
     pub const fn chain_id(&self) -> u64 {
         self.chain_id
+    }
+
+    /// Whether L1 is a chain for development, on which everything may be on one machine.
+    pub const fn is_development_chain(&self) -> bool {
+        self.chain_id == DEVELOPMENT_CHAIN
     }
 
     /// The nodes themselves, for what this client has no word for.

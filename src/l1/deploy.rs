@@ -5,7 +5,7 @@ use super::bindings;
 use super::client::Client;
 use super::convert::{self, PARAMS};
 use super::error::L1Error;
-use crate::domain::{Deployment, Params, Seconds};
+use crate::domain::{Deployment, Params, Seconds, violations};
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolValue as _;
 use serde_json::{Map, Value};
@@ -30,6 +30,7 @@ pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Err
     let client = account.client();
     let head = client.head().await?;
     let config = Config::parse(config, head.timestamp)?;
+    agree(&convert::params(&config.params)?)?;
 
     let first = client.nonce(account.address(), true).await?;
     let mut nonces = first..;
@@ -112,10 +113,23 @@ async fn await_receipt(client: &Client, hash: alloy::primitives::TxHash) -> Resu
 ///
 /// # Errors
 ///
-/// [`L1Error::BadConfig`] names the first key that is missing, unknown or wrong. Their relations are checked by the
-/// contracts, when they are deployed.
+/// [`L1Error::BadConfig`] names the first key that is missing, unknown or wrong, or all relations that do not hold: what a
+/// deployment would refuse.
 pub fn read_params(config: &str, now: Seconds) -> Result<Params, L1Error> {
-    convert::params(&Config::parse(config, now)?.params)
+    let params = convert::params(&Config::parse(config, now)?.params)?;
+    agree(&params)?;
+    Ok(params)
+}
+
+/// Checks the relations that the contracts check, all at once: they name the first that does not hold.
+fn agree(params: &Params) -> Result<(), L1Error> {
+    let found: Vec<String> = violations(params).iter().map(ToString::to_string).collect();
+    let Some(first) = violations(params).first().map(|one| one.parameter) else { return Ok(()) };
+    let reason = match found.len() {
+        1 => "a relation does not hold".to_owned(),
+        many => format!("{many} relations do not hold"),
+    };
+    Err(bad(first, &format!("{reason}:\n  {}", found.join("\n  "))))
 }
 
 /// A deployment's configuration, checked.

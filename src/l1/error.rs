@@ -2,6 +2,7 @@
 
 use super::bindings;
 use super::refusal::{Refusal, error_in_body};
+use crate::config::causes;
 use alloy::dyn_abi::{DynSolValue, ErrorExt};
 use alloy::json_abi;
 use alloy::primitives::{Address, B256, hex};
@@ -153,11 +154,11 @@ impl L1Error {
                     let reason = format!("http status {}", http.status);
                     Self::Refused { why, code: i64::from(http.status), reason }
                 }
-                (None, None) => Self::Unreachable { reason: error.to_string() },
+                (None, None) => Self::Unreachable { reason: causes(error) },
             },
             RpcError::NullResp => Self::BadAnswer { what: "answer (null)" },
             RpcError::DeserError { .. } => Self::BadAnswer { what: "json" },
-            other => Self::Unreachable { reason: other.to_string() },
+            other => Self::Unreachable { reason: causes(other) },
         }
     }
 }

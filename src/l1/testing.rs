@@ -226,7 +226,7 @@ fn account(client: &Client, anvil: &AnvilInstance, index: usize) -> Account {
 
 /// The binary itself: npm's launcher would leave it running when it is killed.
 pub(crate) fn anvil_path() -> PathBuf {
-    if let Some(path) = std::env::var_os("ANVIL") {
+    if let Some(path) = std::env::var_os("ANVIL").filter(|path| !path.is_empty()) {
         return path.into();
     }
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

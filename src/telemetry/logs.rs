@@ -1,7 +1,7 @@
 //! Structured logs on standard error: a static message, the data as fields.
 
-use crate::config::LogFormat;
-use std::io::IsTerminal as _;
+use crate::config::{LogFormat, redact_text};
+use std::io::{IsTerminal as _, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Why logs did not start.
@@ -20,6 +20,24 @@ pub enum LogError {
     Started,
 }
 
+/// Takes the secrets out of URLs on their way to a log: our own errors hold none, but those of libraries may. The subscriber
+/// writes each event at once.
+struct Redacting<W>(W);
+
+impl<W: Write> Write for Redacting<W> {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        match std::str::from_utf8(event) {
+            Ok(text) if text.contains("://") => self.0.write_all(redact_text(text).as_bytes())?,
+            _ => self.0.write_all(event)?,
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Sends the logs of this process to standard error.
 ///
 /// # Errors
@@ -30,11 +48,58 @@ pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
         .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Redacting(std::io::stderr()))
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     }
     .map_err(|_| LogError::Started)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_log_line_holds_the_secret_of_a_url_in_either_form() {
+        let url = "https://user:SECRET@rpc.example:8443/v2/SECRET?key=SECRET";
+        for json in [false, true] {
+            let kept = Kept::default();
+            let writer = kept.clone();
+            let logs = tracing_subscriber::fmt().with_writer(move || Redacting(writer.clone()));
+            let log = || {
+                tracing::warn!(%url, quoted = ?url, "asked {url}");
+                tracing::warn!(reason = format!("error for url ({url}): refused"), "no answer");
+            };
+            match json {
+                false => tracing::subscriber::with_default(logs.finish(), log),
+                true => tracing::subscriber::with_default(logs.json().finish(), log),
+            }
+            let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.lines().count(), 2);
+            assert!(!text.contains("SECRET") && text.contains("rpc.example:8443"), "{text}");
+            if json {
+                for line in text.lines() {
+                    let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+                    assert!(parsed["fields"].is_object(), "{line}");
+                }
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ use rota::rpc_client::{RpcClient, RpcClientError};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 #[test]
@@ -53,21 +54,8 @@ fn an_agent_whose_port_is_taken_names_the_setting_and_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("password"), "secret").unwrap();
-    let zero = "0x0000000000000000000000000000000000000000";
-    let mut deployment = json!({ "chainId": 31337, "block": 0 });
-    for contract in [
-        "stakeToken",
-        "registry",
-        "settlement",
-        "tally",
-        "slasher",
-        "rewardPool",
-        "rollups",
-        "guardian",
-    ] {
-        deployment[contract] = json!(zero);
-    }
-    fs::write(path("deployment.json"), deployment.to_string()).unwrap();
+    fs::set_permissions(path("password"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(path("deployment.json"), nowhere().to_string()).unwrap();
     let rota = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_rota"))
             .arg("--json")
@@ -124,4 +112,50 @@ fn an_agent_without_settings_says_what_is_missing_and_exits_with_3() {
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["exitCode"], 3);
     assert!(answer["error"].as_str().unwrap().starts_with("l1-rpc is missing"), "{answer}");
+}
+
+/// A deployment that is nowhere.
+fn nowhere() -> Value {
+    let zero = "0x0000000000000000000000000000000000000000";
+    let mut deployment = json!({ "chainId": 31337, "block": 0 });
+    for contract in [
+        "stakeToken",
+        "registry",
+        "settlement",
+        "tally",
+        "slasher",
+        "rewardPool",
+        "rollups",
+        "guardian",
+    ] {
+        deployment[contract] = json!(zero);
+    }
+    deployment
+}
+
+#[test]
+fn that_nobody_answers_is_told_with_the_reason_and_without_the_key_in_the_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployment.json");
+    fs::write(&file, nowhere().to_string()).unwrap();
+    let (file, l1) =
+        (file.to_str().unwrap(), "http://user:SECRET@127.0.0.1:1/v2/SECRET?key=SECRET");
+    let receiver = "0x000000000000000000000000000000000000dEaD";
+    for arguments in [
+        vec!["status", "--l1-rpc", l1, "--deployment", file],
+        vec!["status", "--rpc", l1],
+        vec!["send", receiver, "--rpc", l1],
+        vec!["verify", "--rollup=901", "--l1-rpc", l1, "--deployment", file],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_rota"))
+            .args(&arguments)
+            .env_clear()
+            .env("ROTA_OWNER_KEY", "01".repeat(32))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {said}");
+        assert!(said.contains("127.0.0.1:1") && said.contains("refused"), "{arguments:?}: {said}");
+        assert!(!said.contains("SECRET"), "{arguments:?}: {said}");
+    }
 }

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -59,6 +60,27 @@ fn an_operator_deploys_joins_settles_a_transaction_and_leaves_with_the_stake() {
         height.is_ok_and(|height| height != "0x0")
     }));
     let receiver = "0x000000000000000000000000000000000000dEaD";
+    // Nothing is signed for who is not the rollup's agent: whoever sees it could use it on that chain.
+    let l1 = desk.l1.as_str();
+    let refused = desk.refused(5, &["send", receiver, "--rpc", l1, "--value", "3"]);
+    assert!(
+        refused.contains("no Rota agent") && refused.contains("nothing was signed"),
+        "{refused}"
+    );
+    let another = desk.refused(5, &["send", receiver, "--rpc", agent.as_str(), "--rollup", "902"]);
+    assert!(another.contains("speaks for rollup 901, expected 902"), "{another}");
+    let unknown = desk.refused(5, &["verify", "--rollup", "902"]);
+    assert!(unknown.contains("rollup 902 is not registered"), "{unknown}");
+    let closed = desk.refused(1, &["rollup", "register", "902", "--allowance", "0"]);
+    assert!(closed.starts_with("--allowance: expected at least 0.02 ETH"), "{closed}");
+    let itself = desk.refused(1, &["rollup", "register", "31337", "--allowance", "1"]);
+    assert!(itself.contains("L1's own chain id"), "{itself}");
+    let twice = desk.refused(1, &["rollup", "register", "901", "--allowance", "1"]);
+    assert!(twice.contains("registered already"), "{twice}");
+    let nothing = desk.refused(1, &["rollup", "fund", "901", "--allowance", "0"]);
+    assert!(nothing.starts_with("--allowance"), "{nothing}");
+    let told = desk.done(&["status", "--rpc", agent.as_str()]);
+    assert_eq!(told["defaultRollup"], 901, "a flag beats ROTA_L1_RPC: {told}");
     let sent = desk.done(&["send", receiver, "--rpc", agent.as_str()]);
     let known = block_on(opened.call("rota_getTransaction", json!([sent["hash"]]))).unwrap();
     assert!(matches!(known["status"].as_str(), Some("settled" | "final")), "{known}");
@@ -108,7 +130,9 @@ impl Desk {
         let params = include_str!("../../script/config/devnet.json")
             .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 24");
         fs::write(folder.path().join("params.json"), params).unwrap();
-        fs::write(folder.path().join("password"), "of the operator\n").unwrap();
+        let password = folder.path().join("password");
+        fs::write(&password, "of the operator\n").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
 
         let anvil = find_anvil().unwrap();
         let mut anvil = Running::start(

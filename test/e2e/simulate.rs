@@ -37,3 +37,41 @@ fn offences_are_played_against_parameters_and_wrong_ones_are_named() {
     assert_ne!(code, Some(0));
     assert!(answer["error"].as_str().unwrap().contains("doubleSign"), "{answer}");
 }
+
+#[test]
+fn parameters_that_a_deployment_refuses_are_refused_offline_with_all_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("params.json");
+    let text = fs::read_to_string("script/config/devnet.json").unwrap();
+    let text = text
+        .replace("\"exitDelaySeconds\": 600", "\"exitDelaySeconds\": 1")
+        .replace("\"ringSize\": 1024", "\"ringSize\": 1")
+        .replace("\"driftSeconds\": 1", "\"driftSeconds\": 9");
+    fs::write(&wrong, text).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let nobody = "--l1-rpc=http://127.0.0.1:1";
+    let refusals = [
+        vec!["params", "check", wrong],
+        vec!["simulate", "--params", wrong],
+        // Before anybody is asked, let alone paid.
+        vec!["deploy", "--params", wrong, nobody, "--out", "nowhere/deployment.json"],
+    ];
+    for arguments in refusals {
+        let output = Command::new(env!("CARGO_BIN_EXE_rota"))
+            .args(&arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_clear()
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {told}");
+        for error in ["ExitDelayTooShort(minimum: 420, actual: 1)", "RingTooSmall", "DriftAbove"] {
+            assert!(told.contains(error), "{arguments:?}: {told}");
+        }
+    }
+    let (good, check) = ("script/config/testnet.json", env!("CARGO_BIN_EXE_rota"));
+    let mut checked = Command::new(check);
+    checked.args(["params", "check", good]).current_dir(env!("CARGO_MANIFEST_DIR")).env_clear();
+    let checked = checked.output().unwrap();
+    assert_eq!(checked.status.code(), Some(0));
+}
