@@ -1,7 +1,7 @@
 # Everything that a newcomer or a machine runs. `make` alone lists the targets.
 #
 # Tests, lints and the development network are built with one profile and one set of features, so that the dependencies
-# compile once. Only `bench` builds for speed.
+# compile once: with faults that tests ask for. `build` and `bench` make what operators run, for speed and without them.
 
 CARGO_FLAGS := --locked --features byzantine
 # The binary itself: npm's launcher in node_modules/.bin exits with 0 whatever Forge says. Looked up after `setup`.
@@ -19,11 +19,13 @@ help: ## List the targets
 setup: ## Check the tools, install what npm brings, fetch the crates; offline from then on
 	@tools/setup
 
-build: setup ## Compile the contracts and the agent
-	cargo build $(CARGO_FLAGS)
+build: setup ## The binary to run, target/release/rota: optimized, without the faults that tests ask for
+	cargo build --release --locked
+	tools/release-check target/release/rota
 
 devnet: setup ## Anvil, contracts, four agents, traffic and a live view; ARGS="--agents 4 --tps 50 --for 60s --json --keep"
-	@cargo run --quiet $(CARGO_FLAGS) -- devnet $(ARGS)
+	@echo "building the contracts and the rota binary; the first time takes ten to twenty minutes, then seconds" >&2
+	@cargo run $(CARGO_FLAGS) -- devnet $(ARGS)
 
 test: test-contracts test-rust ## Every test of both languages
 
@@ -35,7 +37,7 @@ test-rust: setup ## Cargo: unit, property, vectors, differential and end to end 
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
-	cargo run --release --locked --quiet -- bench $(ARGS)
+	cargo run --release --locked -- bench $(ARGS)
 
 gas: setup ## Isolated gas of whole transactions -> bench/gas.json
 	FORGE=$(FORGE) tools/gas

@@ -29,6 +29,27 @@ pub(super) fn claims(mirror: &MirrorHandle, own: PeerId) -> Claims {
     parsed.filter(|((name, _), _)| *name != own).collect()
 }
 
+/// Whose endpoint cannot be dialled, and what it is.
+type Undialable = BTreeSet<(SequencerId, String)>;
+
+fn undialable(mirror: &MirrorHandle) -> Undialable {
+    let mirror = mirror.read();
+    let wrong = mirror.peers.values().filter(|peer| parse(peer).is_none());
+    wrong.map(|peer| (peer.id, peer.agreement.clone())).collect()
+}
+
+/// Says which endpoints cannot be dialled, each once for as long as it stays so: the mirror changes with every L1 block, and
+/// anybody who is in the registry can publish what cannot be dialled. Returns how many lines that took.
+fn tell(undialable: Undialable, told: &mut Undialable) -> usize {
+    let mut lines = 0_usize;
+    for (sequencer, endpoint) in undialable.difference(told) {
+        tracing::warn!(%sequencer, endpoint, "endpoint cannot be dialled");
+        lines = lines.saturating_add(1);
+    }
+    *told = undialable;
+    lines
+}
+
 fn parse(peer: &PeerEndpoint) -> Option<(PeerId, Multiaddr)> {
     let address: Multiaddr = peer.agreement.parse().ok()?;
     Some((name_of(&address)?, address))
@@ -100,7 +121,9 @@ pub(super) async fn follow(
     network: mpsc::Sender<NetworkRequest>,
 ) {
     let mut changes = mirror.subscribe();
+    let mut named = Undialable::new();
     loop {
+        tell(undialable(&mirror), &mut named);
         let told = advance(&mut known, &claims(&mirror, own), |name| reach.sequencer_of(name));
         for gone in told.remove {
             let asked = NetworkRequest::remove_persistent_peer(&network, gone.clone()).await;
@@ -182,5 +205,34 @@ mod tests {
         assert_eq!(changes, Changes::default());
         let changes = advance(&mut known, &Claims::new(), nobody);
         assert_eq!(changes.remove, [address(5, name)]);
+    }
+
+    #[test]
+    fn an_endpoint_that_cannot_be_dialled_is_told_once_and_again_when_it_changes() {
+        let mut mirror = crate::l1::Mirror::new(crate::testing::params());
+        let peer = |n: u8, agreement: &str| PeerEndpoint {
+            id: SequencerId::new(n.into()),
+            signer: alloy::primitives::Address::repeat_byte(n),
+            agreement: agreement.to_owned(),
+            link: String::new(),
+        };
+        let good = address(7, PeerId::random()).to_string();
+        for one in [peer(2, "nonsense"), peer(3, "/ip4/1.2.3.4/tcp/7"), peer(4, &good)] {
+            mirror.peers.insert(one.signer, one);
+        }
+        let mirror = MirrorHandle::new(mirror);
+        let mut told = Undialable::new();
+
+        assert_eq!(tell(undialable(&mirror), &mut told), 2);
+        for _ in 0..100 {
+            assert_eq!(tell(undialable(&mirror), &mut told), 0, "nothing new");
+        }
+        mirror.update(|mirror| {
+            let (two, three) = (peer(2, "other nonsense"), peer(3, ""));
+            mirror.peers.remove(&three.signer);
+            mirror.peers.insert(two.signer, two);
+        });
+        assert_eq!(tell(undialable(&mirror), &mut told), 1);
+        assert_eq!(told.len(), 1, "what is gone is forgotten");
     }
 }

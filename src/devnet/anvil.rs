@@ -104,7 +104,7 @@ async fn listening(output: ChildStdout) -> Option<Url> {
 ///
 /// [`DevnetError::AnvilMissing`].
 pub fn find() -> Result<PathBuf, DevnetError> {
-    match std::env::var_os("ANVIL") {
+    match std::env::var_os("ANVIL").filter(|named| !named.is_empty()) {
         Some(named) => Ok(named.into()),
         None => installed("anvil").ok_or(DevnetError::AnvilMissing),
     }

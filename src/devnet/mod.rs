@@ -3,6 +3,7 @@
 //!
 //! What is counted as settled is derived from L1, never taken from an agent's word.
 
+mod announce;
 mod anvil;
 pub mod bench;
 mod child;
@@ -17,6 +18,7 @@ mod traffic;
 mod view;
 mod wallet;
 
+pub use announce::{LINES, announcement};
 pub use anvil::find as find_anvil;
 pub use ledger::Percentiles;
 pub use network::{DevnetError, Network, Plan, ROLLUP};

@@ -1,5 +1,6 @@
 //! A run: the network, its traffic, the view, and the report at the end.
 
+use crate::devnet::announce::announcement;
 use crate::devnet::ledger::Totals;
 use crate::devnet::network::{DevnetError, Network, Plan, ROLLUP};
 use crate::devnet::observer::{self, SharedSeen};
@@ -12,8 +13,10 @@ use crate::l1::actions;
 use crate::rpc_client::RpcClient;
 use alloy::primitives::utils::format_ether;
 use alloy::primitives::{Address, B256};
+use indicatif::ProgressBar;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -40,7 +43,7 @@ pub async fn run(options: Options, json: bool) -> eyre::Result<()> {
     plan.usual_ports = true;
     let starting = crate::cli::output::progress("starting");
     let started = tokio::select! {
-        started = Network::start(plan, |step| starting.set_message(step.to_owned())) => started,
+        started = Network::start(plan, |step| tell(&starting, step)) => started,
         () = interrupted() => {
             starting.finish_and_clear();
             // What was started ends with its handles, Anvil a moment later: its watcher needs the time to kill it.
@@ -51,7 +54,7 @@ pub async fn run(options: Options, json: bool) -> eyre::Result<()> {
     starting.finish_and_clear();
     let network = started?;
     if !json {
-        announce(&network);
+        println!("{}", announcement(&network));
     }
     let mut session = Session::begin(network, options.tps).await?;
     let end = async {
@@ -264,18 +267,11 @@ async fn decided_height(agents: &[RpcClient]) -> Height {
     Height::new(heights.max().unwrap_or_default())
 }
 
-/// Tells a person what there is to talk to.
-fn announce(network: &Network) {
-    println!("L1 (Anvil): {}", network.l1_url());
-    for (index, url) in network.rpc_urls().iter().enumerate() {
-        println!("agent {index}:    {url}");
-    }
-    if let Some(url) = network.rpc_urls().first() {
-        let key = alloy::hex::encode_prefixed(super::wallet::known_key("guest", 0));
-        println!(
-            "\nSend a transaction to rollup {ROLLUP} with any Ethereum client:\n  \
-             cast send --rpc-url {url} --private-key {key} 0x000000000000000000000000000000000000dEaD --value 1\n"
-        );
+/// Says how far the start is, wherever somebody reads it.
+fn tell(starting: &ProgressBar, step: &str) {
+    starting.set_message(step.to_owned());
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{step}");
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::domain::Height;
 use crate::l1::MirrorHandle;
 use crate::mempool::Pool;
+use crate::node::progress::Progress;
 use crate::storage::Store;
 use crate::telemetry::{Health, Metrics, Probe};
 use alloy::primitives::Address;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// L1 blocks that may fail to appear before L1 counts as silent.
 const SILENT_L1_BLOCKS: u64 = 10;
@@ -17,13 +18,13 @@ const STALLED_INTERVALS: u32 = 20;
 /// A probe over the agent's shared state.
 pub(super) fn probe(
     metrics: Metrics,
+    progress: Progress,
     mirror: &MirrorHandle,
     store: &Store,
     pool: &Arc<Pool>,
     signer: Address,
 ) -> Probe {
     let (mirror, store, pool) = (mirror.clone(), store.clone(), Arc::clone(pool));
-    let progress = Mutex::new((Height::new(0), Instant::now()));
     Arc::new(move || {
         let mut reasons = Vec::new();
         let decided = match store.decided_tip() {
@@ -33,16 +34,12 @@ pub(super) fn probe(
                 Height::new(0)
             }
         };
-        let still_for = {
-            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-            if progress.0 != decided {
-                *progress = (decided, Instant::now());
-            }
-            progress.1.elapsed()
-        };
         let view = mirror.read();
         let head = view.head.map_or(0, |head| head.number);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let made = store.header(decided).ok().flatten().map(|(_, header)| header.timestamp.get());
+        let age = now.saturating_sub(Duration::from_millis(made.unwrap_or_default()));
+        let still_for = progress.still_for(age);
         let age =
             view.head.map_or(u64::MAX, |head| now.as_secs().saturating_sub(head.timestamp.get()));
         if age > view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS) {

@@ -8,6 +8,7 @@
 //! | forwarder, receiver: transactions to and from the leaders | never |
 //! | attester: cuts, signs and gathers batches | the store fails: the agent ends |
 //! | poster: settles | never; it tries again |
+//! | progress: counts blocks and offences | never |
 //! | watcher: seals, reports, books | never; it tries again |
 //! | rpc: serves users | the port is lost: the agent ends |
 //! | telemetry: serves operators | the port is lost: the agent ends |
@@ -20,10 +21,12 @@ mod health;
 mod history;
 mod link;
 mod listening;
+mod progress;
 mod throttle;
 
 use self::history::L1History;
 use self::listening::Listening;
+use self::progress::Progress;
 use self::throttle::Throttled;
 use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
@@ -166,10 +169,27 @@ pub async fn run(
     let (evidence, evidence_rx) = mpsc::channel(EVIDENCE);
     let ledger = LedgerHandle::default();
     let metrics = Metrics::new();
-    let probe = health::probe(metrics.clone(), &mirror, &store, &pool, signer);
+    let progress = Progress::new();
+    let probe = health::probe(metrics.clone(), progress.clone(), &mirror, &store, &pool, signer);
     let peers = Arc::new(link::LinkPeers::new(link.clone()));
 
     let mut tasks = Tasks::new(shutdown);
+    let (watched, watched_rx) = mpsc::channel(EVIDENCE);
+    tasks.spawn("progress", {
+        let (metrics, stop) = (metrics.clone(), tasks.stop.clone());
+        let counting = progress::count(
+            decided_rx.clone(),
+            store.clone(),
+            metrics.clone(),
+            progress,
+            stop.clone(),
+        );
+        let relaying = progress::relay(evidence_rx, watched, metrics, stop);
+        async move {
+            tokio::join!(counting, relaying);
+            Ok(())
+        }
+    });
     let listener = listen("rpc-listen", ports.rpc()).await?;
     tasks.spawn("rpc", {
         let context = RpcContext {
@@ -290,7 +310,7 @@ pub async fn run(
         config.restart_duty,
     );
     tasks.spawn("watcher", {
-        let watching = watch::run(watcher, evidence_rx, tasks.stop.clone());
+        let watching = watch::run(watcher, watched_rx, tasks.stop.clone());
         async move {
             watching.await;
             Ok(())

@@ -17,6 +17,9 @@ macro_rules! table {
         }
 
         impl Metrics {
+            /// Names of all metrics, without the prefix and what Prometheus adds.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
             /// A fresh table, all zero.
             pub fn new() -> Self {
                 let mut registry = Registry::with_prefix("rota");

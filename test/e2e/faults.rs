@@ -1,6 +1,8 @@
 //! Agents that die, and one that lies.
 
-use crate::{STAKE_WEI, alone, block_on, key, plan, record, rota, session, tokens_of, until, wei};
+use crate::{
+    STAKE_WEI, alone, block_on, key, metric, plan, record, rota, session, tokens_of, until, wei,
+};
 use alloy::primitives::{Address, address};
 use rota::devnet::Session;
 use rota::domain::SequencerStatus;
@@ -121,6 +123,11 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         let nothing = rota(&session, &key("signer", reporter), 6, &["claim", "--bounty"]);
         assert!(nothing["error"].as_str().unwrap().contains("NoBounty"), "{nothing}");
 
+        let mut seen = 0;
+        for honest in 0..3 {
+            seen += metric(&session, honest, "evidence").await;
+        }
+        assert!(seen > 0, "who found the offence has counted it");
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
     });

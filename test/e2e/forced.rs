@@ -1,6 +1,6 @@
 //! The way in that no sequencer can close, with the command line as its users have it.
 
-use crate::{alone, block_on, plan, session, until, wei};
+use crate::{alone, block_on, metric, plan, session, until, wei};
 use alloy::primitives::B256;
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
@@ -37,6 +37,7 @@ fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_
             stage(&agent, hash).await["status"] == "queued"
         })
         .await;
+        assert_eq!(metric(&session, 0, "forced_waiting").await, 1);
 
         until("the forced transaction is derived from L1", || async {
             session.settled_order().contains(&hash)

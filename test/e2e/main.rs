@@ -95,6 +95,18 @@ async fn tokens_of(session: &Session, account: Address) -> u128 {
     serde_json::from_value::<U256>(balance).unwrap().to()
 }
 
+/// A metric of an agent as Prometheus reads it.
+async fn metric(session: &Session, agent: usize, name: &str) -> i64 {
+    let url = session.network.health_urls()[agent].join("/metrics").unwrap();
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let plain = format!("rota_{name} ");
+    let counter = format!("rota_{name}_total ");
+    let line = text.lines().find_map(|line| {
+        line.strip_prefix(&plain).or_else(|| line.strip_prefix(&counter)).map(str::to_owned)
+    });
+    line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+}
+
 /// A number of wei in an answer.
 fn wei(value: &Value) -> u128 {
     value.as_str().unwrap().parse().unwrap()

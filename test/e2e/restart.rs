@@ -1,6 +1,6 @@
 //! More than a third of the stake is gone for good (R33): what docs/OPERATIONS.md tells the others to do.
 
-use crate::{alone, block_on, plan, session, until};
+use crate::{alone, block_on, metric, plan, session, until};
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
@@ -58,6 +58,10 @@ fn half_of_the_stake_is_gone_and_the_others_go_on_with_all_that_was_accepted() {
         until("check-in is over", || async { desk.done(&["status"])["stage"] == "finish" }).await;
         let begun = desk.done(&["finish"]);
         assert_eq!((&begun["generation"], &begun["lastHeight"]), (&json!(1), &json!(settled)));
+        until("an agent counts in the new generation", || async {
+            metric(&session, 0, "generation").await == 1
+        })
+        .await;
         for agent in [&here, &there] {
             until("the agents go over to the new generation", || async {
                 status(agent).await["generation"] == 1

@@ -1,7 +1,8 @@
 //! How a network on this machine starts, where something is in its way, and that nothing of it is left behind.
 
-use crate::{alone, block_on, plan, session};
-use rota::devnet::{DevnetError, Network};
+use crate::{alone, block_on, metric, plan, session, until};
+use rota::devnet::{DevnetError, LINES, Network, announcement};
+use rota::telemetry::Metrics;
 use std::cell::RefCell;
 use std::fs;
 use std::net::TcpListener;
@@ -74,9 +75,75 @@ fn a_network_that_ends_leaves_no_agent_behind_not_even_one_that_hangs() {
                 drop(session);
             }
             let gone = || agents.iter().all(|id| !runs(id));
-            crate::until("no agent runs any more", || async { gone() }).await;
+            until("no agent runs any more", || async { gone() }).await;
         }
     });
+}
+
+#[test]
+fn the_lines_that_a_network_tells_work_as_they_are_printed() {
+    let _alone = alone();
+    block_on(async {
+        let session = session(plan(1), 0.0).await;
+        let told = announcement(&session.network);
+        let (places, lines) = told.split_once(LINES).unwrap();
+        let url = session.network.rpc_urls()[0].to_string();
+        let socket = url.replace("http://", "ws://");
+        let deployment = session.network.folder().join("deployment.json");
+        for place in ["chain 31337", "rollup 901", &url, &socket, deployment.to_str().unwrap()] {
+            assert!(places.contains(place), "{place}: {told}");
+        }
+        for command in [" send ", " force ", " escape ", " verify ", " status", "cast"] {
+            assert!(lines.contains(command), "{command}: {told}");
+        }
+        let lines = lines.to_owned();
+        let run = move || {
+            let command = Command::new("sh").args(["-e", "-x", "-c", &lines]).env_clear().output();
+            command.unwrap()
+        };
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+        session.end().await;
+    });
+}
+
+/// Those that move in no ordinary run have their place in the tests of what moves them.
+const ELSEWHERE: [&str; 3] = ["generation", "forced_waiting", "evidence"];
+
+#[test]
+fn every_metric_moves() {
+    let _alone = alone();
+    block_on(async {
+        let session = session(plan(2), 20.0).await;
+        let names = Metrics::NAMES.iter().filter(|name| !ELSEWHERE.contains(name));
+        for name in names {
+            until(&format!("{name} is above 0"), || async {
+                metric(&session, 0, name).await > 0 || metric(&session, 1, name).await > 0
+            })
+            .await;
+        }
+        for name in ELSEWHERE {
+            assert_eq!(metric(&session, 0, name).await, 0, "{name}");
+        }
+        session.end().await;
+    });
+}
+
+#[test]
+#[cfg(feature = "byzantine")]
+fn what_is_built_to_be_run_knows_no_faults_and_a_binary_that_does_is_found_out() {
+    let package = env!("CARGO_MANIFEST_DIR");
+    let recipe = Command::new("make").args(["-n", "build"]).current_dir(package).output().unwrap();
+    let recipe = String::from_utf8_lossy(&recipe.stdout).into_owned();
+    assert!(recipe.contains("cargo build --release --locked\n"), "{recipe}");
+    assert!(recipe.contains("tools/release-check target/release/rota"), "{recipe}");
+    assert!(!recipe.contains("byzantine"), "{recipe}");
+
+    let check = Path::new(package).join("tools/release-check");
+    let checked = Command::new(check).arg(env!("CARGO_BIN_EXE_rota")).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(!checked.status.success() && said.contains("--equivocate"), "{said}");
 }
 
 /// Whether a process runs: one that has ended and that nobody has asked after yet does not.
