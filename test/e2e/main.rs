@@ -15,6 +15,7 @@ mod forced;
 mod journey;
 mod operator;
 mod restart;
+mod rotation;
 mod simulate;
 mod stakers;
 mod starting;
