@@ -25,6 +25,10 @@ pub(super) fn rpc_limits(settings: &Settings) -> Result<RpcLimits, ConfigError> 
     let Settings { rpc_connections, rpc_batch_calls, rpc_units_per_second, .. } = settings;
     Ok(RpcLimits {
         connections: above_zero("rpc-connections", rpc_connections.unwrap_or(default.connections))?,
+        connections_per_address: above_zero(
+            "rpc-connections-per-address",
+            settings.rpc_connections_per_address.unwrap_or(default.connections_per_address),
+        )?,
         request_bytes: bytes(
             "rpc-request-bytes",
             settings.rpc_request_bytes,
@@ -40,6 +44,17 @@ pub(super) fn rpc_limits(settings: &Settings) -> Result<RpcLimits, ConfigError> 
             "rpc-units-per-second",
             rpc_units_per_second.unwrap_or(default.units_per_second),
         )?,
+        units_per_second_in_all: above_zero(
+            "rpc-units-per-second-in-all",
+            settings.rpc_units_per_second_in_all.unwrap_or(default.units_per_second_in_all),
+        )?,
+        subscriptions_per_address: settings
+            .rpc_subscriptions_per_address
+            .unwrap_or(default.subscriptions_per_address),
+        subscriptions_in_all: settings
+            .rpc_subscriptions_in_all
+            .unwrap_or(default.subscriptions_in_all),
+        answer_bytes_in_all: default.answer_bytes_in_all,
         // None at all is a choice: subscriptions are then refused.
         subscriptions: settings.rpc_subscriptions.unwrap_or(default.subscriptions),
         request_timeout: seconds(
@@ -72,6 +87,10 @@ mod tests {
     fn each_setting_reaches_its_limit() {
         let settings = Settings {
             rpc_connections: Some(1),
+            rpc_connections_per_address: Some(6),
+            rpc_units_per_second_in_all: Some(7),
+            rpc_subscriptions_per_address: Some(8),
+            rpc_subscriptions_in_all: Some(9),
             rpc_request_bytes: Some(300_000),
             rpc_response_bytes: Some(400_000),
             rpc_batch_calls: Some(2),
@@ -83,6 +102,11 @@ mod tests {
         };
         let expected = RpcLimits {
             connections: 1,
+            connections_per_address: 6,
+            units_per_second_in_all: 7,
+            subscriptions_per_address: 8,
+            subscriptions_in_all: 9,
+            answer_bytes_in_all: RpcLimits::default().answer_bytes_in_all,
             request_bytes: 300_000,
             response_bytes: 400_000,
             batch_calls: 2,
@@ -99,6 +123,14 @@ mod tests {
         let none = Settings::default;
         let cases = [
             ("rpc-connections", Settings { rpc_connections: Some(0), ..none() }),
+            (
+                "rpc-connections-per-address",
+                Settings { rpc_connections_per_address: Some(0), ..none() },
+            ),
+            (
+                "rpc-units-per-second-in-all",
+                Settings { rpc_units_per_second_in_all: Some(0), ..none() },
+            ),
             ("rpc-request-bytes", Settings { rpc_request_bytes: Some(1_000), ..none() }),
             ("rpc-response-bytes", Settings { rpc_response_bytes: Some(0), ..none() }),
             ("rpc-batch-calls", Settings { rpc_batch_calls: Some(0), ..none() }),

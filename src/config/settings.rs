@@ -134,6 +134,9 @@ pub struct Settings {
     /// Connections to JSON-RPC at a time; one more is answered 503 [default: 1024]
     #[arg(long, env = "ROTA_RPC_CONNECTIONS", value_name = "COUNT", value_parser = whole::<usize>)]
     pub rpc_connections: Option<usize>,
+    /// Connections to JSON-RPC from one address at a time; one more is answered 503 [default: 256]
+    #[arg(long, env = "ROTA_RPC_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", value_parser = whole::<usize>)]
+    pub rpc_connections_per_address: Option<usize>,
     /// Bytes of a JSON-RPC request at most [default: 4194304]
     #[arg(long, env = "ROTA_RPC_REQUEST_BYTES", value_name = "BYTES", value_parser = whole::<u32>)]
     pub rpc_request_bytes: Option<u32>,
@@ -143,10 +146,19 @@ pub struct Settings {
     /// Calls in one batch request at most [default: 1000]
     #[arg(long, env = "ROTA_RPC_BATCH_CALLS", value_name = "COUNT", value_parser = whole::<usize>)]
     pub rpc_batch_calls: Option<usize>,
-    /// Units that a connection may ask for in a second: most calls cost one, those that read whole blocks twenty
-    /// [default: 10000]
+    /// Units that an address may ask for in a second: most calls cost one, a submission three, those that read blocks
+    /// twenty and one more for each transaction [default: 10000]
     #[arg(long, env = "ROTA_RPC_UNITS_PER_SECOND", value_name = "UNITS", value_parser = whole::<u32>)]
     pub rpc_units_per_second: Option<u32>,
+    /// Units that all addresses together may ask for in a second [default: 20000]
+    #[arg(long, env = "ROTA_RPC_UNITS_PER_SECOND_IN_ALL", value_name = "UNITS", value_parser = whole::<u32>)]
+    pub rpc_units_per_second_in_all: Option<u32>,
+    /// Subscriptions and filters of an address at most [default: 256]
+    #[arg(long, env = "ROTA_RPC_SUBSCRIPTIONS_PER_ADDRESS", value_name = "COUNT", value_parser = whole::<u32>)]
+    pub rpc_subscriptions_per_address: Option<u32>,
+    /// Subscriptions and filters in all at most [default: 4096]
+    #[arg(long, env = "ROTA_RPC_SUBSCRIPTIONS_IN_ALL", value_name = "COUNT", value_parser = whole::<u32>)]
+    pub rpc_subscriptions_in_all: Option<u32>,
     /// Subscriptions of a connection at most [default: 64]
     #[arg(long, env = "ROTA_RPC_SUBSCRIPTIONS", value_name = "COUNT", value_parser = whole::<u32>)]
     pub rpc_subscriptions: Option<u32>,
@@ -326,6 +338,18 @@ impl Settings {
             default_rollup: self.default_rollup.or(below.default_rollup),
             mempool_transactions: self.mempool_transactions.or(below.mempool_transactions),
             rpc_connections: self.rpc_connections.or(below.rpc_connections),
+            rpc_connections_per_address: self
+                .rpc_connections_per_address
+                .or(below.rpc_connections_per_address),
+            rpc_units_per_second_in_all: self
+                .rpc_units_per_second_in_all
+                .or(below.rpc_units_per_second_in_all),
+            rpc_subscriptions_per_address: self
+                .rpc_subscriptions_per_address
+                .or(below.rpc_subscriptions_per_address),
+            rpc_subscriptions_in_all: self
+                .rpc_subscriptions_in_all
+                .or(below.rpc_subscriptions_in_all),
             rpc_request_bytes: self.rpc_request_bytes.or(below.rpc_request_bytes),
             rpc_response_bytes: self.rpc_response_bytes.or(below.rpc_response_bytes),
             rpc_batch_calls: self.rpc_batch_calls.or(below.rpc_batch_calls),

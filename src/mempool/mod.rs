@@ -24,5 +24,5 @@ pub use intake::Intake;
 pub use limits::Limits;
 pub use policy::{AdmissionPolicy, OpenRollups};
 pub use pool::{Pool, Waiting};
-pub use queue::{Admission, Mempool, NextNonce, Origin};
+pub use queue::{Admission, LaneContent, Mempool, NextNonce, Origin};
 pub use refusal::Refusal;

@@ -4,7 +4,9 @@ use crate::agreement::BlockSource;
 use crate::batch::payload::max_body_bytes;
 use crate::domain::{Generation, Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
-use crate::mempool::{Admission, AdmissionPolicy, Limits, Mempool, OpenRollups, Origin, Refusal};
+use crate::mempool::{
+    Admission, AdmissionPolicy, LaneContent, Limits, Mempool, OpenRollups, Origin, Refusal,
+};
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
 use std::collections::{HashSet, VecDeque};
@@ -191,6 +193,21 @@ impl Pool {
     pub fn waiting(&self) -> Waiting {
         let inner = self.lock();
         Waiting { transactions: inner.mempool.len(), bytes: inner.mempool.bytes() }
+    }
+
+    /// What waits in a rollup; see [`Mempool::content`].
+    pub fn content(
+        &self,
+        rollup: RollupId,
+        sender: Option<Address>,
+        most: usize,
+    ) -> Vec<LaneContent> {
+        self.lock().mempool.content(rollup, sender, most)
+    }
+
+    /// How much of a rollup waits; see [`Mempool::count_of`].
+    pub fn count_of(&self, rollup: RollupId) -> (usize, usize) {
+        self.lock().mempool.count_of(rollup)
     }
 
     /// The pool, in step with the decided chain.

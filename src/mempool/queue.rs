@@ -1,5 +1,9 @@
 //! The pool itself: pure, and deterministic in the order of its calls.
 
+mod content;
+
+pub use content::LaneContent;
+
 use crate::batch::body::{max_transaction_bytes, transaction_bytes};
 use crate::domain::{Millis, RollupId, RollupTransaction, SequencerId, SignedTransaction};
 use crate::mempool::lane::{Entry, Lane, LaneKey};

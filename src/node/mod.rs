@@ -198,12 +198,17 @@ pub async fn run(
             pool: Arc::clone(&pool),
             intake,
             decided: decided_rx.clone(),
+            peers: {
+                let link = link.clone();
+                Arc::new(move || link.peers().iter().filter(|peer| peer.connected).count())
+            },
             default_rollup: config.default_rollup,
             deployment: config.deployment.clone(),
             signer,
             limits: config.rpc_limits.clone(),
         };
-        let serving = rpc::serve(listener, context, tasks.stop.clone());
+        let serving = rpc::serve_apart(listener, context, tasks.stop.clone())
+            .map_err(|source| NodeError::Thread { source })?;
         async move {
             serving.await;
             Ok(())

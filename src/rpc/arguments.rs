@@ -3,14 +3,14 @@
 use crate::domain::Height;
 use crate::rpc::RpcError;
 use alloy::primitives::{Address, B256, Bytes};
-use jsonrpsee::types::Params;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Characters of a wrong argument that an error repeats.
 const SHOWN: usize = 80;
 
-/// The positional arguments of a call. `null` is the same as none.
+/// The arguments of a call, in their order, whether the client gave them by position or by name. `null` is the same as none.
 #[derive(Debug)]
 pub(super) struct Arguments(Vec<Value>);
 
@@ -34,17 +34,31 @@ pub(super) enum BlockReference {
 }
 
 impl Arguments {
-    /// Reads the arguments of a method that takes at most `most`.
-    pub(super) fn read(params: &Params<'_>, most: usize) -> Result<Self, RpcError> {
-        let invalid = |actual: String| RpcError::InvalidParams { most, actual };
-        let Some(text) = params.as_str() else { return Ok(Self(Vec::new())) };
-        let values = match serde_json::from_str(text) {
+    /// Reads the arguments of a method that has these: an array in their order, or an object with their names.
+    pub(super) fn read(
+        params: Option<&RawValue>,
+        names: &'static [&'static str],
+    ) -> Result<Self, RpcError> {
+        let invalid = |actual: String| RpcError::InvalidParams { names, actual };
+        let Some(text) = params else { return Ok(Self(Vec::new())) };
+        // Deeper nesting than any argument has is an error here.
+        let values = match serde_json::from_str(text.get()) {
             Ok(Value::Array(values)) => values,
-            Ok(Value::Null) => Vec::new(),
-            Ok(Value::Object(_)) => return Err(invalid("an object".to_owned())),
-            _ => return Err(invalid(text.chars().take(SHOWN).collect())),
+            Ok(Value::Object(mut named)) => {
+                let mut values: Vec<_> =
+                    names.iter().map(|name| named.remove(*name).unwrap_or(Value::Null)).collect();
+                if let Some(unknown) = named.keys().next() {
+                    return Err(invalid(format!("\"{}\"", cut(unknown))));
+                }
+                while values.last().is_some_and(Value::is_null) {
+                    values.pop();
+                }
+                values
+            }
+            Ok(_) => return Err(invalid(cut(text.get()))),
+            Err(error) => return Err(invalid(error.to_string())),
         };
-        if values.len() > most {
+        if values.len() > names.len() {
             return Err(invalid(format!("{} arguments", values.len())));
         }
         Ok(Self(values))
@@ -54,13 +68,19 @@ impl Arguments {
         self.0.get(position).filter(|value| !value.is_null())
     }
 
-    fn invalid(&self, position: usize, field: &'static str, expected: impl ToString) -> RpcError {
+    /// The error for an argument that is not as it should be.
+    pub(super) fn invalid(
+        &self,
+        position: usize,
+        field: &'static str,
+        expected: impl ToString,
+    ) -> RpcError {
         let actual = self.get(position).map_or("nothing".to_owned(), shown);
         RpcError::InvalidArgument { position, field, expected: expected.to_string(), actual }
     }
 
     /// An argument that may be left out.
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         position: usize,
         field: &'static str,
@@ -71,7 +91,7 @@ impl Arguments {
         read(value).map(Some).ok_or_else(|| self.invalid(position, field, expected))
     }
 
-    fn required<T>(
+    pub(super) fn required<T>(
         &self,
         position: usize,
         field: &'static str,
@@ -136,31 +156,19 @@ impl Arguments {
 
     /// A block; the last decided one when left out.
     pub(super) fn block(&self, position: usize) -> Result<BlockReference, RpcError> {
-        const EXPECTED: &str =
-            "a block: a number, a hash, latest, pending, safe, finalized or earliest";
+        const EXPECTED: &str = "a block: a number, a hash, latest, pending, safe, finalized, earliest, or {blockNumber} or {blockHash}";
         let read = self.optional(position, "block", EXPECTED, block_reference)?;
         Ok(read.unwrap_or(BlockReference::Latest))
     }
 
-    /// The error for a block that has not been decided.
+    /// The error for a block that is not decided here, with the name that the client gave it.
     pub(super) fn no_block(&self, position: usize) -> RpcError {
-        self.invalid(position, "block", "a decided block")
-    }
-
-    /// The error for a block whose accounts are asked for: only the newest ones are known.
-    pub(super) fn not_kept(&self, position: usize) -> RpcError {
-        self.invalid(position, "block", "latest or pending: older nonces are not kept")
+        RpcError::NoBlock { block: self.get(position).map_or("latest".to_owned(), shown) }
     }
 
     /// The error for a batch that is not named by its number.
     pub(super) fn no_batch(&self, position: usize) -> RpcError {
         self.invalid(position, "batch", "a batch number, or latest")
-    }
-
-    /// The subscription to new heads, the only one there is.
-    pub(super) fn new_heads(&self, position: usize) -> Result<(), RpcError> {
-        let read = |value: &Value| (value.as_str() == Some("newHeads")).then_some(());
-        self.required(position, "subscription", "newHeads", read)
     }
 
     /// An object with a known shape.
@@ -189,10 +197,14 @@ impl Arguments {
 }
 
 fn shown(value: &Value) -> String {
-    value.to_string().chars().take(SHOWN).collect()
+    cut(&value.to_string())
 }
 
-fn prefixed(value: &Value) -> Option<&str> {
+fn cut(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
+pub(super) fn prefixed(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| text.starts_with("0x"))
 }
 
@@ -209,13 +221,25 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-fn block_reference(value: &Value) -> Option<BlockReference> {
+pub(super) fn block_reference(value: &Value) -> Option<BlockReference> {
     match value {
-        Value::Object(parts) => match (parts.get("blockHash"), parts.get("blockNumber")) {
-            (Some(hash), None) => prefixed(hash)?.parse().ok().map(BlockReference::Hash),
-            (None, Some(height)) => number(height).map(|n| BlockReference::Height(Height::new(n))),
-            _ => None,
-        },
+        // EIP-1898. Whether only a canonical block will do makes no difference: there are no others to be found.
+        Value::Object(parts) => {
+            if parts.get("requireCanonical").is_some_and(|only| !only.is_boolean()) {
+                return None;
+            }
+            let given = |name| parts.get(name).filter(|value| !value.is_null());
+            match (given("blockHash"), given("blockNumber")) {
+                (Some(hash), None) => prefixed(hash)?.parse().ok().map(BlockReference::Hash),
+                (None, Some(tag @ Value::String(_))) => {
+                    block_reference(tag).filter(|one| !matches!(one, BlockReference::Hash(_)))
+                }
+                (None, Some(height)) => {
+                    number(height).map(|n| BlockReference::Height(Height::new(n)))
+                }
+                _ => None,
+            }
+        }
         Value::String(text) => Some(match text.as_str() {
             "earliest" => BlockReference::Earliest,
             "latest" => BlockReference::Latest,

@@ -1,9 +1,9 @@
 //! Why a call is not answered. Codes are stable and listed in docs/RPC.md.
 
-use crate::domain::{MAX_NONCE, RollupId, TransactionError};
+use crate::domain::{Height, MAX_NONCE, RollupId, TransactionError};
 use crate::mempool::Refusal;
 use crate::storage::StoreError;
-use jsonrpsee::types::ErrorObjectOwned;
+use alloy::primitives::B256;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -19,6 +19,20 @@ pub enum RpcError {
         expected: &'static str,
         /// What there was.
         actual: String,
+    },
+    /// The body is no JSON.
+    #[error("parse error: {reason}")]
+    NoJson {
+        /// What the reader met.
+        reason: String,
+    },
+    /// JSON, but no request of JSON-RPC 2.0.
+    #[error("invalid request: {member}: expected {expected}")]
+    NoRequest {
+        /// What is wrong with it.
+        member: &'static str,
+        /// What would do.
+        expected: &'static str,
     },
     /// No such method.
     #[error("the method {method} does not exist/is not available")]
@@ -44,13 +58,74 @@ pub enum RpcError {
         /// What there was, cut short.
         actual: String,
     },
-    /// The parameters are no array, or too long a one.
-    #[error("invalid params: expected an array of at most {most} arguments, found {actual}")]
+    /// The parameters are too many, or named otherwise.
+    #[error("invalid params: expected at most these: {}; found {actual}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })]
     InvalidParams {
         /// Arguments that the method takes.
-        most: usize,
+        names: &'static [&'static str],
         /// What there was.
         actual: String,
+    },
+    /// There is no such block, or none yet.
+    #[error("block not found: {block}")]
+    NoBlock {
+        /// As the client named it.
+        block: String,
+    },
+    /// What an account was at that block is not kept any more.
+    #[error("nonces at block {block} are not kept: they are from block {first} on")]
+    NotKept {
+        /// The block.
+        block: Height,
+        /// The first one of which they are kept.
+        first: Height,
+    },
+    /// It takes execution, and nobody executes here.
+    #[error(
+        "{method} needs execution: this is an ordering service; ask a follower of the rollup, which executes the order"
+    )]
+    NotExecuted {
+        /// The method.
+        method: &'static str,
+    },
+    /// The filter was removed, was not asked for too long, or never was.
+    #[error("filter not found")]
+    NoFilter,
+    /// The subscription or the address has as many as one may.
+    #[error("too many {what}: at most {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// The request is longer than one may be.
+    #[error("request is larger than {limit} bytes")]
+    RequestTooLarge {
+        /// The bound in bytes.
+        limit: u32,
+    },
+    /// The answer would be longer than one may be.
+    #[error("response is larger than {limit} bytes: ask for less at a time")]
+    AnswerTooLarge {
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// Accepted, and not decided within the time that the client gave (EIP-7966).
+    #[error("the transaction was accepted and is not decided after {} ms", waited.as_millis())]
+    NotDecidedYet {
+        /// Its hash.
+        hash: B256,
+        /// The time.
+        waited: Duration,
+    },
+    /// Accepted, and waits for transactions with lower nonces (EIP-7966).
+    #[error("the transaction was accepted and waits for nonce {expected}")]
+    NonceGap {
+        /// Its hash.
+        hash: B256,
+        /// The nonce that is missing.
+        expected: u64,
     },
     /// The agent failed, not the caller.
     #[error("internal error: {reason}")]
@@ -58,7 +133,7 @@ pub enum RpcError {
         /// What failed.
         reason: String,
     },
-    /// The connection asks for more than one may.
+    /// The address, or everybody together, asks for more than is served.
     #[error("request limit exceeded: try again in {} ms", retry_after.as_millis())]
     TooFast {
         /// When there is room again for the same call.
@@ -74,12 +149,6 @@ pub enum RpcError {
         limit: usize,
         /// The calls in it.
         actual: usize,
-    },
-    /// The answers of a batch are larger together than a response may be.
-    #[error("batch response is larger than {limit} bytes")]
-    BatchAnswerTooLarge {
-        /// The bound in bytes.
-        limit: usize,
     },
     /// The path of the URL names no rollup.
     #[error("invalid path {path}: expected / or /rollup/<chain id>")]
@@ -103,16 +172,34 @@ impl RpcError {
     /// The JSON-RPC error code. Stable.
     pub const fn code(&self) -> i32 {
         match self {
-            Self::InvalidRequest { .. } => -32600,
+            Self::NotDecidedYet { .. } => 4,
+            Self::NonceGap { .. } => 6,
+            Self::NoFilter => -32000,
+            Self::NoBlock { .. } => -32001,
+            Self::NotKept { .. } => -32002,
+            Self::NotExecuted { .. } => -32004,
+            Self::TooMany { .. } => -32006,
+            Self::RequestTooLarge { .. } => -32007,
+            Self::NoJson { .. } => -32700,
+            Self::InvalidRequest { .. } | Self::NoRequest { .. } => -32600,
             Self::UnknownMethod { .. } | Self::WebSocketOnly { .. } => -32601,
             Self::InvalidArgument { .. } | Self::InvalidParams { .. } => -32602,
             Self::Internal { .. } => -32603,
             Self::TooFast { .. } => -32005,
             Self::Refused(refusal) => refusal.code(),
-            Self::BatchAnswerTooLarge { .. } => -32008,
+            Self::AnswerTooLarge { .. } => -32008,
             Self::BatchTooLong { .. } => -32030,
             Self::InvalidPath { .. } => -32031,
         }
+    }
+
+    /// The error object.
+    pub(super) fn to_json(&self) -> Value {
+        let mut object = json!({ "code": self.code(), "message": self.to_string() });
+        if let (Some(data), Some(object)) = (self.data(), object.as_object_mut()) {
+            object.insert("data".to_owned(), data);
+        }
+        object
     }
 
     /// The `data` of the error object: which field, what was expected, what was found.
@@ -128,19 +215,33 @@ impl RpcError {
             Self::InvalidArgument { position, field, expected, actual } => Some(json!({
                 "field": field, "position": position, "expected": expected, "actual": actual,
             })),
-            Self::InvalidParams { most, actual } => {
-                Some(json!({ "field": "params", "most": most, "actual": actual }))
+            Self::InvalidParams { names, actual } => {
+                Some(json!({ "field": "params", "expected": names, "actual": actual }))
             }
-            Self::Internal { .. } => None,
+            Self::NoJson { .. } => Some(json!({ "field": "body", "expected": "JSON" })),
+            Self::NoRequest { member, expected } => {
+                Some(json!({ "field": member, "expected": expected }))
+            }
+            Self::NoBlock { block } => {
+                Some(json!({ "field": "block", "expected": "a decided block", "actual": block }))
+            }
+            Self::NotKept { block, first } => {
+                Some(json!({ "field": "block", "first": first, "actual": block }))
+            }
+            Self::TooMany { what, limit } => Some(json!({ "field": what, "limit": limit })),
+            Self::RequestTooLarge { limit } => Some(json!({ "field": "request", "limit": limit })),
+            Self::AnswerTooLarge { limit } => Some(json!({ "field": "response", "limit": limit })),
+            // EIP-7966 says what `data` is.
+            Self::NotDecidedYet { hash, .. } => Some(json!(hash)),
+            Self::NonceGap { expected, .. } => Some(json!(format!("{expected:#x}"))),
+            // Libraries take the data of a failed `eth_call` for what a contract reverted with.
+            Self::NotExecuted { .. } | Self::NoFilter | Self::Internal { .. } => None,
             Self::TooFast { retry_after } => Some(json!({
                 "retryAfterMillis": u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
             })),
             Self::Refused(refusal) => refusal_data(refusal),
             Self::BatchTooLong { limit, actual } => {
                 Some(json!({ "field": "batch", "limit": limit, "actual": actual }))
-            }
-            Self::BatchAnswerTooLarge { limit } => {
-                Some(json!({ "field": "response", "limit": limit }))
             }
             Self::InvalidPath { path } => Some(json!({
                 "field": "path", "expected": "/ or /rollup/<chain id>", "actual": path,
@@ -205,11 +306,5 @@ impl From<StoreError> for RpcError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "a call cannot be answered from the store");
         Self::internal(error)
-    }
-}
-
-impl From<RpcError> for ErrorObjectOwned {
-    fn from(error: RpcError) -> Self {
-        Self::owned(error.code(), error.to_string(), error.data())
     }
 }

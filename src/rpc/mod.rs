@@ -4,27 +4,40 @@
 //! needs to submit and track a transaction; `rota_*` tells where the network stands. Methods, error codes and bounds:
 //! docs/RPC.md.
 //!
-//! A call passes [`connection::Door`] (HTTP: path, content type, time-out), [`gate::Gate`] (rate, rollup, method) and
-//! reaches a function of [`eth`] or [`rota`] with its [`arguments::Arguments`]. Functions read the store and the mirror and
-//! hold no state of their own.
+//! A message passes [`http::Connection`] (path, content type, time-out) or [`socket`], is read by [`message`], and each
+//! call in it passes [`service::Shared`] (rate, rollup, method) and reaches a function of [`chain`], [`state`], [`blocks`],
+//! [`pool`], [`filters`] or [`rota`] with its [`arguments::Arguments`]. Functions read the store, the mirror and the pool.
+//!
+//! Nothing that a client does may slow agreement down. The service has threads of its own, few and of low priority; calls
+//! that may read much run a few at a time; [`visitors`] bounds what one address and all of them together use: connections,
+//! subscriptions, work, and the memory of answers.
 
 mod arguments;
-mod connection;
+mod blocks;
+mod chain;
 mod endpoint;
 mod error;
-mod eth;
-mod gate;
+mod filters;
+mod heads;
+mod http;
 mod limits;
+mod message;
 mod methods;
+mod pool;
 mod rota;
 mod server;
+mod service;
+mod socket;
+mod state;
 mod stream;
+mod submit;
 mod subscription;
 mod view;
+mod visitors;
 
 pub use error::RpcError;
 pub use limits::RpcLimits;
-pub use server::{RpcContext, serve};
+pub use server::{PeerCount, RpcContext, serve, serve_apart};
 
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,10 @@ use crate::domain::{
 };
 use crate::rota::{draw, expected_term, holder};
 use crate::rpc::arguments::BlockReference;
-use crate::rpc::methods::{Call, Method};
+use crate::rpc::methods::{Answer, Call, Method, Run};
 use crate::rpc::{CLIENT_VERSION, RpcContext, RpcError, view};
 use alloy::primitives::{Address, B256, Bytes};
 use serde::Serialize;
-use serde_json::Value;
 
 /// Turns that one schedule covers at most.
 const SCHEDULE_TURNS: u64 = 256;
@@ -20,16 +19,16 @@ const SCHEDULE_DEFAULT: u64 = 8;
 
 /// The methods.
 pub(super) const METHODS: &[Method] = &[
-    Method { name: "rota_status", most: 0, dear: false, answer: status },
-    Method { name: "rota_schedule", most: 3, dear: false, answer: schedule },
-    Method { name: "rota_getBlock", most: 1, dear: true, answer: block },
-    Method { name: "rota_getBatch", most: 1, dear: false, answer: batch },
-    Method { name: "rota_getTransaction", most: 1, dear: false, answer: transaction },
+    Method { name: "rota_status", params: &[], run: Run::Now(status) },
+    Method {
+        name: "rota_schedule",
+        params: &["epoch", "firstTurn", "count"],
+        run: Run::Dear(schedule),
+    },
+    Method { name: "rota_getBlock", params: &["block"], run: Run::Dear(block) },
+    Method { name: "rota_getBatch", params: &["batch"], run: Run::Now(batch) },
+    Method { name: "rota_getTransaction", params: &["hash"], run: Run::Now(transaction) },
 ];
-
-fn answer(value: impl Serialize) -> Result<Value, RpcError> {
-    serde_json::to_value(value).map_err(RpcError::internal)
-}
 
 /// Where the agent and its network stand.
 #[derive(Debug, Serialize)]
@@ -109,14 +108,14 @@ fn lead(context: &RpcContext) -> Result<Option<Lead>, RpcError> {
     Ok(Some(Lead { generation, epoch, turn: mirror.params.turn_of(height.next()), leader }))
 }
 
-fn status(call: &Call<'_>) -> Result<Value, RpcError> {
-    let context = call.context;
+fn status(call: &Call<'_>) -> Answer {
+    let context = call.context();
     let lead = lead(context)?;
     let decided = context.store.decided_tip()?;
     let final_height = view::finalized(&context.store, &context.mirror)?;
     let waiting = context.pool.waiting();
     let mirror = context.mirror.read();
-    answer(Status {
+    call.answer(Status {
         client_version: CLIENT_VERSION,
         signer: context.signer,
         default_rollup: context.default_rollup,
@@ -177,8 +176,8 @@ struct TurnView {
     leader: Option<Address>,
 }
 
-fn schedule(call: &Call<'_>) -> Result<Value, RpcError> {
-    let lead = lead(call.context)?;
+fn schedule(call: &Call<'_>) -> Answer {
+    let lead = lead(call.context())?;
     let now = |read: fn(&Lead) -> u64| lead.as_ref().map_or(0, read);
     let epoch = call.arguments.number(0, "epoch")?.unwrap_or(now(|lead| lead.epoch.get()));
     let first = call.arguments.number(1, "firstTurn")?.unwrap_or(now(|lead| lead.turn.get()));
@@ -187,9 +186,9 @@ fn schedule(call: &Call<'_>) -> Result<Value, RpcError> {
         None => SCHEDULE_DEFAULT,
     };
     let generation = lead.map_or(Generation::new(0), |lead| lead.generation);
-    let mirror = call.context.mirror.read();
+    let mirror = call.context().mirror.read();
     let set = mirror.set_for(generation, Epoch::new(epoch));
-    answer(set.map(|set| {
+    call.answer(set.map(|set| {
         let length = mirror.params.turn_length;
         let turns = (first..first.saturating_add(count)).map(|turn| {
             let start = turn.saturating_mul(length);
@@ -248,12 +247,12 @@ struct SignatureView {
     signature: Bytes,
 }
 
-fn block(call: &Call<'_>) -> Result<Value, RpcError> {
-    let store = &call.context.store;
-    let Some(height) = view::resolve(call.context, call.arguments.block(0)?)? else {
-        return Ok(Value::Null);
+fn block(call: &Call<'_>) -> Answer {
+    let store = &call.context().store;
+    let Some(height) = view::resolve(call.context(), call.arguments.block(0)?)? else {
+        return call.answer(());
     };
-    let Some(decided) = store.block(height)? else { return Ok(Value::Null) };
+    let Some(decided) = store.block(height)? else { return call.answer(()) };
     let transactions = decided.block.transactions.into_iter().map(|one| TransactionView {
         rollup: one.rollup,
         hash: one.hash(),
@@ -262,7 +261,7 @@ fn block(call: &Call<'_>) -> Result<Value, RpcError> {
     let signatures = decided.certificate.signatures.iter().map(|(signer, signature)| {
         SignatureView { signer: Address::new(signer.0), signature: signature.to_compact().into() }
     });
-    answer(BlockView {
+    call.answer(BlockView {
         hash: decided.block.header.hash(),
         transactions: transactions.collect(),
         certificate: CertificateView {
@@ -291,15 +290,15 @@ struct BatchView {
     late: bool,
 }
 
-fn batch(call: &Call<'_>) -> Result<Value, RpcError> {
-    let context = call.context;
+fn batch(call: &Call<'_>) -> Answer {
+    let context = call.context();
     let number = match call.arguments.block(0)? {
         BlockReference::Latest => context.mirror.read().tip.as_ref().map(|tip| tip.number),
         BlockReference::Height(number) => Some(BatchNumber::new(number.get())),
         _ => return Err(call.arguments.no_batch(0)),
     };
-    let Some(number) = number else { return Ok(Value::Null) };
-    let Some(batch) = context.store.settled(number)? else { return Ok(Value::Null) };
+    let Some(number) = number else { return call.answer(()) };
+    let Some(batch) = context.store.settled(number)? else { return call.answer(()) };
     let mirror = context.mirror.read();
     let set = mirror.set_for(batch.header.generation, batch.header.epoch);
     let members = set.iter().flat_map(|set| set.members());
@@ -310,7 +309,7 @@ fn batch(call: &Call<'_>) -> Result<Value, RpcError> {
     };
     let signers =
         members.enumerate().filter(|(index, _)| signed(*index)).map(|(_, member)| member.signer);
-    answer(BatchView {
+    call.answer(BatchView {
         number,
         status: stage_of(mirror.is_final(&batch)),
         poster: batch.poster,
@@ -379,10 +378,10 @@ struct ForcedView {
     escaped: bool,
 }
 
-fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
+fn transaction(call: &Call<'_>) -> Answer {
     let hash = call.arguments.hash(0, "hash")?;
     let rollup = call.rollup()?;
-    let context = call.context;
+    let context = call.context();
     let mut found = TransactionStatus {
         hash,
         rollup,
@@ -416,12 +415,12 @@ fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
             found.l1_transaction = Some(escape.tx_hash);
             found.status =
                 stage_of(mirror.at_depth.is_some_and(|depth| escape.block.number <= depth.number));
-            return answer(found);
+            return call.answer(found);
         }
     }
     let Some(place) = place else {
         let waits = context.pool.get(hash).is_some_and(|one| one.transaction.rollup == rollup);
-        return answer((waits || found.forced.is_some()).then_some(found));
+        return call.answer((waits || found.forced.is_some()).then_some(found));
     };
     let height = place.height();
     found.height = Some(height);
@@ -440,7 +439,7 @@ fn transaction(call: &Call<'_>) -> Result<Value, RpcError> {
         None if is_attested(context, height)? => Stage::Attested,
         None => Stage::Decided,
     };
-    answer(Some(found))
+    call.answer(Some(found))
 }
 
 fn settled_batch(context: &RpcContext, height: Height) -> Result<Option<SettledBatch>, RpcError> {

@@ -1,24 +1,23 @@
-//! Accepting connections and ending them.
+//! Accepting connections and ending them, on a runtime of their own.
 
 use crate::domain::{Deployment, Height, RollupId};
 use crate::l1::MirrorHandle;
 use crate::mempool::{Intake, Pool};
-use crate::rpc::connection::{Connection, Door};
-use crate::rpc::gate::{Gate, Rules};
+use crate::rpc::http::Connection;
 use crate::rpc::limits::RpcLimits;
-use crate::rpc::methods;
+use crate::rpc::service::{DEAR_AT_A_TIME, Shared};
 use crate::rpc::stream::Stream;
 use crate::storage::Store;
 use alloy::primitives::Address;
-use jsonrpsee::core::middleware::RpcServiceBuilder;
-use jsonrpsee::server::{
-    BatchRequestConfig, PingConfig, Server, ServerConfig, serve_with_graceful_shutdown,
-    stop_channel,
-};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -33,6 +32,26 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const NO_PLACE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// Time for the head of a request, from the first byte or from when the connection was made.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// Bytes of the head of a request.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Threads that serve connections.
+const THREADS: usize = 2;
+
+/// Blocking threads: for the dear calls, and one each for heads and for what is pending.
+const BLOCKING_THREADS: usize = DEAR_AT_A_TIME + 2;
+
+/// How much the threads yield to the agent's others, in the system's steps: it schedules them last when there is little
+/// time.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Says how many peers are connected.
+pub type PeerCount = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// What calls are answered from.
 #[derive(Clone)]
 pub struct RpcContext {
@@ -46,6 +65,8 @@ pub struct RpcContext {
     pub intake: Intake,
     /// The last decided height, for subscribers.
     pub decided: watch::Receiver<Height>,
+    /// How many peers are connected.
+    pub peers: PeerCount,
     /// The rollup of the root path.
     pub default_rollup: RollupId,
     /// The contracts.
@@ -56,38 +77,63 @@ pub struct RpcContext {
     pub limits: RpcLimits,
 }
 
+/// Serves until `shutdown` on threads of its own, few and of low priority: whatever clients ask for, the agent's other tasks
+/// have theirs. What is returned waits for the end.
+///
+/// # Errors
+///
+/// The system's, when it has no thread left or does not hand the listener over.
+pub fn serve_apart(
+    listener: TcpListener,
+    context: RpcContext,
+    shutdown: CancellationToken,
+) -> std::io::Result<impl Future<Output = ()>> {
+    let listener = listener.into_std()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("rpc")
+        .on_thread_start(yield_to_others)
+        .enable_all()
+        .build()?;
+    let (ended, end) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("rpc-service".into()).spawn(move || {
+        let serving = async {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve(listener, context, shutdown).await,
+                Err(error) => warn!(%error, "the RPC port cannot be served"),
+            }
+        };
+        // In a task, so that it runs on the runtime's own threads.
+        let _ = runtime.block_on(async { tokio::spawn(serving).await });
+        runtime.shutdown_background();
+        drop(ended);
+    })?;
+    Ok(async move {
+        let _ = end.await;
+    })
+}
+
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) =
+        rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)
+    {
+        debug!(%error, "a thread of RPC keeps its priority");
+    }
+}
+
 /// Serves until `shutdown`, then lets open requests finish for a few seconds.
 pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: CancellationToken) {
-    let limits = context.limits.clone();
-    let (methods, costs) = methods::all(context.clone());
-    let rules = Arc::new(Rules {
-        costs,
-        mirror: context.mirror,
-        batch_calls: limits.batch_calls,
-        response_bytes: usize::try_from(limits.response_bytes).unwrap_or(usize::MAX),
-    });
-    let config = ServerConfig::builder()
-        .max_request_body_size(limits.request_bytes)
-        .max_response_body_size(limits.response_bytes)
-        .max_connections(u32::MAX)
-        .max_subscriptions_per_connection(limits.subscriptions)
-        .set_batch_request_config(BatchRequestConfig::Unlimited)
-        .enable_ws_ping(PingConfig::new())
-        .build();
-    let gate = RpcServiceBuilder::new()
-        .layer_fn(move |service| Gate { service, rules: Arc::clone(&rules) });
-    let service =
-        Server::builder().set_config(config).set_rpc_middleware(gate).to_service_builder();
-    let (stopped, stop) = stop_channel();
-
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let shared = Shared::new(context);
+    let feeding = tokio::spawn(Arc::clone(&shared).feed(shutdown.clone()));
     let mut connections = JoinSet::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // No file descriptor left, or a client that is gone already.
                     warn!(%error, "a connection could not be accepted");
@@ -96,37 +142,57 @@ pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: Cancell
                 }
             },
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(guest) = shared.visitors.enter(peer.ip(), Instant::now()) else {
             // Whoever does not take the answer at once does without.
             let _ = stream.try_write(NO_PLACE);
             continue;
         };
-        // A connection without it is a slower one, no more.
-        let _ = stream.set_nodelay(true);
-        let connection = Arc::new(Connection::new(&limits, place));
-        let door = Door {
-            inner: service.clone().build(methods.clone(), stopped.clone()),
-            connection: Arc::clone(&connection),
-            request_timeout: limits.request_timeout,
-        };
-        let stream = Stream::new(stream, limits.request_timeout);
-        let (idle_timeout, stopped) = (limits.idle_timeout, stopped.clone());
-        connections.spawn(async move {
-            tokio::select! {
-                // A WebSocket session goes on in a task of its own.
-                ended = serve_with_graceful_shutdown(stream, door, stopped.shutdown()) => {
-                    if let Err(error) = ended {
-                        debug!(%error, "a connection ended early");
-                    }
-                }
-                () = connection.idle(idle_timeout) => debug!("an idle connection is closed"),
-            }
-        });
+        let connection = Connection::new(Arc::clone(&shared), guest, shutdown.clone());
+        connections.spawn(one(stream, connection));
     }
     drop(listener);
-    let _ = stop.stop();
     let all_gone = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_ORDERS, all_gone).await.is_err() {
         info!(connections = connections.len(), "open connections are cut");
+    }
+    feeding.abort();
+}
+
+/// Serves one connection. A WebSocket session goes on in a task of its own.
+async fn one(stream: TcpStream, connection: Connection) {
+    // A connection without it is a slower one, no more.
+    let _ = stream.set_nodelay(true);
+    let stream = Stream::new(stream, connection.shared.limits.request_timeout);
+    let connection = Arc::new(connection);
+    let answering = Arc::clone(&connection);
+    let service = service_fn(move |request| {
+        let connection = Arc::clone(&answering);
+        async move { Ok::<_, Infallible>(connection.handle(request).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = connection.idle() => {
+                debug!("an idle connection is closed");
+                return;
+            }
+            () = connection.stop.cancelled(), if !is_stopping => {
+                serving.as_mut().graceful_shutdown();
+                is_stopping = true;
+            }
+        }
     }
 }

@@ -1,69 +1,158 @@
-//! `eth_subscribe` to new heads, on WebSocket.
+//! `eth_subscribe`, on WebSocket. A client that does not keep up loses its connection: it would not notice what it misses.
 
-use crate::rpc::arguments::Arguments;
-use crate::rpc::methods::{endpoint, registered_rollup};
-use crate::rpc::{RpcContext, RpcError, view};
-use jsonrpsee::server::{RegisterMethodError, RpcModule, SubscriptionMessage, SubscriptionSink};
+use crate::domain::{Generation, Height, RollupId};
+use crate::rpc::filters::{self, new_id, shown};
+use crate::rpc::message::notification;
+use crate::rpc::methods::Call;
+use crate::rpc::service::{Pending, Shared};
+use crate::rpc::socket::{Outgoing, Socket};
+use crate::rpc::{RpcError, view};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{broadcast, oneshot};
 
-/// How long a client may take to make room for a head before its subscription ends.
+/// How long a client may take to make room for a message before it is cut.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What only a connection that stays can serve.
-pub(super) const METHODS: [&str; 2] = ["eth_subscribe", "eth_unsubscribe"];
-
-/// Adds the subscription.
-pub(super) fn register(module: &mut RpcModule<RpcContext>) -> Result<(), RegisterMethodError> {
-    let [subscribe, unsubscribe] = METHODS;
-    module.register_subscription(
-        subscribe,
-        "eth_subscription",
-        unsubscribe,
-        |params, pending, context, extensions| async move {
-            let wanted = Arguments::read(&params, 2).and_then(|arguments| {
-                arguments.new_heads(0)?;
-                registered_rollup(&context, &endpoint(&extensions))
-            });
-            if let Err(error) = wanted {
-                pending.reject(error).await;
-                return;
-            }
-            if let Ok(sink) = pending.accept().await
-                && let Err(error) = send_heads(&sink, &context).await
-            {
-                tracing::warn!(%error, "a subscription ends");
-            }
-        },
-    )?;
-    Ok(())
+/// What a client subscribes to.
+pub(super) enum Kind {
+    /// The header of each block that is decided from now on.
+    Heads { rollup: RollupId, generation: Generation, told: Height },
+    /// Transactions that this agent's clients submit from now on, as hashes or in full.
+    Pending { rollup: RollupId, full: bool, feed: broadcast::Receiver<Arc<Pending>> },
+    /// Nothing: there are no logs.
+    Logs,
 }
 
-/// Sends each head decided from now on, in order and without gaps, as long as the client takes them. After a restart (R33)
-/// the heads that replace undone ones follow, as after a reorg.
-async fn send_heads(sink: &SubscriptionSink, context: &RpcContext) -> Result<(), RpcError> {
-    let mut decided = context.decided.clone();
-    decided.mark_unchanged();
-    let (mut running, mut sent) = context.store.standing()?;
-    loop {
-        let (generation, tip) = context.store.standing()?;
-        if generation != running {
-            running = generation;
-            let start = context.store.generation_start()?;
-            sent = sent.min(start.map_or(tip, |start| start.last_height));
+/// Reads what a client wants to hear of.
+pub(super) fn wanted(call: &Call<'_>) -> Result<Kind, RpcError> {
+    const EXPECTED: &str = "newHeads, newPendingTransactions or logs";
+    let rollup = call.rollup()?;
+    let kind = call.arguments.required(0, "kind", EXPECTED, |value| {
+        value
+            .as_str()
+            .filter(|kind| EXPECTED.split([',', ' ']).any(|one| one == *kind))
+            .map(str::to_owned)
+    })?;
+    match kind.as_str() {
+        "newHeads" => {
+            let (generation, told) = call.context().store.standing()?;
+            Ok(Kind::Heads { rollup, generation, told })
         }
-        while sent < tip {
-            sent = sent.next();
-            let Some(head) = view::head(&context.store, sent)? else { continue };
-            let message =
-                SubscriptionMessage::new(sink.method_name(), sink.subscription_id(), &head)
-                    .map_err(RpcError::internal)?;
-            if sink.send_timeout(message, PATIENCE).await.is_err() {
+        "newPendingTransactions" => {
+            let full = call.arguments.flag(1, "options")?;
+            Ok(Kind::Pending { rollup, full, feed: call.shared.pending.subscribe() })
+        }
+        "logs" => filters::check_subscription(call).map(|()| Kind::Logs),
+        _ => Err(call.arguments.invalid(0, "kind", EXPECTED)),
+    }
+}
+
+/// Begins to tell a client, once `start` says that it knows the id. Returns the id.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    socket: &Arc<Socket>,
+    kind: Kind,
+    held: crate::rpc::visitors::Held,
+    start: oneshot::Receiver<()>,
+) -> Result<String, RpcError> {
+    let id = shown(new_id());
+    let ended = socket.keep(&id)?;
+    let (shared, socket, name) = (Arc::clone(shared), Arc::clone(socket), id.clone());
+    tokio::spawn(async move {
+        let telling = async {
+            if start.await.is_err() {
                 return Ok(());
             }
+            match kind {
+                Kind::Heads { rollup, generation, told } => {
+                    tell_heads(&shared, &socket, &name, rollup, generation, told).await
+                }
+                Kind::Pending { rollup, full, feed } => {
+                    tell_pending(&socket, &name, rollup, full, feed).await
+                }
+                Kind::Logs => std::future::pending().await,
+            }
+        };
+        if let Some(Err(reason)) = ended.run_until_cancelled(telling).await {
+            tracing::debug!(%reason, "a subscriber is cut");
+            socket.cut();
         }
-        tokio::select! {
-            () = sink.closed() => return Ok(()),
-            changed = decided.changed() => if changed.is_err() { return Ok(()) },
+        socket.forget(&name);
+        drop(held);
+    });
+    Ok(id)
+}
+
+/// Why a client is not told any more.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("the client takes nothing for {} s", PATIENCE.as_secs())]
+    Stalled,
+    #[error("the client is {0} transactions behind")]
+    Behind(u64),
+    #[error("{0}")]
+    Failed(#[from] RpcError),
+}
+
+async fn tell(socket: &Socket, id: &str, result: &str) -> Result<(), Cut> {
+    let message = Outgoing::told(notification(id, result));
+    socket.out.send_timeout(message, PATIENCE).await.map_err(|_| Cut::Stalled)
+}
+
+/// Tells each head decided from now on, in order and without gaps. After a restart (R33) the heads that replace undone ones
+/// follow, as after a reorg.
+async fn tell_heads(
+    shared: &Shared,
+    socket: &Socket,
+    id: &str,
+    rollup: RollupId,
+    mut running: Generation,
+    mut told: Height,
+) -> Result<(), Cut> {
+    let store = &shared.context.store;
+    let mut decided = shared.context.decided.clone();
+    decided.mark_unchanged();
+    loop {
+        let (generation, tip) = store.standing().map_err(RpcError::from)?;
+        if generation != running {
+            running = generation;
+            let start = store.generation_start().map_err(RpcError::from)?;
+            told = told.min(start.map_or(tip, |start| start.last_height));
+        }
+        while told < tip {
+            told = told.next();
+            if let Some(head) = shared.heads.at(store, rollup, told).await? {
+                tell(socket, id, &head.json).await?;
+            }
+        }
+        if decided.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn tell_pending(
+    socket: &Socket,
+    id: &str,
+    rollup: RollupId,
+    full: bool,
+    mut feed: broadcast::Receiver<Arc<Pending>>,
+) -> Result<(), Cut> {
+    loop {
+        match feed.recv().await {
+            Ok(one) if one.0.transaction.rollup == rollup => {
+                let told = if full {
+                    let shown = view::pending(&one.0)?;
+                    serde_json::to_string(&shown).map_err(RpcError::internal)?
+                } else {
+                    format!("\"{}\"", one.0.hash)
+                };
+                tell(socket, id, &told).await?;
+            }
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => return Err(Cut::Behind(missed)),
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
     }
 }

@@ -4,20 +4,18 @@
 //! them. Nothing is executed here:
 //! what only execution tells is answered with the constants below (docs/RPC.md says which).
 
-use crate::domain::{
-    BatchNumber, BlockHeader, DecidedBlock, Height, Place, RollupId, RollupTransaction,
-    SignedTransaction,
-};
+use crate::domain::{BatchNumber, BlockHeader, Height, RollupId, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::rpc::arguments::BlockReference;
+use crate::rpc::methods::Call;
 use crate::rpc::{RpcContext, RpcError};
-use crate::storage::Store;
+use crate::storage::{Listed, RollupView, Store};
 use alloy::consensus::transaction::Recovered;
 use alloy::consensus::{
     EMPTY_OMMER_ROOT_HASH, Eip658Value, Receipt, ReceiptEnvelope, ReceiptWithBloom,
-    Transaction as _, TxEnvelope,
+    Transaction as _, TxEnvelope, TxType,
 };
-use alloy::eips::eip2718::Decodable2718 as _;
+use alloy::eips::eip2718::{Decodable2718 as _, Encodable2718 as _};
 use alloy::primitives::{B256, Bloom, Bytes, U256};
 use alloy::rpc::types::{Block, BlockTransactions, Header, Log, Transaction, TransactionReceipt};
 
@@ -26,6 +24,9 @@ pub(super) const BASE_FEE_WEI: u128 = 1_000_000_000;
 
 /// Priority fee that is suggested, in wei.
 pub(super) const PRIORITY_FEE_WEI: u128 = 1_000_000_000;
+
+/// Blob base fee, in wei: what it is as long as no block has blobs.
+pub(super) const BLOB_BASE_FEE_WEI: u128 = 1;
 
 /// Gas limit that blocks show. Not a bound of the order.
 pub(super) const GAS_LIMIT: u64 = 30_000_000;
@@ -71,20 +72,20 @@ pub(super) fn finalized(store: &Store, mirror: &MirrorHandle) -> Result<Height, 
     Ok(last)
 }
 
-/// The header of a decided block as a block header of Ethereum.
-pub(super) fn head(store: &Store, height: Height) -> Result<Option<Header>, RpcError> {
-    Ok(store.header(height)?.map(|(hash, header)| to_header(hash, &header)))
-}
-
 /// What has no counterpart is zero or empty; the hash is that of the Rota header, not of these fields.
-fn to_header(hash: B256, header: &BlockHeader) -> Header {
+fn to_header(
+    hash: B256,
+    header: &BlockHeader,
+    transactions_root: B256,
+    receipts_root: B256,
+) -> Header {
     let inner = alloy::consensus::Header {
         parent_hash: header.parent_hash,
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
         beneficiary: header.proposer,
         state_root: B256::ZERO,
-        transactions_root: header.tx_root,
-        receipts_root: B256::ZERO,
+        transactions_root,
+        receipts_root,
         number: header.height.get(),
         gas_limit: GAS_LIMIT,
         timestamp: header.timestamp.to_seconds().get(),
@@ -96,9 +97,8 @@ fn to_header(hash: B256, header: &BlockHeader) -> Header {
 
 /// A decided block as one rollup sees it.
 pub(super) struct RollupBlock {
-    hash: B256,
-    header: BlockHeader,
-    transactions: Vec<RollupTransaction>,
+    rollup: RollupId,
+    view: RollupView,
 }
 
 impl RollupBlock {
@@ -108,91 +108,95 @@ impl RollupBlock {
         rollup: RollupId,
         height: Height,
     ) -> Result<Option<Self>, RpcError> {
-        let Some(DecidedBlock { block, .. }) = store.block(height)? else { return Ok(None) };
-        let forced = store
-            .forced_in(&block.header)?
-            .into_iter()
-            .map(|entry| (Place::Forced { height, entry: entry.index }, entry.transaction));
-        let own = (0..).zip(block.transactions);
-        let own = own.map(|(index, transaction)| (Place::Block { height, index }, transaction));
-        let mut transactions = Vec::new();
-        for (place, transaction) in forced.chain(own) {
-            // At a second place a transaction is a no-op (R44), and so is what does not decode.
-            if transaction.rollup == rollup
-                && store.place_of(rollup, transaction.hash())? == Some(place)
-            {
-                transactions.push(transaction);
-            }
-        }
-        Ok(Some(Self { hash: block.header.hash(), header: block.header, transactions }))
+        Ok(store.rollup_view(rollup, height)?.map(|view| Self { rollup, view }))
     }
 
-    /// The whole block, its transactions in full or as hashes.
-    pub(super) fn to_block(&self, full: bool) -> Result<Block, RpcError> {
+    /// Names this view: the rollup and the block's hash.
+    pub(super) const fn name(&self) -> (RollupId, B256) {
+        (self.rollup, self.view.hash)
+    }
+
+    /// The header of the rollup's view: the roots are over its own transactions, and over their receipts as they are shown.
+    pub(super) fn header(&self) -> Header {
+        let listed = &self.view.transactions;
+        let raw: Vec<&[u8]> = listed.iter().map(|one| one.transaction.raw.as_ref()).collect();
+        let receipts: Vec<Vec<u8>> = raw.iter().map(|raw| shown_receipt(raw)).collect();
+        to_header(
+            self.view.hash,
+            &self.view.header,
+            alloy_trie::root::ordered_trie_root_encoded(&raw),
+            alloy_trie::root::ordered_trie_root_encoded(&receipts),
+        )
+    }
+
+    /// The whole block under this header, its transactions in full or as hashes.
+    pub(super) fn to_block(&self, header: &Header, full: bool) -> Result<Block, RpcError> {
         let transactions = if full {
-            let all = (0..self.transactions.len()).map(|index| self.transaction(index));
+            let all = (0..self.len()).map(|index| self.transaction(index));
             BlockTransactions::Full(all.collect::<Result<_, _>>()?)
         } else {
-            let hashes = self.transactions.iter().map(RollupTransaction::hash);
-            BlockTransactions::Hashes(hashes.collect())
+            BlockTransactions::Hashes(self.view.transactions.iter().map(|one| one.hash).collect())
         };
-        let bytes: usize = self.transactions.iter().map(|one| one.raw.len()).sum();
-        let mut header = to_header(self.hash, &self.header);
+        let bytes: usize = self.view.transactions.iter().map(|one| one.transaction.raw.len()).sum();
+        let mut header = header.clone();
         header.size = Some(U256::from(bytes));
         Ok(Block { header, uncles: Vec::new(), transactions, withdrawals: None })
     }
 
     /// How many transactions the rollup has in it.
     pub(super) fn len(&self) -> usize {
-        self.transactions.len()
+        self.view.transactions.len()
     }
 
     /// Place of a transaction among the rollup's own.
     pub(super) fn index_of(&self, hash: B256) -> Option<usize> {
-        self.transactions.iter().position(|one| one.hash() == hash)
+        self.view.transactions.iter().position(|one| one.hash == hash)
+    }
+
+    /// The bytes of one of its transactions.
+    pub(super) fn raw(&self, index: usize) -> Option<Bytes> {
+        self.view.transactions.get(index).map(|one| one.transaction.raw.clone())
+    }
+
+    fn listed(&self, index: usize) -> Result<(&Listed, TxEnvelope), RpcError> {
+        let listed = self.view.transactions.get(index);
+        let listed = listed.ok_or_else(|| RpcError::internal("no such place in the block"))?;
+        let envelope = TxEnvelope::decode_2718(&mut listed.transaction.raw.as_ref());
+        Ok((listed, envelope.map_err(RpcError::internal)?))
     }
 
     /// One of its transactions.
     pub(super) fn transaction(&self, index: usize) -> Result<Transaction, RpcError> {
-        let listed = self.transactions.get(index);
-        let listed = listed.ok_or_else(|| RpcError::internal("no such place in the block"))?;
-        let signed = listed.decode(usize::MAX).map_err(RpcError::internal)?;
+        let (listed, envelope) = self.listed(index)?;
+        let header = &self.view.header;
         Ok(Transaction {
-            block_hash: Some(self.hash),
-            block_number: Some(self.header.height.get()),
+            effective_gas_price: Some(price(&envelope)),
+            inner: Recovered::new_unchecked(envelope, listed.sender),
+            block_hash: Some(self.view.hash),
+            block_number: Some(header.height.get()),
             transaction_index: u64::try_from(index).ok(),
-            block_timestamp: Some(self.header.timestamp.to_seconds().get()),
-            ..pending(&signed)?
+            block_timestamp: Some(header.timestamp.to_seconds().get()),
         })
     }
 
     /// All receipts, in order.
     pub(super) fn receipts(&self) -> Result<Vec<TransactionReceipt>, RpcError> {
-        (0..self.transactions.len()).map(|index| self.receipt(index)).collect()
+        (0..self.len()).map(|index| self.receipt(index)).collect()
     }
 
     /// The receipt of one of its transactions: ordered, not executed.
     pub(super) fn receipt(&self, index: usize) -> Result<TransactionReceipt, RpcError> {
-        let transaction = self.transaction(index)?;
-        let from = transaction.inner.signer();
-        let envelope: &TxEnvelope = transaction.inner.inner();
+        let (listed, envelope) = self.listed(index)?;
+        let from = listed.sender;
         let creates = envelope.to().is_none();
-        let receipt = ReceiptWithBloom {
-            receipt: Receipt::<Log> {
-                status: Eip658Value::Eip658(true),
-                cumulative_gas_used: 0,
-                logs: Vec::new(),
-            },
-            logs_bloom: Bloom::ZERO,
-        };
         Ok(TransactionReceipt {
-            inner: ReceiptEnvelope::from_typed(envelope.tx_type(), receipt),
-            transaction_hash: *envelope.tx_hash(),
-            transaction_index: transaction.transaction_index,
-            block_hash: transaction.block_hash,
-            block_number: transaction.block_number,
+            inner: ReceiptEnvelope::from_typed(envelope.tx_type(), ordered::<Log>()),
+            transaction_hash: listed.hash,
+            transaction_index: u64::try_from(index).ok(),
+            block_hash: Some(self.view.hash),
+            block_number: Some(self.view.header.height.get()),
             gas_used: 0,
-            effective_gas_price: transaction.effective_gas_price.unwrap_or(BASE_FEE_WEI),
+            effective_gas_price: price(&envelope),
             blob_gas_used: None,
             blob_gas_price: None,
             from,
@@ -202,8 +206,40 @@ impl RollupBlock {
     }
 }
 
+/// What each receipt says: ordered, without logs and without gas.
+fn ordered<L>() -> ReceiptWithBloom<Receipt<L>> {
+    let receipt =
+        Receipt { status: Eip658Value::Eip658(true), cumulative_gas_used: 0, logs: Vec::new() };
+    ReceiptWithBloom { receipt, logs_bloom: Bloom::ZERO }
+}
+
+/// The receipt of a transaction as it stands in the trie of receipts. Only its type matters.
+fn shown_receipt(raw: &[u8]) -> Vec<u8> {
+    let kind = raw.first().and_then(|first| TxType::try_from(*first).ok());
+    let receipt: ReceiptEnvelope<alloy::primitives::Log> =
+        ReceiptEnvelope::from_typed(kind.unwrap_or(TxType::Legacy), ordered());
+    receipt.encoded_2718()
+}
+
+/// What a transaction would pay for a unit of gas under the base fee that blocks show, in wei.
+fn price(envelope: &TxEnvelope) -> u128 {
+    let tip = envelope.priority_fee_or_price();
+    envelope.max_fee_per_gas().min(BASE_FEE_WEI.saturating_add(tip))
+}
+
+/// A transaction that no decided block holds: it waits here, or stands in the forced queue.
+pub(super) fn waiting(call: &Call<'_>) -> Result<Option<SignedTransaction>, RpcError> {
+    let (hash, rollup) = (call.arguments.hash(0, "hash")?, call.rollup()?);
+    let context = call.context();
+    let pooled = context.pool.get(hash).filter(|one| one.transaction.rollup == rollup);
+    match pooled {
+        None => queued(&context.store, rollup, hash),
+        pooled => Ok(pooled),
+    }
+}
+
 /// A transaction of the forced queue.
-pub(super) fn queued(
+fn queued(
     store: &Store,
     rollup: RollupId,
     hash: B256,
@@ -216,14 +252,12 @@ pub(super) fn queued(
 pub(super) fn pending(signed: &SignedTransaction) -> Result<Transaction, RpcError> {
     let raw: Bytes = signed.transaction.raw.clone();
     let envelope = TxEnvelope::decode_2718(&mut raw.as_ref()).map_err(RpcError::internal)?;
-    let with_priority = BASE_FEE_WEI.saturating_add(signed.priority_fee_wei);
-    let price = signed.max_fee_wei.min(with_priority);
     Ok(Transaction {
+        effective_gas_price: Some(price(&envelope)),
         inner: Recovered::new_unchecked(envelope, signed.sender),
         block_hash: None,
         block_number: None,
         transaction_index: None,
-        effective_gas_price: Some(price),
         block_timestamp: None,
     })
 }

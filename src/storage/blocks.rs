@@ -8,17 +8,17 @@ use alloy::primitives::{Address, B256};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use std::collections::BTreeMap;
 
-const HEADERS: TableDefinition<u64, &[u8]> = TableDefinition::new("headers");
-const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
+pub(super) const HEADERS: TableDefinition<u64, &[u8]> = TableDefinition::new("headers");
+pub(super) const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
 const CERTIFICATES: TableDefinition<u64, &[u8]> = TableDefinition::new("certificates");
 const HEIGHTS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("heights");
-const TRANSACTIONS: TableDefinition<(u64, &[u8; 32]), (u64, u32)> =
+pub(super) const TRANSACTIONS: TableDefinition<(u64, &[u8; 32]), (u64, u32)> =
     TableDefinition::new("transactions");
-const NONCES: TableDefinition<(u64, &[u8; 20]), u64> = TableDefinition::new("nonces");
-const NONCES_BEFORE: TableDefinition<u64, &[u8]> = TableDefinition::new("nonces_before");
+pub(super) const NONCES: TableDefinition<(u64, &[u8; 20]), u64> = TableDefinition::new("nonces");
+pub(super) const NONCES_BEFORE: TableDefinition<u64, &[u8]> = TableDefinition::new("nonces_before");
 
 /// A rollup, a sender in it, and its next nonce before a block moved it.
-type NonceBefore = (u64, [u8; 20], Option<u64>);
+pub(super) type NonceBefore = (u64, [u8; 20], Option<u64>);
 
 /// What the index keeps of a transaction in a decided block. The caller has decoded it; the store does not do so again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct IncludedTransaction {
     pub nonce: u64,
 }
 
-fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreError> {
+pub(super) fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreError> {
     decode::<([u8; 32], BlockHeader)>("headers", bytes)
         .map(|(hash, header)| (B256::new(hash), header))
 }
@@ -123,7 +123,7 @@ pub(super) fn undo_above(
         }
         undone(&DecidedBlock { block, certificate: certificate.unwrap_or_default() })?;
     }
-    Ok(())
+    super::views::undo_above(transaction, last)
 }
 
 /// Drops what undoing blocks before `first` would need: they are settled for good.
@@ -132,7 +132,7 @@ pub(super) fn settle_before(
     first: Height,
 ) -> Result<(), StoreError> {
     transaction.open_table(NONCES_BEFORE)?.retain_in(..first.get(), |_, _| false)?;
-    Ok(())
+    super::views::nonces_from(transaction, first)
 }
 
 impl Store {
@@ -233,6 +233,7 @@ impl Store {
                     moved.into_iter().map(|((rollup, by), next)| (rollup, by, next)).collect();
                 transaction.open_table(NONCES_BEFORE)?.insert(height, encode(&moved).as_slice())?;
             }
+            super::views::keep(transaction, height, included)?;
             super::undecided::forget_through(transaction, header.height)
         })
     }

@@ -9,8 +9,8 @@ use alloy::primitives::B256;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use std::ops::Range;
 
-const FORCED: TableDefinition<u64, &[u8]> = TableDefinition::new("forced");
-const FORCED_HASHES: TableDefinition<(u64, &[u8; 32], u64), ()> =
+pub(super) const FORCED: TableDefinition<u64, &[u8]> = TableDefinition::new("forced");
+pub(super) const FORCED_HASHES: TableDefinition<(u64, &[u8; 32], u64), ()> =
     TableDefinition::new("forced_hashes");
 const ESCAPES: TableDefinition<u64, &[u8]> = TableDefinition::new("escapes");
 

@@ -1,7 +1,8 @@
 //! What an agent must not forget: one redb file, written in durable transactions, and beside it the [`Journal`] of
 //! transactions that were accepted and are not yet decided.
 //!
-//! Each area is a file of this module with its own tables; no table is shared between areas.
+//! Each area is a file of this module with its own tables; none writes another's, and [`views`] reads those of [`blocks`] and
+//! [`forced`].
 //!
 //! | area | table | key | value |
 //! |---|---|---|---|
@@ -28,6 +29,8 @@
 //! | [`forced`] | `forced` | number in the queue | entry |
 //! | | `forced_hashes` | (rollup, transaction hash, number) | |
 //! | | `escapes` | first number after it | escape |
+//! | [`views`] | `senders` | height | who signed each transaction of the block |
+//! | | `nonces_from` | | first height at which nonces are told |
 //!
 //! Values are borsh, but the engine's entries. A commit returns once the disk has it: a few milliseconds, so callers on
 //! async tasks go through `spawn_blocking`. What need only be on disk together with something later may ride until then
@@ -45,10 +48,12 @@ mod generations;
 mod journal;
 mod signed;
 mod undecided;
+mod views;
 
 pub use blocks::IncludedTransaction;
 pub use journal::{Journal, JournalError};
 pub use signed::{Ballot, BallotKind, BallotRecord};
+pub use views::{Listed, NonceAt, RollupView};
 
 use alloy::primitives::B256;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
@@ -60,7 +65,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 8] = [
+const AREAS: [Create; 9] = [
     blocks::create,
     batches::create,
     undecided::create,
@@ -69,6 +74,7 @@ const AREAS: [Create; 8] = [
     forced::create,
     generations::create,
     engine_log::create,
+    views::create,
 ];
 
 /// The store of one agent. Cheap to clone; all clones are the same file.

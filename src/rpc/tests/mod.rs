@@ -1,8 +1,15 @@
 //! The service over real HTTP and WebSocket on loopback, in front of a store of its own.
 
 mod bad_input;
+mod blocks;
 mod clients;
+mod hostile;
+mod letter;
+mod libraries;
+mod schema;
 mod stages;
+mod state;
+mod telling;
 
 use crate::agreement::BlockSource as _;
 use crate::domain::{Deployment, Height};
@@ -43,6 +50,7 @@ impl Service {
             pool: Arc::clone(&pool),
             intake,
             decided: decided.subscribe(),
+            peers: Arc::new(|| 3),
             default_rollup: ROLLUP,
             deployment: Deployment {
                 chain_id: 31_337,
@@ -80,6 +88,16 @@ impl Service {
         loop {
             tokio::time::sleep(Duration::from_millis(50)).await;
             if self.pool.has_work() {
+                self.decide();
+            }
+        }
+    }
+
+    /// Decides what the pool holds, and now and then nothing: as a network does.
+    async fn keep_a_pace(&self) {
+        for round in 0_u64.. {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if self.pool.has_work() || round.is_multiple_of(8) {
                 self.decide();
             }
         }
