@@ -2,7 +2,7 @@
 
 use crate::{alone, block_on, key, plan, record, rota, session, until};
 use alloy::primitives::{Address, keccak256};
-use rota::config::create_key;
+use rota::config::{Strength, create_key};
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ impl Move {
             let address = rota::crypto::SecretKey::from_bytes(*key).unwrap().address();
             (address > old) == above
         });
-        let new = create_key(&next, PASSWORD, fitting.next()).unwrap().address();
+        let new = create_key(&next, PASSWORD, Strength::Light, fitting.next()).unwrap().address();
         let l1 = RpcClient::new(session.network.l1_url().clone());
         l1.call("anvil_setBalance", json!([new, "0x3635c9adc5dea00000"])).await.unwrap();
         let id = record(session, old).await.id.to_string();
