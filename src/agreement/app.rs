@@ -1,21 +1,27 @@
 //! The application that the engine drives: builds and judges blocks, commits what is decided, and says when the next
 //! height starts. One task, one message at a time.
 
-use super::candidates::{Candidates, blocking};
+use super::candidates::Candidates;
+use super::clock::Clock;
 use super::codec::{decode_block, encode_block};
-use super::context::{HeaderValue, Part, RotaContext};
+use super::context::{HeaderValue, Part, Proposal, RotaContext};
+use super::evidence::{Heard, Witness};
 use super::heights::{Heights, Term, Unknown};
 use super::origin::Origins;
 use super::pace::{Pace, Start};
 use super::source::{BlockSource, Reach};
-use super::streams::{Streams, cut, stream_id};
+use super::streams::{Piece, Streams, cut, stream_id};
+use super::verify::{RecoveringVerifier, Signed};
+use super::voice::Voice;
 use super::{AgreementError, Faults, Timeouts};
 use crate::batch::{body, payload};
+use crate::blocking::blocking;
 use crate::crypto::Signature;
 use crate::domain::{
-    self, Block, BlockHeader, Certificate, DecidedBlock, GenerationStart, Height, L1Block, Millis,
-    Params, Signer, tx_root,
+    self, Block, BlockHeader, Certificate, DecidedBlock, Generation, GenerationStart, Height,
+    L1Block, Millis, Params, Signer, tx_root,
 };
+use crate::guard::{Guard, GuardError, Recorded};
 use crate::l1::{Mirror, MirrorHandle};
 use crate::storage::Store;
 use alloy::primitives::{Address, B256};
@@ -23,19 +29,20 @@ use malachitebft_app_channel::app::types::streaming::StreamMessage;
 use malachitebft_app_channel::app::types::sync::RawDecidedValue;
 use malachitebft_app_channel::app::types::{LocallyProposedValue, PeerId, ProposedValue};
 use malachitebft_app_channel::{AppMsg, NetworkMsg, Reply};
-use malachitebft_core_consensus::MisbehaviorEvidence;
+use malachitebft_core_consensus::MAX_FUTURE_ROUND_LOOKAHEAD;
 use malachitebft_core_types::{
-    CommitCertificate, CommitSignature, ExtendedCommitCertificate, HeightParams, LinearTimeouts,
-    Round, Validator as _, Value as _, VoteExtensions,
+    CommitCertificate, CommitSignature, Context as _, ExtendedCommitCertificate, HeightParams,
+    LinearTimeouts, Proposal as _, Round, Validator as _, Value as _, VoteExtensions,
 };
 use malachitebft_engine::host::{Next, SyncedValueOutcome};
+use malachitebft_engine::util::streaming::StreamContent;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Heights ahead of the running one of which parts are taken: honest agents are at most one ahead of those they need.
-const AHEAD: u64 = 2;
+/// How long this waits at a time for a block that is ahead of the clock, in milliseconds: the clock may be set meanwhile.
+const JUDGE_WITHIN: u64 = 1_000;
 
 /// How often catching up is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -47,6 +54,16 @@ enum Waiting {
     /// A height is over.
     Next(Reply<Next<RotaContext>>),
 }
+
+/// What the engine is told of a block, if anything.
+type Told = Option<ProposedValue<RotaContext>>;
+
+/// Has the engine ask for a block that could not be judged when it arrived: it takes values in only as answers to parts, so
+/// this hands it a part of nothing.
+pub(super) type Nudge = Box<dyn Fn() + Send + Sync>;
+
+/// This agent's clock.
+pub(super) type Time = Box<dyn Fn() -> Millis + Send + Sync>;
 
 /// What the application works with.
 pub(super) struct Tools {
@@ -62,7 +79,13 @@ pub(super) struct Tools {
     pub(super) heights: Heights,
     pub(super) decided: watch::Sender<Height>,
     pub(super) network: mpsc::Sender<NetworkMsg<RotaContext>>,
-    pub(super) found: mpsc::Sender<MisbehaviorEvidence<RotaContext>>,
+    pub(super) guard: Arc<Guard>,
+    pub(super) voice: Voice,
+    pub(super) verifier: RecoveringVerifier,
+    pub(super) witness: Witness,
+    pub(super) clock: Clock,
+    pub(super) nudge: Nudge,
+    pub(super) time: Time,
     pub(super) faults: Faults,
 }
 
@@ -73,6 +96,8 @@ pub(super) struct App {
     tip: (BlockHeader, B256),
     /// Terms of the running height.
     term: Option<Term>,
+    /// The round that started last.
+    round: u32,
     candidates: Candidates,
     streams: Streams,
     origins: Origins,
@@ -81,6 +106,8 @@ pub(super) struct App {
     /// What the waiting height lacks, so that it is said once.
     lacking: Option<Unknown>,
     streams_sent: u64,
+    /// When something that is ahead of the clock can be judged.
+    judge_at: Option<Millis>,
     /// Where catching up was, when it was last told.
     told: Option<(Instant, Height)>,
 }
@@ -96,6 +123,7 @@ impl App {
             tools,
             tip,
             term: None,
+            round: 0,
             candidates,
             streams,
             origins: Origins::default(),
@@ -103,6 +131,7 @@ impl App {
             waiting: None,
             lacking: None,
             streams_sent: 0,
+            judge_at: None,
             told: None,
         };
         app.look_at_l1();
@@ -121,12 +150,42 @@ impl App {
 
     /// Notes what L1 shows at depth by now.
     pub(super) fn look_at_l1(&mut self) {
-        let at_depth = self.tools.mirror.read().at_depth;
-        self.origins.observe(at_depth, Instant::now());
+        let at = Instant::now();
+        let (at_depth, head) = {
+            let mirror = self.tools.mirror.read();
+            (mirror.at_depth, mirror.head)
+        };
+        self.origins.observe(at_depth, at);
+        if let Some(head) = head {
+            self.tools.clock.l1(head.timestamp.to_millis(), self.now(), at);
+        }
+        if self.term.as_ref().is_some_and(|term| self.candidates.wait(term.height)) {
+            (self.tools.nudge)();
+        }
     }
 
-    /// Starts the waiting height if it is time; else says when to ask again, if time alone will do.
+    /// Does what is due, and says when to ask again, if time alone will do.
     pub(super) async fn start_when_due(&mut self) -> Result<Option<Instant>, AgreementError> {
+        let height = self.start_height_when_due().await?;
+        let judge = self.judge_when_due();
+        self.tools.clock.tell(self.tools.params.drift(), Instant::now());
+        Ok(height.into_iter().chain(judge).min())
+    }
+
+    /// Has what was ahead of the clock judged when it no longer is; says when that will be.
+    fn judge_when_due(&mut self) -> Option<Instant> {
+        let now = self.now();
+        if self.judge_at.is_some_and(|at| at <= now) {
+            (self.tools.nudge)();
+        }
+        self.judge_at =
+            self.term.as_ref().and_then(|term| self.candidates.valid_from(term.height, now));
+        let left = self.judge_at?.get().saturating_sub(now.get());
+        Instant::now().checked_add(Duration::from_millis(left.min(JUDGE_WITHIN)))
+    }
+
+    /// Starts the waiting height if it is time.
+    async fn start_height_when_due(&mut self) -> Result<Option<Instant>, AgreementError> {
         let Some(waiting) = &self.waiting else { return Ok(None) };
         let next = self.tip.0.height.next();
         if matches!(waiting, Waiting::Next(_)) {
@@ -157,9 +216,14 @@ impl App {
     async fn start(&mut self, term: Term) -> Result<(), AgreementError> {
         let height = term.height;
         self.lacking = None;
-        self.tools.heights.note(&term);
-        self.candidates.begin(height).await?;
-        self.streams.forget_below(height);
+        {
+            let mirror = self.tools.mirror.read();
+            let next = mirror.set_for(term.generation, term.epoch.next());
+            self.tools.heights.note(&term, next.as_deref());
+        }
+        self.candidates.begin(&term).await?;
+        self.streams.begin(height);
+        self.round = 0;
         self.pace = Pace { started: Instant::now(), behind: false, seen: self.pace.seen };
 
         let interval = self.tools.params.interval();
@@ -186,6 +250,7 @@ impl App {
             AppMsg::ConsensusReady { reply } => self.waiting = Some(Waiting::First(reply)),
             AppMsg::StartedRound { height, round, proposer, reply_value, .. } => {
                 tracing::debug!(%height, %round, %proposer, "round started");
+                self.round = round.as_u32().unwrap_or_default();
                 let _ = reply_value.send(self.round_started(height).await?);
             }
             AppMsg::GetValue { height, round, reply, .. } => {
@@ -197,16 +262,15 @@ impl App {
                 let _ = reply.send(self.part(published_by.unwrap_or(from), part).await?);
             }
             AppMsg::RestreamProposal { height, round, valid_round, address, value_id } => {
-                self.stream(height, value_id.hash(), round, valid_round, address).await;
+                self.restream(height, value_id.hash(), round, valid_round, address).await?;
             }
             AppMsg::Decided { certificate, reply, .. } => {
                 self.commit(certificate).await?;
                 let _ = reply.send(());
             }
             AppMsg::Finalized { evidence, reply, .. } => {
-                if !evidence.is_empty() && self.tools.found.try_send(evidence).is_err() {
-                    tracing::warn!("evidence found by the engine was dropped: too much waits");
-                }
+                let witness = self.tools.witness.clone();
+                blocking(move || witness.found(&evidence)).await;
                 self.waiting = Some(Waiting::Next(reply));
             }
             AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
@@ -236,7 +300,9 @@ impl App {
         height: Height,
     ) -> Result<Vec<ProposedValue<RotaContext>>, AgreementError> {
         match &self.term {
-            Some(term) if term.height == height => self.candidates.round_started(term, now()).await,
+            Some(term) if term.height == height => {
+                self.candidates.round_started(term, self.now()).await
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -248,7 +314,7 @@ impl App {
         height: Height,
         round: Round,
     ) -> Result<Option<LocallyProposedValue<RotaContext>>, AgreementError> {
-        let (Some(term), Some(at)) = (&self.term, round.as_u32()) else { return Ok(None) };
+        let Some(term) = &self.term else { return Ok(None) };
         if term.height != height {
             return Ok(None);
         }
@@ -280,17 +346,80 @@ impl App {
                 }
             }
         };
-        let (store, kept) = (self.tools.store.clone(), Arc::clone(&block));
-        let at = domain::Round::new(at);
-        blocking(move || store.keep_own_proposal(at, &kept)).await?;
-
         let value = HeaderValue::new(block.header.clone());
+        let by = Signer(self.tools.address.0.0);
+        let proposal = RotaContext.new_proposal(height, round, value.clone(), Round::Nil, by);
+        let kept = Some(Arc::clone(&block));
+        let Some(signed) = self.sign(generation, proposal, kept).await? else { return Ok(None) };
         let transactions = block.transactions.len();
-        self.candidates.hold_own(round, hash, block, included);
+        self.candidates.hold_own(signed.clone(), Arc::clone(&block), included);
         tracing::debug!(%height, %round, %hash, transactions, "proposing");
-        let own = Signer(self.tools.address.0.0);
-        self.stream(height, hash, round, Round::Nil, own).await;
+        self.stream(&signed, &block).await;
         Ok(Some(LocallyProposedValue::new(height, round, value)))
+    }
+
+    /// Compares the clock with the time of a block that was built just now: not of one that is proposed again or was heard
+    /// before.
+    fn compare_clock(&self, signed: &Signed<Proposal>) {
+        let proposal = signed.message();
+        let (by, round) = (*proposal.validator_address(), proposal.round_number());
+        let known = self.candidates.signed(proposal.height(), by, round).is_some();
+        if !known && round == 0 {
+            let timestamp = proposal.header().timestamp;
+            self.tools.clock.proposal(by, timestamp, self.now(), Instant::now());
+        }
+    }
+
+    fn now(&self) -> Millis {
+        (self.tools.time)()
+    }
+
+    /// Has the guard sign a proposal of this agent's. Its record and, where it is this agent's own, the block go to disk
+    /// in one flush before the signature is anywhere else (R18, R46). `None` when the guard refuses: the round passes
+    /// without a proposal, and nothing conflicting was signed.
+    async fn sign(
+        &self,
+        generation: Generation,
+        proposal: Proposal,
+        kept: Option<Arc<Block>>,
+    ) -> Result<Option<Signed<Proposal>>, AgreementError> {
+        let Some(message) = proposal.to_domain(generation) else { return Ok(None) };
+        let height = message.height;
+        if self.tools.voice.is_muted_at(height) {
+            return Ok(None);
+        }
+        let (guard, store) = (Arc::clone(&self.tools.guard), self.tools.store.clone());
+        let voice = self.tools.voice.clone();
+        let signing = blocking(move || {
+            if let Some(block) = kept {
+                store.keep_own_proposal(message.round, &block)?;
+            }
+            match guard.sign_proposal(&message, Recorded::First) {
+                Ok(signature) => {
+                    // A record that stood before took nothing along.
+                    store.flush()?;
+                    Ok(Some(signature))
+                }
+                Err(GuardError::Store(error)) => Err(error),
+                Err(refusal) => {
+                    // As the signer of votes does: the engine may not know what this key is bound to.
+                    let bound = guard.has_precommitted(generation, height)?;
+                    if bound {
+                        voice.mute_through(height);
+                    }
+                    tracing::error!(%height, whole_height = bound, %refusal, "not proposed");
+                    Ok(None)
+                }
+            }
+        });
+        let Some(signature) = signing.await? else { return Ok(None) };
+        match self.tools.verifier.proposal(proposal, signature) {
+            Ok(signed) => Ok(Some(signed)),
+            Err(error) => {
+                tracing::error!(%height, %error, "asked to propose out of turn");
+                Ok(None)
+            }
+        }
     }
 
     /// Builds a block on the tip.
@@ -307,7 +436,7 @@ impl App {
         let proposer = self.tools.address;
         let (source, mirror) = (Arc::clone(&self.tools.source), self.tools.mirror.clone());
         let limit = payload::max_body_bytes(&self.tools.params);
-        let faults = self.tools.faults.clone();
+        let (faults, now) = (self.tools.faults.clone(), self.now());
         blocking(move || {
             let transactions = if with_transactions {
                 source.collect(limit, &|rollup| {
@@ -321,7 +450,7 @@ impl App {
                 height,
                 epoch,
                 proposer,
-                timestamp: now().max(parent.timestamp).max(origin.timestamp.to_millis()),
+                timestamp: now.max(parent.timestamp).max(origin.timestamp.to_millis()),
                 parent_hash,
                 l1_origin_number: origin.number,
                 l1_origin_hash: origin.hash,
@@ -364,54 +493,131 @@ impl App {
         self.forced_through(&mirror, parent, origin) > parent.forced_through
     }
 
-    /// Sends a block in parts to everybody.
-    async fn stream(
+    /// Sends a block again, for a proposal of this agent's or for another's that it has seen.
+    async fn restream(
         &mut self,
         height: Height,
         hash: B256,
         round: Round,
         pol_round: Round,
-        proposer: Signer,
-    ) {
-        let Some(candidate) = self.candidates.get(height, hash) else {
+        by: Signer,
+    ) -> Result<(), AgreementError> {
+        let (Some(term), Some(number)) = (&self.term, round.as_u32()) else { return Ok(()) };
+        let Some(block) = self.candidates.block(height, hash) else {
             tracing::warn!(%height, %hash, "asked to send a block that is not held");
-            return;
+            return Ok(());
         };
-        let block = Arc::clone(&candidate.block);
+        let held = self.candidates.signed(height, by, number);
+        let signed = match held.filter(|signed| signed.message().hash() == hash).cloned() {
+            Some(signed) if signed.message().pol_round() == pol_round => Some(signed),
+            _ => {
+                let value = HeaderValue::new(block.header.clone());
+                let proposal = RotaContext.new_proposal(height, round, value, pol_round, by);
+                if by.0 == self.tools.address.0.0 {
+                    self.sign(term.generation, proposal, None).await?
+                } else {
+                    let seen = self.tools.witness.signed(height, by, domain::Round::new(number));
+                    seen.and_then(|(_, signature)| {
+                        self.tools.verifier.proposal(proposal, signature).ok()
+                    })
+                }
+            }
+        };
+        match signed {
+            Some(signed) => self.stream(&signed, &block).await,
+            None => tracing::debug!(%height, %round, %hash, "no signed proposal to send it under"),
+        }
+        Ok(())
+    }
+
+    /// Sends a block in parts to everybody.
+    async fn stream(&mut self, signed: &Signed<Proposal>, block: &Block) {
+        let proposal = signed.message();
         self.streams_sent = self.streams_sent.wrapping_add(1);
-        let id = stream_id(hash, round, self.streams_sent);
+        let id = stream_id(proposal.hash(), proposal.round(), self.streams_sent);
         let body = body::encode(&block.transactions);
-        for message in cut(id, round, pol_round, proposer, &block.header, &body) {
+        for message in cut(&id, proposal.clone(), signed.signature(), &body) {
             if self.tools.network.send(NetworkMsg::PublishProposalPart(message)).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn part(
+    /// Takes a part. One that begins a stream is believed once its signature was checked, and nothing is kept before.
+    pub(super) async fn part(
         &mut self,
         publisher: PeerId,
         message: StreamMessage<Part>,
-    ) -> Result<Option<ProposedValue<RotaContext>>, AgreementError> {
-        let running = self.tip.0.height.next();
-        if let Some(Part::Init { height, .. }) = message.content.as_data() {
-            let ahead = height.get().saturating_sub(running.get());
-            if *height < running || ahead > AHEAD {
-                return Ok(None);
-            }
-            self.pace.seen = self.pace.seen.max(*height);
+    ) -> Result<Told, AgreementError> {
+        let StreamMessage { stream_id, sequence, content } = message;
+        if stream_id.to_bytes().is_empty() {
+            return self.judge_anew().await;
         }
-        let arrived = match self.streams.insert(publisher, message) {
+        let piece = match content {
+            StreamContent::Fin => Piece::End,
+            StreamContent::Data(Part::Body(piece)) => Piece::Body(piece),
+            StreamContent::Data(Part::Init { proposal, signature }) => {
+                match self.believe(*proposal, signature).await {
+                    Some(signed) => Piece::Header(Box::new(signed)),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let arrived = match self.streams.insert(publisher, &stream_id, sequence, piece) {
             Ok(Some(arrived)) => arrived,
             Ok(None) => return Ok(None),
             Err(error) => {
-                tracing::warn!(peer = %publisher, %error, "stream dropped");
+                tracing::debug!(peer = %publisher, %error, "stream dropped");
                 return Ok(None);
             }
         };
+        let now = self.now();
         match &self.term {
-            Some(term) => self.candidates.arrived(term, arrived, now()).await,
+            Some(term) => self.candidates.arrived(term, arrived, now).await,
             None => Ok(None),
+        }
+    }
+
+    /// Answers a nudge, whoever it is from: looking again is cheap, and bounded by how much a peer may send.
+    async fn judge_anew(&mut self) -> Result<Told, AgreementError> {
+        let now = self.now();
+        let Some(term) = &self.term else { return Ok(None) };
+        let told = self.candidates.judged_anew(term, now).await?;
+        if told.is_some() {
+            (self.tools.nudge)();
+        }
+        Ok(told)
+    }
+
+    /// The proposal of a stream, if it is of a height and round that matter and signed by who may propose there.
+    async fn believe(
+        &mut self,
+        proposal: Proposal,
+        signature: Signature,
+    ) -> Option<Signed<Proposal>> {
+        let (running, height) = (self.tip.0.height.next(), proposal.height());
+        let ahead = height.get().checked_sub(running.get())?;
+        let round = if ahead == 0 { self.round } else { 0 };
+        let latest = round.saturating_add(MAX_FUTURE_ROUND_LOOKAHEAD);
+        if ahead > Heights::AHEAD || proposal.round_number() > latest {
+            return None;
+        }
+        let (verifier, witness) = (self.tools.verifier.clone(), self.tools.witness.clone());
+        let believed = blocking(move || {
+            let signed = verifier.proposal(proposal, signature)?;
+            let heard = witness.proposal(signed.message(), signature);
+            Ok::<_, super::verify::Disbelieved>((heard != Heard::Unsigned).then_some(signed))
+        });
+        match believed.await {
+            Ok(signed) => {
+                self.pace.seen = self.pace.seen.max(height);
+                signed.as_ref().inspect(|signed| self.compare_clock(signed));
+                signed
+            }
+            Err(error) => {
+                tracing::debug!(%height, %error, "a proposed block is not believed");
+                None
+            }
         }
     }
 
@@ -527,10 +733,4 @@ fn raw(decided: DecidedBlock) -> RawDecidedValue<RotaContext> {
     let certificate =
         ExtendedCommitCertificate::from_commit_certificate_and_extensions(commit, none);
     RawDecidedValue::new(encode_block(&block), certificate)
-}
-
-/// This agent's clock.
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -129,3 +129,49 @@ pub(super) fn decode_block(bytes: &[u8]) -> Option<Block> {
     let (header, body): (BlockHeader, Vec<u8>) = borsh::from_slice(bytes).ok()?;
     Some(Block { header, transactions: body::decode(&body).ok()? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BorshCodec, Codec, Part, RotaContext, SignedConsensusMsg, StreamMessage};
+    use crate::agreement::streams::{cut, stream_id};
+    use crate::agreement::testing::{Chain, domain, proposal};
+    use crate::domain::{Signer, VoteType};
+    use alloy::primitives::B256;
+    use malachitebft_core_types::{Context as _, NilOrVal, Round, SignedMessage};
+
+    /// The wire format, field by field. Another one is another `WIRE`, and the hostile peers of the end-to-end tests speak
+    /// this one.
+    #[test]
+    fn parts_and_votes_travel_in_this_form() {
+        let chain = Chain::new(4);
+        let (block, by) = (chain.block(0, Vec::new()), chain.proposer(0));
+        let header = &block.header;
+        let signer = Signer(by.address().0.0);
+        let (proposal, signature) =
+            proposal(&by, by.address(), header, Round::new(2), Round::new(1));
+        let id = stream_id(B256::ZERO, Round::ZERO, 1);
+        let name = id.to_bytes().to_vec();
+        let all = cut(&id, proposal, signature, &[7]);
+        let encoded: Vec<_> = all
+            .iter()
+            .map(|part| Codec::<StreamMessage<Part>>::encode(&BorshCodec, part).unwrap())
+            .collect();
+        let stream = (name.clone(), 0_u64, 0_u8, 0_u8);
+        let fields = (header.height, 1_u8, 2_u32, header, 1_u8, 1_u32, signer);
+        assert_eq!(encoded[0], borsh::to_vec(&(stream, fields, signature)).unwrap());
+        let body = (name.clone(), 1_u64, 0_u8, 1_u8, vec![7_u8]);
+        assert_eq!(encoded[1], borsh::to_vec(&body).unwrap());
+        assert_eq!(encoded[2], borsh::to_vec(&(name, 2_u64, 1_u8)).unwrap());
+
+        let id = super::BlockId(header.hash().0);
+        let value = NilOrVal::Val(id);
+        let vote = RotaContext.new_precommit(header.height, Round::new(3), value, signer);
+        let (kind, signed) = vote.to_domain(header.generation).unwrap();
+        assert_eq!(kind, VoteType::Precommit);
+        let signature = by.sign(domain().vote(kind, &signed));
+        let message = SignedConsensusMsg::Vote(SignedMessage::new(vote, signature));
+        let encoded = Codec::<SignedConsensusMsg<RotaContext>>::encode(&BorshCodec, &message);
+        let fields = (0_u8, 1_u8, header.height, 1_u8, 3_u32, 1_u8, id.0, signer);
+        assert_eq!(encoded.unwrap(), borsh::to_vec(&(fields, signature)).unwrap());
+    }
+}

@@ -51,6 +51,11 @@ impl HeaderValue {
     pub(super) fn header(&self) -> &BlockHeader {
         &self.header
     }
+
+    /// The block hash.
+    pub(super) const fn hash(&self) -> B256 {
+        self.id.hash()
+    }
 }
 
 impl fmt::Debug for HeaderValue {
@@ -210,6 +215,16 @@ impl Proposal {
     pub(super) fn header(&self) -> &BlockHeader {
         self.value.header()
     }
+
+    /// Hash of the proposed block.
+    pub(super) const fn hash(&self) -> B256 {
+        self.value.id.hash()
+    }
+
+    /// The round, as a number; 0 at no round, where nothing is signed.
+    pub(super) fn round_number(&self) -> u32 {
+        self.round.as_u32().unwrap_or_default()
+    }
 }
 
 impl engine::Proposal<RotaContext> for Proposal {
@@ -238,21 +253,17 @@ impl engine::Proposal<RotaContext> for Proposal {
     }
 }
 
-/// One message of the stream that carries a block beside its proposal. Unsigned: it proves nothing about its sender.
+/// One message of the stream that carries a block beside its proposal. Nothing of it is believed before the signature of
+/// the first one was checked.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) enum Part {
-    /// First: which proposal the block belongs to.
+    /// First: the proposal that the block belongs to, with its header, as the round's proposer signed it; not always whose
+    /// block it is, and not always who sends it.
     Init {
-        /// Height of the proposal.
-        height: Height,
-        /// Round of the proposal.
-        round: Round,
-        /// Round of the earlier quorum of prevotes, if it is proposed again.
-        pol_round: Round,
-        /// Who proposes it in this round; not always whose block it is.
-        proposer: Signer,
-        /// The header.
-        header: Box<BlockHeader>,
+        /// What was signed.
+        proposal: Box<Proposal>,
+        /// By whom it says that it is.
+        signature: Signature,
     },
     /// Then: a piece of the encoded body.
     Body(Vec<u8>),
@@ -323,6 +334,16 @@ impl HeightSet {
             .and_then(|turn| self.0.order.get(turn))
             .and_then(|place| self.0.members.get(*place))
             .expect("the order of a height holds places of its members")
+    }
+
+    /// Whether `signer` is the proposer of `round`.
+    pub(super) fn proposes(&self, signer: &Signer, round: u32) -> bool {
+        self.proposer(round).signer == *signer
+    }
+
+    /// The signers of all members.
+    pub(super) fn signers(&self) -> impl Iterator<Item = Signer> {
+        self.0.members.iter().map(|member| member.signer)
     }
 
     /// Whether `signer` proposes in `round` or has proposed in an earlier one.

@@ -1,10 +1,16 @@
 //! One life of the engine: its configuration, its start and its end.
 
+use super::app::Nudge;
 use super::between::Between;
 use super::codec::BorshCodec;
 use super::context::RotaContext;
+use super::evidence::Witness;
+use super::gate::{Gate, Registered};
 use super::log::{EngineLog, Page};
-use super::signing::{GuardedSigner, RecoveringVerifier};
+use super::network::{self, GatedNetwork};
+use super::signing::GuardedSigner;
+use super::streams::PIECE_BYTES;
+use super::verify::RecoveringVerifier;
 use super::voice::Voice;
 use super::{AgreementConfig, AgreementError, SYNC_BATCH};
 use crate::blocking::blocking;
@@ -13,19 +19,17 @@ use crate::guard::Guard;
 use crate::storage::Store;
 use libp2p::multiaddr::Protocol;
 use malachitebft_app_channel::app::config::{
-    ConsensusConfig, DiscoveryConfig, NodeConfig, P2pConfig, ProtocolNames, PubSubProtocol,
-    ValuePayload, ValueSyncConfig,
+    ConsensusConfig, NodeConfig, ValuePayload, ValueSyncConfig,
 };
-use malachitebft_app_channel::app::events::RxEvent;
-use malachitebft_app_channel::app::metrics::SharedRegistry;
 use malachitebft_app_channel::app::net::Multiaddr;
+use malachitebft_app_channel::app::types::PeerId;
 use malachitebft_app_channel::app::types::codec::Codec;
-use malachitebft_app_channel::spawn::spawn_network_actor;
 use malachitebft_app_channel::{
     AppMsg, Channels, ConsensusContext, ConsensusRequest, EngineBuilder, EngineHandle,
     NetworkIdentity, NetworkMsg, NetworkRequest, RequestContext, SyncContext,
 };
 use malachitebft_engine::network::NetworkRef;
+use malachitebft_network as transport;
 use malachitebft_signing::Signer as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,12 +49,24 @@ const LINKS: usize = LeaderSet::MAX_MEMBERS * 2;
 /// Votes, proposals and values of one later height that may wait: a few rounds of the largest set.
 const EARLY_MESSAGES: usize = LeaderSet::MAX_MEMBERS * 32;
 
+/// The wire format. It stands in the names of protocols and topics: one is raised when parts, votes or what is synced
+/// change in form.
+const WIRE: u32 = 2;
+
+/// The largest frame: a piece of a body, or a certificate of the largest set, with what goes around it.
+const FRAME_BYTES: usize = 2 * PIECE_BYTES;
+
+/// How long a connection stands on which nothing is said; agents say something every two seconds.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
 /// A running engine.
 pub(super) struct Engine {
     channels: Channels<RotaContext>,
     handle: EngineHandle,
-    /// Ends after the engine, whatever the engine's end. `None` where a test's network is no part of this module.
-    network: Option<NetworkRef<RotaContext>>,
+    /// Ends after the engine, whatever the engine's end.
+    network: NetworkRef<RotaContext>,
+    /// What this agent is called in it.
+    me: PeerId,
     page: Page,
 }
 
@@ -83,49 +99,11 @@ impl NodeConfig for Settings {
 }
 
 impl Settings {
-    /// Agents of another deployment or generation speak other protocols, so that a stale endpoint links nobody across.
-    fn new(
-        config: &AgreementConfig,
-        generation: Generation,
-        guard: &Guard,
-        peers: Vec<Multiaddr>,
-    ) -> Result<Self, AgreementError> {
-        let listen_addr: Multiaddr =
-            config.listen.parse().map_err(|error: <Multiaddr as std::str::FromStr>::Err| {
-                AgreementError::Setting {
-                    field: "listen",
-                    value: config.listen.clone(),
-                    reason: error.to_string(),
-                }
-            })?;
-        let separator = guard.domain().separator();
-        let name = |what: &str| format!("/rota/{separator:x}/{generation}/{what}");
-        let p2p = P2pConfig {
-            listen_addr,
-            persistent_peers: peers,
-            persistent_peers_only: true,
-            discovery: DiscoveryConfig {
-                enabled: false,
-                num_outbound_peers: LINKS,
-                num_inbound_peers: LINKS,
-                max_connections_per_ip: LINKS * 2,
-                ..DiscoveryConfig::default()
-            },
-            protocol: PubSubProtocol::Broadcast,
-            protocol_names: ProtocolNames {
-                consensus: name("consensus"),
-                discovery_kad: name("kad"),
-                discovery_regres: name("discovery"),
-                sync: name("sync"),
-                validator_proof: name("member"),
-            },
-            ..P2pConfig::default()
-        };
-        Ok(Self {
+    fn new(guard: &Guard) -> Self {
+        Self {
             moniker: guard.address().to_string(),
             consensus: ConsensusConfig {
                 enabled: true,
-                p2p,
                 value_payload: ValuePayload::ProposalAndParts,
                 queue_per_height_capacity: EARLY_MESSAGES,
                 ..ConsensusConfig::default()
@@ -136,8 +114,99 @@ impl Settings {
                 batch_size: usize::try_from(SYNC_BATCH.saturating_add(1)).unwrap_or(1),
                 ..ValueSyncConfig::default()
             },
+        }
+    }
+
+    /// The network's own settings. Agents of another deployment, generation or wire format speak other protocols and on
+    /// other topics, so that a stale endpoint links nobody across.
+    fn transport(
+        &self,
+        config: &AgreementConfig,
+        generation: Generation,
+        guard: &Guard,
+        peers: Vec<Multiaddr>,
+    ) -> Result<transport::Config, AgreementError> {
+        let listen_addr: Multiaddr =
+            config.listen.parse().map_err(|error: <Multiaddr as std::str::FromStr>::Err| {
+                AgreementError::Setting {
+                    field: "listen",
+                    value: config.listen.clone(),
+                    reason: error.to_string(),
+                }
+            })?;
+        let separator = guard.domain().separator();
+        let name = |what: &str| format!("/rota/{WIRE}/{separator:x}/{generation}/{what}");
+        let topic = |what: &str| format!("/rota/{WIRE}/{generation}/{what}");
+        let sync = &self.value_sync;
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        Ok(transport::Config {
+            listen_addr,
+            persistent_peers: peers,
+            persistent_peers_only: true,
+            discovery: transport::DiscoveryConfig {
+                enabled: false,
+                persistent_peers_only: true,
+                num_outbound_peers: LINKS,
+                num_inbound_peers: LINKS,
+                max_connections_per_ip: LINKS * 2,
+                ..transport::DiscoveryConfig::default()
+            },
+            idle_connection_timeout: IDLE_CONNECTION,
+            transport: transport::TransportProtocol::Tcp,
+            gossipsub: transport::GossipSubConfig::default(),
+            pubsub_protocol: transport::PubSubProtocol::Broadcast,
+            channel_names: transport::ChannelNames {
+                consensus: topic("consensus"),
+                proposal_parts: topic("parts"),
+                sync: topic("sync"),
+                liveness: topic("liveness"),
+            },
+            rpc_max_size: bytes(sync.max_response_size.as_u64()),
+            pubsub_max_size: FRAME_BYTES,
+            pubsub_max_size_per_topic: transport::PubSubMaxSizePerTopic::default(),
+            sync_request_timeout: sync.request_timeout,
+            sync_max_request_size: bytes(sync.max_request_size.as_u64()),
+            sync_parallel_requests: sync.parallel_requests,
+            enable_consensus: true,
+            enable_sync: true,
+            protocol_names: transport::ProtocolNames {
+                consensus: name("consensus"),
+                discovery_kad: name("kad"),
+                discovery_regres: name("discovery"),
+                sync: name("sync"),
+                validator_proof: name("member"),
+            },
         })
     }
+}
+
+/// Starts the network behind its gate, and a way for blocks to be sent through it.
+async fn listen(
+    settings: transport::Config,
+    identity: NetworkIdentity,
+    ears: Ears,
+) -> Result<(NetworkRef<RotaContext>, mpsc::Sender<NetworkMsg<RotaContext>>), AgreementError> {
+    let Ears { verifier, witness, registered } = ears;
+    let network = GatedNetwork::spawn(Gate::new(registered), witness, verifier, identity, settings)
+        .await
+        .map_err(|error| AgreementError::EngineStart { reason: error.to_string() })?;
+    let (parts, mut sent) = mpsc::channel::<NetworkMsg<RotaContext>>(1);
+    let to = network.clone();
+    tokio::spawn(async move {
+        while let Some(message) = sent.recv().await {
+            if to.cast(message.into()).is_err() {
+                return;
+            }
+        }
+    });
+    Ok((network, parts))
+}
+
+/// What looks at messages on their way in.
+pub(super) struct Ears {
+    pub(super) verifier: RecoveringVerifier,
+    pub(super) witness: Witness,
+    pub(super) registered: Registered,
 }
 
 impl Engine {
@@ -148,19 +217,22 @@ impl Engine {
         guard: &Arc<Guard>,
         store: &Store,
         voice: Voice,
-        verifier: RecoveringVerifier,
+        ears: Ears,
         peers: Vec<Multiaddr>,
     ) -> Result<Self, AgreementError> {
         let failed = |error: &dyn std::fmt::Display| AgreementError::EngineStart {
             reason: error.to_string(),
         };
-        let settings = Settings::new(config, generation, guard, peers)?;
-        free(&settings.consensus.p2p.listen_addr).await?;
+        let settings = Settings::new(guard);
+        let transport = settings.transport(config, generation, guard, peers)?;
+        free(&transport.listen_addr).await?;
+        let verifier = ears.verifier.clone();
         let address = SignerAddress(guard.address().0.0);
         let page = Page::new(store.clone(), Arc::clone(guard), generation);
         let signer = GuardedSigner::new(generation, Arc::clone(guard), page.clone(), voice);
 
         let peer = config.identity.public().to_peer_id().to_bytes();
+        let me = PeerId::from_bytes(&peer).map_err(|error| failed(&error))?;
         let proof = signer
             .sign_validator_proof(address.0.to_vec(), peer)
             .await
@@ -173,42 +245,28 @@ impl Engine {
             ConsensusContext::new_validator(address, Box::new(verifier), Box::new(signer));
 
         let log = EngineLog::spawn(page.clone()).await.map_err(|error| failed(&error))?;
-        #[cfg(feature = "byzantine")]
-        if let Some(heights) = &config.faults.equivocate {
-            let network = equivocation::network(heights, generation, guard, address, identity);
-            let builder = EngineBuilder::new(RotaContext, settings)
+        let (network, parts) = listen(transport, identity, ears).await?;
+        let built = async {
+            let between = Between::spawn(network.clone()).await?;
+            #[cfg(feature = "byzantine")]
+            let between = match &config.faults.equivocate {
+                Some(heights) => {
+                    equivocation::network(heights, generation, guard, address, network.clone())
+                        .await?
+                }
+                None => between,
+            };
+            EngineBuilder::new(RotaContext, settings)
                 .with_custom_wal(log)
+                .with_custom_network(between, parts)
                 .with_default_sync(SyncContext::new(BorshCodec))
                 .with_default_consensus(consensus)
                 .with_default_request(RequestContext::new(LINKS * 2))
-                .with_byzantine_network(network)
-                .await;
-            let built = builder.map_err(|error| failed(&error))?.build().await;
-            return built
-                .map(|(channels, handle)| Self { channels, handle, network: None, page })
-                .map_err(|error| failed(&error));
-        }
-        let registry = SharedRegistry::global().with_moniker(settings.moniker());
-        let (network, to_network) = spawn_network_actor(
-            identity,
-            &settings.consensus,
-            &settings.value_sync,
-            &registry,
-            BorshCodec,
-        )
-        .await
-        .map_err(|error| failed(&error))?;
-        let between = Between::spawn(network.clone()).await.map_err(|error| failed(&error))?;
-        let built = EngineBuilder::new(RotaContext, settings)
-            .with_custom_wal(log)
-            .with_custom_network(between, to_network)
-            .with_default_sync(SyncContext::new(BorshCodec))
-            .with_default_consensus(consensus)
-            .with_default_request(RequestContext::new(LINKS * 2))
-            .build()
-            .await;
-        match built {
-            Ok((channels, handle)) => Ok(Self { channels, handle, network: Some(network), page }),
+                .build()
+                .await
+        };
+        match built.await {
+            Ok((channels, handle)) => Ok(Self { channels, handle, network, me, page }),
             Err(error) => {
                 let _ = network.stop_and_wait(None, Some(STOP_PATIENCE)).await;
                 Err(failed(&error))
@@ -221,12 +279,14 @@ impl Engine {
         tokio::select! {
             message = self.channels.consensus.recv() => message,
             _ = &mut self.handle.handle => None,
-            () = gone(self.network.as_ref()) => None,
+            _ = self.network.wait(None) => None,
         }
     }
 
-    pub(super) fn events(&self) -> RxEvent<RotaContext> {
-        self.channels.events.subscribe()
+    /// Makes the engine ask for what could not be judged before.
+    pub(super) fn nudge(&self) -> Nudge {
+        let (network, me) = (self.network.clone(), self.me);
+        Box::new(move || network::nudge(&network, me))
     }
 
     pub(super) fn network(&self) -> mpsc::Sender<NetworkMsg<RotaContext>> {
@@ -252,7 +312,7 @@ impl Engine {
     /// first would kill them, as it does when one of them fails. The network is none of its parts: it has given back its
     /// socket when this returns, also after an engine that failed. Nothing of this life is written after that.
     pub(super) async fn stop(self) {
-        let Self { channels, handle, network, page } = self;
+        let Self { channels, handle, network, page, .. } = self;
         drop(channels);
         if !handle.handle.is_finished() {
             let parts = handle.actor.get_cell();
@@ -262,24 +322,12 @@ impl Engine {
                 tracing::warn!("the agreement engine did not stop in time");
             }
         }
-        if let Some(network) = network {
-            network.stop(None);
-            if network.wait(Some(STOP_PATIENCE)).await.is_err() {
-                tracing::warn!("the engine's network did not stop in time");
-                network.kill();
-            }
+        network.stop(None);
+        if network.wait(Some(STOP_PATIENCE)).await.is_err() {
+            tracing::warn!("the engine's network did not stop in time");
+            network.kill();
         }
         blocking(move || page.close()).await;
-    }
-}
-
-/// Waits for the end of the engine's network.
-async fn gone(network: Option<&NetworkRef<RotaContext>>) {
-    match network {
-        Some(network) => {
-            let _ = network.wait(None).await;
-        }
-        None => std::future::pending().await,
     }
 }
 
@@ -317,6 +365,7 @@ async fn free(listen: &Multiaddr) -> Result<(), AgreementError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agreement::evidence::EvidencePool;
     use crate::agreement::heights::Heights;
     use crate::agreement::tests::net::{Net, soon};
 
@@ -329,14 +378,18 @@ mod tests {
         let (store, guard) = net.store_and_guard(0);
         for failing in [true, false, true] {
             let generation = Generation::new(0);
-            let verifier = RecoveringVerifier::new(generation, *guard.domain(), Heights::default());
+            let heights = Heights::default();
+            let verifier = RecoveringVerifier::new(generation, *guard.domain(), heights.clone());
+            let pool = EvidencePool::new(generation, verifier.clone(), heights);
+            let (witness, _found) = Witness::new(pool);
+            let ears = Ears { verifier, witness, registered: Registered::default() };
             let started = Engine::start(
                 &config,
                 generation,
                 &guard,
                 &store,
                 Voice::default(),
-                verifier,
+                ears,
                 Vec::new(),
             );
             let mut engine = started.await.unwrap();
@@ -357,41 +410,42 @@ mod tests {
 /// A network that says everything twice, for tests of the slashing path. Never in a release.
 #[cfg(feature = "byzantine")]
 mod equivocation {
-    use super::{BorshCodec, Guard, NetworkIdentity, RotaContext, SignerAddress};
+    use super::{Guard, NetworkRef, RotaContext, SignerAddress};
     use crate::agreement::context::{BlockId, HeaderValue};
     use crate::agreement::signing::UnguardedSigner;
     use crate::domain::Generation;
-    use malachitebft_app_channel::ByzantineContext;
-    use malachitebft_engine_byzantine::{ByzantineConfig, Trigger};
+    use malachitebft_engine_byzantine::{ByzantineConfig, ByzantineNetworkProxy, Trigger};
     use std::ops::RangeInclusive;
     use std::sync::Arc;
 
-    pub(super) fn network(
+    pub(super) async fn network(
         heights: &RangeInclusive<u64>,
         generation: Generation,
         guard: &Arc<Guard>,
         address: SignerAddress,
-        identity: NetworkIdentity,
-    ) -> ByzantineContext<RotaContext, BorshCodec> {
+        honest: NetworkRef<RotaContext>,
+    ) -> eyre::Result<NetworkRef<RotaContext>> {
         let trigger = || Trigger::HeightRange { from: *heights.start(), to: *heights.end() };
-        ByzantineContext {
-            identity,
-            codec: BorshCodec,
-            config: ByzantineConfig::default()
+        ByzantineNetworkProxy::spawn(
+            ByzantineConfig::default()
                 .with_equivocate_votes(trigger())
                 .with_equivocate_proposals(trigger()),
-            signer: Box::new(UnguardedSigner::new(generation, Arc::clone(guard))),
+            honest,
+            Box::new(UnguardedSigner::new(generation, Arc::clone(guard))),
+            RotaContext,
             address,
-            conflicting_value_fn: Some(Box::new(|value: &HeaderValue| {
+            tracing::Span::current(),
+            Some(Box::new(|value: &HeaderValue| {
                 let mut header = value.header().clone();
                 header.tx_root.0[31] ^= 1;
                 HeaderValue::new(header)
             })),
-            conflicting_vote_value_fn: Some(Box::new(|id: Option<&BlockId>| {
+            Some(Box::new(|id: Option<&BlockId>| {
                 let mut hash = id.map_or([0; 32], |id| id.0);
                 hash[31] ^= 1;
                 BlockId(hash)
             })),
-        }
+        )
+        .await
     }
 }

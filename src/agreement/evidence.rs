@@ -1,33 +1,56 @@
-//! Two signatures of one member at one position.
+//! Whether votes and proposals are signed by whom they name, and two signatures of one member at one position.
 //!
 //! The engine reports a few pairs per member, for the running height alone, when the height is over; late votes it drops
-//! unread. So everything that arrives is looked at here too, before any such filter: checked, bounded and reported once.
+//! unread. So everything that arrives is looked at here first, before any such filter: checked, bounded and reported once.
+//! It happens on the way in, in the task that hands messages to the engine, and not beside it: nothing can pass unread
+//! because somebody sends much.
 
 use super::context::{Proposal, RotaContext, Vote};
 use super::heights::Heights;
-use super::signing::RecoveringVerifier;
+use super::verify::RecoveringVerifier;
 use crate::blocking::blocking;
 use crate::crypto::Signature;
 use crate::domain::{self, Evidence, Generation, Height, Round, Signer, VoteType};
 use crate::storage::Store;
 use alloy::primitives::Address;
-use malachitebft_app_channel::app::events::RxEvent;
-use malachitebft_core_consensus::{MisbehaviorEvidence, SignedConsensusMsg};
+use malachitebft_core_consensus::MisbehaviorEvidence;
 use malachitebft_core_types::{Proposal as _, Vote as _};
-use malachitebft_engine::util::events::Event;
 use std::collections::BTreeMap;
-use tokio::sync::{broadcast, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 
 /// Votes and proposals that are remembered; the lowest heights make room.
 const KEPT: usize = 32_768;
 
-type Signed<T> = (T, Signature);
+/// Positions of one member at one height that are remembered. More of them is more rounds than any height takes, or a
+/// member that wants others forgotten: the first stay.
+const A_MEMBER: usize = 64;
+
+/// Messages of one member for a height that has not begun which are passed on: what the engine puts aside for a height is
+/// bounded, and all members' together stay below that.
+const EARLY: u32 = 24;
+
+/// Offences that may wait for the disk. At more, what completes one is not noted, and completes it when it comes again.
+const WAITING: usize = 1_024;
+
+type Pair<T> = (T, Signature);
 
 /// What was first seen at a position, and whether an offence was reported there.
 #[derive(Debug)]
 struct Seen<T> {
-    first: Signed<T>,
+    first: Pair<T>,
     reported: bool,
+}
+
+/// What is to be thought of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Signed by the member that it names, for a height that runs or is about to.
+    Signed,
+    /// Signed, and too late or too early to be of use to anybody.
+    Useless,
+    /// Not signed by whom it names, or by nobody who has a say.
+    Unsigned,
 }
 
 /// Remembers what members signed lately.
@@ -35,8 +58,9 @@ pub(super) struct EvidencePool {
     generation: Generation,
     verifier: RecoveringVerifier,
     heights: Heights,
-    votes: BTreeMap<(Height, Round, VoteType, Signer), Seen<domain::Vote>>,
-    proposals: BTreeMap<(Height, Round, Signer), Seen<domain::Proposal>>,
+    votes: BTreeMap<(Height, Signer, Round, VoteType), Seen<domain::Vote>>,
+    proposals: BTreeMap<(Height, Signer, Round), Seen<domain::Proposal>>,
+    early: BTreeMap<(Height, Signer), u32>,
 }
 
 impl EvidencePool {
@@ -45,85 +69,125 @@ impl EvidencePool {
         verifier: RecoveringVerifier,
         heights: Heights,
     ) -> Self {
-        Self { generation, verifier, heights, votes: BTreeMap::new(), proposals: BTreeMap::new() }
+        Self {
+            generation,
+            verifier,
+            heights,
+            votes: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            early: BTreeMap::new(),
+        }
     }
 
-    fn is_member(&self, signer: &Signer, height: Height) -> bool {
-        self.heights.set_of(height).is_some_and(|set| set.contains(signer))
-    }
-
-    /// Looks at a vote; returns the offence that it completes.
-    pub(super) fn vote(&mut self, vote: &Vote, signature: Signature) -> Option<Evidence> {
-        let voter = *vote.validator_address();
-        let (vote_type, signed) = vote.to_domain(self.generation)?;
-        let key = (signed.height, signed.round, vote_type, voter);
-        let news = self
-            .votes
-            .get(&key)
-            .is_none_or(|seen| !seen.reported && seen.first.0.block_hash != signed.block_hash);
-        let offender = Address::new(voter.0);
-        if !news
-            || !self.is_member(&voter, signed.height)
-            || !self.verifier.checks_vote(vote, &signature, offender)
-        {
+    /// What a message of `signer` at `height` is worth, should its signature hold. `None`: nothing.
+    fn standing(&self, height: Height, signer: Signer) -> Option<Heard> {
+        let running = self.heights.running().unwrap_or_default();
+        if let Some(set) = self.heights.set_of(height) {
+            let heard = if height < running { Heard::Useless } else { Heard::Signed };
+            return set.contains(&signer).then_some(heard);
+        }
+        if !self.heights.expects(&signer) {
             return None;
         }
-        let Some(seen) = self.votes.get_mut(&key) else {
-            self.votes.insert(key, Seen { first: (signed, signature), reported: false });
-            shrink(&mut self.votes);
-            return None;
-        };
-        seen.reported = true;
-        let a = seen.first.clone();
-        Some(Evidence::DoubleVote { offender, vote_type, a, b: (signed, signature) })
+        let ahead = height.get().saturating_sub(running.get());
+        Some(match (1..=Heights::AHEAD).contains(&ahead) {
+            true => Heard::Signed,
+            false => Heard::Useless,
+        })
     }
 
-    /// Looks at a proposal; returns the offence that it completes. A difference in the earlier round alone is none (§7).
+    /// Counts a signed message of a height that has not begun.
+    fn count_early(&mut self, height: Height, signer: Signer) -> Heard {
+        let running = self.heights.running().unwrap_or_default();
+        self.early = self.early.split_off(&(running.next(), Signer([0; 20])));
+        let count = self.early.entry((height, signer)).or_default();
+        *count = count.saturating_add(1);
+        if *count > EARLY { Heard::Useless } else { Heard::Signed }
+    }
+
+    /// Looks at a vote; returns what it is worth and the offence that it completes, if that may be reported.
+    pub(super) fn vote(
+        &mut self,
+        vote: &Vote,
+        signature: Signature,
+        may_report: bool,
+    ) -> (Heard, Option<Evidence>) {
+        let voter = *vote.validator_address();
+        let Some((vote_type, signed)) = vote.to_domain(self.generation) else {
+            return (Heard::Unsigned, None);
+        };
+        let Some(heard) = self.standing(signed.height, voter) else {
+            return (Heard::Unsigned, None);
+        };
+        let offender = Address::new(voter.0);
+        if !self.verifier.checks_vote(vote, &signature, offender) {
+            return (Heard::Unsigned, None);
+        }
+        if self.heights.set_of(signed.height).is_none() {
+            return match heard {
+                Heard::Signed => (self.count_early(signed.height, voter), None),
+                other => (other, None),
+            };
+        }
+        let key = (signed.height, voter, signed.round, vote_type);
+        let Some(seen) = self.votes.get_mut(&key) else {
+            let all = (signed.height, voter, Round::new(0), VoteType::Prevote)
+                ..=(signed.height, voter, Round::new(u32::MAX), VoteType::Precommit);
+            if self.votes.range(all).count() < A_MEMBER {
+                self.votes.insert(key, Seen { first: (signed, signature), reported: false });
+                shrink(&mut self.votes);
+            }
+            return (heard, None);
+        };
+        if !may_report || seen.reported || seen.first.0.block_hash == signed.block_hash {
+            return (heard, None);
+        }
+        seen.reported = true;
+        let a = seen.first.clone();
+        (heard, Some(Evidence::DoubleVote { offender, vote_type, a, b: (signed, signature) }))
+    }
+
+    /// Looks at a proposal; returns what it is worth and the offence that it completes. A difference in the earlier round
+    /// alone is none (§7).
     pub(super) fn proposal(
         &mut self,
         proposal: &Proposal,
         signature: Signature,
-    ) -> Option<Evidence> {
+        may_report: bool,
+    ) -> (Heard, Option<Evidence>) {
         let proposer = *proposal.validator_address();
-        let signed = proposal.to_domain(self.generation)?;
-        let key = (signed.height, signed.round, proposer);
-        let news = self
-            .proposals
-            .get(&key)
-            .is_none_or(|seen| !seen.reported && seen.first.0.block_hash != signed.block_hash);
-        let offender = Address::new(proposer.0);
-        if !news
-            || !self.is_member(&proposer, signed.height)
-            || !self.verifier.checks_proposal(proposal, &signature, offender)
-        {
-            return None;
-        }
-        let Some(seen) = self.proposals.get_mut(&key) else {
-            self.proposals.insert(key, Seen { first: (signed, signature), reported: false });
-            shrink(&mut self.proposals);
-            return None;
+        let Some(signed) = proposal.to_domain(self.generation) else {
+            return (Heard::Unsigned, None);
         };
+        let Some(heard) = self.standing(signed.height, proposer) else {
+            return (Heard::Unsigned, None);
+        };
+        let offender = Address::new(proposer.0);
+        if !self.verifier.checks_proposal(proposal, &signature, offender) {
+            return (Heard::Unsigned, None);
+        }
+        if self.heights.set_of(signed.height).is_none() {
+            return match heard {
+                Heard::Signed => (self.count_early(signed.height, proposer), None),
+                other => (other, None),
+            };
+        }
+        let key = (signed.height, proposer, signed.round);
+        let Some(seen) = self.proposals.get_mut(&key) else {
+            let all = (signed.height, proposer, Round::new(0))
+                ..=(signed.height, proposer, Round::new(u32::MAX));
+            if self.proposals.range(all).count() < A_MEMBER {
+                self.proposals.insert(key, Seen { first: (signed, signature), reported: false });
+                shrink(&mut self.proposals);
+            }
+            return (heard, None);
+        };
+        if !may_report || seen.reported || seen.first.0.block_hash == signed.block_hash {
+            return (heard, None);
+        }
         seen.reported = true;
         let a = seen.first.clone();
-        Some(Evidence::DoubleProposal { offender, a, b: (signed, signature) })
-    }
-
-    /// Looks at what the engine found in a height.
-    fn found(&mut self, evidence: &MisbehaviorEvidence<RotaContext>) -> Vec<Evidence> {
-        let mut offences = Vec::new();
-        for (_, pairs) in evidence.votes.iter() {
-            for (a, b) in pairs {
-                offences.extend(self.vote(&a.message, a.signature));
-                offences.extend(self.vote(&b.message, b.signature));
-            }
-        }
-        for (_, pairs) in evidence.proposals.iter() {
-            for (a, b) in pairs {
-                offences.extend(self.proposal(&a.message, a.signature));
-                offences.extend(self.proposal(&b.message, b.signature));
-            }
-        }
-        offences
+        (heard, Some(Evidence::DoubleProposal { offender, a, b: (signed, signature) }))
     }
 }
 
@@ -133,55 +197,93 @@ fn shrink<K: Ord, V>(seen: &mut BTreeMap<K, V>) {
     }
 }
 
-/// Watches until the engine ends. A sink that is full makes this wait, and the engine's events then overwrite each other:
-/// evidence may be missed, agreement is never held up.
-pub(super) async fn watch(
-    mut pool: EvidencePool,
-    mut events: RxEvent<RotaContext>,
-    mut found: mpsc::Receiver<MisbehaviorEvidence<RotaContext>>,
+/// The pool as all who hear messages share it.
+#[derive(Clone)]
+pub(super) struct Witness {
+    pool: Arc<Mutex<EvidencePool>>,
+    offences: mpsc::Sender<Evidence>,
+}
+
+impl Witness {
+    /// A witness, and what it finds.
+    pub(super) fn new(pool: EvidencePool) -> (Self, mpsc::Receiver<Evidence>) {
+        let (offences, found) = mpsc::channel(WAITING);
+        (Self { pool: Arc::new(Mutex::new(pool)), offences }, found)
+    }
+
+    /// Looks at a vote. Blocks for the time of recovering a signature.
+    pub(super) fn vote(&self, vote: &Vote, signature: Signature) -> Heard {
+        self.look(|pool, may_report| pool.vote(vote, signature, may_report))
+    }
+
+    /// Looks at a proposal. Blocks for the time of recovering a signature.
+    pub(super) fn proposal(&self, proposal: &Proposal, signature: Signature) -> Heard {
+        self.look(|pool, may_report| pool.proposal(proposal, signature, may_report))
+    }
+
+    fn look(
+        &self,
+        look: impl FnOnce(&mut EvidencePool, bool) -> (Heard, Option<Evidence>),
+    ) -> Heard {
+        let room = self.offences.try_reserve().ok();
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let (heard, offence) = look(&mut pool, room.is_some());
+        if let (Some(room), Some(offence)) = (room, offence) {
+            room.send(offence);
+        }
+        heard
+    }
+
+    /// The signature of a proposal that was seen.
+    pub(super) fn signed(
+        &self,
+        height: Height,
+        by: Signer,
+        round: Round,
+    ) -> Option<Pair<domain::Proposal>> {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.proposals.get(&(height, by, round)).map(|seen| seen.first.clone())
+    }
+
+    /// Looks at what the engine found in a height.
+    pub(super) fn found(&self, evidence: &MisbehaviorEvidence<RotaContext>) {
+        for (_, pairs) in evidence.votes.iter() {
+            for vote in pairs.iter().flat_map(|(a, b)| [a, b]) {
+                self.vote(&vote.message, vote.signature);
+            }
+        }
+        for (_, pairs) in evidence.proposals.iter() {
+            for proposal in pairs.iter().flat_map(|(a, b)| [a, b]) {
+                self.proposal(&proposal.message, proposal.signature);
+            }
+        }
+    }
+}
+
+/// Hands on what is found until the witness is gone: to the disk first, then to the sink, which may make this wait.
+pub(super) async fn report(
+    mut found: mpsc::Receiver<Evidence>,
     store: Store,
     sink: mpsc::Sender<Evidence>,
 ) {
-    loop {
-        let offences: Vec<Evidence> = tokio::select! {
-            event = events.recv() => match event {
-                Ok(Event::Received(SignedConsensusMsg::Vote(vote))) => {
-                    pool.vote(&vote.message, vote.signature).into_iter().collect()
-                }
-                Ok(Event::Received(SignedConsensusMsg::Proposal(proposal))) => {
-                    pool.proposal(&proposal.message, proposal.signature).into_iter().collect()
-                }
-                Ok(_) => continue,
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "engine events passed unread");
-                    continue;
-                }
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
-            evidence = found.recv() => match evidence {
-                Some(evidence) => pool.found(&evidence),
-                None => return,
-            },
-        };
-        for offence in offences {
-            tracing::warn!(offender = %offence.offender(), position = ?offence.position(), "offence seen");
-            let (kept, copy) = (store.clone(), offence.clone());
-            if let Err(error) = blocking(move || kept.keep_evidence(&copy)).await {
-                tracing::warn!(%error, "evidence not kept: a crash before the report loses it");
-            }
-            if sink.send(offence).await.is_err() {
-                return;
-            }
+    while let Some(offence) = found.recv().await {
+        tracing::warn!(offender = %offence.offender(), position = ?offence.position(), "offence seen");
+        let (kept, copy) = (store.clone(), offence.clone());
+        if let Err(error) = blocking(move || kept.keep_evidence(&copy)).await {
+            tracing::warn!(%error, "evidence not kept: a crash before the report loses it");
+        }
+        if sink.send(offence).await.is_err() {
+            return;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Evidence, EvidencePool, Signature};
+    use super::{A_MEMBER, EARLY, Evidence, EvidencePool, Heard, Signature, Witness};
     use crate::agreement::context::{BlockId, HeaderValue, HeightSet, Proposal, RotaContext, Vote};
     use crate::agreement::heights::{Heights, Term};
-    use crate::agreement::signing::RecoveringVerifier;
+    use crate::agreement::verify::RecoveringVerifier;
     use crate::crypto::{SecretKey, SigningDomain};
     use crate::domain::{
         BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Member, Millis, Seconds, Signer,
@@ -203,19 +305,22 @@ mod tests {
         let set = LeaderSet::new(GENERATION, Epoch::new(0), B256::ZERO, members).unwrap();
         let parent = header(7, B256::ZERO);
         let heights = Heights::default();
-        heights.note(&Term {
-            generation: GENERATION,
-            height: HEIGHT,
-            epoch: Epoch::new(0),
-            parent_hash: parent.hash(),
-            earliest_origin: L1Block {
-                number: parent.l1_origin_number,
-                hash: parent.l1_origin_hash,
-                timestamp: Seconds::new(0),
+        heights.note(
+            &Term {
+                generation: GENERATION,
+                height: HEIGHT,
+                epoch: Epoch::new(0),
+                parent_hash: parent.hash(),
+                earliest_origin: L1Block {
+                    number: parent.l1_origin_number,
+                    hash: parent.l1_origin_hash,
+                    timestamp: Seconds::new(0),
+                },
+                set: HeightSet::new(&set, vec![0]).unwrap(),
+                parent,
             },
-            set: HeightSet::new(&set, vec![0]).unwrap(),
-            parent,
-        });
+            None,
+        );
         let verifier = RecoveringVerifier::new(GENERATION, domain(), heights.clone());
         EvidencePool::new(GENERATION, verifier, heights)
     }
@@ -242,7 +347,7 @@ mod tests {
     }
 
     fn votes(pool: &mut EvidencePool, votes: &[(Vote, Signature)]) -> Vec<Evidence> {
-        votes.iter().filter_map(|(vote, signature)| pool.vote(vote, *signature)).collect()
+        votes.iter().filter_map(|(vote, signature)| pool.vote(vote, *signature, true).1).collect()
     }
 
     #[test]
@@ -287,10 +392,60 @@ mod tests {
     fn one_block_proposed_with_two_earlier_rounds_is_no_offence() {
         let (mut pool, by) = (pool(), key(1));
         for (proposal, signature) in [proposal(&by, Round::Nil, 1), proposal(&by, Round::ZERO, 1)] {
-            assert_eq!(pool.proposal(&proposal, signature), None);
+            assert_eq!(pool.proposal(&proposal, signature, true), (Heard::Signed, None));
         }
         let (other, signature) = proposal(&by, Round::Nil, 2);
-        let offence = pool.proposal(&other, signature);
+        let (_, offence) = pool.proposal(&other, signature, true);
         assert!(matches!(offence, Some(Evidence::DoubleProposal { .. })), "{offence:?}");
+    }
+
+    #[test]
+    fn an_offence_that_nobody_has_room_for_is_found_again() {
+        let (mut pool, by) = (pool(), key(1));
+        let ((a, first), (b, second)) = (vote(&by, HEIGHT, Some(1)), vote(&by, HEIGHT, Some(2)));
+        assert_eq!(pool.vote(&a, first, true).1, None);
+        assert_eq!(pool.vote(&b, second, false), (Heard::Signed, None));
+        assert!(pool.vote(&b, second, true).1.is_some());
+    }
+
+    #[tokio::test]
+    async fn whatever_is_sent_beside_it_a_double_vote_is_reported() {
+        let (witness, mut found) = Witness::new(pool());
+        let (by, stranger) = (key(1), key(2));
+        let ((a, first), (b, second)) = (vote(&by, HEIGHT, Some(1)), vote(&by, HEIGHT, Some(2)));
+        assert_eq!(witness.vote(&a, first), Heard::Signed);
+        for height in 0..2_000 {
+            let (junk, signature) = vote(&stranger, Height::new(height), Some(3));
+            assert_eq!(witness.vote(&junk, signature), Heard::Unsigned);
+            assert_eq!(witness.vote(&a, signature), Heard::Unsigned);
+        }
+        assert_eq!(witness.vote(&b, second), Heard::Signed);
+        assert_eq!(found.recv().await.unwrap().offender(), by.address());
+    }
+
+    #[test]
+    fn a_member_cannot_fill_the_pool_with_rounds() {
+        let (mut pool, by) = (pool(), key(1));
+        for round in 0..200_u32 {
+            let value = NilOrVal::Nil;
+            let vote = RotaContext.new_prevote(HEIGHT, Round::new(round), value, signer_of(&by));
+            let (vote_type, signed) = vote.to_domain(GENERATION).unwrap();
+            let signature = by.sign(domain().vote(vote_type, &signed));
+            assert_eq!(pool.vote(&vote, signature, true), (Heard::Signed, None));
+        }
+        assert_eq!(pool.votes.len(), A_MEMBER);
+    }
+
+    #[test]
+    fn what_comes_early_is_bounded_for_each_member() {
+        let (mut pool, by) = (pool(), key(1));
+        let next = HEIGHT.next();
+        for byte in 0..60_u8 {
+            let (vote, signature) = vote(&by, next, Some(byte));
+            let expected = if u32::from(byte) < EARLY { Heard::Signed } else { Heard::Useless };
+            assert_eq!(pool.vote(&vote, signature, true), (expected, None));
+        }
+        let (far, signature) = vote(&by, Height::new(900), None);
+        assert_eq!(pool.vote(&far, signature, true), (Heard::Useless, None));
     }
 }

@@ -1,11 +1,13 @@
 //! Which set agrees on which height (R12, R15): a function of the block before and of what L1 shows.
 
 use super::context::HeightSet;
-use crate::domain::{BlockHeader, Epoch, Generation, GenerationStart, Height, L1Block, LeaderSet};
+use crate::domain::{
+    BlockHeader, Epoch, Generation, GenerationStart, Height, L1Block, LeaderSet, Signer,
+};
 use crate::l1::Mirror;
 use crate::rota;
 use alloy::primitives::B256;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The terms on which a height is agreed.
@@ -91,25 +93,53 @@ impl Term {
     }
 }
 
-/// The sets of the last heights, shared with those who check signatures.
+/// The sets of the last heights, and who may be in those of the next ones; shared with those who check signatures.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heights(Arc<RwLock<BTreeMap<Height, HeightSet>>>);
+pub(super) struct Heights(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    sets: BTreeMap<Height, HeightSet>,
+    expected: BTreeSet<Signer>,
+}
 
 impl Heights {
     /// How many heights back a late message can still be judged.
     pub(super) const KEPT: usize = 256;
 
-    /// Notes who agrees on a height.
-    pub(super) fn note(&self, term: &Term) {
-        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        sets.insert(term.height, term.set.clone());
-        while sets.len() > Self::KEPT {
-            sets.pop_first();
+    /// How many heights ahead of the running one a message is taken in: honest agents are at most one ahead of those whom
+    /// they need.
+    pub(super) const AHEAD: u64 = 2;
+
+    /// Notes who agrees on a height that begins, and who else may on the next ones: the members of `next`, the set of the
+    /// epoch after this.
+    pub(super) fn note(&self, term: &Term, next: Option<&LeaderSet>) {
+        let coming = next.into_iter().flat_map(LeaderSet::members);
+        let coming = coming.map(|member| Signer(member.signer.0.0));
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.expected = term.set.signers().chain(coming).collect();
+        known.sets.insert(term.height, term.set.clone());
+        while known.sets.len() > Self::KEPT {
+            known.sets.pop_first();
         }
     }
 
-    /// Who agrees on a height, if it is a recent one.
+    /// Who agrees on a height, if it is a recent one that has begun.
     pub(super) fn set_of(&self, height: Height) -> Option<HeightSet> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&height).cloned()
+        self.read().sets.get(&height).cloned()
+    }
+
+    /// Whether `signer` is a member of the running height's set, or of the one that follows.
+    pub(super) fn expects(&self, signer: &Signer) -> bool {
+        self.read().expected.contains(signer)
+    }
+
+    /// The height that began last.
+    pub(super) fn running(&self) -> Option<Height> {
+        self.read().sets.last_key_value().map(|(height, _)| *height)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

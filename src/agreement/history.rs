@@ -1,9 +1,9 @@
 //! What settled while an agent was away. Peers of a later generation serve their own blocks alone, so after a restart the
 //! blocks before it are read from L1, whose certificates stand for those that nobody serves any more.
 
-use super::candidates::blocking;
 use super::validity::{judge_body, judge_commitment};
 use super::{AgreementError, Member};
+use crate::blocking::blocking;
 use crate::domain::{Block, Certificate, DecidedBlock, Height, SettledBatch};
 use async_trait::async_trait;
 use std::sync::Arc;

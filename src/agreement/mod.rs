@@ -9,7 +9,8 @@
 //!        '-> events -> evidence -> sink          ' starts     the next height: whose (heights), when (pace)
 //! ```
 //!
-//! The value agreed on is the whole block header (R13), its id the block hash; bodies travel beside it in unsigned parts.
+//! The value agreed on is the whole block header (R13), its id the block hash; bodies travel beside it, in parts
+//! of which the first carries the proposer's signature: nothing unsigned is believed (verify).
 //! The leader set of a height follows from the block before and from L1 (R15), so a height starts only once this agent has
 //! seen that much of L1. An agent that is in no set follows along, and votes from the first height whose set holds it.
 //!
@@ -27,13 +28,16 @@
 mod app;
 mod between;
 mod candidates;
+mod clock;
 mod codec;
 mod context;
 mod engine;
 mod evidence;
+mod gate;
 mod heights;
 mod history;
 mod log;
+mod network;
 mod origin;
 mod pace;
 mod peers;
@@ -41,28 +45,31 @@ mod signing;
 mod source;
 mod streams;
 mod validity;
+mod verify;
 mod voice;
 
+pub use clock::{Against, Clock, ClockOff};
 pub use history::{History, HistoryError};
 pub use source::{BlockSource, Reach};
 
+use crate::blocking::blocking;
 use crate::domain::{BlockHeader, Evidence, Generation, GenerationStart, Height, RollupId};
 use crate::guard::Guard;
 use crate::l1::MirrorHandle;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::B256;
 use app::{App, Tools};
-use engine::Engine;
+use engine::{Ears, Engine};
 use heights::Heights;
 use libp2p::identity::Keypair;
 use malachitebft_core_types::LinearTimeouts;
-use signing::RecoveringVerifier;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use verify::RecoveringVerifier;
 use voice::Voice;
 
 /// Blocks that are asked for in one request while catching up, less one.
@@ -86,6 +93,8 @@ pub struct AgreementConfig {
     pub timeouts: Timeouts,
     /// Who can be reached.
     pub reach: Arc<dyn Reach>,
+    /// Where is noted how its clock stands to the others'.
+    pub clock: Clock,
     /// What it does wrong on purpose.
     pub faults: Faults,
 }
@@ -99,6 +108,9 @@ pub struct Faults {
     /// A rollup of which it proposes no transaction; it takes as little of the forced queue as blocks may.
     #[cfg(feature = "byzantine")]
     pub censor: Option<RollupId>,
+    /// How many milliseconds its clock is ahead.
+    #[cfg(feature = "byzantine")]
+    pub clock_off_millis: i64,
 }
 
 #[cfg(feature = "byzantine")]
@@ -112,6 +124,11 @@ impl Faults {
     const fn leaves_forced_behind(&self) -> bool {
         self.censor.is_some()
     }
+
+    /// How far its clock is off.
+    const fn clock_off_millis(&self) -> i64 {
+        self.clock_off_millis
+    }
 }
 
 #[cfg(not(feature = "byzantine"))]
@@ -122,6 +139,10 @@ impl Faults {
 
     const fn leaves_forced_behind(&self) -> bool {
         false
+    }
+
+    const fn clock_off_millis(&self) -> i64 {
+        0
     }
 }
 
@@ -262,7 +283,7 @@ pub async fn run(
     let Some(genesis) = genesis(&mirror, &shutdown).await else { return Ok(()) };
     let expected = genesis.hash();
     let (at, chain) = (genesis.height, store.clone());
-    candidates::blocking(move || chain.write_genesis(&genesis)).await?;
+    blocking(move || chain.write_genesis(&genesis)).await?;
     if let Some((stored, _)) = store.header(at)?
         && stored != expected
     {
@@ -330,7 +351,7 @@ impl Member {
         }
         let before = self.tip()?.0.height;
         let (store, beginning) = (self.store.clone(), start.clone());
-        candidates::blocking(move || store.begin_generation(&beginning)).await?;
+        blocking(move || store.begin_generation(&beginning)).await?;
         tracing::warn!(
             generation = %start.generation,
             epoch = %start.epoch,
@@ -350,38 +371,40 @@ impl Member {
         let generation = start.as_ref().map_or(tip.0.generation, |start| start.generation);
         let voice = Voice::default();
         let params = self.mirror.read().params.clone();
+        let clock_off = self.config.faults.clock_off_millis();
         let heights = Heights::default();
         let domain = *self.guard.domain();
         let verifier = RecoveringVerifier::new(generation, domain, heights.clone());
         let own = self.config.identity.public().to_peer_id();
         let claims = peers::claims(&self.mirror, own);
         let peers: BTreeSet<_> = claims.values().cloned().collect();
+        let registered = gate::Registered::default();
+        registered.replace(peers::names(&claims));
+        let pool = evidence::EvidencePool::new(generation, verifier.clone(), heights.clone());
+        let (witness, found) = evidence::Witness::new(pool);
 
         let mut engine = Engine::start(
             &self.config,
             generation,
             &self.guard,
             &self.store,
-            voice,
-            verifier.clone(),
+            voice.clone(),
+            Ears {
+                verifier: verifier.clone(),
+                witness: witness.clone(),
+                registered: registered.clone(),
+            },
             peers.iter().cloned().collect(),
         )
         .await?;
 
-        let (found_tx, found) = mpsc::channel(64);
-        let pool = evidence::EvidencePool::new(generation, verifier, heights.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(evidence::watch(
-            pool,
-            engine.events(),
-            found,
-            self.store.clone(),
-            self.evidence.clone(),
-        ));
+        tasks.spawn(evidence::report(found, self.store.clone(), self.evidence.clone()));
         tasks.spawn(peers::follow(
             self.mirror.clone(),
             own,
             claims,
+            registered,
             Arc::clone(&self.config.reach),
             engine.network_requests(),
         ));
@@ -399,7 +422,13 @@ impl Member {
                 decided: self.decided.clone(),
                 network: engine.network(),
                 faults: self.config.faults.clone(),
-                found: found_tx,
+                guard: Arc::clone(&self.guard),
+                voice,
+                verifier,
+                witness,
+                clock: self.config.clock.clone(),
+                nudge: engine.nudge(),
+                time: Box::new(move || clock::machine(clock_off)),
             },
             tip,
         );
@@ -462,6 +491,9 @@ impl Member {
         Ok((header, hash))
     }
 }
+
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! away. So several sequencers that claim one name in the network are told apart: once one of them has proven to be it,
 //! on the peer link, what the others say of that name changes nothing.
 
+use super::gate::Registered;
 use super::source::Reach;
 use crate::domain::{PeerEndpoint, SequencerId};
 use crate::l1::MirrorHandle;
@@ -11,7 +12,8 @@ use libp2p::PeerId;
 use libp2p::multiaddr::Protocol;
 use malachitebft_app_channel::NetworkRequest;
 use malachitebft_app_channel::app::net::Multiaddr;
-use std::collections::{BTreeMap, BTreeSet};
+use malachitebft_app_channel::app::types::PeerId as EnginePeerId;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -48,6 +50,11 @@ fn tell(undialable: Undialable, told: &mut Undialable) -> usize {
     }
     *told = undialable;
     lines
+}
+
+/// The names that somebody registered says are its own, as the engine writes them.
+pub(super) fn names(claims: &Claims) -> HashSet<EnginePeerId> {
+    claims.keys().filter_map(|(name, _)| EnginePeerId::from_bytes(&name.to_bytes()).ok()).collect()
 }
 
 fn parse(peer: &PeerEndpoint) -> Option<(PeerId, Multiaddr)> {
@@ -117,6 +124,7 @@ pub(super) async fn follow(
     mirror: MirrorHandle,
     own: PeerId,
     mut known: Claims,
+    registered: Registered,
     reach: Arc<dyn Reach>,
     network: mpsc::Sender<NetworkRequest>,
 ) {
@@ -125,6 +133,7 @@ pub(super) async fn follow(
     loop {
         tell(undialable(&mirror), &mut named);
         let told = advance(&mut known, &claims(&mirror, own), |name| reach.sequencer_of(name));
+        registered.replace(names(&known));
         for gone in told.remove {
             let asked = NetworkRequest::remove_persistent_peer(&network, gone.clone()).await;
             tracing::info!(peer = %gone, result = ?asked, "peer removed");

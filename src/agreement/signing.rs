@@ -1,20 +1,16 @@
-//! Signing through the guard, verification by recovery (libsecp256k1).
+//! Signing through the guard. Verification is in `verify`.
 
 use super::between::BLANK;
 use super::context::{Proposal, RotaContext, Vote};
-use super::heights::Heights;
 use super::log::Page;
 use super::voice::Voice;
-use crate::crypto::{Signature, SigningDomain};
-use crate::domain::{self, Generation, Height, Signer as SignerAddress};
+use crate::crypto::Signature;
+use crate::domain::{self, Generation, Height};
 use crate::guard::{Guard, GuardError, Recorded};
-use alloy::primitives::{Address, B256, keccak256};
 use async_trait::async_trait;
 use malachitebft_core_consensus::Input;
-use malachitebft_core_types::{
-    Proposal as _, Round, SignedMessage, ValidatorProof, VoteExtensionScope,
-};
-use malachitebft_signing::{Error, Signer, VerificationResult, Verifier};
+use malachitebft_core_types::{SignedMessage, ValidatorProof, VoteExtensionScope};
+use malachitebft_signing::{Error, Signer};
 use std::sync::Arc;
 
 /// Signs what the engine wants to publish, if the guard agrees. What it does not sign comes back blank, see [`super::between`]:
@@ -128,113 +124,6 @@ impl Signer<RotaContext> for GuardedSigner {
         let preimage = ValidatorProof::<RotaContext>::signing_bytes(&public_key, &peer_id);
         let signature = self.guard.sign_identity(&preimage);
         Ok(ValidatorProof::new(public_key, peer_id, signature))
-    }
-}
-
-/// Checks signatures, and of proposals also whose block they are for (R14).
-#[derive(Clone)]
-pub(super) struct RecoveringVerifier {
-    generation: Generation,
-    domain: SigningDomain,
-    heights: Heights,
-}
-
-impl RecoveringVerifier {
-    pub(super) const fn new(
-        generation: Generation,
-        domain: SigningDomain,
-        heights: Heights,
-    ) -> Self {
-        Self { generation, domain, heights }
-    }
-
-    /// Whether the vote carries its voter's signature.
-    pub(super) fn checks_vote(&self, vote: &Vote, signature: &Signature, by: Address) -> bool {
-        vote.to_domain(self.generation).is_some_and(|(vote_type, vote)| {
-            is_by(signature, self.domain.vote(vote_type, &vote), by)
-        })
-    }
-
-    /// Whether the proposal carries its proposer's signature, whatever it proposes.
-    pub(super) fn checks_proposal(
-        &self,
-        proposal: &Proposal,
-        signature: &Signature,
-        by: Address,
-    ) -> bool {
-        proposal
-            .to_domain(self.generation)
-            .is_some_and(|proposal| is_by(signature, self.domain.proposal(&proposal), by))
-    }
-
-    /// R14: a block that is proposed for the first time is its proposer's own; one that is proposed again belongs to
-    /// whoever could propose until then. Parts are unsigned: without this a later proposer could put its block under an
-    /// honest leader's name.
-    fn names_its_proposer(&self, proposal: &Proposal) -> bool {
-        let header = proposal.header();
-        let Some(round) = proposal.round().as_u32() else { return false };
-        if header.height != proposal.height() || header.generation != self.generation {
-            return false;
-        }
-        let owner = SignerAddress(header.proposer.0.0);
-        match proposal.pol_round() {
-            Round::Nil => owner == *proposal.validator_address(),
-            Round::Some(_) => self
-                .heights
-                .set_of(proposal.height())
-                .is_some_and(|set| set.has_proposed(&owner, round)),
-        }
-    }
-}
-
-fn is_by(signature: &Signature, digest: B256, by: Address) -> bool {
-    signature.recover(digest) == Ok(by)
-}
-
-fn address(signer: &SignerAddress) -> Address {
-    Address::new(signer.0)
-}
-
-#[async_trait]
-impl Verifier<RotaContext> for RecoveringVerifier {
-    async fn verify_signed_vote(
-        &self,
-        vote: &Vote,
-        signature: &Signature,
-        key: &SignerAddress,
-    ) -> Result<VerificationResult, Error> {
-        Ok(VerificationResult::from_bool(self.checks_vote(vote, signature, address(key))))
-    }
-
-    async fn verify_signed_proposal(
-        &self,
-        proposal: &Proposal,
-        signature: &Signature,
-        key: &SignerAddress,
-    ) -> Result<VerificationResult, Error> {
-        let valid = self.names_its_proposer(proposal)
-            && self.checks_proposal(proposal, signature, address(key));
-        Ok(VerificationResult::from_bool(valid))
-    }
-
-    async fn verify_signed_vote_extension(
-        &self,
-        _scope: &VoteExtensionScope<RotaContext>,
-        _extension: &(),
-        _signature: &Signature,
-        _key: &SignerAddress,
-    ) -> Result<VerificationResult, Error> {
-        Ok(VerificationResult::Invalid)
-    }
-
-    async fn verify_validator_proof(
-        &self,
-        proof: &ValidatorProof<RotaContext>,
-    ) -> Result<VerificationResult, Error> {
-        let valid = <[u8; 20]>::try_from(proof.public_key.as_slice()).is_ok_and(|key| {
-            is_by(&proof.signature, keccak256(proof.preimage()), Address::new(key))
-        });
-        Ok(VerificationResult::from_bool(valid))
     }
 }
 

@@ -8,6 +8,7 @@ use super::heights::Term;
 use super::source::BlockSource;
 use crate::batch::body;
 use crate::batch::payload::max_body_bytes;
+use crate::blocking::blocking;
 use crate::domain::{
     Block, BlockHeader, FORCED_A_BLOCK, Height, InvalidTransaction, Millis, Params,
     RollupTransaction, Signer,
@@ -63,8 +64,8 @@ fn expect<T: PartialEq + ToString>(
     Err(Invalid::Mismatch { field, expected: expected.to_string(), actual: actual.to_string() })
 }
 
-/// Whether a body is the one that its header commits to. Asked first: parts are unsigned, and a foreign body must not
-/// speak against a true header.
+/// Whether a body is the one that its header commits to. Asked first: the signature is over the header alone, and a
+/// foreign body must not speak against a true header.
 pub(super) async fn judge_commitment(block: &Arc<Block>) -> Result<(), Invalid> {
     let committed = Arc::clone(block);
     if blocking(move || committed.header.commits_to(&committed.transactions)).await {
@@ -152,11 +153,6 @@ fn recover(
             Err(reason) => Err(InvalidTransaction { index, reason }),
         })
         .collect()
-}
-
-/// Runs `work` on a thread that may be busy for a while.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("checking a block does not panic")
 }
 
 /// Judges what only this agent's clock and view of L1 can say. What the forced queue was at an origin that is at depth

@@ -7,15 +7,12 @@ use crate::config::{Config, Settings};
 #[cfg(feature = "byzantine")]
 use crate::domain::RollupId;
 use crate::node;
-use crate::telemetry::start_logs;
+use crate::telemetry::{DEFAULT_LOG, start_logs};
 use clap::Args;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-
-/// The engine tells every vote at `info`.
-const DEFAULT_LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
 
 /// Run the agent of a sequencer
 ///
@@ -38,6 +35,16 @@ pub(super) struct Options {
     #[cfg(feature = "byzantine")]
     #[arg(long, hide = true, value_name = "CHAIN_ID")]
     censor: Option<u64>,
+    /// Take the clock to be so many seconds ahead
+    #[cfg(feature = "byzantine")]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    clock_off: i64,
     #[command(flatten)]
     settings: Settings,
 }
@@ -55,6 +62,7 @@ pub(super) async fn run(options: Options) -> eyre::Result<()> {
     let faults = Faults {
         equivocate: options.equivocate.then_some(10..=60),
         censor: options.censor.map(RollupId::new),
+        clock_off_millis: options.clock_off.saturating_mul(1_000),
     };
     #[cfg(not(feature = "byzantine"))]
     let faults = Faults::default();

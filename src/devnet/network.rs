@@ -10,6 +10,7 @@ use crate::devnet::wallet::known_key;
 use crate::domain::{Deployment, RollupId};
 use crate::l1::{Account, Client, L1Error, actions, deploy};
 use crate::rpc_client::{RpcClient, RpcClientError};
+use crate::telemetry::DEFAULT_LOG;
 use alloy::primitives::{Address, U256};
 use serde_json::{Value, json};
 use std::fs;
@@ -34,8 +35,6 @@ const BALANCE_WEI: u128 = 1_000_000 * ETHER;
 const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Sealed into the agents' keystores. The keys are known to everybody anyway.
 const PASSWORD: &str = "devnet";
-/// The engine tells every vote at `info`.
-const LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn";
 /// How long the agents together may take to answer, and then to decide a first block.
 const START_BUDGET: Duration = Duration::from_secs(120);
 /// How often a network is started when another program takes a port of it meanwhile.
@@ -82,7 +81,7 @@ impl Plan {
             block_seconds: 1,
             usual_ports: false,
             keep: false,
-            log: LOG.to_owned(),
+            log: DEFAULT_LOG.to_owned(),
             params: Vec::new(),
             extra: Vec::new(),
         })

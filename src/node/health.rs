@@ -1,5 +1,6 @@
 //! Whether the agent does its work: judged, and the metrics brought up to date, whenever somebody asks.
 
+use crate::agreement::Clock;
 use crate::domain::Height;
 use crate::l1::MirrorHandle;
 use crate::mempool::Pool;
@@ -22,9 +23,11 @@ pub(super) fn probe(
     mirror: &MirrorHandle,
     store: &Store,
     pool: &Arc<Pool>,
+    clock: &Clock,
     signer: Address,
 ) -> Probe {
     let (mirror, store, pool) = (mirror.clone(), store.clone(), Arc::clone(pool));
+    let clock = clock.clone();
     Arc::new(move || {
         let mut reasons = Vec::new();
         let decided = match store.decided_tip() {
@@ -52,6 +55,8 @@ pub(super) fn probe(
         if still_for > patience.max(Duration::from_secs(10)) && view.genesis.is_some() {
             reasons.push(format!("no block was decided for {} s", still_for.as_secs()));
         }
+        reasons.extend(clock.fault(view.params.drift()).map(|off| off.to_string()));
+        metrics.clock_offset_milliseconds.set(clock.off().map_or(0, |off| off.millis));
         let settled = view.tip.as_ref().map_or(0, |tip| tip.last_height.get());
         let epoch = view.head.map(|head| view.params.epoch_at(head.timestamp)).unwrap_or_default();
         let generation = view.generation();

@@ -169,8 +169,10 @@ pub async fn run(
     let (evidence, evidence_rx) = mpsc::channel(EVIDENCE);
     let ledger = LedgerHandle::default();
     let metrics = Metrics::new();
+    let clock = agreement::Clock::default();
     let progress = Progress::new();
-    let probe = health::probe(metrics.clone(), progress.clone(), &mirror, &store, &pool, signer);
+    let probe =
+        health::probe(metrics.clone(), progress.clone(), &mirror, &store, &pool, &clock, signer);
     let peers = Arc::new(link::LinkPeers::new(link.clone()));
 
     let mut tasks = Tasks::new(shutdown);
@@ -328,6 +330,7 @@ pub async fn run(
         identity: config.identity.keypair(),
         timeouts: Timeouts::for_interval(params.interval()),
         reach: peers,
+        clock,
         faults,
     };
     tasks.spawn("agreement", {

@@ -51,7 +51,8 @@ impl Store {
         })
     }
 
-    /// Keeps a block of this agent's own together with the round it is proposed in, before anyone hears of it (R18).
+    /// Keeps a block of this agent's own together with the round it is proposed in (R18). It goes to disk with the next
+    /// write, which has to be before anyone hears of it.
     ///
     /// # Errors
     ///
@@ -59,7 +60,7 @@ impl Store {
     pub fn keep_own_proposal(&self, round: Round, block: &Block) -> Result<(), StoreError> {
         let header = &block.header;
         let hash = header.hash();
-        self.write(|transaction| {
+        self.ride(|transaction| {
             let key = (header.height.get(), &hash.0);
             transaction.open_table(UNDECIDED)?.insert(key, encode(block).as_slice())?;
             let place = (header.generation.get(), header.height.get(), round.get());

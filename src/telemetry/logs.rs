@@ -4,6 +4,12 @@ use crate::config::{LogFormat, redact_text};
 use std::io::{IsTerminal as _, Write};
 use tracing_subscriber::EnvFilter;
 
+/// What is logged unless asked for otherwise. The engine tells every vote at `info`. Of its network nothing is told: a
+/// table of all peers every five seconds, an `ERROR` a second for each peer that is away, and lines that whoever connects
+/// can cause; agents that come and go, and what hostile peers do, this agent says itself, so many lines a minute.
+pub const DEFAULT_LOG: &str = "info,arc_malachitebft_core_consensus=warn,arc_malachitebft_engine=warn,\
+    arc_malachitebft_network=off,arc_malachitebft_discovery=off";
+
 /// Why logs did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -100,6 +106,20 @@ mod tests {
                     assert!(parsed["fields"].is_object(), "{line}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_default_filter_parses_and_stands_in_the_example() {
+        assert!(EnvFilter::try_new(DEFAULT_LOG).is_ok(), "{DEFAULT_LOG}");
+        let example = include_str!("../../rota.example.toml");
+        assert!(example.contains(&format!("log = \"{DEFAULT_LOG}\"")), "{DEFAULT_LOG}");
+    }
+
+    #[test]
+    fn nothing_that_a_peer_can_cause_in_the_engines_network_is_a_line() {
+        for crate_name in ["arc_malachitebft_network", "arc_malachitebft_discovery"] {
+            assert!(DEFAULT_LOG.contains(&format!("{crate_name}=off")), "{crate_name}");
         }
     }
 }

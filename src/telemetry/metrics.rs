@@ -46,6 +46,8 @@ table! {
     l1_depth_number: Gauge,
     /// Seconds since the newest L1 block seen was made
     l1_head_age_seconds: Gauge,
+    /// Milliseconds by which this agent's clock is ahead of the other agents', below 0 behind; 0 while nothing is known
+    clock_offset_milliseconds: Gauge,
     /// Epoch of the newest L1 block seen
     epoch: Gauge,
     /// Generation in which batches settle

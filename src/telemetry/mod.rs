@@ -4,6 +4,6 @@ mod logs;
 mod metrics;
 mod server;
 
-pub use logs::{LogError, start_logs};
+pub use logs::{DEFAULT_LOG, LogError, start_logs};
 pub use metrics::Metrics;
 pub use server::{Health, Probe, serve};

@@ -12,6 +12,7 @@
 mod bad_input;
 mod faults;
 mod forced;
+mod hostile;
 mod hostile_client;
 mod journey;
 mod operator;

@@ -1,7 +1,8 @@
 //! A network of agents in one process: real engines over real sockets on loopback, a made-up L1.
 
 use crate::agreement::{
-    AgreementConfig, AgreementError, BlockSource, History, HistoryError, Reach, Timeouts, run,
+    AgreementConfig, AgreementError, BlockSource, Clock, History, HistoryError, Reach, Timeouts,
+    run,
 };
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
@@ -151,6 +152,7 @@ pub(super) struct Agent {
     pub(super) source: Arc<TestSource>,
     pub(super) decided: watch::Receiver<Height>,
     pub(super) evidence: mpsc::Receiver<Evidence>,
+    pub(super) clock: Clock,
     path: PathBuf,
     stop: CancellationToken,
     running: JoinHandle<Result<(), AgreementError>>,
@@ -352,6 +354,7 @@ impl Net {
         let (evidence_tx, evidence) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
         change(&mut config);
+        let clock = config.clock.clone();
         let running = tokio::spawn(run(
             config,
             self.mirror.clone(),
@@ -363,7 +366,7 @@ impl Net {
             evidence_tx,
             stop.clone(),
         ));
-        Agent { store, source, decided, evidence, path, stop, running }
+        Agent { store, source, decided, evidence, clock, path, stop, running }
     }
 
     /// How a seat's agent takes part.
@@ -374,6 +377,7 @@ impl Net {
             identity: seat.identity.clone(),
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
             reach: Arc::new(Everybody),
+            clock: Clock::default(),
             faults: crate::agreement::Faults::default(),
         }
     }

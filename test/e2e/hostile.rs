@@ -1,0 +1,353 @@
+//! Peers that speak the raw wire: what the agents' own networking never sends, from a program that is no agent.
+//!
+//! The format is written out here a second time, so that a change of it is noticed (`src/agreement/codec.rs` pins the same).
+
+use crate::{STAKE_WEI, alone, block_on, plan, record, session, until};
+use alloy::primitives::{Address, B256, keccak256};
+use futures::StreamExt as _;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, noise, tcp, yamux};
+use libp2p_scatter::{Behaviour, Config, Event, Topic};
+use rota::config::{Identity, Settings};
+use rota::crypto::{SecretKey, SigningDomain};
+use rota::devnet::Session;
+use rota::domain::{
+    BlockHeader, Epoch, Generation, Height, Millis, Proposal, Round, SequencerStatus, Signer, Vote,
+    VoteType, tx_root,
+};
+use rota::rpc_client::RpcClient;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// L1 blocks over which blocks are counted, once in quiet and once under attack, in turns.
+const WINDOW: u64 = 10;
+/// At most so many windows of each kind: a machine that is busy with something else evens out.
+const WINDOWS: u32 = 6;
+
+/// What one hostile peer sends again and again.
+struct Attack {
+    /// Whose PeerId it has.
+    identity: Keypair,
+    /// With which key it signs.
+    key: SecretKey,
+    domain: SigningDomain,
+    /// All members, in whose names it speaks.
+    members: Vec<Address>,
+    /// Whether it sends what does not decode, too.
+    garbage: bool,
+}
+
+/// One hostile peer that is at work while `on` says so.
+struct Hostile {
+    on: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    cut: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Attack {
+    /// Frames for heights and rounds that honest agents are at or about to come to.
+    fn frames(&self, tip: u64, salt: u64) -> Vec<(Topic, Vec<u8>)> {
+        let mut frames = Vec::new();
+        for height in tip + 1..=tip + 3 {
+            for round in 0..4_u32 {
+                for (variant, member) in [(0, self.members[0]), (1, self.members[1])] {
+                    let mut id = [0; 48];
+                    id[..8].copy_from_slice(&(salt ^ height ^ variant).to_be_bytes());
+                    id[8..12].copy_from_slice(&round.to_be_bytes());
+                    let header = junk(height, member, variant);
+                    frames.push((topic("parts"), self.init(id, header, round, member)));
+                    frames.push((
+                        topic("parts"),
+                        borsh::to_vec(&(id.to_vec(), 1_u64, 1_u8)).unwrap(),
+                    ));
+                }
+                // A body that belongs to nothing.
+                let mut id = [1; 48];
+                id[..8].copy_from_slice(&salt.to_be_bytes());
+                let body = (id.to_vec(), 1_u64, 0_u8, 1_u8, vec![0_u8; 1_000]);
+                frames.push((topic("parts"), borsh::to_vec(&body).unwrap()));
+                for member in &self.members {
+                    frames.push((topic("consensus"), self.vote(height, round, *member)));
+                }
+            }
+        }
+        // Its own block in every round, once each: more of one would be an offence.
+        let own = self.key.address();
+        for round in 0..8_u32 {
+            let mut id = [2; 48];
+            id[..8].copy_from_slice(&(tip + 1).to_be_bytes());
+            id[8..12].copy_from_slice(&round.to_be_bytes());
+            let header = junk(tip + 1, own, 7);
+            frames.push((topic("parts"), self.init(id, header, round, own)));
+            frames.push((topic("parts"), borsh::to_vec(&(id.to_vec(), 1_u64, 1_u8)).unwrap()));
+        }
+        if self.garbage {
+            for name in ["parts", "consensus", "liveness", "sync"] {
+                frames.push((topic(name), vec![0xff; 100]));
+            }
+        }
+        frames
+    }
+
+    /// The first part of a stream: a proposal in the name of `proposer`, signed with the key that this peer has.
+    fn init(&self, id: [u8; 48], header: BlockHeader, round: u32, proposer: Address) -> Vec<u8> {
+        let proposal = Proposal {
+            generation: header.generation,
+            height: header.height,
+            round: Round::new(round),
+            pol_round: -1,
+            block_hash: header.hash(),
+        };
+        let signature = self.key.sign(self.domain.proposal(&proposal));
+        let stream = (id.to_vec(), 0_u64, 0_u8, 0_u8);
+        let proposal = (header.height, 1_u8, round, header, 0_u8, Signer(proposer.0.0));
+        borsh::to_vec(&(stream, proposal, signature)).unwrap()
+    }
+
+    fn vote(&self, height: u64, round: u32, voter: Address) -> Vec<u8> {
+        let block = keccak256(height.to_be_bytes());
+        let vote = Vote {
+            generation: Generation::new(0),
+            height: Height::new(height),
+            round: Round::new(round),
+            block_hash: block,
+        };
+        let signature = self.key.sign(self.domain.vote(VoteType::Precommit, &vote));
+        // Of itself it says nothing, or it would sign against what it signed before.
+        let voter = if voter == self.key.address() { Address::repeat_byte(1) } else { voter };
+        let fields = (0_u8, 1_u8, height, 1_u8, round, 1_u8, block.0, voter.0.0);
+        borsh::to_vec(&(fields, signature)).unwrap()
+    }
+
+    /// Begins to attack these agents. Frames are for the heights after `tip`.
+    fn begin(self, targets: Vec<Multiaddr>, tip: Arc<AtomicU64>) -> Hostile {
+        let on = Arc::new(AtomicBool::new(false));
+        let (sent, cut) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (at_work, counted, closed) = (on.clone(), sent.clone(), cut.clone());
+        let task = tokio::spawn(async move {
+            let mut swarm = swarm(self.identity.clone());
+            let mut ticks = tokio::time::interval(Duration::from_millis(200));
+            let mut salt = 0_u64;
+            loop {
+                tokio::select! {
+                    event = swarm.select_next_some() => match event {
+                        SwarmEvent::ConnectionClosed { .. } => {
+                            closed.fetch_add(1, Ordering::SeqCst);
+                        }
+                        SwarmEvent::Behaviour(Event::Subscribed(..)) => {}
+                        _ => {}
+                    },
+                    _ = ticks.tick() => {
+                        if !at_work.load(Ordering::SeqCst) {
+                            continue;
+                        }
+                        for target in &targets {
+                            let Some(Protocol::P2p(peer)) = target.iter().last() else { continue };
+                            if !swarm.is_connected(&peer) {
+                                let _ = swarm.dial(target.clone());
+                            }
+                        }
+                        salt += 1;
+                        for (topic, bytes) in self.frames(tip.load(Ordering::SeqCst), salt) {
+                            let peers = swarm.behaviour().peers(&topic).map_or(0, Iterator::count);
+                            counted.fetch_add(peers as u64, Ordering::SeqCst);
+                            swarm.behaviour_mut().broadcast(&topic, bytes.into());
+                        }
+                    }
+                }
+            }
+        });
+        Hostile { on, sent, cut, task }
+    }
+}
+
+fn swarm(identity: Keypair) -> Swarm<Behaviour> {
+    SwarmBuilder::with_existing_identity(identity)
+        .with_tokio()
+        .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| Behaviour::new(Config::default()))
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
+        .build()
+}
+
+fn topic(name: &str) -> Topic {
+    Topic::new(format!("/rota/2/0/{name}").as_bytes())
+}
+
+fn junk(height: u64, proposer: Address, variant: u64) -> BlockHeader {
+    BlockHeader {
+        generation: Generation::new(0),
+        height: Height::new(height),
+        epoch: Epoch::new(0),
+        proposer,
+        timestamp: Millis::new(variant),
+        parent_hash: B256::repeat_byte(0xbb),
+        l1_origin_number: u64::MAX,
+        l1_origin_hash: B256::repeat_byte(0xcc),
+        forced_through: 0,
+        tx_count: 0,
+        tx_root: tx_root(&[]),
+    }
+}
+
+fn folder(session: &Session, agent: usize) -> PathBuf {
+    session.network.folder().join(format!("agent-{agent}"))
+}
+
+/// Where the engines of these agents listen, and as whom.
+fn targets(session: &Session, agents: std::ops::Range<usize>) -> Vec<Multiaddr> {
+    agents
+        .map(|agent| {
+            let settings = Settings::read(&folder(session, agent).join("rota.toml")).unwrap();
+            let listen = settings.agreement_listen();
+            let peer: PeerId = identity(session, agent).public().to_peer_id();
+            format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", listen.port()).parse().unwrap()
+        })
+        .collect()
+}
+
+fn identity(session: &Session, agent: usize) -> Keypair {
+    Identity::open_or_create(&folder(session, agent).join("identity.key")).unwrap().keypair()
+}
+
+fn signer(agent: usize) -> SecretKey {
+    SecretKey::from_bytes(keccak256(format!("rota devnet signer {agent}")).0).unwrap()
+}
+
+fn domain(session: &Session) -> SigningDomain {
+    let deployment = session.network.deployment();
+    SigningDomain::new(deployment.chain_id, deployment.settlement)
+}
+
+fn hex(value: &serde_json::Value) -> u64 {
+    u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
+
+async fn number(client: &RpcClient) -> u64 {
+    client.call("eth_blockNumber", json!([])).await.map_or(0, |number| hex(&number))
+}
+
+/// Blocks that are decided at an agent while L1 makes so many.
+async fn blocks_in_a_window(session: &Session, tip: &AtomicU64) -> u64 {
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+    let (from, begun) = (number(&agent).await, number(&l1).await);
+    until("L1 goes on", || async {
+        tip.store(number(&agent).await, Ordering::SeqCst);
+        number(&l1).await >= begun + WINDOW
+    })
+    .await;
+    number(&agent).await - from
+}
+
+/// Blocks in quiet and under attack, in as many windows; more of them until it is nine tenths, or there were too many.
+async fn counts(session: &Session, hostile: &Hostile, tip: &AtomicU64) -> (u64, u64) {
+    let (mut quiet, mut attacked) = (0, 0);
+    for window in 0..WINDOWS {
+        hostile.on.store(false, Ordering::SeqCst);
+        quiet += blocks_in_a_window(session, tip).await;
+        hostile.on.store(true, Ordering::SeqCst);
+        attacked += blocks_in_a_window(session, tip).await;
+        if window > 0 && attacked * 10 >= quiet * 9 {
+            break;
+        }
+    }
+    hostile.on.store(false, Ordering::SeqCst);
+    (quiet, attacked)
+}
+
+fn log(session: &Session, agent: usize) -> String {
+    std::fs::read_to_string(folder(session, agent).join("agent.log")).unwrap()
+}
+
+async fn nobody_honest_is_slashed(session: &Session, honest: usize) {
+    for signer in &session.network.signers()[..honest] {
+        let record = record(session, *signer).await;
+        assert_eq!(record.status, SequencerStatus::Active, "{record:?}");
+        assert!(record.stake_wei.to::<u128>() >= STAKE_WEI, "{record:?}");
+    }
+}
+
+#[test]
+fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
+    let _alone = alone();
+    block_on(async {
+        let mut session = session(plan(4), 10.0).await;
+        let tip = Arc::new(AtomicU64::new(0));
+        let attack = Attack {
+            identity: Keypair::generate_ed25519(),
+            key: SecretKey::from_bytes([0x55; 32]).unwrap(),
+            domain: domain(&session),
+            members: session.network.signers(),
+            garbage: true,
+        };
+        let hostile = attack.begin(targets(&session, 0..4), tip.clone());
+        let (quiet, attacked) = counts(&session, &hostile, &tip).await;
+        let (sent, cut) = (hostile.sent.load(Ordering::SeqCst), hostile.cut.load(Ordering::SeqCst));
+        hostile.task.abort();
+        println!("{quiet} blocks in quiet, {attacked} under attack; {sent} frames, {cut} cuts");
+        assert!(quiet > 0 && attacked * 10 >= quiet * 9, "{quiet} in quiet, {attacked} attacked");
+        assert!(sent > 100 && cut >= 4, "{sent} frames arrived, {cut} connections were cut");
+        for agent in 0..4 {
+            let log = log(&session, agent);
+            let told = log.matches("a peer that is not registered was cut off").count();
+            assert!((1..=10).contains(&told), "{told} lines at agent {agent}");
+            let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+            assert!(errors.is_empty(), "{errors:?}");
+        }
+        nobody_honest_is_slashed(&session, 4).await;
+
+        session.stop_sending();
+        session.show_until_settled().await;
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
+    });
+}
+
+#[test]
+fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
+    let _alone = alone();
+    block_on(async {
+        let mut session = session(plan(5), 10.0).await;
+        session.network.kill(4).await;
+        let tip = Arc::new(AtomicU64::new(0));
+        let attack = Attack {
+            identity: identity(&session, 4),
+            key: signer(4),
+            domain: domain(&session),
+            members: session.network.signers(),
+            garbage: false,
+        };
+        let hostile = attack.begin(targets(&session, 0..4), tip.clone());
+        let (quiet, attacked) = counts(&session, &hostile, &tip).await;
+        let sent = hostile.sent.load(Ordering::SeqCst);
+        hostile.task.abort();
+        println!("{quiet} blocks in quiet, {attacked} under attack; {sent} frames");
+        assert!(quiet > 0 && attacked * 10 >= quiet * 9, "{quiet} in quiet, {attacked} attacked");
+        assert!(sent > 1_000, "{sent} frames arrived");
+        for agent in 0..4 {
+            let log = log(&session, agent);
+            let told = log.matches("a peer sends messages that nobody signed").count();
+            assert!((1..=10).contains(&told), "{told} lines at agent {agent}");
+            assert!(
+                !log.contains("a peer sends what does not decode"),
+                "the format here is another"
+            );
+        }
+        nobody_honest_is_slashed(&session, 4).await;
+
+        session.stop_sending();
+        session.show_until_settled().await;
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
+    });
+}
