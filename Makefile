@@ -11,7 +11,7 @@ LINT_ENV = FOUNDRY_OUT=out/lint FOUNDRY_CACHE_PATH=cache/lint
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build devnet test test-contracts test-rust bench gas prove faults mutate slither lint fmt
+.PHONY: hostile help setup build devnet test test-contracts test-rust bench gas prove faults mutate slither lint fmt
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against ben
 
 test-rust: setup ## Cargo: unit, property, vectors, differential and end to end on Anvil
 	cargo test $(CARGO_FLAGS) --no-fail-fast
+
+hostile: setup ## Peers that speak the raw wire against agents, for an hour each; MINUTES=60
+	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) cargo test $(CARGO_FLAGS) --test e2e -- hostile --nocapture
 
 bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
 	cargo run --release --locked -- bench $(ARGS)

@@ -14,8 +14,8 @@ use crate::domain::{self, Evidence, Generation, Height, Round, Signer, VoteType}
 use crate::storage::Store;
 use alloy::primitives::Address;
 use malachitebft_core_consensus::MisbehaviorEvidence;
-use malachitebft_core_types::{Proposal as _, Vote as _};
-use std::collections::BTreeMap;
+use malachitebft_core_types::{Proposal as _, Validator as _, ValidatorSet as _, Vote as _};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -29,6 +29,9 @@ const A_MEMBER: usize = 64;
 /// Messages of one member for a height that has not begun which are passed on: what the engine puts aside for a height is
 /// bounded, and all members' together stay below that.
 const EARLY: u32 = 24;
+
+/// Members, one for each height, whose early messages are counted: those of the largest set at the heights ahead, and more.
+const EARLY_SIGNERS: usize = 512;
 
 /// Offences that may wait for the disk. At more, what completes one is not noted, and completes it when it comes again.
 const WAITING: usize = 1_024;
@@ -47,9 +50,10 @@ struct Seen<T> {
 pub(super) enum Heard {
     /// Signed by the member that it names, for a height that runs or is about to.
     Signed,
-    /// Signed, and too late or too early to be of use to anybody.
+    /// Too late or too early to be of use to anybody, or in the name of nobody who has a say; whether it is signed was not
+    /// asked in each case.
     Useless,
-    /// Not signed by whom it names, or by nobody who has a say.
+    /// Not signed by whom it names.
     Unsigned,
 }
 
@@ -79,30 +83,38 @@ impl EvidencePool {
         }
     }
 
-    /// What a message of `signer` at `height` is worth, should its signature hold. `None`: nothing.
-    fn standing(&self, height: Height, signer: Signer) -> Option<Heard> {
-        let running = self.heights.running().unwrap_or_default();
-        if let Some(set) = self.heights.set_of(height) {
-            let heard = if height < running { Heard::Useless } else { Heard::Signed };
-            return set.contains(&signer).then_some(heard);
+    /// Whether a message of `signer` at `height` is worth a look: it is a member's where the set is known, and where it is
+    /// not, of a height that is about to begin. Before this agent's first one it knows no members.
+    fn matters(&self, height: Height, signer: &Signer) -> bool {
+        let running = self.heights.running();
+        match self.heights.set_of(height) {
+            Some(set) => set.contains(signer),
+            None => {
+                let ahead = running.map_or(1, |running| height.get().saturating_sub(running.get()));
+                (1..=Heights::AHEAD).contains(&ahead)
+                    && (running.is_none() || self.heights.expects(signer))
+            }
         }
-        if !self.heights.expects(&signer) {
-            return None;
-        }
-        let ahead = height.get().saturating_sub(running.get());
-        Some(match (1..=Heights::AHEAD).contains(&ahead) {
-            true => Heard::Signed,
-            false => Heard::Useless,
-        })
     }
 
-    /// Counts a signed message of a height that has not begun.
-    fn count_early(&mut self, height: Height, signer: Signer) -> Heard {
-        let running = self.heights.running().unwrap_or_default();
-        self.early = self.early.split_off(&(running.next(), Signer([0; 20])));
-        let count = self.early.entry((height, signer)).or_default();
-        *count = count.saturating_add(1);
-        if *count > EARLY { Heard::Useless } else { Heard::Signed }
+    /// What a signed message that matters is worth.
+    fn worth(&mut self, height: Height, signer: Signer) -> Heard {
+        let running = self.heights.running();
+        if self.heights.set_of(height).is_some() {
+            return if Some(height) < running { Heard::Useless } else { Heard::Signed };
+        }
+        if let Some(running) = running {
+            self.early = self.early.split_off(&(running.next(), Signer([0; 20])));
+        }
+        let room = self.early.len() < EARLY_SIGNERS;
+        match self.early.get_mut(&(height, signer)) {
+            Some(count) if *count < EARLY => *count = count.saturating_add(1),
+            None if room => {
+                self.early.insert((height, signer), 1);
+            }
+            _ => return Heard::Useless,
+        }
+        Heard::Signed
     }
 
     /// Looks at a vote; returns what it is worth and the offence that it completes, if that may be reported.
@@ -116,18 +128,16 @@ impl EvidencePool {
         let Some((vote_type, signed)) = vote.to_domain(self.generation) else {
             return (Heard::Unsigned, None);
         };
-        let Some(heard) = self.standing(signed.height, voter) else {
-            return (Heard::Unsigned, None);
-        };
+        if !self.matters(signed.height, &voter) {
+            return (Heard::Useless, None);
+        }
         let offender = Address::new(voter.0);
         if !self.verifier.checks_vote(vote, &signature, offender) {
             return (Heard::Unsigned, None);
         }
+        let heard = self.worth(signed.height, voter);
         if self.heights.set_of(signed.height).is_none() {
-            return match heard {
-                Heard::Signed => (self.count_early(signed.height, voter), None),
-                other => (other, None),
-            };
+            return (heard, None);
         }
         let key = (signed.height, voter, signed.round, vote_type);
         let Some(seen) = self.votes.get_mut(&key) else {
@@ -159,18 +169,16 @@ impl EvidencePool {
         let Some(signed) = proposal.to_domain(self.generation) else {
             return (Heard::Unsigned, None);
         };
-        let Some(heard) = self.standing(signed.height, proposer) else {
-            return (Heard::Unsigned, None);
-        };
+        if !self.matters(signed.height, &proposer) {
+            return (Heard::Useless, None);
+        }
         let offender = Address::new(proposer.0);
         if !self.verifier.checks_proposal(proposal, &signature, offender) {
             return (Heard::Unsigned, None);
         }
+        let heard = self.worth(signed.height, proposer);
         if self.heights.set_of(signed.height).is_none() {
-            return match heard {
-                Heard::Signed => (self.count_early(signed.height, proposer), None),
-                other => (other, None),
-            };
+            return (heard, None);
         }
         let key = (signed.height, proposer, signed.round);
         let Some(seen) = self.proposals.get_mut(&key) else {
@@ -201,6 +209,7 @@ fn shrink<K: Ord, V>(seen: &mut BTreeMap<K, V>) {
 #[derive(Clone)]
 pub(super) struct Witness {
     pool: Arc<Mutex<EvidencePool>>,
+    heights: Heights,
     offences: mpsc::Sender<Evidence>,
 }
 
@@ -208,7 +217,8 @@ impl Witness {
     /// A witness, and what it finds.
     pub(super) fn new(pool: EvidencePool) -> (Self, mpsc::Receiver<Evidence>) {
         let (offences, found) = mpsc::channel(WAITING);
-        (Self { pool: Arc::new(Mutex::new(pool)), offences }, found)
+        let heights = pool.heights.clone();
+        (Self { pool: Arc::new(Mutex::new(pool)), heights, offences }, found)
     }
 
     /// Looks at a vote. Blocks for the time of recovering a signature.
@@ -219,6 +229,33 @@ impl Witness {
     /// Looks at a proposal. Blocks for the time of recovering a signature.
     pub(super) fn proposal(&self, proposal: &Proposal, signature: Signature) -> Heard {
         self.look(|pool, may_report| pool.proposal(proposal, signature, may_report))
+    }
+
+    /// Looks at a certificate, so at each of its votes: they are of the running height, of as many members, who together
+    /// weigh more than `thirds` thirds of the set. Blocks for the time of recovering those that were not seen before.
+    pub(super) fn certificate(
+        &self,
+        height: Height,
+        votes: &[(Vote, Signature)],
+        thirds: u128,
+    ) -> Heard {
+        let set = match self.heights.set_of(height) {
+            Some(set) if self.heights.running() == Some(height) => set,
+            _ => return Heard::Useless,
+        };
+        let mut voters = BTreeSet::new();
+        let mut weight = 0_u128;
+        for (vote, signature) in votes {
+            let voter = vote.validator_address();
+            let Some(member) = set.get_by_address(voter) else { return Heard::Unsigned };
+            if !voters.insert(*voter) || self.vote(vote, *signature) != Heard::Signed {
+                return Heard::Unsigned;
+            }
+            weight = weight.saturating_add(member.voting_power().into());
+        }
+        let total = u128::from(set.total_voting_power());
+        let enough = weight.saturating_mul(3) > total.saturating_mul(thirds);
+        if enough { Heard::Signed } else { Heard::Unsigned }
     }
 
     fn look(
@@ -416,7 +453,7 @@ mod tests {
         assert_eq!(witness.vote(&a, first), Heard::Signed);
         for height in 0..2_000 {
             let (junk, signature) = vote(&stranger, Height::new(height), Some(3));
-            assert_eq!(witness.vote(&junk, signature), Heard::Unsigned);
+            assert_eq!(witness.vote(&junk, signature), Heard::Useless);
             assert_eq!(witness.vote(&a, signature), Heard::Unsigned);
         }
         assert_eq!(witness.vote(&b, second), Heard::Signed);
@@ -437,6 +474,23 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_as_good_as_each_of_its_votes() {
+        let by = key(1);
+        let (witness, _found) = Witness::new(pool());
+        let (good, signature) = vote(&by, HEIGHT, Some(1));
+        let mut forged = vote(&key(2), HEIGHT, Some(1));
+        forged.0 = good.clone();
+        let certificate = |votes: &[(Vote, Signature)]| witness.certificate(HEIGHT, votes, 2);
+        assert_eq!(certificate(&[(good.clone(), signature)]), Heard::Signed);
+        assert_eq!(certificate(&[(good.clone(), signature), (good, signature)]), Heard::Unsigned);
+        assert_eq!(certificate(&[forged]), Heard::Unsigned);
+        assert_eq!(certificate(&[vote(&key(2), HEIGHT, Some(1))]), Heard::Unsigned);
+        assert_eq!(certificate(&[]), Heard::Unsigned);
+        let early = [vote(&by, HEIGHT.next(), Some(1))];
+        assert_eq!(witness.certificate(HEIGHT.next(), &early, 2), Heard::Useless);
+    }
+
+    #[test]
     fn what_comes_early_is_bounded_for_each_member() {
         let (mut pool, by) = (pool(), key(1));
         let next = HEIGHT.next();
@@ -445,6 +499,8 @@ mod tests {
             let expected = if u32::from(byte) < EARLY { Heard::Signed } else { Heard::Useless };
             assert_eq!(pool.vote(&vote, signature, true), (expected, None));
         }
+        let (other, signature) = vote(&key(2), next, None);
+        assert_eq!(pool.vote(&other, signature, true), (Heard::Useless, None));
         let (far, signature) = vote(&by, Height::new(900), None);
         assert_eq!(pool.vote(&far, signature, true), (Heard::Useless, None));
     }

@@ -7,20 +7,23 @@
 //! until it is idle for long, within the limits of connections for each address and in all.
 
 use super::codec::BorshCodec;
-use super::context::{Part, RotaContext};
+use super::context::{Part, RotaContext, Vote};
 use super::evidence::{Heard, Witness};
 use super::gate::{Gate, Passage};
 use super::verify::RecoveringVerifier;
 use crate::blocking::blocking;
 use crate::crypto::Signature;
-use crate::domain::Signer;
+use crate::domain::{Height, Signer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use malachitebft_app_channel::app::metrics::SharedRegistry;
 use malachitebft_app_channel::app::types::PeerId;
 use malachitebft_app_channel::app::types::codec::Codec;
 use malachitebft_core_consensus::{LivenessMsg, SignedConsensusMsg};
-use malachitebft_core_types::{SigningScheme, Validator as _, ValidatorProof, ValidatorSet as _};
+use malachitebft_core_types::{
+    Context as _, NilOrVal, RoundCertificateType, SigningScheme, Validator as _, ValidatorProof,
+    ValidatorSet as _, VoteType,
+};
 use malachitebft_engine::network::{
     Msg, NetworkEvent, NetworkIdentity, NetworkRef, PersistentPeerError, PersistentPeersOp, Status,
     Subscriber,
@@ -244,7 +247,12 @@ impl GatedNetwork {
                     Some(proof) if proof.peer_id == peer_id.to_bytes() => {
                         Some(NetworkEvent::ValidatorProofReceived { peer_id, proof })
                     }
-                    _ => None,
+                    Some(_) => {
+                        let invalid = ProofVerificationResult::Invalid;
+                        state.ctrl()?.validator_proof_verified(peer_id, invalid, None).await?;
+                        None
+                    }
+                    None => None,
                 }
             }
             Event::Sync(RawMessage::Request { request_id, peer, body }) => {
@@ -287,7 +295,6 @@ impl GatedNetwork {
         })
     }
 
-    /// Certificates are checked by the engine, signature by signature, for the running height alone.
     async fn liveness(&self, from: PeerId, bytes: Bytes) -> Option<NetworkEvent<RotaContext>> {
         match self.decoded::<LivenessMsg<RotaContext>>(&from, bytes)? {
             LivenessMsg::Vote(vote) => {
@@ -295,12 +302,52 @@ impl GatedNetwork {
                 heard.then_some(NetworkEvent::Vote(from, vote))
             }
             LivenessMsg::PolkaCertificate(polka) => {
-                Some(NetworkEvent::PolkaCertificate(from, polka))
+                let value = NilOrVal::Val(polka.value_id);
+                let votes = polka.polka_signatures.iter().map(|signed| {
+                    let (height, round) = (polka.height, polka.round);
+                    let vote = RotaContext.new_prevote(height, round, value, signed.address);
+                    (vote, signed.signature)
+                });
+                let holds = self.holds(&from, polka.height, votes.collect(), 2).await;
+                holds.then_some(NetworkEvent::PolkaCertificate(from, polka))
             }
-            LivenessMsg::SkipRoundCertificate(round) => {
-                Some(NetworkEvent::RoundCertificate(from, round))
+            LivenessMsg::SkipRoundCertificate(skip) => {
+                let thirds = match skip.cert_type {
+                    RoundCertificateType::Skip => 1,
+                    RoundCertificateType::Precommit => 2,
+                };
+                let votes = skip.round_signatures.iter().map(|signed| {
+                    let (height, round, by) = (skip.height, skip.round, signed.address);
+                    let vote = match signed.vote_type {
+                        VoteType::Prevote => {
+                            RotaContext.new_prevote(height, round, signed.value_id, by)
+                        }
+                        VoteType::Precommit => {
+                            RotaContext.new_precommit(height, round, signed.value_id, by)
+                        }
+                    };
+                    (vote, signed.signature)
+                });
+                let holds = self.holds(&from, skip.height, votes.collect(), thirds).await;
+                holds.then_some(NetworkEvent::RoundCertificate(from, skip))
             }
         }
+    }
+
+    /// Whether a certificate is handed to the engine. No honest agent sends one that does not hold.
+    async fn holds(
+        &self,
+        from: &PeerId,
+        height: Height,
+        votes: Vec<(Vote, Signature)>,
+        thirds: u128,
+    ) -> bool {
+        let witness = self.witness.clone();
+        let heard = blocking(move || witness.certificate(height, &votes, thirds)).await;
+        if heard == Heard::Unsigned {
+            self.mark(from);
+        }
+        heard == Heard::Signed
     }
 
     async fn message(

@@ -9,12 +9,13 @@ use super::verify::{RecoveringVerifier, Signed};
 use crate::crypto::{SecretKey, Signature, SigningDomain};
 use crate::domain::{
     Block, BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Member, Millis, Params,
-    RollupId, RollupTransaction, Seconds, Signer, tx_root,
+    RollupId, RollupTransaction, Seconds, SequencerId, Signer, tx_root,
 };
 use crate::l1::{Allowance, Mirror};
 use crate::storage::IncludedTransaction;
 use crate::testing::{ROLLUP, key};
 use alloy::primitives::{Address, B256, U256};
+use libp2p::PeerId;
 use malachitebft_core_types::{Context as _, Round};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -169,5 +170,9 @@ pub(super) struct Everybody;
 impl Reach for Everybody {
     fn is_reachable(&self, _: Address) -> bool {
         true
+    }
+
+    fn sequencer_of(&self, _: &PeerId) -> Option<SequencerId> {
+        None
     }
 }

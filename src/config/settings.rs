@@ -174,7 +174,7 @@ pub struct Settings {
     /// What the agent does by itself about a restart of the network [default: check-in]
     #[arg(long, env = "ROTA_RESTART_DUTY", value_enum)]
     pub restart_duty: Option<RestartDuty>,
-    /// What to log, in the form of `tracing`: `info`, `info,rota::poster=debug` [default: info]
+    /// What to log, in the form of `tracing`: `info`, `info,rota::poster=debug` [default: info, without the engine's votes and network]
     #[arg(long, env = "ROTA_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How log lines look [default: text]

@@ -249,15 +249,23 @@ async fn blocks_in_a_window(session: &Session, tip: &AtomicU64) -> u64 {
     number(&agent).await - from
 }
 
+/// How many windows of each kind there are at least: two, or as many as fill `ROTA_HOSTILE_MINUTES`.
+fn windows() -> u32 {
+    let minutes = std::env::var("ROTA_HOSTILE_MINUTES").ok().and_then(|text| text.parse().ok());
+    let seconds_a_pair = u32::try_from(2 * WINDOW).unwrap();
+    minutes.map_or(2, |minutes: u32| (minutes * 60 / seconds_a_pair).max(2))
+}
+
 /// Blocks in quiet and under attack, in as many windows; more of them until it is nine tenths, or there were too many.
 async fn counts(session: &Session, hostile: &Hostile, tip: &AtomicU64) -> (u64, u64) {
     let (mut quiet, mut attacked) = (0, 0);
-    for window in 0..WINDOWS {
+    let least = windows();
+    for window in 1..=least.max(WINDOWS) {
         hostile.on.store(false, Ordering::SeqCst);
         quiet += blocks_in_a_window(session, tip).await;
         hostile.on.store(true, Ordering::SeqCst);
         attacked += blocks_in_a_window(session, tip).await;
-        if window > 0 && attacked * 10 >= quiet * 9 {
+        if window >= least && attacked * 10 >= quiet * 9 {
             break;
         }
     }
