@@ -37,7 +37,7 @@ test-rust: setup ## Cargo: unit, property, vectors, differential and end to end 
 	cargo test $(CARGO_FLAGS) --no-fail-fast
 
 hostile: setup ## Peers that speak the raw wire against agents, for an hour each; MINUTES=60
-	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) cargo test $(CARGO_FLAGS) --test e2e -- hostile --nocapture
+	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) cargo test $(CARGO_FLAGS) --test e2e -- hostile:: --include-ignored --nocapture
 
 bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
 	cargo run --release --locked -- bench $(ARGS)
