@@ -21,7 +21,6 @@ for (const provider of [new JsonRpcProvider(`http://${host}/`), new WebSocketPro
     const receipt = await sent.wait(1, 120_000);
     assert.equal(receipt.status, 1);
     assert.ok((await block) >= 1);
-    assert.match(String(await pending), /^0x/);
 
     const full = await provider.getBlock(receipt.blockNumber, true);
     assert.ok(full.prefetchedTransactions.some((one) => one.hash === sent.hash));
@@ -35,6 +34,8 @@ for (const provider of [new JsonRpcProvider(`http://${host}/`), new WebSocketPro
     // A few polls more with the contract's listener.
     const another = await wallet.sendTransaction({ to: wallet.address, value: 2n });
     await another.wait(1, 120_000);
+    // Which of the two it heard of depends on when its filter was there.
+    assert.match(String(await pending), /^0x/);
     assert.equal(logs, 0);
     await provider.removeAllListeners();
 }
