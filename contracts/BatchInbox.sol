@@ -20,6 +20,8 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     uint64 private constant MAX_BLOCKS = 1 << 14;
     /// After so many takeover times anyone may post.
     uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
+    /// What stands of a {Submission} in its place: 15 words of header, the bitmap, and two offsets.
+    uint256 private constant SUBMISSION_HEAD_BYTES = 18 * 32;
 
     uint64 private immutable TURN_LENGTH;
     uint64 private immutable TAKEOVER_SECONDS;
@@ -61,7 +63,43 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
 
         for (uint256 i = 0; i < submissions.length; ++i) {
             Submission calldata submission = submissions[i];
-            _settle(submission.header, submission.signers, submission.signatures, submission.payload);
+            Signature[] calldata signatures = submission.signatures;
+            bytes calldata payload = submission.payload;
+            _requireForward(submissions, i, submission, signatures, payload);
+            _settle(submission.header, submission.signers, signatures, payload);
+        }
+    }
+
+    /// @dev Solidity takes the offsets of what is nested in calldata as signed, and adds them without looking: they may
+    /// point back, in front of what they belong to. ABI decoders elsewhere refuse that, so that a batch would settle
+    /// which nobody can read. Here each submission stands behind the heads of the array, and its signatures and payload
+    /// behind its own head. The difference is compared, as an offset below zero ends far above any input.
+    function _requireForward(
+        Submission[] calldata submissions,
+        uint256 index,
+        Submission calldata submission,
+        Signature[] calldata signatures,
+        bytes calldata payload
+    ) private pure {
+        uint256 headsEnd;
+        uint256 at;
+        uint256 signaturesAt;
+        uint256 payloadAt;
+        uint256 size;
+        assembly ("memory-safe") {
+            headsEnd := add(submissions.offset, shl(5, submissions.length))
+            at := submission
+            signaturesAt := signatures.offset
+            payloadAt := payload.offset
+            size := calldatasize()
+        }
+        // Cannot overflow where it matters: `at` lies within the input once the first line has passed, and what wraps
+        // around is above `size`.
+        unchecked {
+            require(at - headsEnd <= size, InputPointsBack(index, headsEnd, at));
+            uint256 tails = at + SUBMISSION_HEAD_BYTES + 32;
+            require(signaturesAt - tails <= size, InputPointsBack(index, tails, signaturesAt));
+            require(payloadAt - tails <= size, InputPointsBack(index, tails, payloadAt));
         }
     }
 

@@ -93,6 +93,13 @@ interface IBatchInbox {
 
     error NothingToSettle();
 
+    /// @notice The input holds a submission in front of the end of the array's heads, or its signatures or payload in front
+    /// of the end of its own: no decoder but Solidity's would find them.
+    /// @param submission Its index.
+    /// @param minimum First byte of the input where it may stand; signatures and payload are counted behind their lengths.
+    /// @param actual Where it stands; an offset that leaves the input at its front ends just below 2^256.
+    error InputPointsBack(uint256 submission, uint256 minimum, uint256 actual);
+
     /// @notice There is no such batch, or the ring does not hold it any more.
     error NotInRing(uint64 first, uint64 last, uint64 number);
 
@@ -115,7 +122,8 @@ interface IBatchInbox {
 
     /// @notice Settles several batches, each on top of the one before. All or none.
     ///
-    /// Reverts with {NothingToSettle} and as {settle}.
+    /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {NothingToSettle}, and for each batch with {InputPointsBack} and
+    /// as {settle}.
     function settleMany(Submission[] calldata submissions) external;
 
     function tip() external view returns (Tip memory);
