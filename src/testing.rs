@@ -69,6 +69,7 @@ impl Surroundings {
         let store = Store::open(folder.path().join("store.redb")).unwrap();
         let mut mirror = Mirror::new(params);
         mirror.rollups.insert(ROLLUP, Allowance::new(0, U256::MAX));
+        mirror.read_through = Some((0, 0));
         let genesis = header(0, B256::ZERO);
         store.write_genesis(&genesis).unwrap();
         mirror.genesis = Some(genesis);

@@ -53,6 +53,8 @@ pub struct Config {
     pub default_rollup: RollupId,
     /// Transactions that the mempool holds at most.
     pub mempool_transactions: usize,
+    /// Bytes of the store's file that are kept in memory at most.
+    pub store_cache_bytes: usize,
     /// What the agent does by itself about a restart of the network.
     pub restart_duty: RestartDuty,
     /// What clients of JSON-RPC may ask for.

@@ -131,6 +131,9 @@ pub struct Settings {
     /// Transactions that the mempool holds at most [default: 50000]
     #[arg(long, env = "ROTA_MEMPOOL_TRANSACTIONS", value_name = "COUNT", value_parser = whole::<usize>)]
     pub mempool_transactions: Option<usize>,
+    /// MiB of the store's file that are kept in memory at most [default: 128]
+    #[arg(long, env = "ROTA_STORE_CACHE_MIB", value_name = "MIB", value_parser = whole::<u64>)]
+    pub store_cache_mib: Option<u64>,
     /// Connections to JSON-RPC at a time; one more is answered 503 [default: 1024]
     #[arg(long, env = "ROTA_RPC_CONNECTIONS", value_name = "COUNT", value_parser = whole::<usize>)]
     pub rpc_connections: Option<usize>,
@@ -337,6 +340,7 @@ impl Settings {
             telemetry_listen: self.telemetry_listen.or(below.telemetry_listen),
             default_rollup: self.default_rollup.or(below.default_rollup),
             mempool_transactions: self.mempool_transactions.or(below.mempool_transactions),
+            store_cache_mib: self.store_cache_mib.or(below.store_cache_mib),
             rpc_connections: self.rpc_connections.or(below.rpc_connections),
             rpc_connections_per_address: self
                 .rpc_connections_per_address
@@ -515,6 +519,8 @@ impl TryFrom<Settings> for Config {
                 found: "0".to_owned(),
             });
         }
+        let store_cache = at_least_one("store-cache-mib", settings.store_cache_mib.unwrap_or(128))?;
+        let store_cache = store_cache.saturating_mul(1_024 * 1_024);
         let rpc_limits = rpc_limits(&settings)?;
         let signer = open_key(&settings.keystore(), &settings.password()?)?;
         Ok(Self {
@@ -532,6 +538,7 @@ impl TryFrom<Settings> for Config {
             telemetry_listen: settings.telemetry_listen,
             default_rollup: RollupId::new(default_rollup),
             mempool_transactions,
+            store_cache_bytes: usize::try_from(store_cache).unwrap_or(usize::MAX),
             restart_duty: settings.restart_duty.unwrap_or_default(),
             rpc_limits,
             max_l1_fee_wei: u128::from(max_l1_fee).saturating_mul(1_000_000_000),
@@ -665,6 +672,7 @@ mod tests {
             ("deployment", Settings { deployment: None, ..good.clone() }),
             ("deployment", Settings { deployment: Some("nowhere".into()), ..good.clone() }),
             ("default-rollup", Settings { default_rollup: None, ..good.clone() }),
+            ("store-cache-mib", Settings { store_cache_mib: Some(0), ..good.clone() }),
             ("mempool-transactions", Settings { mempool_transactions: Some(0), ..good.clone() }),
             ("max-l1-fee-gwei", Settings { max_l1_fee_gwei: Some(0), ..good.clone() }),
             ("rpc-connections", Settings { rpc_connections: Some(0), ..good.clone() }),

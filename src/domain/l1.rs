@@ -74,6 +74,15 @@ pub struct SettledBatch {
     pub late: bool,
 }
 
+impl SettledBatch {
+    /// Whether L1 took it in a form that this agent could not read. Then its header is what L1 tells besides: where the
+    /// batch ends is right as soon as L1 or the next batch says it, and hashes that only the input had are zero. It
+    /// derives as one whose payload does not decode (R44).
+    pub fn is_unread(&self) -> bool {
+        self.header.payload_hash.is_zero() && self.header.blocks_root.is_zero()
+    }
+}
+
 /// How a generation began: what a restart, once finished, left of the chain (R33).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "camelCase")]

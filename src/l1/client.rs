@@ -3,6 +3,8 @@
 use super::bindings::{self, IRota};
 use super::convert;
 use super::error::L1Error;
+use super::nodes::Nodes;
+use super::refusal::Refusal;
 use crate::config::{causes, redact};
 use crate::domain::{Deployment, L1Block, Params, Seconds};
 use alloy::consensus::BlockHeader as _;
@@ -15,16 +17,16 @@ use alloy::rpc::types::state::AccountOverride;
 use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolValue as _};
 use alloy::transports::http::Http;
-use alloy::transports::layers::{FallbackLayer, RetryBackoffLayer};
+use alloy::transports::layers::RetryBackoffLayer;
 use futures::future::join_all;
-use std::num::NonZeroUsize;
+use serde_json::Value;
 use std::time::Duration;
 use tower::ServiceBuilder;
 use url::Url;
 
-/// How long one request may take before the next node is asked.
 /// Chain id of Anvil and Hardhat.
 const DEVELOPMENT_CHAIN: u64 = 31_337;
+/// How long one request may take on the way to one node.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Retries of a request that was rate-limited, and the pause before each in milliseconds.
 const RATE_LIMIT_RETRIES: u32 = 4;
@@ -32,26 +34,16 @@ const RATE_LIMIT_PAUSE_MILLIS: u64 = 300;
 /// More than any node grants: rate limits are answered, not foreseen.
 const COMPUTE_UNITS_PER_SECOND: u64 = 1_000_000;
 
-/// Every method that is used. They are tried on one node after the other: racing nodes against each other would mix the
-/// views of nodes at different heights, and send transactions twice.
-const METHODS: [&str; 16] = [
-    "eth_call",
-    "eth_chainId",
-    "eth_blockNumber",
-    "eth_getBlockByNumber",
-    "eth_getBlockByHash",
-    "eth_getLogs",
-    "eth_getCode",
-    "eth_getBalance",
-    "eth_getTransactionCount",
-    "eth_getTransactionByHash",
-    "eth_getTransactionReceipt",
-    "eth_estimateGas",
-    "eth_feeHistory",
-    "eth_gasPrice",
-    "eth_maxPriorityFeePerGas",
-    "eth_sendRawTransaction",
-];
+/// What L1 tells of its finality.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finality {
+    /// The newest block that is finalized.
+    At(L1Block),
+    /// It is a development chain, whose finality is not worth the name.
+    None,
+    /// The node tells none: nothing is finalized yet, or this L1 knows no finality.
+    Untold,
+}
 
 /// What a transaction pays for gas, in wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,33 +69,45 @@ impl Client {
     /// [`L1Error::BadUrl`] for anything but http(s); [`L1Error::ChainsDiffer`] when two nodes are not on one chain: none
     /// of them can stand in for another; whatever keeps all of them from answering.
     pub async fn connect(urls: &[Url]) -> Result<Self, L1Error> {
+        Self::of(urls, None).await
+    }
+
+    /// Talks to `urls` as nodes of the chain with this id, though none may answer now. Each is asked for its chain before it
+    /// is asked for anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`L1Error::BadUrl`] for anything but http(s).
+    pub async fn expecting(urls: &[Url], chain_id: u64) -> Result<Self, L1Error> {
+        Self::of(urls, Some(chain_id)).await
+    }
+
+    async fn of(urls: &[Url], chain_id: Option<u64>) -> Result<Self, L1Error> {
         let http = alloy::transports::http::reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .no_proxy()
             .build()
             .map_err(|error| L1Error::Unreachable { reason: causes(&error) })?;
-        let mut transports = Vec::with_capacity(urls.len());
         for url in urls {
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(L1Error::BadUrl { url: redact(url) });
             }
-            transports.push(Http::with_client(http.clone(), url.clone()));
         }
-        let chain_id = common_chain_id(&http, urls).await?;
-        let count = NonZeroUsize::new(transports.len())
-            .ok_or_else(|| L1Error::BadUrl { url: "(none)".to_owned() })?;
-        let methods = METHODS.iter().map(|method| (*method).to_owned()).collect();
-        let fallback = FallbackLayer::default()
-            .with_active_transport_count(count)
-            .with_sequential_methods(methods);
-        // Retries go outside: they turn what a node refuses into an error, at which the fallback would ask the next node,
-        // and then tell that one's silence in place of the refusal.
+        if urls.is_empty() {
+            return Err(L1Error::BadUrl { url: "(none)".to_owned() });
+        }
+        let chain_id = match chain_id {
+            Some(chain_id) => chain_id,
+            None => common_chain_id(&http, urls).await?,
+        };
+        // Retries go outside: they turn what a node refuses into an error, at which the next node would be asked, and its
+        // silence told in place of the refusal.
         let retries = RetryBackoffLayer::new(
             RATE_LIMIT_RETRIES,
             RATE_LIMIT_PAUSE_MILLIS,
             COMPUTE_UNITS_PER_SECOND,
         );
-        let nodes = ServiceBuilder::new().layer(retries).layer(fallback).service(transports);
+        let nodes = ServiceBuilder::new().layer(retries).service(Nodes::new(&http, urls, chain_id));
         let client = RpcClient::new(nodes, false);
         let provider = RootProvider::new(client).erased();
         Ok(Self { provider, chain_id })
@@ -204,13 +208,19 @@ impl Client {
             .ok_or(L1Error::BadAnswer { what: "newest block" })
     }
 
-    /// The newest block that L1 calls finalized; `None` where it knows no finality, and on a development chain, whose
-    /// finality is not worth the name.
-    pub(super) async fn finality(&self) -> Result<Option<L1Block>, L1Error> {
+    /// The newest block that L1 calls finalized. Before anything is, nodes say so with an error of their own each.
+    pub(super) async fn finality(&self) -> Result<Finality, L1Error> {
         if self.chain_id() == DEVELOPMENT_CHAIN {
-            return Ok(None);
+            return Ok(Finality::None);
         }
-        Ok(self.block(BlockNumberOrTag::Finalized).await?.map(|(block, _)| block))
+        match self.block(BlockNumberOrTag::Finalized).await {
+            Ok(Some((block, _))) => Ok(Finality::At(block)),
+            Ok(None) => Ok(Finality::Untold),
+            Err(error) => match error.refusal() {
+                Some(Refusal::BlockUnknown | Refusal::Other) => Ok(Finality::Untold),
+                _ => Err(error),
+            },
+        }
     }
 
     /// A block by number, with its parent's hash.
@@ -247,6 +257,16 @@ impl Client {
             .get_transaction_by_hash(hash)
             .await
             .map_err(|error| L1Error::of(&error, Address::ZERO))
+    }
+
+    /// A transaction as the node tells it, whatever kind it is of.
+    pub(super) async fn told_of_transaction(&self, hash: B256) -> Result<Value, L1Error> {
+        let told: Option<Value> = self
+            .provider
+            .raw_request("eth_getTransactionByHash".into(), (hash,))
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        told.ok_or(L1Error::BadAnswer { what: "transaction" })
     }
 
     pub(super) async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, L1Error> {

@@ -5,7 +5,7 @@ use super::error::L1Error;
 use crate::crypto::Signature;
 use crate::domain::{
     BatchHeader, BlockHeader, Deployment, Epoch, Generation, Height, LeaderSet, Millis, Params,
-    Proposal, Seconds, Vote,
+    Proposal, Vote,
 };
 use alloy::primitives::{B256, U256};
 use serde_json::{Map, Value};
@@ -58,26 +58,6 @@ pub(super) const fn block_header(header: &bindings::BlockHeader) -> BlockHeader 
     }
 }
 
-pub(super) const fn batch_header(header: &bindings::BatchHeader) -> BatchHeader {
-    BatchHeader {
-        generation: Generation::new(header.generation),
-        epoch: Epoch::new(header.epoch),
-        first_height: Height::new(header.firstHeight),
-        last_height: Height::new(header.lastHeight),
-        parent_block_hash: header.parentBlockHash,
-        blocks_root: header.blocksRoot,
-        last_block_hash: header.lastBlockHash,
-        forced_through: header.forcedThrough,
-        l1_origin_number: header.l1OriginNumber,
-        l1_origin_hash: header.l1OriginHash,
-        timestamp: Seconds::new(header.timestamp),
-        payload_hash: header.payloadHash,
-        blobs_hash: header.blobsHash,
-        usage_hash: header.usageHash,
-        state_root: header.stateRoot,
-    }
-}
-
 pub(super) const fn sol_batch_header(header: &BatchHeader) -> bindings::BatchHeader {
     bindings::BatchHeader {
         generation: header.generation.get(),
@@ -102,14 +82,6 @@ pub(super) fn sol_signature(signature: &Signature) -> bindings::Signature {
     let bytes = signature.to_compact();
     let (r, vs) = bytes.split_at(32);
     bindings::Signature { r: B256::from_slice(r), vs: B256::from_slice(vs) }
-}
-
-pub(super) fn signature(signature: &bindings::Signature) -> Signature {
-    let mut bytes = [0; 64];
-    let (r, vs) = bytes.split_at_mut(32);
-    r.copy_from_slice(signature.r.as_slice());
-    vs.copy_from_slice(signature.vs.as_slice());
-    Signature::from_compact(bytes)
 }
 
 pub(super) const fn sol_vote(vote: &Vote) -> bindings::Vote {
@@ -142,7 +114,7 @@ pub(super) fn leader_set(code: &[u8], sealed_for: Epoch) -> Result<LeaderSet, L1
 
 #[cfg(test)]
 mod tests {
-    use super::{PARAMS, params, signature, sol_signature};
+    use super::{PARAMS, params, sol_signature};
     use crate::crypto::Signature;
     use alloy::primitives::U256;
 
@@ -159,10 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_survives_the_way_to_l1_and_back() {
+    fn a_signature_is_split_in_the_middle() {
         let mut bytes = [3; 64];
         bytes[32] = 0x81;
-        let original = Signature::from_compact(bytes);
-        assert_eq!(signature(&sol_signature(&original)), original);
+        let split = sol_signature(&Signature::from_compact(bytes));
+        assert_eq!((split.r[0], split.vs[0]), (3, 0x81));
     }
 }

@@ -6,7 +6,7 @@ use super::bindings::{
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
-use super::settlement;
+use super::{settlement, unread};
 use crate::domain::{
     BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, ForcedEscape, Generation,
     GenerationStart, Height, L1Block, LeaderSet, RollupId, RollupTransaction, Seconds,
@@ -99,37 +99,44 @@ pub(super) async fn read(
 ) -> Result<Vec<Fact>, L1Error> {
     let mut facts = Vec::with_capacity(logs.len());
     // Submissions of one transaction settle in the order in which its input has them.
-    let mut opened: Option<(B256, std::vec::IntoIter<settlement::SettledPayload>)> = None;
+    let mut opened: Option<Opened> = None;
     for log in logs {
-        let bad = |_| L1Error::BadAnswer { what: "event" };
         let topic = log.topic0().copied().unwrap_or_default();
         let fact = match topic {
             IRota::GenesisFixed::SIGNATURE_HASH => {
-                let event = IRota::GenesisFixed::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRota::GenesisFixed>(log) else { continue };
                 Fact::Genesis(convert::block_header(&event.header))
             }
             IRota::Sealed::SIGNATURE_HASH => {
-                let event = IRota::Sealed::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRota::Sealed>(log) else { continue };
                 let code = client.code(event.pointer).await?;
-                Fact::Sealed(Arc::new(convert::leader_set(&code, Epoch::new(event.epoch))?))
+                match convert::leader_set(&code, Epoch::new(event.epoch)) {
+                    Ok(set) => Fact::Sealed(Arc::new(set)),
+                    // The node is not as far as its own log.
+                    Err(error) if code.is_empty() => return Err(error),
+                    Err(_) => {
+                        pass_over("leader set", log);
+                        continue;
+                    }
+                }
             }
             IRestart::RestartOpened::SIGNATURE_HASH => {
-                let event = IRestart::RestartOpened::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRestart::RestartOpened>(log) else { continue };
                 Fact::RestartOpened {
                     check_in_until: Seconds::new(event.checkInUntil),
                     finish_until: Seconds::new(event.finishUntil),
                 }
             }
             IRestart::CheckedIn::SIGNATURE_HASH => {
-                let event = IRestart::CheckedIn::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRestart::CheckedIn>(log) else { continue };
                 Fact::CheckedIn { id: event.id }
             }
             IRestart::Returned::SIGNATURE_HASH => {
-                let event = IRestart::Returned::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRestart::Returned>(log) else { continue };
                 Fact::Returned { id: event.id }
             }
             IRestart::GenerationStarted::SIGNATURE_HASH => {
-                let event = IRestart::GenerationStarted::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRestart::GenerationStarted>(log) else { continue };
                 Fact::GenerationStarted(GenerationStart {
                     generation: Generation::new(event.generation),
                     epoch: Epoch::new(event.epoch),
@@ -139,23 +146,26 @@ pub(super) async fn read(
                 })
             }
             ISequencerRegistry::Joined::SIGNATURE_HASH => {
-                let event = ISequencerRegistry::Joined::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<ISequencerRegistry::Joined>(log) else { continue };
                 Fact::Joined { id: event.id, signer: event.signer }
             }
             ISequencerRegistry::SignerRotated::SIGNATURE_HASH => {
-                let event =
-                    ISequencerRegistry::SignerRotated::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<ISequencerRegistry::SignerRotated>(log) else {
+                    continue;
+                };
                 Fact::Rotated { id: event.id, signer: event.newSigner }
             }
             ISequencerRegistry::StatusChanged::SIGNATURE_HASH => {
-                let event =
-                    ISequencerRegistry::StatusChanged::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<ISequencerRegistry::StatusChanged>(log) else {
+                    continue;
+                };
                 let stays = matches!(event.status, Status::Active | Status::Jailed);
                 Fact::Stays { id: event.id, stays }
             }
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH => {
-                let event =
-                    ISequencerRegistry::EndpointChanged::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<ISequencerRegistry::EndpointChanged>(log) else {
+                    continue;
+                };
                 // Whoever publishes nonsense is not reached; nobody else suffers from it.
                 let Some((agreement, link)) = event.endpoint.split_once(',') else {
                     warn!(sequencer = event.id, "endpoint is no pair of addresses");
@@ -168,36 +178,36 @@ pub(super) async fn read(
                 }
             }
             IRollups::RollupRegistered::SIGNATURE_HASH => {
-                let event = IRollups::RollupRegistered::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRollups::RollupRegistered>(log) else { continue };
                 Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
                     balance_wei: event.balanceWei,
                 }
             }
             IRollups::RollupFunded::SIGNATURE_HASH => {
-                let event = IRollups::RollupFunded::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRollups::RollupFunded>(log) else { continue };
                 Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
                     balance_wei: event.balanceWei,
                 }
             }
             IRollups::RollupDebited::SIGNATURE_HASH => {
-                let event = IRollups::RollupDebited::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IRollups::RollupDebited>(log) else { continue };
                 Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
                     balance_wei: event.balanceWei,
                 }
             }
             ISlasher::Reported::SIGNATURE_HASH => {
-                let event = ISlasher::Reported::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<ISlasher::Reported>(log) else { continue };
                 Fact::Reported { case: event.caseId }
             }
             ISlasher::Executed::SIGNATURE_HASH => {
-                let event = ISlasher::Executed::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<ISlasher::Executed>(log) else { continue };
                 Fact::Executed { case: event.caseId }
             }
             IForcedInbox::ForcedEnqueued::SIGNATURE_HASH => {
-                let event = IForcedInbox::ForcedEnqueued::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IForcedInbox::ForcedEnqueued>(log) else { continue };
                 Fact::Forced(Arc::new(ForcedEntry {
                     index: event.index,
                     sender: event.sender,
@@ -205,12 +215,12 @@ pub(super) async fn read(
                     block: *block,
                     transaction: RollupTransaction {
                         rollup: RollupId::new(event.rollup),
-                        raw: event.data.transaction.clone(),
+                        raw: event.transaction.clone(),
                     },
                 }))
             }
             IForcedInbox::ForcedEscaped::SIGNATURE_HASH => {
-                let event = IForcedInbox::ForcedEscaped::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IForcedInbox::ForcedEscaped>(log) else { continue };
                 Fact::Escaped(ForcedEscape {
                     first: event.first,
                     through: event.through,
@@ -219,33 +229,50 @@ pub(super) async fn read(
                 })
             }
             IBatchInbox::BatchSettled::SIGNATURE_HASH => {
-                let event = IBatchInbox::BatchSettled::decode_log(&log.inner).map_err(bad)?;
+                let Some(event) = decode::<IBatchInbox::BatchSettled>(log) else { continue };
                 let tx_hash = log.transaction_hash.unwrap_or_default();
                 let number = BatchNumber::new(event.number);
                 let known = store.and_then(|store| store.settled(number).ok().flatten());
-                if let Some(batch) =
-                    known.filter(|batch| batch.tx_hash == tx_hash && batch.block == *block)
-                {
+                if let Some(batch) = known.filter(|batch| {
+                    batch.tx_hash == tx_hash && batch.block == *block && !batch.is_unread()
+                }) {
                     facts.push(Fact::Settled(Arc::new(batch)));
                     continue;
                 }
-                if opened.as_ref().is_none_or(|(hash, _)| *hash != tx_hash) {
-                    let all = settlement::fetch(client, deployment, tx_hash).await?;
-                    opened = Some((tx_hash, all.into_iter()));
+                if opened.as_ref().is_none_or(|opened| opened.tx_hash != tx_hash) {
+                    let settling = settlement::fetch(client, deployment, tx_hash).await?;
+                    let (is_proven, rest) = (settling.is_proven, settling.batches.into_iter());
+                    opened = Some(Opened { tx_hash, is_proven, rest });
                 }
-                let found = opened.as_mut().and_then(|(_, rest)| {
-                    rest.find(|payload| payload.digest(deployment) == event.headerHash)
+                let carried = opened.as_mut().and_then(|opened| {
+                    let digest = event.headerHash;
+                    let mut rest = opened.rest.clone();
+                    let found = rest.find(|payload| payload.digest(deployment) == digest)?;
+                    opened.rest = rest;
+                    Some(found)
                 });
-                let found = found.ok_or(L1Error::BadAnswer { what: "settlement input" })?;
+                let is_proven = opened.as_ref().is_some_and(|opened| opened.is_proven);
+                let (header, payload_bytes) = match carried {
+                    Some(carried) => {
+                        let bytes = u64::try_from(carried.payload.len()).unwrap_or(u64::MAX);
+                        (carried.header, bytes)
+                    }
+                    None if is_proven => {
+                        unread::say(number, block, tx_hash);
+                        (unread::header(client, deployment, block, number).await, 0)
+                    }
+                    // Another input than L1 has: this node, or the next one, will tell better.
+                    None => return Err(L1Error::BadAnswer { what: "settlement input" }),
+                };
                 Fact::Settled(Arc::new(SettledBatch {
                     number,
-                    header: found.header,
+                    header,
                     poster: event.poster,
                     signers: event.signers,
                     block: *block,
                     tx_hash,
                     parent_settled_at: Seconds::new(event.parentSettledAt),
-                    payload_bytes: u64::try_from(found.payload.len()).unwrap_or(u64::MAX),
+                    payload_bytes,
                     payload_tokens: event.payloadTokens,
                     late: event.late,
                 }))
@@ -257,6 +284,29 @@ pub(super) async fn read(
     Ok(facts)
 }
 
+/// A settling transaction whose batches are being matched with events.
+struct Opened {
+    tx_hash: B256,
+    is_proven: bool,
+    rest: std::vec::IntoIter<settlement::SettledPayload>,
+}
+
+/// Reads an event. The contracts emit none that does not decode; should a node tell one, nobody waits for it.
+fn decode<E: SolEvent>(log: &Log) -> Option<E> {
+    match E::decode_log(&log.inner) {
+        Ok(event) => Some(event.data),
+        Err(_) => {
+            pass_over(E::SIGNATURE, log);
+            None
+        }
+    }
+}
+
+fn pass_over(what: &str, log: &Log) {
+    let (block, transaction) = (log.block_number, log.transaction_hash);
+    warn!(what, block, ?transaction, "l1 told what does not decode, it is passed over");
+}
+
 /// Logs in order, grouped by their block.
 pub(super) fn by_block(logs: Vec<Log>) -> BTreeMap<u64, Vec<Log>> {
     let mut blocks: BTreeMap<u64, Vec<Log>> = BTreeMap::new();
@@ -264,4 +314,117 @@ pub(super) fn by_block(logs: Vec<Log>) -> BTreeMap<u64, Vec<Log>> {
         blocks.entry(log.block_number.unwrap_or_default()).or_default().push(log);
     }
     blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bindings::{
+        IForcedInbox, IRestart, IRollups, IRota, ISequencerRegistry, ISlasher,
+    };
+    use super::{Client, Fact, Log, read};
+    use crate::domain::{Deployment, L1Block, Seconds};
+    use alloy::primitives::{Address, B256, Bytes, LogData};
+    use alloy::sol_types::SolEvent as _;
+    use proptest::prelude::*;
+
+    /// Events of which everything is in the log.
+    const EVENTS: [B256; 13] = [
+        IRota::GenesisFixed::SIGNATURE_HASH,
+        IRestart::RestartOpened::SIGNATURE_HASH,
+        IRestart::CheckedIn::SIGNATURE_HASH,
+        IRestart::Returned::SIGNATURE_HASH,
+        IRestart::GenerationStarted::SIGNATURE_HASH,
+        IForcedInbox::ForcedEnqueued::SIGNATURE_HASH,
+        IForcedInbox::ForcedEscaped::SIGNATURE_HASH,
+        ISequencerRegistry::Joined::SIGNATURE_HASH,
+        ISequencerRegistry::SignerRotated::SIGNATURE_HASH,
+        ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
+        IRollups::RollupRegistered::SIGNATURE_HASH,
+        ISlasher::Reported::SIGNATURE_HASH,
+        ISlasher::Executed::SIGNATURE_HASH,
+    ];
+
+    const BLOCK: L1Block = L1Block { number: 9, hash: B256::ZERO, timestamp: Seconds::new(9) };
+
+    /// Reads logs with no node in reach.
+    fn facts_of(logs: &[Log]) -> Vec<Fact> {
+        let nowhere = Address::ZERO;
+        let deployment = Deployment {
+            chain_id: 1,
+            block: 0,
+            stake_token: nowhere,
+            registry: nowhere,
+            settlement: nowhere,
+            tally: nowhere,
+            slasher: nowhere,
+            reward_pool: nowhere,
+            rollups: nowhere,
+            guardian: nowhere,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let url = "http://127.0.0.1:1".parse().unwrap();
+            let client = Client::expecting(&[url], 1).await.unwrap();
+            read(&client, &deployment, &BLOCK, logs, None).await.unwrap()
+        })
+    }
+
+    fn log(topics: Vec<B256>, data: Vec<u8>) -> Log {
+        let data = LogData::new_unchecked(topics, data.into());
+        let inner = alloy::primitives::Log { address: Address::ZERO, data };
+        Log { inner, ..Log::default() }
+    }
+
+    fn endpoint(text: &[u8]) -> Log {
+        let mut data = vec![0; 64];
+        data[31] = 32;
+        data[63] = u8::try_from(text.len()).unwrap();
+        data.extend_from_slice(text);
+        data.resize(data.len().next_multiple_of(32), 0);
+        let id = B256::with_last_byte(3);
+        log(vec![ISequencerRegistry::EndpointChanged::SIGNATURE_HASH, id], data)
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_text_or_no_pair_stops_nobody() {
+        let good = endpoint(b"/ip4/1.2.3.4/tcp/1 , /ip4/1.2.3.4/tcp/2");
+        let logs = [endpoint(b""), endpoint(b"\xff\xfe,\xff"), endpoint(b"one"), good];
+        let facts = facts_of(&logs);
+        let last = facts.last();
+        assert!(
+            matches!(last, Some(Fact::Endpoint { id: 3, link, .. }) if link == "/ip4/1.2.3.4/tcp/2")
+        );
+        assert!(facts.len() <= 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever a node says that a contract emitted, following goes on.
+        #[test]
+        fn any_log_is_read_or_passed_over(
+            logs in prop::collection::vec((
+                any::<prop::sample::Index>(),
+                prop::collection::vec(any::<[u8; 32]>(), 0..4),
+                prop::collection::vec(prop_oneof![Just([0_u8; 32]), any::<[u8; 32]>(), (0_u8..200).prop_map(|n| {
+                    let mut word = [0; 32];
+                    word[31] = n;
+                    word
+                })], 0..14),
+                0_usize..40,
+            ), 1..12),
+        ) {
+            let logs: Vec<Log> = logs
+                .into_iter()
+                .map(|(event, topics, words, cut)| {
+                    let mut all = vec![*event.get(&EVENTS)];
+                    all.extend(topics.into_iter().map(B256::new));
+                    let mut data = words.concat();
+                    data.truncate(data.len().saturating_sub(cut.saturating_sub(20)));
+                    log(all, Bytes::from(data).to_vec())
+                })
+                .collect();
+            prop_assert!(facts_of(&logs).len() <= logs.len());
+        }
+    }
 }

@@ -1,34 +1,47 @@
 //! Follows L1: the canonical chain block by block, and what its events say, into the mirror and the store.
 //!
-//! Blocks are tied together by parent hash. When L1 reorganises, the follower goes back to the last block that both
-//! chains share, rebuilds the mirror from the events up to there, and goes on. When no node answers, the mirror stays as
-//! it is and the follower keeps trying.
+//! A start goes on from the picture that is kept ([`Picture`]): the mirror shows it before any node was asked, and only
+//! what came after it is read. The beginning of a deployment, and a long absence, are read in ranges; what was read is kept
+//! as it goes, so that an error, or the end of the process, costs one range at most.
+//!
+//! Blocks are tied together by parent hash. L1 has reorganised when a node tells *another* hash at a number that is known
+//! here; a head that is lower than before, or a block that a node does not have, is a node that lags, and nothing is undone
+//! for it. The follower goes back to the last block that both chains share, rebuilds the mirror from the events up to there,
+//! and goes on. Where they share none of the blocks that are kept, and L1 says so several times, it goes on from the older
+//! picture, or from the deployment. When no node answers, the mirror stays as it is and the follower keeps trying.
 
+use super::chain::{Chain, WINDOW_BLOCKS};
 use super::client::Client;
+use super::depth::{Depth, SAY_EVERY, Said};
 use super::error::L1Error;
-use super::facts::{self, Fact};
+use super::facts::Fact;
 use super::mirror::MirrorHandle;
+use super::picture::{self, Picture};
+use super::reader::Reader;
 use crate::blocking::blocking;
-use crate::domain::{BatchNumber, Deployment, ForcedEntry, L1Block, RollupId, SettledBatch};
+use crate::domain::{Deployment, ForcedEntry, ForcedEscape, L1Block, Params, SettledBatch};
 use crate::storage::{Store, StoreError};
-use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::B256;
-use alloy::rpc::types::Log;
-use futures::{StreamExt as _, TryStreamExt as _};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-/// Blocks that are followed one by one at the start, and kept for reorgs. What lies deeper is read in ranges and taken
-/// for final.
-const WINDOW_BLOCKS: u64 = 128;
-/// Blocks of one request for logs; halved while a node refuses.
-const RANGE_BLOCKS: u64 = 2_000;
-/// Requests in flight while catching up.
-const CONCURRENCY: usize = 8;
+/// Up to so many new blocks are asked for one by one, with their events by hash.
+const FEW_BLOCKS: u64 = 4;
+/// New blocks that are read at once, headers and all.
+const STRETCH_BLOCKS: u64 = 256;
+/// Headers that are read at once when the origins of old blocks are looked up.
+const HEADERS: u64 = 1_024;
+/// The picture is kept again after so many blocks, or so long.
+const KEEP_BLOCKS: u64 = 16;
+const KEEP_AFTER: Duration = Duration::from_secs(30);
+/// How often L1 must deny all blocks that are kept before that is believed.
+const DENIALS: u32 = 5;
+/// How far L1's time may be from this machine's without a word.
+const CLOCK_TOLERANCE_SECONDS: u64 = 900;
+/// How often progress is said.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to reach L1.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
@@ -39,9 +52,21 @@ enum FollowError {
     L1(#[from] L1Error),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A reorg deeper than what is kept: everything is read again.
-    #[error("l1 reorganised below block {number}, deeper than what is kept")]
-    TooDeep { number: u64 },
+    /// Another hash at every block that is kept.
+    #[error(
+        "l1 has other blocks than all that are kept, from {number} on: told {times} times, believed after {DENIALS}"
+    )]
+    Denied { number: u64, times: u32 },
+}
+
+/// The parameters of `deployment` as a start before this one read them, if the store has a picture of it.
+///
+/// # Errors
+///
+/// [`StoreError`] when the store cannot be read.
+pub fn kept_params(store: &Store, deployment: &Deployment) -> Result<Option<Params>, StoreError> {
+    let kept = store.l1_pictures()?;
+    Ok(kept.iter().find_map(|bytes| picture::decode(bytes, deployment)).map(|kept| kept.params))
 }
 
 /// Follows until `shutdown`. `poll` is the pause between two looks at L1 while nothing happens.
@@ -54,194 +79,302 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let mut follower = Follower::new(client, deployment, mirror, store);
+    // Outside of the step: what a step that is cut short has read is kept all the same.
+    let mut chain = None;
     let mut pause = poll;
     loop {
-        pause = match follower.step().await {
+        let step = tokio::select! {
+            () = shutdown.cancelled() => break,
+            step = follower.step(&mut chain) => step,
+        };
+        pause = match step {
             Ok(()) => poll,
-            Err(FollowError::TooDeep { number }) => {
-                warn!(number, "l1 reorganised deeper than what is kept, reading it again");
-                follower.chain = None;
-                poll
-            }
             Err(error) => {
                 warn!(%error, retry_in = ?pause, "l1 not followed");
                 pause.saturating_mul(2).min(MAX_PAUSE)
             }
         };
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             () = sleep(pause) => {}
         }
     }
-}
-
-/// Blocks and facts of the canonical chain, as far as it was followed. Pure.
-#[derive(Debug, Default)]
-struct Chain {
-    /// The newest blocks; the first one is taken for final.
-    blocks: BTreeMap<u64, L1Block>,
-    /// Everything that events said, with the block that they are in. Of those blocks that are taken for final, only the
-    /// last settled batch is kept, the last escape, the first and last balances, and the forced entries after that batch; of forced entries the bytes
-    /// are in the store alone.
-    facts: Vec<(L1Block, Fact)>,
-}
-
-impl Chain {
-    fn tip(&self) -> Option<L1Block> {
-        self.blocks.last_key_value().map(|(_, block)| *block)
-    }
-
-    /// Drops the tip and what it said.
-    fn pop(&mut self) {
-        if let Some((number, _)) = self.blocks.pop_last() {
-            self.facts.retain(|(block, _)| block.number < number);
-        }
-    }
-
-    /// Takes a block. `needed` is the oldest that a block of ours may name as its origin.
-    fn push(&mut self, block: L1Block, facts: Vec<Fact>, needed: u64) {
-        self.facts.extend(facts.into_iter().map(|fact| (block, fact)));
-        self.blocks.insert(block.number, block);
-        self.prune(needed);
-    }
-
-    /// Forgets what no reorg and no rebuild needs any more: of old blocks only the last word on each thing is of use, and
-    /// the first on a rollup, which says since when it is registered.
-    fn prune(&mut self, needed: u64) {
-        let Some(tip) = self.tip() else { return };
-        let oldest = tip.number.saturating_sub(WINDOW_BLOCKS);
-        self.blocks = self.blocks.split_off(&oldest);
-        let needed = needed.min(oldest);
-        let last_old = |is_kind: fn(&Fact) -> bool| {
-            self.facts.iter().rposition(|(block, fact)| block.number < oldest && is_kind(fact))
-        };
-        let settled = last_old(|fact| matches!(fact, Fact::Settled(_)));
-        let escaped = last_old(|fact| matches!(fact, Fact::Escaped(_)));
-        let passed = match settled.and_then(|index| self.facts.get(index)) {
-            Some((_, Fact::Settled(batch))) => batch.header.forced_through,
-            _ => 0,
-        };
-        // The first balance of a rollup says since when it is registered.
-        let mut balances: BTreeMap<RollupId, (usize, usize)> = BTreeMap::new();
-        for (index, (block, fact)) in self.facts.iter().enumerate() {
-            if let Fact::RollupBalance { rollup, .. } = fact
-                && block.number < needed
-            {
-                balances.entry(*rollup).or_insert((index, index)).1 = index;
-            }
-        }
-        let mut index = 0_usize;
-        self.facts.retain(|(block, fact)| {
-            let keep = match fact {
-                Fact::RollupBalance { rollup, .. } => balances
-                    .get(rollup)
-                    .is_none_or(|(first, last)| index == *first || index >= *last),
-                _ if block.number >= oldest => true,
-                Fact::Settled(_) => Some(index) == settled,
-                Fact::Escaped(_) => Some(index) == escaped,
-                Fact::Forced(entry) => entry.index >= passed,
-                _ => true,
-            };
-            index = index.saturating_add(1);
-            keep
-        });
+    if let Some(chain) = chain
+        && let Err(error) = follower.keep(&chain).await
+    {
+        warn!(%error, "the picture of l1 is not kept, the next start reads more");
     }
 }
 
 struct Follower {
-    client: Client,
-    deployment: Deployment,
+    reader: Reader,
     mirror: MirrorHandle,
     store: Store,
-    chain: Option<Chain>,
+    /// Whether the mirror shows the chain: its beginning is read.
+    is_whole: bool,
+    /// Headers that the end of the beginning needs, as far as they are read.
+    known: Vec<L1Block>,
+    /// Anchor and time of the picture that was kept last, and the anchor of the older one.
+    kept: Option<(u64, Instant)>,
+    older: Option<u64>,
+    /// How often L1 denied all blocks that are kept.
+    denials: u32,
+    depth: Depth,
+    clock: Said,
+    progress: Said,
 }
 
 impl Follower {
-    const fn new(
-        client: Client,
-        deployment: Deployment,
-        mirror: MirrorHandle,
-        store: Store,
-    ) -> Self {
-        Self { client, deployment, mirror, store, chain: None }
-    }
-
-    /// Brings mirror and store to what L1 says now.
-    async fn step(&mut self) -> Result<(), FollowError> {
-        let head = self.client.head().await?;
-        let mut chain = match self.chain.take() {
-            Some(chain) => chain,
-            None => self.catch_up(head).await?,
-        };
-        let result = self.follow(&mut chain, head).await;
-        self.chain = Some(chain);
-        result?;
-        self.look_at_depth().await
-    }
-
-    async fn follow(&self, chain: &mut Chain, head: L1Block) -> Result<(), FollowError> {
-        if self.go_back(chain, head).await? {
-            self.rebuild(chain).await?;
+    fn new(client: Client, deployment: Deployment, mirror: MirrorHandle, store: Store) -> Self {
+        Self {
+            reader: Reader::new(client, deployment),
+            mirror,
+            store,
+            is_whole: false,
+            known: Vec::new(),
+            kept: None,
+            older: None,
+            denials: 0,
+            depth: Depth::default(),
+            clock: Said::default(),
+            progress: Said::default(),
         }
-        let Some(tip) = chain.tip() else { return Ok(()) };
-        let numbers = tip.number.saturating_add(1)..=head.number;
-        let mut blocks = futures::stream::iter(numbers)
-            .map(|number| self.block_with_logs(number))
-            .buffered(CONCURRENCY);
-        let mut parent = tip.hash;
-        while let Some((block, parent_hash, logs)) = blocks.try_next().await? {
-            if parent_hash != parent {
-                // L1 changed while we were reading: the next step goes back first.
-                debug!(number = block.number, "l1 changed while it was read");
-                return Ok(());
+    }
+
+    /// Brings mirror and store to what L1 says now. `chain` is `None` before anything was loaded.
+    async fn step(&mut self, chain: &mut Option<Chain>) -> Result<(), FollowError> {
+        let known = match chain {
+            Some(known) => known,
+            None => chain.insert(self.load().await?),
+        };
+        let result = self.advance(known).await;
+        if let Err(FollowError::Denied { times, .. }) = &result
+            && *times >= DENIALS
+        {
+            // What was kept is of an L1 that is no more.
+            *chain = None;
+            self.discard().await?;
+        }
+        result
+    }
+
+    async fn advance(&mut self, chain: &mut Chain) -> Result<(), FollowError> {
+        let head = self.reader.client().head().await?;
+        self.compare_clocks(head);
+        if self.is_whole {
+            self.go_back(chain, head).await?;
+        } else {
+            self.read_beginning(chain, head).await?;
+        }
+        self.read_on(chain, head).await?;
+        self.mirror.update_if(|mirror| {
+            let is_new = !mirror.is_ready();
+            mirror.read_through = Some((head.number, head.number));
+            is_new
+        });
+        self.look_at_depth().await?;
+        Ok(self.keep_if_due(chain).await?)
+    }
+
+    /// Goes on from what is kept, if anything is: store and mirror say what that says.
+    async fn load(&mut self) -> Result<Chain, FollowError> {
+        let pictures = self.store.l1_pictures()?;
+        let deployment = self.reader.deployment();
+        let mut found = pictures.iter().map(|bytes| picture::decode(bytes, deployment));
+        let (newest, older) = (found.next().flatten(), found.next().flatten());
+        self.older = older.as_ref().map(picture::anchor);
+        let Some(picture) = newest.or(older) else {
+            (self.is_whole, self.known, self.kept) = (false, Vec::new(), None);
+            return Ok(Chain::default());
+        };
+        let anchor = picture::anchor(&picture);
+        self.kept = Some((anchor, Instant::now()));
+        self.depth.has_finality |= picture.has_finality;
+        self.is_whole = picture.is_whole;
+        if picture.is_whole {
+            self.truncate(&picture.chain).await?;
+            self.mirror.update(|mirror| picture::show(&picture, mirror));
+            info!(l1_block = anchor, "going on from the picture of l1 that was kept");
+        } else {
+            self.known = picture.known;
+            info!(l1_block = anchor, "going on with reading l1 from where it was kept");
+        }
+        Ok(picture.chain)
+    }
+
+    /// Drops the picture that L1 denies.
+    async fn discard(&mut self) -> Result<(), FollowError> {
+        error!(
+            "l1 reorganised deeper than what is kept: going on from an older picture, or from the deployment"
+        );
+        self.denials = 0;
+        (self.is_whole, self.known) = (false, Vec::new());
+        let store = self.store.clone();
+        blocking(move || store.drop_l1_picture()).await?;
+        self.mirror.update(|mirror| (mirror.at_depth, mirror.read_through) = (None, None));
+        Ok(())
+    }
+
+    /// Reads what came before the newest blocks, from the deployment or from where it was left, in ranges; then shows it.
+    async fn read_beginning(
+        &mut self,
+        chain: &mut Chain,
+        head: L1Block,
+    ) -> Result<(), FollowError> {
+        let start = self.reader.deployment().block.min(head.number);
+        let to = head.number.saturating_sub(WINDOW_BLOCKS).max(start);
+        if let Some(tip) = chain.tip()
+            && tip.number <= head.number
+            && self.reader.block(tip.number).await?.0.hash != tip.hash
+        {
+            return Err(self.deny(tip.number));
+        }
+        let mut from = chain.tip().map_or(start, |tip| tip.number.saturating_add(1));
+        while from <= to {
+            let store = self.store.clone();
+            let (end, read) = self.reader.facts(from, to, &store).await?;
+            self.take_range(chain, from, read).await?;
+            chain.blocks.insert(end.number, end);
+            let needed = self.oldest_origin(chain)?.min(end.number);
+            chain.prune(needed);
+            from = end.number.saturating_add(1);
+            self.say_progress(end.number, head.number);
+            self.keep_if_due(chain).await?;
+        }
+        let Some(anchor) = chain.tip() else { return Ok(()) };
+
+        // Decided blocks that are not settled yet name origins from the settled one on: those are still of use. An agent
+        // that is behind goes through the origins after that of its own tip (R15), the first time after that of block 0.
+        let oldest = self.oldest_origin(chain)?.min(anchor.number);
+        if self.known.first().is_none_or(|first| first.number > oldest) {
+            self.known.clear();
+        }
+        loop {
+            let next = self.known.last().map_or(oldest, |last| last.number.saturating_add(1));
+            if next > anchor.number {
+                break;
             }
-            parent = block.hash;
-            let facts =
-                facts::read(&self.client, &self.deployment, &block, &logs, Some(&self.store))
-                    .await?;
-            self.take(chain, block, facts).await?;
+            let end = next.saturating_add(HEADERS).saturating_sub(1).min(anchor.number);
+            let headers = self.reader.headers(next..=end).await?;
+            self.known.extend(headers);
+            self.say_progress(end.min(anchor.number), head.number);
+            self.keep_if_due(chain).await?;
+        }
+        if self.known.last().map(|last| last.hash) != Some(anchor.hash) {
+            self.known.clear();
+            return Err(L1Error::BadAnswer { what: "block" }.into());
+        }
+        self.truncate(chain).await?;
+        let known = std::mem::take(&mut self.known);
+        let picture = self.picture(chain, known);
+        self.mirror.update(|mirror| picture::show(&picture, mirror));
+        self.is_whole = true;
+        info!(from = start, to = anchor.number, facts = chain.facts.len(), "l1 read");
+        Ok(self.keep_as(chain, picture).await?)
+    }
+
+    /// Takes what a range of old blocks says, from block `from` on.
+    async fn take_range(
+        &self,
+        chain: &mut Chain,
+        from: u64,
+        read: Vec<(L1Block, Vec<Fact>)>,
+    ) -> Result<(), FollowError> {
+        let mut forced = Forced::default();
+        let mut settled = Vec::new();
+        for (block, mut facts) in read {
+            chain.complete(&mut facts);
+            forced.take_out(&mut facts);
+            settled.extend(settled_in(&facts));
+            chain.note(block, facts);
+        }
+        let store = self.store.clone();
+        Ok(blocking(move || {
+            store.force_from(from, forced.entries.iter().map(Arc::as_ref), &forced.escapes)?;
+            store.settle(&settled)
+        })
+        .await?)
+    }
+
+    /// Reads on from the chain's tip to `head`.
+    async fn read_on(&mut self, chain: &mut Chain, head: L1Block) -> Result<(), FollowError> {
+        while let Some(tip) = chain.tip()
+            && tip.number < head.number
+        {
+            let next = tip.number.saturating_add(1);
+            let store = self.store.clone();
+            let is_near = head.number.saturating_sub(tip.number) <= FEW_BLOCKS;
+            let read = if is_near {
+                vec![self.reader.one(next, &store).await?]
+            } else {
+                self.reader.blocks(next, head.number, STRETCH_BLOCKS, &store).await?
+            };
+            let mut parent = tip.hash;
+            for (block, parent_hash, facts) in read {
+                if parent_hash != parent {
+                    // L1 changed while we were reading: the next step goes back first.
+                    debug!(number = block.number, "l1 changed while it was read");
+                    return Ok(());
+                }
+                parent = block.hash;
+                self.take(chain, block, facts).await?;
+            }
+            let now = chain.tip().map_or(0, |tip| tip.number);
+            if now < head.number && !is_near {
+                self.say_progress(now, head.number);
+                self.keep_if_due(chain).await?;
+            }
         }
         Ok(())
     }
 
-    /// Drops blocks that are not canonical any more. Whether there were any.
-    async fn go_back(&self, chain: &mut Chain, head: L1Block) -> Result<bool, FollowError> {
-        let mut went_back = false;
-        while let Some(tip) = chain.tip() {
-            let canonical = if tip.number > head.number {
-                None
-            } else if tip.number == head.number {
-                Some(head)
-            } else {
-                let number = BlockNumberOrTag::Number(tip.number);
-                self.client.block(number).await?.map(|(block, _)| block)
-            };
-            if canonical.is_some_and(|block| block.hash == tip.hash) {
-                break;
-            }
-            chain.pop();
-            went_back = true;
-            if chain.blocks.is_empty() {
-                return Err(FollowError::TooDeep { number: tip.number });
+    /// Drops blocks that are not canonical any more, if there are any.
+    async fn go_back(&mut self, chain: &mut Chain, head: L1Block) -> Result<(), FollowError> {
+        let known: Vec<L1Block> =
+            chain.blocks.range(..=head.number).map(|(_, block)| *block).collect();
+        // The node is behind all that is kept.
+        let Some((newest, before)) = known.split_last() else { return Ok(()) };
+        if self.is_canonical(newest, head).await? {
+            self.denials = 0;
+            return Ok(());
+        }
+        // What is canonical has canonical blocks before it only: the last one is found by halving.
+        let (mut low, mut high) = (0, before.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match before.get(middle) {
+                Some(block) if self.is_canonical(block, head).await? => {
+                    low = middle.saturating_add(1)
+                }
+                _ => high = middle,
             }
         }
-        if went_back {
-            let to = chain.tip().map_or(0, |tip| tip.number);
-            info!(to, "l1 reorganised");
+        let Some(shared) = low.checked_sub(1).and_then(|index| before.get(index)) else {
+            return Err(self.deny(known.first().map_or(0, |block| block.number)));
+        };
+        self.denials = 0;
+        info!(to = shared.number, "l1 reorganised");
+        chain.go_back_to(shared.number);
+        self.rebuild(chain).await
+    }
+
+    fn deny(&mut self, number: u64) -> FollowError {
+        self.denials = self.denials.saturating_add(1);
+        FollowError::Denied { number, times: self.denials }
+    }
+
+    /// Whether L1 has this very block.
+    async fn is_canonical(&self, block: &L1Block, head: L1Block) -> Result<bool, L1Error> {
+        if block.number == head.number {
+            return Ok(block.hash == head.hash);
         }
-        Ok(went_back)
+        Ok(self.reader.block(block.number).await?.0.hash == block.hash)
     }
 
     /// Makes store and mirror say what `chain` says, and nothing else.
     async fn rebuild(&self, chain: &Chain) -> Result<(), FollowError> {
-        let last = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
-            Fact::Settled(batch) => Some(batch.number),
-            _ => None,
-        });
-        let next = last.unwrap_or_default().next();
-        self.settle_from(next, Vec::new()).await?;
+        self.truncate(chain).await?;
         let end = chain.tip().map_or(0, |tip| tip.number.saturating_add(1));
-        self.force_from(end, &mut []).await?;
         self.mirror.update(|mirror| {
             mirror.forget_facts();
             for (block, fact) in &chain.facts {
@@ -253,6 +386,21 @@ impl Follower {
         Ok(())
     }
 
+    /// Makes the store forget what `chain` does not say.
+    async fn truncate(&self, chain: &Chain) -> Result<(), FollowError> {
+        let last = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
+            Fact::Settled(batch) => Some(batch.number),
+            _ => None,
+        });
+        let end = chain.tip().map_or(0, |tip| tip.number.saturating_add(1));
+        let store = self.store.clone();
+        Ok(blocking(move || {
+            store.settle_from(last.unwrap_or_default().next(), &[])?;
+            store.force_from(end, [], &[])
+        })
+        .await?)
+    }
+
     /// Takes one block and its facts: the store first, then the mirror.
     async fn take(
         &self,
@@ -260,10 +408,23 @@ impl Follower {
         block: L1Block,
         mut facts: Vec<Fact>,
     ) -> Result<(), FollowError> {
-        self.keep_forced(block.number, &mut facts).await?;
+        chain.complete(&mut facts);
+        let mut forced = Forced::default();
+        forced.take_out(&mut facts);
         let settled = settled_in(&facts);
-        if let Some(first) = settled.first().map(|batch| batch.number) {
-            self.settle_from(first, settled).await?;
+        if forced.is_any() || !settled.is_empty() {
+            let store = self.store.clone();
+            blocking(move || {
+                if forced.is_any() {
+                    let entries = forced.entries.iter().map(Arc::as_ref);
+                    store.force_from(block.number, entries, &forced.escapes)?;
+                }
+                match settled.first().map(|batch| batch.number) {
+                    Some(first) => store.settle_from(first, &settled),
+                    None => Ok(()),
+                }
+            })
+            .await?;
         }
         let decided = self.decided_origin()?.unwrap_or(0);
         let oldest = self.mirror.update(|mirror| {
@@ -288,83 +449,27 @@ impl Follower {
         Ok(self.store.header(height)?.map(|(_, header)| header.l1_origin_number))
     }
 
-    /// Reads everything from the deployment up to a little below `head`, in ranges.
-    async fn catch_up(&self, head: L1Block) -> Result<Chain, FollowError> {
-        let start = self.deployment.block.min(head.number);
-        let anchor = head.number.saturating_sub(WINDOW_BLOCKS).max(start);
-        let mut chain = Chain::default();
-
-        self.force_from(start, &mut []).await?;
-        let mut from = start;
-        let mut span = RANGE_BLOCKS;
-        while from <= anchor {
-            let to = from.saturating_add(span).saturating_sub(1).min(anchor);
-            let filter = facts::filter(&self.deployment).from_block(from).to_block(to);
-            let logs = match self.client.logs(&filter).await {
-                Ok(logs) => logs,
-                Err(L1Error::Refused { .. }) if span > 1 => {
-                    span /= 2;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            for (number, logs) in facts::by_block(logs) {
-                let (block, _) = self.block(number).await?;
-                let mut read =
-                    facts::read(&self.client, &self.deployment, &block, &logs, Some(&self.store))
-                        .await?;
-                self.keep_forced(number, &mut read).await?;
-                chain.facts.extend(read.into_iter().map(|fact| (block, fact)));
-            }
-            from = to.saturating_add(1);
-        }
-
-        // Decided blocks that are not settled yet name origins from the settled one on: those are still of use. An agent
-        // that is behind goes through the origins after that of its own tip (R15), the first time after that of block 0.
-        let settled = chain.facts.iter().rev().find_map(|(_, fact)| match fact {
-            Fact::Settled(batch) => Some(batch.header.l1_origin_number),
-            _ => None,
-        });
-        let began = chain.facts.iter().find_map(|(_, fact)| match fact {
-            Fact::Genesis(header) => Some(header.l1_origin_number),
-            _ => None,
-        });
-        let decided = self.decided_origin()?.or(began);
-        let oldest = [settled, decided].into_iter().flatten().fold(anchor, u64::min);
-        let blocks: Vec<L1Block> = futures::stream::iter(oldest..=anchor)
-            .map(|number| async move { self.block(number).await.map(|(block, _)| block) })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await?;
-
-        let settled: Vec<Fact> = chain.facts.iter().map(|(_, fact)| fact.clone()).collect();
-        self.settle_from(BatchNumber::new(1), settled_in(&settled)).await?;
-        let anchor = blocks.last().copied().ok_or(L1Error::BadAnswer { what: "block" })?;
-        chain.blocks.insert(anchor.number, anchor);
-        self.mirror.update(|mirror| {
-            mirror.forget_facts();
-            for (block, fact) in &chain.facts {
-                mirror.apply(block, fact);
-            }
-            mirror.head = Some(anchor);
-            mirror.blocks = blocks.iter().map(|block| (block.number, *block)).collect();
-        });
-        info!(from = start, to = anchor.number, facts = chain.facts.len(), "l1 read");
-        Ok(chain)
+    /// The oldest L1 block that a block which is not settled, or not decided here yet, may name as its origin.
+    fn oldest_origin(&self, chain: &Chain) -> Result<u64, StoreError> {
+        let decided = self.decided_origin()?.or_else(|| chain.genesis_origin());
+        Ok([chain.settled_origin(), decided].into_iter().flatten().fold(u64::MAX, u64::min))
     }
 
     /// Where the newest block at depth is (R16): by finality where L1 has it, else by number. Never goes back.
-    async fn look_at_depth(&self) -> Result<(), FollowError> {
-        let finalized = self.client.finality().await?;
+    async fn look_at_depth(&mut self) -> Result<(), FollowError> {
+        let told = self.reader.client().finality().await?;
+        let (head, blocks) = {
+            let mirror = self.mirror.read();
+            (mirror.head, mirror.params.origin_depth_blocks)
+        };
+        let Some(head) = head else { return Ok(()) };
+        let Some(number) = self.depth.number(told, head, blocks, Instant::now()) else {
+            return Ok(());
+        };
         let deeper = {
             let mirror = self.mirror.read();
-            let number = mirror.head.map(|head| match finalized {
-                Some(block) => block.number.min(head.number),
-                None => head.number.saturating_sub(mirror.params.origin_depth_blocks),
-            });
-            number
-                .and_then(|number| mirror.blocks.get(&number).copied())
-                .filter(|block| mirror.at_depth.is_none_or(|known| known.number < block.number))
+            let block = mirror.blocks.get(&number).copied();
+            block.filter(|block| mirror.at_depth.is_none_or(|known| known.number < block.number))
         };
         if let Some(block) = deeper {
             self.mirror.update(|mirror| mirror.at_depth = Some(block));
@@ -372,53 +477,117 @@ impl Follower {
         Ok(())
     }
 
-    async fn block(&self, number: u64) -> Result<(L1Block, B256), L1Error> {
-        self.client
-            .block(BlockNumberOrTag::Number(number))
-            .await?
-            .ok_or(L1Error::BadAnswer { what: "block" })
-    }
-
-    /// A block with the events in it: those are asked for by its hash, so that they cannot be another block's.
-    async fn block_with_logs(&self, number: u64) -> Result<(L1Block, B256, Vec<Log>), L1Error> {
-        let (block, parent) = self.block(number).await?;
-        let filter = facts::filter(&self.deployment).at_block_hash(block.hash);
-        Ok((block, parent, self.client.logs(&filter).await?))
-    }
-
-    /// Puts what block `number` says of the forced queue into the store, if it says anything.
-    async fn keep_forced(&self, number: u64, facts: &mut [Fact]) -> Result<(), StoreError> {
-        if facts.iter().any(|fact| matches!(fact, Fact::Forced(_) | Fact::Escaped(_))) {
-            self.force_from(number, facts).await?;
+    /// Says when L1's time is far from this machine's: one of both is wrong, and what is judged by L1's time (R22, R26)
+    /// will not look right here.
+    fn compare_clocks(&mut self, head: L1Block) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let apart = now.abs_diff(head.timestamp.get());
+        if apart > CLOCK_TOLERANCE_SECONDS && self.clock.is_due(SAY_EVERY) {
+            let l1_is = if head.timestamp.get() < now { "behind" } else { "ahead" };
+            warn!(
+                seconds = apart,
+                l1_is,
+                l1_block = head.number,
+                "l1's time is far from this machine's"
+            );
         }
+    }
+
+    fn say_progress(&mut self, through: u64, head: u64) {
+        self.mirror.update_if(|mirror| {
+            mirror.read_through = Some((through, head));
+            false
+        });
+        if self.progress.is_due(PROGRESS_EVERY) {
+            let start = self.reader.deployment().block;
+            let done = through.saturating_sub(start).saturating_mul(100);
+            let percent = done.checked_div(head.saturating_sub(start)).unwrap_or(100);
+            info!(through, head, percent, "reading l1");
+        }
+    }
+
+    fn picture(&self, chain: &Chain, known: Vec<L1Block>) -> Picture {
+        let mirror = self.mirror.read();
+        Picture {
+            params: mirror.params.clone(),
+            chain: chain.clone(),
+            known,
+            at_depth: mirror.at_depth,
+            has_finality: self.depth.has_finality,
+            is_whole: self.is_whole,
+        }
+    }
+
+    async fn keep_if_due(&mut self, chain: &Chain) -> Result<(), StoreError> {
+        let Some(tip) = chain.tip() else { return Ok(()) };
+        let is_due = match self.kept {
+            None => true,
+            Some((anchor, at)) => {
+                let new = tip.number.saturating_sub(anchor);
+                // A range is thousands of blocks: while the beginning is read, time decides.
+                at.elapsed() >= KEEP_AFTER || (self.is_whole && new >= KEEP_BLOCKS)
+            }
+        };
+        if is_due { self.keep(chain).await } else { Ok(()) }
+    }
+
+    /// Keeps the picture as it is now.
+    async fn keep(&mut self, chain: &Chain) -> Result<(), StoreError> {
+        let known = if self.is_whole {
+            self.mirror.read().blocks.values().copied().collect()
+        } else {
+            self.known.clone()
+        };
+        let mut picture = self.picture(chain, known);
+        picture.is_whole = self.is_whole;
+        self.keep_as(chain, picture).await
+    }
+
+    async fn keep_as(&mut self, chain: &Chain, mut picture: Picture) -> Result<(), StoreError> {
+        let Some(tip) = chain.tip() else { return Ok(()) };
+        picture.is_whole = self.is_whole;
+        let bytes = picture::encode(&picture, self.reader.deployment());
+        // The older one lies a window or more below what the newest one can go back to.
+        let before = self.kept.map(|(anchor, _)| anchor);
+        let far = WINDOW_BLOCKS.saturating_mul(2);
+        let aside = before.is_some_and(|anchor| {
+            self.older.is_none_or(|older| older.saturating_add(far) <= anchor)
+        });
+        let store = self.store.clone();
+        blocking(move || store.keep_l1_picture(&bytes, aside)).await?;
+        if aside {
+            self.older = before;
+        }
+        self.kept = Some((tip.number, Instant::now()));
         Ok(())
     }
+}
 
-    /// Makes the store say of the forced queue, from L1 block `first` on, what `facts` do, and takes the bytes out of them.
-    async fn force_from(&self, first: u64, facts: &mut [Fact]) -> Result<(), StoreError> {
-        let (mut entries, mut escapes) = (Vec::new(), Vec::new());
+/// What facts say of the forced queue.
+#[derive(Default)]
+struct Forced {
+    entries: Vec<Arc<ForcedEntry>>,
+    escapes: Vec<ForcedEscape>,
+}
+
+impl Forced {
+    /// Takes the bytes of entries out of facts: those are for the store alone.
+    fn take_out(&mut self, facts: &mut [Fact]) {
         for fact in facts {
             match fact {
                 Fact::Forced(entry) => {
                     let mut bare = ForcedEntry::clone(entry);
                     bare.transaction.raw.clear();
-                    entries.push(std::mem::replace(entry, Arc::new(bare)));
+                    self.entries.push(std::mem::replace(entry, Arc::new(bare)));
                 }
-                Fact::Escaped(escape) => escapes.push(*escape),
+                Fact::Escaped(escape) => self.escapes.push(*escape),
                 _ => {}
             }
         }
-        let store = self.store.clone();
-        blocking(move || store.force_from(first, entries.iter().map(Arc::as_ref), &escapes)).await
     }
 
-    async fn settle_from(
-        &self,
-        first: BatchNumber,
-        batches: Vec<SettledBatch>,
-    ) -> Result<(), FollowError> {
-        let store = self.store.clone();
-        Ok(blocking(move || store.settle_from(first, &batches)).await?)
+    const fn is_any(&self) -> bool {
+        !self.entries.is_empty() || !self.escapes.is_empty()
     }
 }
 
@@ -430,48 +599,4 @@ fn settled_in(facts: &[Fact]) -> Vec<SettledBatch> {
             _ => None,
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Chain, Fact, WINDOW_BLOCKS};
-    use crate::domain::{L1Block, RollupId, Seconds};
-    use alloy::primitives::{B256, U256};
-
-    /// Blocks 1 to 300, each with a balance of rollup 7 that is its number; one in ten has one of rollup 8.
-    fn chain(needed: u64) -> Chain {
-        let mut chain = Chain::default();
-        for number in 1..=300 {
-            let block = L1Block { number, hash: B256::ZERO, timestamp: Seconds::new(number) };
-            let balance = |rollup| Fact::RollupBalance {
-                rollup: RollupId::new(rollup),
-                balance_wei: U256::from(number),
-            };
-            let facts =
-                if number % 10 == 0 { vec![balance(7), balance(8)] } else { vec![balance(7)] };
-            chain.push(block, facts, needed.min(number));
-        }
-        chain
-    }
-
-    fn blocks_of(chain: &Chain, asked: u64) -> Vec<u64> {
-        let of = |fact: &Fact| matches!(fact, Fact::RollupBalance { rollup, .. } if rollup.get() == asked);
-        chain.facts.iter().filter(|(_, fact)| of(fact)).map(|(block, _)| block.number).collect()
-    }
-
-    #[test]
-    fn balances_are_kept_from_the_window_on_with_the_last_before_and_the_first() {
-        let chain = chain(u64::MAX);
-        let oldest = 300_u64.saturating_sub(WINDOW_BLOCKS);
-        let expected: Vec<u64> = [1].into_iter().chain(oldest.saturating_sub(1)..=300).collect();
-        assert_eq!(blocks_of(&chain, 7), expected);
-        let expected: Vec<u64> = [10].into_iter().chain((170..=300).step_by(10)).collect();
-        assert_eq!(blocks_of(&chain, 8), expected);
-    }
-
-    #[test]
-    fn balances_that_an_old_origin_may_ask_for_are_kept() {
-        let expected: Vec<u64> = [1].into_iter().chain(49..=300).collect();
-        assert_eq!(blocks_of(&chain(50), 7), expected);
-    }
 }

@@ -3,7 +3,7 @@
 use super::account::{Account, Order};
 use super::actions::event;
 use super::bindings::IForcedInbox;
-use super::client::Client;
+use super::client::{Client, Finality};
 use super::error::L1Error;
 use crate::domain::{Deployment, L1Block, Params, RollupTransaction, Seconds};
 use alloy::primitives::{B256, U256};
@@ -125,8 +125,8 @@ pub const fn escape_open_from(params: &Params, enqueued: Seconds) -> Seconds {
 pub async fn head_and_final(client: &Client, params: &Params) -> Result<(L1Block, u64), L1Error> {
     let head = client.head().await?;
     let number = match client.finality().await? {
-        Some(block) => block.number.min(head.number),
-        None => head.number.saturating_sub(params.origin_depth_blocks),
+        Finality::At(block) => block.number.min(head.number),
+        Finality::None | Finality::Untold => head.number.saturating_sub(params.origin_depth_blocks),
     };
     Ok((head, number))
 }

@@ -42,6 +42,9 @@ pub struct Mirror {
     pub blocks: BTreeMap<u64, L1Block>,
     /// The newest L1 block seen.
     pub head: Option<L1Block>,
+    /// How far L1 is read since the start, and how far it went then. `None` before a node answered: what is shown is what
+    /// was kept.
+    pub read_through: Option<(u64, u64)>,
     /// The newest L1 block at the configured depth (R16).
     pub at_depth: Option<L1Block>,
     /// Block 0, once the first seal fixed it.
@@ -91,6 +94,7 @@ impl Mirror {
             params,
             blocks: BTreeMap::new(),
             head: None,
+            read_through: None,
             at_depth: None,
             genesis: None,
             generations: BTreeMap::new(),
@@ -111,6 +115,12 @@ impl Mirror {
     /// Whether a settled batch is final by this agent's policy: its L1 block is at depth.
     pub fn is_final(&self, batch: &SettledBatch) -> bool {
         self.at_depth.is_some_and(|depth| batch.block.number <= depth.number)
+    }
+
+    /// Whether L1 was read up to its head since the start. Before that, what is missing here is not known yet, and nobody
+    /// may be told that it is not so.
+    pub fn is_ready(&self) -> bool {
+        self.read_through.is_some_and(|(through, head)| through >= head)
     }
 
     /// Adds what an event of L1 block `block` says.
@@ -212,8 +222,8 @@ impl Mirror {
     /// again.
     pub(super) fn forget_facts(&mut self) {
         let blocks = std::mem::take(&mut self.blocks);
-        let (head, at_depth) = (self.head, self.at_depth);
-        *self = Self { blocks, head, at_depth, ..Self::new(self.params.clone()) };
+        let (head, at_depth, read_through) = (self.head, self.at_depth, self.read_through);
+        *self = Self { blocks, head, at_depth, read_through, ..Self::new(self.params.clone()) };
     }
 
     /// A key of a set may have been rotated since: all keys of a sequencer lead to its endpoint, until it has left.
@@ -334,6 +344,17 @@ impl MirrorHandle {
         };
         self.version.send_modify(|version| *version = version.wrapping_add(1));
         result
+    }
+
+    /// Changes what nobody waits for; wakes those who wait for a change only if `change` says so.
+    pub(super) fn update_if(&self, change: impl FnOnce(&mut Mirror) -> bool) {
+        let wakes = {
+            let mut guard = self.mirror.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            change(&mut guard)
+        };
+        if wakes {
+            self.version.send_modify(|version| *version = version.wrapping_add(1));
+        }
     }
 
     /// A receiver that is marked changed whenever the picture changes.

@@ -4,10 +4,13 @@ mod account;
 pub mod actions;
 mod allowance;
 mod bindings;
+mod calldata;
+mod chain;
 mod client;
 pub mod compensation;
 mod convert;
 mod deploy;
+mod depth;
 pub mod duties;
 mod error;
 mod facts;
@@ -15,22 +18,29 @@ pub mod follower;
 pub mod force;
 mod forced;
 mod mirror;
+mod nodes;
+mod picture;
+mod reader;
 mod refusal;
 mod replay;
 pub mod reports;
 pub mod restart;
 pub mod rewards;
 mod settlement;
+mod span;
+mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use account::{Account, Order, Sent};
 pub use allowance::Allowance;
 pub use client::{Client, Fees};
 pub use deploy::{deploy, read_params};
 pub use error::L1Error;
+pub use follower::kept_params;
 pub use forced::ForcedQueue;
 pub use mirror::{Mirror, MirrorHandle, Restart};
 pub use refusal::Refusal;
@@ -38,3 +48,9 @@ pub use replay::{Derived, Replay, ReplayError};
 pub use settlement::{
     Certified, SettledPayload, fitting, order as settle_order, payload_of as settled_payload,
 };
+
+/// What a transaction to settlement with this input settled, had it not been refused for another reason; `None` for what
+/// the contract cannot read.
+pub fn read_settlement(input: &alloy::primitives::Bytes) -> Option<Vec<SettledPayload>> {
+    calldata::read(input)
+}

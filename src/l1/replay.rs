@@ -137,6 +137,7 @@ impl Replay {
     async fn carried(&self, batch: &SettledBatch) -> Result<SettledPayload, ReplayError> {
         settlement::fetch(&self.client, &self.deployment, batch.tx_hash)
             .await?
+            .batches
             .into_iter()
             .find(|carried| carried.header == batch.header)
             .ok_or(ReplayError::L1(L1Error::BadAnswer { what: "settlement input" }))

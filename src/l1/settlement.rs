@@ -2,14 +2,18 @@
 
 use super::account::Order;
 use super::bindings::{IBatchInbox, Submission};
+use super::calldata;
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
 use crate::crypto::{Signature, SigningDomain};
 use crate::domain::{BatchHeader, Deployment, SettledBatch};
 use alloy::consensus::Transaction as _;
-use alloy::primitives::{B256, Bytes, U256};
+use alloy::eips::Encodable2718 as _;
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::rpc::types::Transaction;
 use alloy::sol_types::SolCall as _;
+use serde_json::Value;
 
 /// Nodes refuse larger transactions.
 const MAX_TRANSACTION_BYTES: usize = 128 * 1024;
@@ -129,22 +133,47 @@ fn submission(batch: &Certified) -> Submission {
     }
 }
 
+/// What a transaction to settlement carries.
+#[derive(Debug)]
+pub(super) struct Settling {
+    /// Its batches in order; none if its input is nothing that the contract reads.
+    pub(super) batches: Vec<SettledPayload>,
+    /// Whether its hash is that of what the node told: then nobody made it up.
+    pub(super) is_proven: bool,
+}
+
+impl Settling {
+    /// Reads what a node told of a transaction. Fields that are of no use here are not looked at, so that a kind of
+    /// transaction that was invented later is no obstacle.
+    fn of(told: &Value, deployment: &Deployment, tx_hash: B256) -> Result<Self, L1Error> {
+        let bad = L1Error::BadAnswer { what: "settlement transaction" };
+        let field = |name| told.get(name).cloned().unwrap_or_default();
+        let to: Option<Address> = serde_json::from_value(field("to")).map_err(|_| bad.clone())?;
+        if to != Some(deployment.settlement) {
+            return Err(bad);
+        }
+        let input: Bytes = serde_json::from_value(field("input")).map_err(|_| bad)?;
+        let known: Option<Transaction> = serde_json::from_value(told.clone()).ok();
+        let is_proven = known.is_some_and(|transaction| {
+            let encoded = transaction.inner.encoded_2718();
+            transaction.inner.input() == &input && keccak256(encoded) == tx_hash
+        });
+        Ok(Self { batches: calldata::read(&input).unwrap_or_default(), is_proven })
+    }
+}
+
 /// What a transaction settled, from its input.
 ///
 /// # Errors
 ///
-/// [`L1Error::BadAnswer`] when the node does not know it or its input is no settlement.
+/// [`L1Error::BadAnswer`] when the node does not know it or it is not one to settlement.
 pub(super) async fn fetch(
     client: &Client,
     deployment: &Deployment,
     tx_hash: B256,
-) -> Result<Vec<SettledPayload>, L1Error> {
-    let transaction = client
-        .transaction(tx_hash)
-        .await?
-        .filter(|transaction| transaction.inner.to() == Some(deployment.settlement))
-        .ok_or(L1Error::BadAnswer { what: "settlement transaction" })?;
-    parse(transaction.inner.input()).ok_or(L1Error::BadAnswer { what: "settlement input" })
+) -> Result<Settling, L1Error> {
+    let told = client.told_of_transaction(tx_hash).await?;
+    Settling::of(&told, deployment, tx_hash)
 }
 
 /// The payload of a settled batch, from the transaction that settled it.
@@ -157,35 +186,86 @@ pub async fn payload_of(
     deployment: &Deployment,
     batch: &SettledBatch,
 ) -> Result<Bytes, L1Error> {
-    let carried = fetch(client, deployment, batch.tx_hash).await?;
+    let carried = fetch(client, deployment, batch.tx_hash).await?.batches;
     let carried = carried.into_iter().find(|carried| carried.header == batch.header);
     carried.map(|carried| carried.payload).ok_or(L1Error::BadAnswer { what: "settlement input" })
 }
 
-fn parse(input: &[u8]) -> Option<Vec<SettledPayload>> {
-    let submissions = match *input.first_chunk::<4>()? {
-        IBatchInbox::settleCall::SELECTOR => {
-            let call = IBatchInbox::settleCall::abi_decode(input).ok()?;
-            vec![Submission {
-                header: call.header,
-                signers: call.signers,
-                signatures: call.signatures,
-                payload: call.payload,
-            }]
+#[cfg(test)]
+mod tests {
+    use super::Settling;
+    use crate::domain::Deployment;
+    use alloy::consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
+    use alloy::eips::Encodable2718 as _;
+    use alloy::network::TxSignerSync as _;
+    use alloy::primitives::{Address, B256, Bytes, TxKind, keccak256};
+    use alloy::signers::local::PrivateKeySigner;
+    use serde_json::{Value, json};
+
+    fn deployment() -> Deployment {
+        let nowhere = Address::ZERO;
+        Deployment {
+            chain_id: 1,
+            block: 0,
+            stake_token: nowhere,
+            registry: nowhere,
+            settlement: Address::repeat_byte(7),
+            tally: nowhere,
+            slasher: nowhere,
+            reward_pool: nowhere,
+            rollups: nowhere,
+            guardian: nowhere,
         }
-        IBatchInbox::settleManyCall::SELECTOR => {
-            IBatchInbox::settleManyCall::abi_decode(input).ok()?.submissions
+    }
+
+    /// A signed transaction to settlement, as a node tells it.
+    fn told(input: &'static [u8]) -> (Value, B256) {
+        let signer = PrivateKeySigner::from_bytes(&B256::repeat_byte(5)).unwrap();
+        let mut transaction = TxEip1559 {
+            chain_id: 1,
+            to: TxKind::Call(deployment().settlement),
+            input: Bytes::from_static(input),
+            ..TxEip1559::default()
+        };
+        let signature = signer.sign_transaction_sync(&mut transaction).unwrap();
+        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        let hash = keccak256(envelope.encoded_2718());
+        let mut told = serde_json::to_value(&envelope).unwrap();
+        told["from"] = json!(signer.address());
+        told["hash"] = json!(hash);
+        (told, hash)
+    }
+
+    #[test]
+    fn an_input_that_nobody_can_read_is_proven_by_the_transactions_hash() {
+        let (told, hash) = told(b"rubbish");
+        let settling = Settling::of(&told, &deployment(), hash).unwrap();
+        assert!(settling.is_proven && settling.batches.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_tells_another_input_or_hash_proves_nothing() {
+        let (told, hash) = told(b"rubbish");
+        let mut other = told.clone();
+        other["input"] = json!("0x0102");
+        assert!(!Settling::of(&other, &deployment(), hash).unwrap().is_proven);
+        assert!(!Settling::of(&told, &deployment(), B256::repeat_byte(1)).unwrap().is_proven);
+    }
+
+    #[test]
+    fn a_kind_of_transaction_that_is_not_known_can_be_read() {
+        let (mut told, hash) = told(b"rubbish");
+        told["type"] = json!("0x7b");
+        let settling = Settling::of(&told, &deployment(), hash).unwrap();
+        assert!(!settling.is_proven);
+    }
+
+    #[test]
+    fn a_transaction_to_somebody_else_is_no_settlement() {
+        let (mut told, hash) = told(b"rubbish");
+        for to in [json!(Address::repeat_byte(8)), json!(null), json!(7)] {
+            told["to"] = to;
+            assert!(Settling::of(&told, &deployment(), hash).is_err());
         }
-        _ => return None,
-    };
-    let settled = submissions
-        .into_iter()
-        .map(|submission| SettledPayload {
-            header: convert::batch_header(&submission.header),
-            signers: submission.signers,
-            signatures: submission.signatures.iter().map(convert::signature).collect(),
-            payload: submission.payload,
-        })
-        .collect();
-    Some(settled)
+    }
 }

@@ -1,6 +1,8 @@
 //! A real Anvil with a real deployment, for tests.
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
+pub(crate) mod hostile;
+
 use super::{Account, Client, Mirror, MirrorHandle, actions, deploy, follower};
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
@@ -175,25 +177,51 @@ impl World {
 pub(crate) struct Following {
     pub(crate) mirror: MirrorHandle,
     pub(crate) store: Store,
-    _folder: tempfile::TempDir,
-    _stop: DropGuard,
+    folder: tempfile::TempDir,
+    running: tokio::task::JoinHandle<()>,
+    stop: DropGuard,
+}
+
+/// The store of a follower that was stopped.
+pub(crate) struct Kept {
+    store: Store,
+    folder: tempfile::TempDir,
 }
 
 impl Following {
     pub(crate) fn start(world: &World) -> Self {
+        Self::through(world, world.client.clone())
+    }
+
+    /// Through another client.
+    pub(crate) fn through(world: &World, client: Client) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("store.redb")).unwrap();
+        Self::on(world, client, Kept { store, folder })
+    }
+
+    /// On a store that another one left behind.
+    pub(crate) fn on(world: &World, client: Client, kept: Kept) -> Self {
+        let Kept { store, folder } = kept;
         let mirror = MirrorHandle::new(Mirror::new(world.params.clone()));
         let shutdown = CancellationToken::new();
-        tokio::spawn(follower::run(
-            world.client.clone(),
+        let running = tokio::spawn(follower::run(
+            client,
             world.deployment.clone(),
             mirror.clone(),
             store.clone(),
             Duration::from_millis(20),
             shutdown.clone(),
         ));
-        Self { mirror, store, _folder: folder, _stop: shutdown.drop_guard() }
+        Self { mirror, store, folder, running, stop: shutdown.drop_guard() }
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(self) -> Kept {
+        let Self { store, folder, running, stop, .. } = self;
+        drop(stop);
+        running.await.unwrap();
+        Kept { store, folder }
     }
 
     /// Waits until the mirror looks as it should.
@@ -204,7 +232,7 @@ impl Following {
                 changes.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+        tokio::time::timeout(Duration::from_secs(120), wait).await.unwrap_or_else(|_| {
             panic!("the mirror never showed: {what}; it has {:?}", self.mirror.read().tip)
         });
     }

@@ -1,5 +1,7 @@
 //! L1 against a real Anvil.
 
+mod reading;
+
 use super::testing::{Following, ONE, World, anvil_path, signer};
 use super::{Client, Derived, L1Error, Replay, actions, force, settlement};
 use crate::config::redact;
@@ -124,8 +126,9 @@ async fn follows_a_settled_batch_through_reorgs() {
     poster.execute(&both).await.unwrap();
     following.until("three batches", |m| m.tip.as_ref().unwrap().number.get() == 3).await;
 
-    // L1 becomes shorter than what was seen.
+    // L1 becomes shorter than what was seen, and other than that once it has grown again.
     world.rollback(2).await;
+    world.mine(3, 1).await;
     following.until("one batch", |m| m.tip.as_ref().unwrap().number.get() == 1).await;
 
     // Who starts now sees the same.

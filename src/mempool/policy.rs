@@ -24,7 +24,7 @@ impl AdmissionPolicy for OpenRollups {
     fn admit(&self, mirror: &Mirror, transaction: &SignedTransaction) -> Result<(), Refusal> {
         let rollup = transaction.transaction.rollup;
         let Some(allowance) = mirror.rollups.get(&rollup) else {
-            return Err(Refusal::UnknownRollup { rollup });
+            return Err(Refusal::unknown_rollup(rollup, mirror.is_ready()));
         };
         let (reserve_wei, balance_wei) =
             (mirror.params.rollup_reserve_wei, allowance.balance_at(u64::MAX));
@@ -50,6 +50,10 @@ mod tests {
         let reserve_wei = U256::from(9);
         let mut mirror =
             Mirror::new(Params { rollup_reserve_wei: reserve_wei, ..Params::for_tests() });
+        // While L1 is being read, what is not there may be there all the same.
+        let unread = Refusal::L1NotRead { rollup: ROLLUP };
+        assert_eq!(OpenRollups.admit(&mirror, &tx), Err(unread));
+        mirror.read_through = Some((9, 9));
         let unknown = Refusal::UnknownRollup { rollup: ROLLUP };
         assert_eq!(OpenRollups.admit(&mirror, &tx), Err(unknown));
 

@@ -25,6 +25,12 @@ pub enum Refusal {
         /// The chain id.
         rollup: RollupId,
     },
+    /// No rollup with this chain id has been seen, but L1 is not read to its end yet. Another agent knows, and this one will.
+    #[error("rollup {rollup} is not known yet: this agent is still reading L1, try again soon")]
+    L1NotRead {
+        /// The chain id.
+        rollup: RollupId,
+    },
     /// Its rollup has less than the reserve left on L1, so no block may hold its transactions (R43).
     #[error("rollup {rollup} is closed: {balance_wei} wei left on L1, needs {reserve_wei}")]
     ClosedRollup {
@@ -97,6 +103,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of a rollup that is not there, in a picture of L1 that is complete or not.
+    pub const fn unknown_rollup(rollup: RollupId, l1_is_read: bool) -> Self {
+        if l1_is_read { Self::UnknownRollup { rollup } } else { Self::L1NotRead { rollup } }
+    }
+
     /// The JSON-RPC error code of this refusal. Stable; see docs/RPC.md.
     pub const fn code(&self) -> i32 {
         match self {
@@ -109,6 +120,7 @@ impl Refusal {
                 -32015
             }
             Self::UnknownRollup { .. } => -32016,
+            Self::L1NotRead { .. } => -32028,
             Self::Invalid(TransactionError::NoSuchNonce) => -32027,
             Self::NonceTooLow { .. } => -32017,
             Self::NonceTooHigh { .. } => -32018,

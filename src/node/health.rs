@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// L1 blocks that may fail to appear before L1 counts as silent.
 const SILENT_L1_BLOCKS: u64 = 10;
+/// How far in the future L1's newest block may be without a word.
+const CLOCK_TOLERANCE_SECONDS: u64 = 3_600;
 /// Idle intervals without a decided block after which agreement counts as stalled.
 const STALLED_INTERVALS: u32 = 20;
 
@@ -45,11 +47,24 @@ pub(super) fn probe(
         let still_for = progress.still_for(age);
         let age =
             view.head.map_or(u64::MAX, |head| now.as_secs().saturating_sub(head.timestamp.get()));
-        if age > view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS) {
-            reasons.push(match view.head {
-                Some(_) => format!("the newest L1 block is {age} s old"),
-                None => "no L1 block was seen yet".to_owned(),
-            });
+        let ahead = view.head.map_or(0, |head| head.timestamp.get().saturating_sub(now.as_secs()));
+        match (view.read_through, view.head) {
+            (None, None) => reasons.push("no L1 node has answered yet".to_owned()),
+            (None, Some(kept)) => reasons.push(format!(
+                "no L1 node has answered since the start: what is known is of block {}",
+                kept.number
+            )),
+            (Some((through, last)), _) if through < last => {
+                reasons.push(format!("L1 is being read: block {through} of {last}"));
+            }
+            _ if age > view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS) => reasons
+                .push(format!(
+                    "the newest L1 block is {age} s old: its nodes stand still, or one of the clocks is wrong"
+                )),
+            _ if ahead > CLOCK_TOLERANCE_SECONDS => reasons.push(format!(
+                "the newest L1 block is {ahead} s in the future: one of the clocks is wrong"
+            )),
+            _ => {}
         }
         let patience = view.params.idle_interval().saturating_mul(STALLED_INTERVALS);
         if still_for > patience.max(Duration::from_secs(10)) && view.genesis.is_some() {
@@ -69,12 +84,15 @@ pub(super) fn probe(
         metrics.l1_head_number.set(number(head));
         metrics.l1_depth_number.set(number(view.at_depth.map_or(0, |block| block.number)));
         metrics.l1_head_age_seconds.set(number(age));
+        let unread = view.read_through.map_or(0, |(through, last)| last.saturating_sub(through));
+        metrics.l1_unread_blocks.set(number(unread));
         metrics.epoch.set(number(epoch.get()));
         metrics.generation.set(generation.get().into());
         metrics.member.set(member.into());
         metrics.forced_waiting.set(number(view.forced.waiting()));
         metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
         drop(view);
+        metrics.store_bytes.set(number(store.size().unwrap_or(0)));
         let waiting = pool.waiting().transactions;
         metrics.mempool_transactions.set(i64::try_from(waiting).unwrap_or(i64::MAX));
 

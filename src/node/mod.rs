@@ -32,7 +32,7 @@ use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
 use crate::config::Config;
 use crate::crypto::{SecretKey, SigningDomain};
-use crate::domain::Height;
+use crate::domain::{Deployment, Height, Params};
 use crate::guard::Guard;
 use crate::l1::{self, Account, Client, L1Error, Mirror, MirrorHandle};
 use crate::mempool::{self, Forwarder, Intake, Limits, Pool};
@@ -57,6 +57,9 @@ use tracing::{error, info, warn};
 const EVIDENCE: usize = 256;
 /// Messages about batches that wait for the attester.
 const ATTESTATIONS: usize = 256;
+/// The pauses between attempts to reach L1.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// How long all tasks together may take to stop.
 const STOP_BUDGET: Duration = Duration::from_secs(8);
 
@@ -138,13 +141,12 @@ pub async fn run(
     let failed = |source| NodeError::DataDir { path: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
     ports.tell(&config)?;
-    let client = Client::connect(&config.l1_rpc).await?;
-    let params = client.verify(&config.deployment).await?;
-
-    let store = Store::open(config.store_path())?;
+    let store = Store::open_with_cache(config.store_path(), config.store_cache_bytes)?;
+    let Some((client, params)) = meet_l1(&config, &store, &shutdown).await? else { return Ok(()) };
     let (journal, held) = Journal::open(config.data_dir.join("journal"))?;
     let mirror = MirrorHandle::new(Mirror::new(params.clone()));
     let l1 = client.clone();
+    let checked = l1.clone();
     let key = config.signer.to_bytes();
     let signer = config.signer.address();
     let account = Account::new(client.clone(), &key.0)?.with_max_fee(config.max_l1_fee_wei);
@@ -224,6 +226,7 @@ pub async fn run(
         });
     }
     tasks.spawn("follower", {
+        let checking = check_deployment(checked, config.deployment.clone(), tasks.stop.clone());
         let following = l1::follower::run(
             client,
             config.deployment.clone(),
@@ -233,8 +236,11 @@ pub async fn run(
             tasks.stop.clone(),
         );
         async move {
-            following.await;
-            Ok(())
+            let following = async {
+                following.await;
+                Ok(())
+            };
+            tokio::try_join!(checking, following).map(|_| ())
         }
     });
     tasks.spawn("link", {
@@ -349,6 +355,71 @@ pub async fn run(
     });
     info!(%signer, "agent runs");
     tasks.supervise().await
+}
+
+/// A client of L1, and the deployment's parameters: those that an earlier start has read, whether or not a node answers
+/// now. Without such, waits for L1; `None` when told to stop meanwhile.
+async fn meet_l1(
+    config: &Config,
+    store: &Store,
+    shutdown: &CancellationToken,
+) -> Result<Option<(Client, Params)>, NodeError> {
+    if let Some(params) = l1::kept_params(store, &config.deployment)? {
+        let client = Client::expecting(&config.l1_rpc, config.deployment.chain_id).await?;
+        return Ok(Some((client, params)));
+    }
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let meeting = async {
+            let client = Client::connect(&config.l1_rpc).await?;
+            let params = client.verify(&config.deployment).await?;
+            Ok::<_, L1Error>((client, params))
+        };
+        let met = tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            met = meeting => met,
+        };
+        match met {
+            Ok(met) => return Ok(Some(met)),
+            Err(error) if error.is_transient() => {
+                warn!(%error, retry_in = ?pause, "l1 does not answer, and nothing of it is kept: waiting for it");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = pause.saturating_mul(2).min(MAX_PAUSE);
+    }
+}
+
+/// Checks that L1 holds the deployment as soon as it answers: a start that goes on from what was kept did not ask.
+async fn check_deployment(
+    client: Client,
+    deployment: Deployment,
+    stop: CancellationToken,
+) -> Result<(), NodeError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let checked = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            checked = client.verify(&deployment) => checked,
+        };
+        match checked {
+            Ok(_) => return Ok(()),
+            // A node without the contracts may be one that is not in sync yet: it was another one that showed them.
+            Err(error) if error.is_transient() || matches!(error, L1Error::NoContract { .. }) => {
+                warn!(%error, retry_in = ?pause, "the deployment is not checked yet");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = pause.saturating_mul(2).min(MAX_PAUSE);
+    }
 }
 
 /// The tasks of an agent, with their names.

@@ -84,6 +84,10 @@ impl Poster {
 
     /// Does what there is to do now.
     async fn step(&mut self) -> Result<(), PostError> {
+        // What was kept since before the start may be behind L1: a batch on an old tip reverts, and is paid for.
+        if !self.mirror.read().is_ready() {
+            return Ok(());
+        }
         let Some((params, head, settled)) = self.view() else { return Ok(()) };
         let generation = self.mirror.read().generation();
         if self.generation != generation {

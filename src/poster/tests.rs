@@ -151,6 +151,8 @@ async fn decided_blocks_settle_once_through_restarts_and_reorgs() {
     following.until("two batches again", settled(2)).await;
     // The same with a poster that is there.
     world.rollback(1).await;
+    // Shorter is no reorg yet: another hash at a number is.
+    world.mine(2, 1).await;
     following.until("a rollback", |mirror| !settled(2)(mirror)).await;
     following.until("two batches after the rollback", settled(2)).await;
     drop(posting);

@@ -159,9 +159,9 @@ pub enum RpcError {
 }
 
 impl RpcError {
-    /// A rollup that is not registered on L1.
-    pub(super) const fn unknown_rollup(rollup: RollupId) -> Self {
-        Self::Refused(Refusal::UnknownRollup { rollup })
+    /// A rollup that is not registered on L1, or not known to be while that is read.
+    pub(super) const fn unknown_rollup(rollup: RollupId, l1_is_read: bool) -> Self {
+        Self::Refused(Refusal::unknown_rollup(rollup, l1_is_read))
     }
 
     /// Something that cannot be by the agent's own rules.
@@ -282,6 +282,7 @@ fn refusal_data(refusal: &Refusal) -> Option<Value> {
         Refusal::UnknownRollup { rollup } => {
             json!({ "field": "rollup", "expected": "a chain id registered on L1", "actual": rollup })
         }
+        Refusal::L1NotRead { rollup } => json!({ "field": "rollup", "actual": rollup }),
         Refusal::NonceTooLow { expected, actual } => {
             json!({ "field": "nonce", "expected": expected, "actual": actual })
         }

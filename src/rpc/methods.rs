@@ -106,8 +106,9 @@ pub(super) fn registered_rollup(
     endpoint: &Endpoint,
 ) -> Result<RollupId, RpcError> {
     let rollup = endpoint.rollup(context.default_rollup)?;
-    if !context.mirror.read().rollups.contains_key(&rollup) {
-        return Err(RpcError::unknown_rollup(rollup));
+    let mirror = context.mirror.read();
+    if !mirror.rollups.contains_key(&rollup) {
+        return Err(RpcError::unknown_rollup(rollup, mirror.is_ready()));
     }
     Ok(rollup)
 }

@@ -235,7 +235,8 @@ impl Shared {
             Endpoint::Rollup(rollup)
                 if !self.context.mirror.read().rollups.contains_key(rollup) =>
             {
-                return Err(RpcError::unknown_rollup(*rollup));
+                let is_read = self.context.mirror.read().is_ready();
+                return Err(RpcError::unknown_rollup(*rollup, is_read));
             }
             Endpoint::Unknown(path) => return Err(RpcError::InvalidPath { path: path.clone() }),
             _ => {}

@@ -7,7 +7,7 @@ use super::{Store, StoreError, decode, encode};
 use crate::crypto::Signature;
 use crate::domain::{Attestation, BatchHeader, BatchNumber, Height, SettledBatch};
 use alloy::primitives::{Address, B256};
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 const SETTLED: TableDefinition<u64, &[u8]> = TableDefinition::new("settled");
 const HEIGHTS: TableDefinition<u64, u64> = TableDefinition::new("settled_heights");
@@ -36,12 +36,45 @@ pub(super) fn forget_above(transaction: &WriteTransaction, last: Height) -> Resu
     Ok(())
 }
 
+fn last_settled(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<Option<(u64, SettledBatch)>, StoreError> {
+    let Some((number, batch)) = table.last()? else { return Ok(None) };
+    Ok(Some((number.value(), decode("settled", batch.value())?)))
+}
+
+fn settle(
+    settled: &mut Table<'_, u64, &'static [u8]>,
+    heights: &mut Table<'_, u64, u64>,
+    batch: &SettledBatch,
+) -> Result<(), StoreError> {
+    settled.insert(batch.number.get(), encode(batch).as_slice())?;
+    // One that could not be read may hold no height that is known (R44).
+    if batch.header.first_height <= batch.header.last_height {
+        heights.insert(batch.header.last_height.get(), batch.number.get())?;
+    }
+    Ok(())
+}
+
+/// Forgets that a batch ends where it does, unless another one is known to by now.
+fn forget_height(
+    heights: &mut Table<'_, u64, u64>,
+    batch: &SettledBatch,
+) -> Result<(), StoreError> {
+    let last = batch.header.last_height.get();
+    let number = heights.get(last)?.map(|number| number.value());
+    if number == Some(batch.number.get()) {
+        heights.remove(last)?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// Takes what L1 says now: everything from `first` on is forgotten, then `batches` are kept. One transaction.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Database`].
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
     pub fn settle_from(
         &self,
         first: BatchNumber,
@@ -50,11 +83,32 @@ impl Store {
         self.write(|transaction| {
             let mut settled = transaction.open_table(SETTLED)?;
             let mut heights = transaction.open_table(HEIGHTS)?;
-            settled.retain_in(first.get().., |_, _| false)?;
-            heights.retain(|_, number| number < first.get())?;
+            // Only what goes is looked at: this runs with every batch, while everybody else waits to write.
+            while let Some((number, batch)) = last_settled(&settled)?
+                && number >= first.get()
+            {
+                settled.remove(number)?;
+                forget_height(&mut heights, &batch)?;
+            }
+            batches.iter().try_for_each(|batch| settle(&mut settled, &mut heights, batch))
+        })
+    }
+
+    /// Keeps `batches` in the place of what has their numbers. Others stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn settle(&self, batches: &[SettledBatch]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut settled = transaction.open_table(SETTLED)?;
+            let mut heights = transaction.open_table(HEIGHTS)?;
             for batch in batches {
-                settled.insert(batch.number.get(), encode(batch).as_slice())?;
-                heights.insert(batch.header.last_height.get(), batch.number.get())?;
+                let before = settled.remove(batch.number.get())?;
+                let before: Option<SettledBatch> =
+                    before.map(|kept| decode("settled", kept.value())).transpose()?;
+                before.iter().try_for_each(|batch| forget_height(&mut heights, batch))?;
+                settle(&mut settled, &mut heights, batch)?;
             }
             Ok(())
         })
@@ -257,6 +311,18 @@ mod tests {
         assert_eq!(store.settled(BatchNumber::new(3)).unwrap(), None);
         assert_eq!(store.settled_at_height(Height::new(8)).unwrap(), None);
         assert_eq!(store.settled_at_height(Height::new(4)).unwrap(), Some(BatchNumber::new(1)));
+    }
+
+    #[test]
+    fn batches_that_are_read_again_take_the_place_of_what_had_their_numbers() {
+        let (_folder, store) = store();
+        let batches = [settled(1, 1, 4), settled(2, 5, 9), settled(3, 10, 12)];
+        store.settle(&batches).unwrap();
+        store.settle(&[settled(1, 1, 3), settled(2, 4, 9)]).unwrap();
+        let at =
+            |height| store.settled_at_height(Height::new(height)).unwrap().map(BatchNumber::get);
+        assert_eq!([3, 4, 9, 10, 13].map(at), [Some(1), Some(2), Some(2), Some(3), None]);
+        assert_eq!(store.settled(BatchNumber::new(3)).unwrap(), Some(batches[2].clone()));
     }
 
     #[test]

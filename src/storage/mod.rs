@@ -31,6 +31,7 @@
 //! | | `escapes` | first number after it | escape |
 //! | [`views`] | `senders` | height | who signed each transaction of the block |
 //! | | `nonces_from` | | first height at which nonces are told |
+//! | [`picture`] | `l1_pictures` | 0 the newest, 1 an older one | picture of L1 |
 //!
 //! Values are borsh, but the engine's entries. A commit returns once the disk has it: a few milliseconds, so callers on
 //! async tasks go through `spawn_blocking`. What need only be on disk together with something later may ride until then
@@ -46,6 +47,7 @@ mod evidence;
 mod forced;
 mod generations;
 mod journal;
+mod picture;
 mod signed;
 mod undecided;
 mod views;
@@ -65,7 +67,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 9] = [
+const AREAS: [Create; 10] = [
     blocks::create,
     batches::create,
     undecided::create,
@@ -75,12 +77,17 @@ const AREAS: [Create; 9] = [
     generations::create,
     engine_log::create,
     views::create,
+    picture::create,
 ];
+
+/// What the store keeps in memory of its file if nothing else is asked for.
+pub const DEFAULT_CACHE_BYTES: usize = 128 * 1_024 * 1_024;
 
 /// The store of one agent. Cheap to clone; all clones are the same file.
 #[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
+    path: Arc<Path>,
     /// Whether something rides that is not on disk. Changes only while its changer is the one writer.
     rides: Arc<AtomicBool>,
     /// Where the disk is copied to when the process is to have died, see [`Store::die_after`].
@@ -176,19 +183,38 @@ impl Store {
     ///
     /// [`StoreError::Open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with_cache(path, DEFAULT_CACHE_BYTES)
+    }
+
+    /// The same, with a cache of so many bytes at most.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Open`].
+    pub fn open_with_cache(path: impl AsRef<Path>, cache_bytes: usize) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let database = Database::create(path).map_err(|error| StoreError::Open {
-            path: path.to_owned(),
-            source: Box::new(error.into()),
-        })?;
+        let database =
+            Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| {
+                StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) }
+            })?;
         let store = Self {
             database: Arc::new(database),
+            path: Arc::from(path),
             rides: Arc::default(),
             #[cfg(test)]
             death: Arc::default(),
         };
         store.write(|transaction| AREAS.iter().try_for_each(|create| create(transaction)))?;
         Ok(store)
+    }
+
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system has against looking.
+    pub fn size(&self) -> std::io::Result<u64> {
+        Ok(std::fs::metadata(&self.path)?.len())
     }
 
     /// Runs `change` in one transaction: all of it is on disk when this returns, or nothing ever was.

@@ -48,6 +48,10 @@ table! {
     l1_head_age_seconds: Gauge,
     /// Milliseconds by which this agent's clock is ahead of the other agents', below 0 behind; 0 while nothing is known
     clock_offset_milliseconds: Gauge,
+    /// L1 blocks that are there and not read yet
+    l1_unread_blocks: Gauge,
+    /// Bytes of the store's file
+    store_bytes: Gauge,
     /// Epoch of the newest L1 block seen
     epoch: Gauge,
     /// Generation in which batches settle

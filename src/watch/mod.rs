@@ -149,6 +149,10 @@ impl Watcher {
     }
 
     async fn step(&mut self) -> Result<(), DutyError> {
+        // A duty that is done already may look due in what was kept since before the start.
+        if !self.mirror.read().is_ready() {
+            return Ok(());
+        }
         self.restart().await?;
         self.seal().await?;
         self.flush().await?;
@@ -281,7 +285,10 @@ impl Watcher {
         let mut batches = Vec::new();
         for number in (first.get()..).take(TALLY_AT_ONCE) {
             match self.store.settled(BatchNumber::new(number))? {
-                Some(batch) if batch.block.number <= depth => batches.push(batch),
+                // Nobody can show L1 the header of a batch that cannot be read.
+                Some(batch) if batch.block.number <= depth && !batch.is_unread() => {
+                    batches.push(batch);
+                }
                 _ => break,
             }
         }

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import {IBatchInbox} from "../../contracts/interfaces/IBatchInbox.sol";
+import {IBatchInbox, Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {DigestLib} from "../../contracts/lib/DigestLib.sol";
 import {DrawLib} from "../../contracts/lib/DrawLib.sol";
 import {FeeLib} from "../../contracts/lib/FeeLib.sol";
@@ -13,7 +13,15 @@ import {PenaltyLib} from "../../contracts/lib/PenaltyLib.sol";
 import {Pool} from "../../contracts/lib/PoolLib.sol";
 import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
 import {SortLib} from "../../contracts/lib/SortLib.sol";
-import {BatchHeader, BlockHeader, OrderReceipt, Proposal, Vote, VoteType} from "../../contracts/types/Wire.sol";
+import {
+    BatchHeader,
+    BlockHeader,
+    OrderReceipt,
+    Proposal,
+    Signature,
+    Vote,
+    VoteType
+} from "../../contracts/types/Wire.sol";
 
 /// Members in any order, and the draws that are asked for.
 struct SetCase {
@@ -259,5 +267,50 @@ contract Harness {
             require(one.amount <= _pool.stayingShares());
             _pool.leavingShares = (_pool.leavingShares + one.amount).toUint128();
         }
+    }
+
+    /* INPUTS OF SETTLEMENTS */
+
+    /// @notice What each input says, as the compiler's own decoder reads it; empty for what it reverts on.
+    function readMany(bytes[] calldata inputs) external returns (bytes[] memory answers) {
+        answers = new bytes[](inputs.length);
+        for (uint256 i = 0; i < inputs.length; ++i) {
+            (bool done, bytes memory answer) = address(this).call(inputs[i]);
+            if (done) answers[i] = abi.decode(answer, (bytes));
+        }
+    }
+
+    /// @notice As `settle` and `settleMany` read their input before they judge it, without what they refuse of its form.
+    function settle(
+        BatchHeader calldata header,
+        uint128 signers,
+        Signature[] calldata signatures,
+        bytes calldata payload
+    ) external pure returns (bytes memory) {
+        return abi.encode(_digest(header, signers, signatures, payload));
+    }
+
+    function settleMany(Submission[] calldata submissions) external pure returns (bytes memory answer) {
+        for (uint256 i = 0; i < submissions.length; ++i) {
+            Submission calldata one = submissions[i];
+            answer = bytes.concat(answer, _digest(one.header, one.signers, one.signatures, one.payload));
+        }
+    }
+
+    function _digest(
+        BatchHeader calldata header,
+        uint128 signers,
+        Signature[] calldata signatures,
+        bytes calldata payload
+    ) private pure returns (bytes32) {
+        // Read as settlement reads it: each number by itself, so that one wider than its type reverts, and the hash from the
+        // words as they stand.
+        uint256 sum = uint256(header.generation) + header.epoch + header.firstHeight + header.lastHeight;
+        sum += uint256(header.forcedThrough) + header.l1OriginNumber + header.timestamp;
+        return keccak256(
+            abi.encodePacked(
+                DigestLib.structHash(header), sum, signers, keccak256(abi.encode(signatures)), keccak256(payload)
+            )
+        );
     }
 }

@@ -132,6 +132,18 @@ alloy::sol! {
         uint256 sharesWorthAThird;
     }
 
+    struct Submission {
+        BatchHeader header;
+        uint128 signers;
+        Signature[] signatures;
+        bytes payload;
+    }
+
+    interface Settlements {
+        function settle(BatchHeader header, uint128 signers, Signature[] signatures, bytes payload) external;
+        function settleMany(Submission[] submissions) external;
+    }
+
     interface Harness {
         function freeze(SetCase[] cases) external returns (SetAnswer[] answers);
         function rootsOf(ProofCase[] cases) external view returns (ProofAnswer[] answers);
@@ -143,6 +155,7 @@ alloy::sol! {
         function receiptDigests(bytes32 domain, OrderReceipt[] receipts) external view returns (bytes32[] answers);
         function penaltiesOf(PenaltyCase[] cases) external view returns (uint64[] bps);
         function feesOf(FeeCase[] cases) external view returns (uint256[] sums);
+        function readMany(bytes[] inputs) external returns (bytes[] answers);
         function play(Step[][] sequences) external returns (StepAnswer[][] answers);
     }
 

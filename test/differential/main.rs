@@ -7,7 +7,7 @@
 //!
 //! A run has 64 sets with 16 turns each and 2,048 turns of a deployed schedule; 768 proofs; 512 each of domains, block
 //! headers, votes, proposals, receipts and batch headers; 768 reports; 512 penalties and 64 queues;
-//! and 64 pools of 48 steps.
+//! 64 pools of 48 steps; and 3,000 inputs of settlements, most of them mutated.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,4 +26,5 @@ mod inputs;
 mod pools;
 mod reports;
 mod rules;
+mod settlements;
 mod trees;

@@ -109,7 +109,7 @@ fn the_lines_that_a_network_tells_work_as_they_are_printed() {
 }
 
 /// Those that move in no ordinary run have their place in the tests of what moves them.
-const ELSEWHERE: [&str; 3] = ["generation", "forced_waiting", "evidence"];
+const ELSEWHERE: [&str; 4] = ["generation", "forced_waiting", "evidence", "l1_unread_blocks"];
 
 #[test]
 fn every_metric_moves() {

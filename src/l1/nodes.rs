@@ -1,0 +1,265 @@
+//! Several L1 nodes as one transport: sticky, one after the other, as [`Standing`] says.
+//!
+//! A request goes to the node that is preferred. What tells nothing about the request but something about the node (no
+//! connection, time-out, HTTP 5xx, too many requests, no JSON) sends the same request to the next one; what the node
+//! does not have (a block, a transaction) is asked of the others too, without blame. Everything else is the answer: racing
+//! nodes, or asking another one until somebody agrees, would mix views of L1 and hide refusals.
+
+use super::error::L1Error;
+use super::refusal::Refusal;
+use super::standing::{HeadVerdict, Standing};
+use crate::config::redact;
+use alloy::network::Ethereum;
+use alloy::primitives::{Address, U64};
+use alloy::providers::{Provider as _, RootProvider};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
+use alloy::transports::http::{Http, reqwest};
+use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
+use serde::Deserialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tower::Service;
+use tracing::{error, info, warn};
+use url::Url;
+
+/// How long one node may take for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The nodes of one L1. Clones share how they stand.
+#[derive(Clone, Debug)]
+pub(super) struct Nodes {
+    nodes: Arc<[Node]>,
+    standing: Arc<Mutex<Standing>>,
+    chain_id: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    /// Its URL without what may be secret.
+    name: String,
+    transport: Http<reqwest::Client>,
+}
+
+/// What a node said to one request.
+enum Said {
+    /// The answer.
+    This(ResponsePacket),
+    /// It does not have what was asked for; another one may.
+    Nothing(Result<ResponsePacket, TransportError>),
+    /// It is in no state to answer.
+    Trouble(Result<ResponsePacket, TransportError>),
+    /// Something that another node would say as well.
+    Refusal(TransportError),
+}
+
+impl Nodes {
+    /// Nodes that are asked for the chain with this id. None is contacted.
+    pub(super) fn new(http: &reqwest::Client, urls: &[Url], chain_id: u64) -> Self {
+        let node = |url: &Url| Node {
+            name: redact(url),
+            transport: Http::with_client(http.clone(), url.clone()),
+        };
+        Self {
+            nodes: urls.iter().map(node).collect(),
+            standing: Arc::new(Mutex::new(Standing::new(urls.len()))),
+            chain_id,
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a node is on the right chain. Asked once it answers, before anything else.
+    async fn is_ours(&self, index: usize, node: &Node) -> bool {
+        if self.standing().is_known(index) {
+            return true;
+        }
+        let provider = RootProvider::<Ethereum>::new(RpcClient::new(node.transport.clone(), false));
+        match timeout(REQUEST_TIMEOUT, provider.get_chain_id()).await {
+            Ok(Ok(actual)) => {
+                let expected = self.chain_id;
+                self.standing().told_chain(index, actual == expected);
+                if actual != expected {
+                    error!(
+                        node = node.name,
+                        expected, actual, "an l1 node is on another chain, it is left out"
+                    );
+                }
+                actual == expected
+            }
+            _ => {
+                self.rest(index, node, "does not answer");
+                false
+            }
+        }
+    }
+
+    fn rest(&self, index: usize, node: &Node, why: &str) {
+        let rest = self.standing().failed(index, Instant::now());
+        self.say_rest(node, why, rest);
+    }
+
+    fn say_rest(&self, node: &Node, why: &str, rest: Option<Duration>) {
+        if let Some(rest) = rest
+            && self.nodes.len() > 1
+        {
+            warn!(node = node.name, why, ?rest, "an l1 node is left for another");
+        }
+    }
+
+    async fn say(node: &Node, request: RequestPacket) -> Said {
+        let alone = request.as_single().map(|request| request.method_clone());
+        let mut transport = node.transport.clone();
+        let answer = match timeout(REQUEST_TIMEOUT, transport.call(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                return match L1Error::of(&error, Address::ZERO) {
+                    L1Error::Refused {
+                        why: Refusal::RangeTooLarge | Refusal::TooManyBytes,
+                        ..
+                    }
+                    | L1Error::Reverted { .. } => Said::Refusal(error),
+                    _ => Said::Trouble(Err(error)),
+                };
+            }
+            Err(_) => {
+                let seconds = REQUEST_TIMEOUT.as_secs();
+                let error = TransportErrorKind::custom_str(&format!("no answer in {seconds} s"));
+                return Said::Trouble(Err(error));
+            }
+        };
+        if let Some(error) = answer.as_error() {
+            if error.as_revert_data().is_some() {
+                return Said::This(answer);
+            }
+            return match Refusal::of(error.code, &error.message) {
+                Refusal::RateLimited => Said::Trouble(Ok(answer)),
+                Refusal::BlockUnknown => Said::Nothing(Ok(answer)),
+                _ if error.code == -32_603
+                    && alone.as_deref() != Some("eth_sendRawTransaction") =>
+                {
+                    Said::Nothing(Ok(answer))
+                }
+                _ => Said::This(answer),
+            };
+        }
+        let is_null = answer
+            .single_payload()
+            .and_then(|payload| payload.as_success())
+            .is_some_and(|told| told.get() == "null");
+        // A receipt may well be nowhere yet.
+        if is_null && alone.is_some_and(|method| method != "eth_getTransactionReceipt") {
+            return Said::Nothing(Ok(answer));
+        }
+        Said::This(answer)
+    }
+
+    async fn ask(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
+        let asks_head = asks_head(&request);
+        let mut nothing = None;
+        let mut trouble = None;
+        let mut best: Option<(u64, usize, ResponsePacket)> = None;
+        let mut compared = 0_usize;
+        let order = self.standing().order(Instant::now(), asks_head);
+        for index in &order {
+            let Some(node) = self.nodes.get(*index) else { continue };
+            // Who rests is asked when nobody else has said anything.
+            let is_answered = nothing.is_some() || best.is_some();
+            if is_answered && self.standing().rests(*index, Instant::now()) {
+                break;
+            }
+            if !self.is_ours(*index, node).await {
+                continue;
+            }
+            match Self::say(node, request.clone()).await {
+                Said::This(answer) => {
+                    let now = Instant::now();
+                    let head = asks_head.then(|| head_of(&answer)).flatten();
+                    let Some(number) = head else {
+                        self.standing().answered(*index, now);
+                        return Ok(answer);
+                    };
+                    compared = compared.saturating_add(1);
+                    let verdict = self.standing().told_head(*index, number, now);
+                    if verdict == HeadVerdict::Fine && best.is_none() {
+                        self.standing().answered(*index, now);
+                        return Ok(answer);
+                    }
+                    if best.as_ref().is_none_or(|(known, ..)| number > *known) {
+                        best = Some((number, *index, answer));
+                    }
+                }
+                Said::Nothing(answer) => {
+                    nothing.get_or_insert(answer);
+                }
+                Said::Refusal(error) => return Err(error),
+                Said::Trouble(answer) => {
+                    let why = match &answer {
+                        Ok(_) => "too many requests".to_owned(),
+                        Err(error) => L1Error::of(error, Address::ZERO).to_string(),
+                    };
+                    self.rest(*index, node, &why);
+                    trouble.get_or_insert(answer);
+                }
+            }
+        }
+        if let Some((number, index, answer)) = best {
+            self.prefer(number, index, &order, compared);
+            return Ok(answer);
+        }
+        let none = || Err(TransportErrorKind::custom_str("no l1 node is on the right chain"));
+        nothing.or(trouble).unwrap_or_else(none)
+    }
+
+    /// All heads were compared and that of `index` is the highest: those that are behind it rest.
+    fn prefer(&self, number: u64, index: usize, order: &[usize], compared: usize) {
+        for other in order.iter().take_while(|other| **other != index) {
+            if let Some(node) = self.nodes.get(*other) {
+                let rest = self.standing().fell_behind(*other, Instant::now());
+                self.say_rest(node, "its head is behind another node's", rest);
+            }
+        }
+        if compared > 1
+            && let Some(node) = self.nodes.get(index)
+        {
+            info!(node = node.name, head = number, "l1 nodes compared, this one is asked");
+        }
+        self.standing().settle_for(number, Instant::now());
+    }
+}
+
+/// Whether a request asks for the newest block.
+fn asks_head(request: &RequestPacket) -> bool {
+    request.as_single().is_some_and(|request| {
+        request.method() == "eth_getBlockByNumber"
+            && request.params().is_some_and(|params| params.get().contains("\"latest\""))
+    })
+}
+
+/// The number of the block in an answer.
+fn head_of(answer: &ResponsePacket) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Head {
+        number: U64,
+    }
+    let told = answer.single_payload()?.as_success()?;
+    serde_json::from_str::<Head>(told.get()).ok().map(|head| head.number.to())
+}
+
+impl Service<RequestPacket> for Nodes {
+    type Response = ResponsePacket;
+    type Error = TransportError;
+    type Future = TransportFut<'static>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: RequestPacket) -> Self::Future {
+        Box::pin(self.clone().ask(request))
+    }
+}

@@ -1,0 +1,233 @@
+//! Reads stretches of L1: logs in ranges that adapt, headers and inputs side by side, each request again until it is
+//! answered or has failed often enough. What was read up to an error is the caller's to keep.
+
+use super::client::Client;
+use super::error::L1Error;
+use super::facts::{self, Fact};
+use super::refusal::Refusal;
+use super::span::Span;
+use crate::domain::{Deployment, L1Block, Seconds};
+use crate::storage::Store;
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::B256;
+use alloy::rpc::types::Log;
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Requests in flight.
+const CONCURRENCY: usize = 16;
+/// Attempts at one request.
+const ATTEMPTS: u32 = 5;
+/// The pause before the second attempt; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A block with its parent's hash and what its events say.
+pub(super) type Read = (L1Block, B256, Vec<Fact>);
+
+/// Reads L1 for one deployment.
+#[derive(Debug)]
+pub(super) struct Reader {
+    client: Client,
+    deployment: Deployment,
+    span: Span,
+}
+
+impl Reader {
+    pub(super) fn new(client: Client, deployment: Deployment) -> Self {
+        Self { client, deployment, span: Span::default() }
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) const fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// Logs from `from` on, as many blocks as one request gives and none after `to`; and the last block of that.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering, also for a single block.
+    async fn logs(&mut self, from: u64, to: u64) -> Result<(u64, Vec<Log>), L1Error> {
+        loop {
+            let end = self.span.end(from, to);
+            let blocks = end.saturating_sub(from).saturating_add(1);
+            let filter = facts::filter(&self.deployment).from_block(from).to_block(end);
+            let client = &self.client;
+            match patiently(|| client.logs(&filter)).await {
+                Ok(logs) => {
+                    self.span.answered(blocks);
+                    return Ok((end, logs));
+                }
+                Err(error) if is_too_much(&error) && self.span.refused(blocks) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What the blocks say that have something to say, from `from` on and as far as one request for logs reaches; and
+    /// the last block of that. For blocks that L1 will not take back.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub(super) async fn facts(
+        &mut self,
+        from: u64,
+        to: u64,
+        store: &Store,
+    ) -> Result<(L1Block, Vec<(L1Block, Vec<Fact>)>), L1Error> {
+        let (end, logs) = self.logs(from, to).await?;
+        let this = &*self;
+        let read = futures::stream::iter(facts::by_block(logs))
+            .map(|(number, logs)| async move {
+                let block = match block_of(number, &logs) {
+                    Some(block) => block,
+                    None => this.block(number).await?.0,
+                };
+                let facts = this.facts_of(&block, &logs, store).await?;
+                Ok::<_, L1Error>((block, facts))
+            })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        Ok((this.block(end).await?.0, read))
+    }
+
+    /// All blocks from `from` on, as far as one request for logs reaches and at most `most`, each with what it says.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering; [`L1Error::BadAnswer`] when a log is of another block than L1 has at its
+    /// number now: it was reorganised while it was read.
+    pub(super) async fn blocks(
+        &mut self,
+        from: u64,
+        to: u64,
+        most: u64,
+        store: &Store,
+    ) -> Result<Vec<Read>, L1Error> {
+        let to = to.min(from.saturating_add(most).saturating_sub(1));
+        let (end, logs) = self.logs(from, to).await?;
+        let mut logs = facts::by_block(logs);
+        let numbers = (from..=end).map(|number| (number, logs.remove(&number).unwrap_or_default()));
+        let numbers: Vec<(u64, Vec<Log>)> = numbers.collect();
+        let this = &*self;
+        futures::stream::iter(numbers)
+            .map(|(number, logs)| async move {
+                let (block, parent) = this.block(number).await?;
+                if logs.iter().any(|log| log.block_hash != Some(block.hash) || log.removed) {
+                    return Err(L1Error::BadAnswer { what: "log of this block" });
+                }
+                let facts = this.facts_of(&block, &logs, store).await?;
+                Ok((block, parent, facts))
+            })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    /// The newest block with the events in it, asked for by its hash so that they cannot be another block's.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub(super) async fn one(&self, number: u64, store: &Store) -> Result<Read, L1Error> {
+        let (block, parent) = self.block(number).await?;
+        let filter = facts::filter(&self.deployment).at_block_hash(block.hash);
+        let logs = patiently(|| self.client.logs(&filter)).await?;
+        Ok((block, parent, self.facts_of(&block, &logs, store).await?))
+    }
+
+    /// The headers of some blocks.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering.
+    pub(super) async fn headers(
+        &self,
+        numbers: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<L1Block>, L1Error> {
+        futures::stream::iter(numbers)
+            .map(|number| async move { self.block(number).await.map(|(block, _)| block) })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    async fn facts_of(
+        &self,
+        block: &L1Block,
+        logs: &[Log],
+        store: &Store,
+    ) -> Result<Vec<Fact>, L1Error> {
+        if logs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (client, deployment) = (&self.client, &self.deployment);
+        patiently(|| facts::read(client, deployment, block, logs, Some(store))).await
+    }
+
+    /// A block and its parent's hash.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from answering; [`L1Error::BadAnswer`] when none of them has it.
+    pub(super) async fn block(&self, number: u64) -> Result<(L1Block, B256), L1Error> {
+        patiently(|| async {
+            let found = self.client.block(BlockNumberOrTag::Number(number)).await?;
+            found.ok_or(L1Error::BadAnswer { what: "block" })
+        })
+        .await
+    }
+}
+
+/// The block that logs say they are in, where the node tells all of it with them.
+fn block_of(number: u64, logs: &[Log]) -> Option<L1Block> {
+    let log = logs.first()?;
+    Some(L1Block {
+        number,
+        hash: log.block_hash?,
+        timestamp: Seconds::new(log.block_timestamp.filter(|time| *time > 0)?),
+    })
+}
+
+/// Whether fewer blocks may be answered. A limit of which the node does not say what it bounds may be one of blocks.
+fn is_too_much(error: &L1Error) -> bool {
+    match error.refusal() {
+        Some(refusal) => matches!(
+            refusal,
+            Refusal::RangeTooLarge | Refusal::OverLimit | Refusal::TooManyBytes | Refusal::Other
+        ),
+        // A node that runs out of time over a range says nothing at all.
+        None => matches!(error, L1Error::Unreachable { .. }),
+    }
+}
+
+/// Asks again while the answer is one that can pass, a few times and ever more slowly.
+pub(super) async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, L1Error>
+where
+    F: Future<Output = Result<T, L1Error>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        match ask().await {
+            Err(error) if error.is_transient() && !is_a_size(&error) => {}
+            result => return result,
+        }
+        sleep(pause).await;
+        pause = pause.saturating_mul(2);
+    }
+    ask().await
+}
+
+/// A limit on what is asked for at once: time does not help, fewer blocks may.
+fn is_a_size(error: &L1Error) -> bool {
+    matches!(
+        error.refusal(),
+        Some(Refusal::RangeTooLarge | Refusal::OverLimit | Refusal::TooManyBytes)
+    )
+}

@@ -1,0 +1,288 @@
+//! Following L1 through nodes as they are: each test has a real Anvil, and a node before it that is not kind.
+
+use super::super::testing::hostile::{Fate, Hostile};
+use super::super::testing::{Following, World};
+use super::super::{Certified, Client, Mirror, settlement};
+use crate::domain::{BatchNumber, BlockHeader, LeaderSet};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A chain of `batches` batches, one in each L1 transaction, and `deep` blocks on top.
+async fn settled_world(batches: u64, deep: u64) -> World {
+    let world = World::with_members(4).await;
+    let following = Following::start(&world);
+    following.until("a set", |mirror| mirror.genesis.is_some() && !mirror.sets.is_empty()).await;
+    let (mut parent, set): (BlockHeader, Arc<LeaderSet>) = {
+        let mirror = following.mirror.read();
+        let genesis = mirror.genesis.clone().unwrap();
+        let set = mirror.set_for(genesis.generation, genesis.epoch).unwrap();
+        (genesis, set)
+    };
+    world.mine(1, 2).await;
+    for _ in 0..batches {
+        let (block, batch): (_, Certified) = world.batch(&set, &parent, 0);
+        let poster = world.poster(world.turn_of(&set, block.header.height));
+        let order = settlement::order(&world.deployment, std::slice::from_ref(&batch));
+        poster.execute(&order).await.unwrap();
+        parent = block.header;
+    }
+    world.mine(deep, 1).await;
+    world
+}
+
+fn number(mirror: &Mirror) -> u64 {
+    mirror.tip.as_ref().map_or(0, |tip| tip.number.get())
+}
+
+async fn through(hostile: &Hostile, world: &World) -> Client {
+    Client::expecting(&[hostile.url()], world.deployment.chain_id).await.unwrap()
+}
+
+async fn is_read(following: &Following, batches: u64) {
+    following.until("all batches", |m| m.is_ready() && number(m) == batches).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_asks_for_what_is_new_and_no_more() {
+    let world = settled_world(12, 200).await;
+    let hostile = Hostile::before(world.url()).await;
+    hostile.delay(Duration::from_millis(20));
+    let fresh = Following::through(&world, through(&hostile, &world).await);
+    is_read(&fresh, 12).await;
+    let store = fresh.stop().await;
+    let read = hostile.total();
+    assert!(hostile.asked("eth_getTransactionByHash") >= 12, "a fresh agent reads all inputs");
+
+    let again = Following::on(&world, through(&hostile, &world).await, store);
+    is_read(&again, 12).await;
+    let asked = hostile.total() - read;
+    assert!(asked <= 20, "a restart asked {asked} things, the first start {read}");
+    assert_eq!(hostile.asked("eth_getTransactionByHash"), 12);
+
+    // And after an absence, for what came meanwhile: logs in a few ranges, a header a block.
+    let store = again.stop().await;
+    world.mine(100, 1).await;
+    let read = hostile.total();
+    let after = Following::on(&world, through(&hostile, &world).await, store);
+    is_read(&after, 12).await;
+    let asked = hostile.total() - read;
+    assert!(asked <= 130, "{asked} for 100 blocks");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_while_l1_is_away_shows_what_was_kept() {
+    let world = settled_world(3, 10).await;
+    let hostile = Hostile::before(world.url()).await;
+    let fresh = Following::through(&world, through(&hostile, &world).await);
+    fresh.until("depth", |m| m.is_ready() && number(m) == 3 && m.at_depth.is_some()).await;
+    let depth = fresh.mirror.read().at_depth.unwrap().number;
+    let store = fresh.stop().await;
+
+    hostile.on(|_| Some(Fate::Http(503, "away")));
+    let away = Following::on(&world, through(&hostile, &world).await, store);
+    away.until("the kept picture", |m| number(m) == 3).await;
+    {
+        let mirror = away.mirror.read();
+        assert!(!mirror.is_ready() && mirror.read_through.is_none());
+        assert_eq!((mirror.sets.len(), mirror.peers.len()), (1, 4));
+        assert!(mirror.at_depth.is_some_and(|block| block.number <= depth));
+    }
+    hostile.behave();
+    is_read(&away, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_after_a_reorg_goes_back_to_what_is_still_canonical() {
+    let world = settled_world(3, 2).await;
+    let fresh = Following::start(&world);
+    is_read(&fresh, 3).await;
+    let store = fresh.stop().await;
+    // The two blocks on top and the last settlement are gone, other blocks are there.
+    world.reorg(3).await;
+    let again = Following::on(&world, world.client.clone(), store);
+    is_read(&again, 2).await;
+    assert_eq!(again.store.settled(BatchNumber::new(3)).unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorg_below_all_that_is_kept_is_read_again() {
+    let world = settled_world(2, 150).await;
+    let fresh = Following::start(&world);
+    is_read(&fresh, 2).await;
+    world.reorg(152).await;
+    // Told once is not enough: it is asked several times.
+    fresh.until("nothing settled", |m| m.is_ready() && number(m) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fifth_request_that_fails_costs_time_and_nothing_else() {
+    let world = settled_world(6, 200).await;
+    let hostile = Hostile::before(world.url()).await;
+    hostile.on(|request| match request.number % 15 {
+        4 => Some(Fate::Http(502, "<html>bad gateway</html>")),
+        9 => Some(Fate::Error(-32_603, "internal error")),
+        14 => Some(Fate::Answer(json!("nonsense"))),
+        _ => None,
+    });
+    let fresh = Following::through(&world, through(&hostile, &world).await);
+    is_read(&fresh, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_in_ranges_that_every_provider_takes() {
+    let world = settled_world(4, 300).await;
+    let refusals = [
+        Fate::Error(-32_005, "query returned more than 10000 results"),
+        Fate::Error(-32_005, "Requested range exceeds maximum RPC range limit"),
+        Fate::Error(-32_602, "Log response size exceeded"),
+        Fate::Error(-32_614, "eth_getLogs is limited to a 10,000 range"),
+        Fate::Error(-32_000, "block range limit exceeded"),
+        Fate::Http(413, "<html><h1>413 Request Entity Too Large</h1></html>"),
+    ];
+    for refusal in refusals {
+        let hostile = Hostile::before(world.url()).await;
+        let told = refusal.clone();
+        hostile
+            .on(move |request| request.span().is_some_and(|span| span > 50).then(|| told.clone()));
+        let fresh = Following::through(&world, through(&hostile, &world).await);
+        fresh
+            .until(&format!("all batches in spite of {refusal:?}"), |m| {
+                m.is_ready() && number(m) == 4
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_lags_or_a_block_that_is_not_there_is_no_reorg() {
+    let world = settled_world(3, 5).await;
+    let hostile = Hostile::before(world.url()).await;
+    let (newest, asked) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
+    newest.store(world.client.head().await.unwrap().number, Ordering::SeqCst);
+    let shown = Arc::clone(&newest);
+    hostile.on(move |request| {
+        let nth = asked.fetch_add(1, Ordering::SeqCst);
+        if request.asks_block("latest") && nth % 2 == 0 {
+            let behind = shown.load(Ordering::SeqCst).saturating_sub(1 + nth % 3);
+            let params = json!([format!("0x{behind:x}"), false]);
+            return Some(Fate::Instead(
+                json!({ "method": "eth_getBlockByNumber", "params": params }),
+            ));
+        }
+        // A backend that does not have the block that another one told of.
+        (request.method == "eth_getBlockByNumber" && nth % 7 == 0)
+            .then_some(Fate::Answer(json!(null)))
+    });
+    let following = Following::through(&world, through(&hostile, &world).await);
+    is_read(&following, 3).await;
+
+    let mut changes = following.mirror.subscribe();
+    let mut highest = following.mirror.read().head.unwrap().number;
+    for _ in 0..8 {
+        world.mine(1, 1).await;
+        let head = newest.fetch_add(1, Ordering::SeqCst) + 1;
+        while highest < head {
+            changes.changed().await.unwrap();
+            let mirror = following.mirror.read();
+            let now = mirror.head.unwrap().number;
+            assert!(now >= highest, "went back from {highest} to {now}");
+            assert_eq!(number(&mirror), 3);
+            highest = now;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_fails_falls_behind_or_is_on_another_chain_is_left_for_the_next() {
+    let world = settled_world(1, 300).await;
+    let (first, second) = (Hostile::before(world.url()).await, Hostile::before(world.url()).await);
+    let urls = [first.url(), second.url()];
+    let head = world.client.head().await.unwrap().number;
+    let client = Client::expecting(&urls, world.deployment.chain_id).await.unwrap();
+    assert_eq!(client.head().await.unwrap().number, head);
+    assert_eq!(second.total(), 0, "the first one is in order: nobody else is asked");
+
+    // A backend that is 200 blocks behind.
+    first.on(move |request| {
+        let params = json!([format!("0x{:x}", head - 200), false]);
+        let other = json!({ "method": "eth_getBlockByNumber", "params": params });
+        request.asks_block("latest").then_some(Fate::Instead(other))
+    });
+    assert_eq!(client.head().await.unwrap().number, head);
+    let before = first.total();
+    client.balance(world.deployment.settlement).await.unwrap();
+    assert_eq!(first.total(), before, "who is behind is asked for nothing else");
+
+    // Too many requests, no JSON, and gone.
+    for fate in [Fate::Http(429, ""), Fate::Http(200, "<html>"), Fate::Error(-32_005, "rate limit")]
+    {
+        let (first, second) =
+            (Hostile::before(world.url()).await, Hostile::before(world.url()).await);
+        first.on(move |_| Some(fate.clone()));
+        let urls = [first.url(), second.url()];
+        let client = Client::expecting(&urls, world.deployment.chain_id).await.unwrap();
+        assert_eq!(client.head().await.unwrap().number, head);
+        let before = first.total();
+        assert_eq!(client.head().await.unwrap().number, head);
+        assert_eq!(first.total(), before, "it rests");
+    }
+
+    let (foreign, second) =
+        (Hostile::before(world.url()).await, Hostile::before(world.url()).await);
+    foreign.on(|request| (request.method == "eth_chainId").then(|| Fate::Answer(json!("0x5"))));
+    let urls = [foreign.url(), second.url()];
+    let client = Client::expecting(&urls, world.deployment.chain_id).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.head().await.unwrap().number, head);
+    }
+    assert_eq!(foreign.total(), 1, "it said what it is, and is never asked again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_a_node_made_up_is_not_believed() {
+    let world = settled_world(2, 140).await;
+    let hostile = Hostile::before(world.url()).await;
+    let made_up = json!({
+        "to": world.deployment.settlement, "input": "0x12345678", "type": "0x2",
+    });
+    let lies = AtomicU64::new(0);
+    hostile.on(move |request| {
+        let is_input = request.method == "eth_getTransactionByHash";
+        (is_input && lies.fetch_add(1, Ordering::SeqCst) < 12)
+            .then(|| Fate::Answer(made_up.clone()))
+    });
+    let fresh = Following::through(&world, through(&hostile, &world).await);
+    is_read(&fresh, 2).await;
+    let batch = fresh.store.settled(BatchNumber::new(2)).unwrap().unwrap();
+    assert!(!batch.is_unread() && batch.header.last_height.get() == 2);
+}
+
+/// What nodes say of `finalized` before anything is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn depth_waits_for_finality_whatever_a_node_says_of_it() {
+    let world = World::deploy(|config| config).await;
+    world.mine(100, 1).await;
+    let says = [
+        Fate::Error(-32_000, "finalized block not found"),
+        Fate::Error(-32_000, "unknown block"),
+        Fate::Error(-39_001, "Unknown block"),
+        Fate::Error(-32_602, "invalid params"),
+        Fate::Answer(json!(null)),
+    ];
+    for said in says {
+        // Not a development chain, of which no finality is asked.
+        let hostile = Hostile::before(world.url()).await;
+        let told = said.clone();
+        hostile
+            .on(|request| (request.method == "eth_chainId").then(|| Fate::Answer(json!("0x539"))))
+            .on(move |request| request.asks_block("finalized").then(|| told.clone()));
+        let client = Client::expecting(&[hostile.url()], 1_337).await.unwrap();
+        let following = Following::through(&world, client);
+        following.until(&format!("a head in spite of {said:?}"), Mirror::is_ready).await;
+        assert_eq!(following.mirror.read().at_depth, None, "{said:?}");
+        hostile.behave();
+        following.until(&format!("depth after {said:?}"), |m| m.at_depth.is_some()).await;
+    }
+}
