@@ -90,17 +90,21 @@ pub struct Store {
     path: Arc<Path>,
     /// Whether something rides that is not on disk. Changes only while its changer is the one writer.
     rides: Arc<AtomicBool>,
-    /// Where the disk is copied to when the process is to have died, see [`Store::die_after`].
+    /// Whether the process is to die, see [`Store::die_after`].
     #[cfg(test)]
-    death: Arc<std::sync::Mutex<Option<Death>>>,
+    life: Arc<std::sync::Mutex<Life>>,
 }
 
 /// The death of a process, for tests.
 #[cfg(test)]
-struct Death {
-    after: usize,
-    file: PathBuf,
-    remains: PathBuf,
+#[derive(Default)]
+enum Life {
+    #[default]
+    Endless,
+    /// After so many more writes; the disk is copied then.
+    Left { writes: usize, file: PathBuf, remains: PathBuf },
+    /// Nothing is written any more, so that nothing leaves that what remains does not know of.
+    Over,
 }
 
 /// Why the store did not do what it was asked to.
@@ -202,7 +206,7 @@ impl Store {
             path: Arc::from(path),
             rides: Arc::default(),
             #[cfg(test)]
-            death: Arc::default(),
+            life: Arc::default(),
         };
         store.write(|transaction| AREAS.iter().try_for_each(|create| create(transaction)))?;
         Ok(store)
@@ -222,7 +226,7 @@ impl Store {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.begin_write()?;
         let result = change(&transaction)?;
         self.commit(transaction)?;
         Ok(result)
@@ -234,7 +238,7 @@ impl Store {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut transaction = self.database.begin_write()?;
+        let mut transaction = self.begin_write()?;
         transaction.set_durability(Durability::None)?;
         let result = change(&transaction)?;
         self.rides.store(true, Ordering::SeqCst);
@@ -249,12 +253,23 @@ impl Store {
     /// [`StoreError::Database`]: what rides may be lost.
     pub fn flush(&self) -> Result<(), StoreError> {
         // Waits for a transaction that is on its way to the disk with what rode before.
-        let transaction = self.database.begin_write()?;
+        let transaction = self.begin_write()?;
         if self.rides.load(Ordering::SeqCst) {
             return self.commit(transaction);
         }
         transaction.abort()?;
         Ok(())
+    }
+
+    /// Waits until nobody else writes.
+    fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
+        let transaction = self.database.begin_write()?;
+        #[cfg(test)]
+        if self.is_dead() {
+            let reason = "the process has died".to_owned();
+            return Err(StoreError::Damaged { table: "every table", reason });
+        }
+        Ok(transaction)
     }
 
     /// Commits, and with it all that rides: there is one writer, so nothing boards meanwhile.
@@ -266,31 +281,32 @@ impl Store {
         Ok(())
     }
 
-    /// Once `after` more writes are on the disk, what is on it is copied to `remains`: as if the process had been killed.
+    /// Once so many more writes are on the disk, what is on it is copied to `remains`, and nothing is written any more: as if
+    /// the process had been killed.
     #[cfg(test)]
-    pub(crate) fn die_after(&self, after: usize, file: PathBuf, remains: PathBuf) {
-        *self.death.lock().unwrap() = Some(Death { after, file, remains });
+    pub(crate) fn die_after(&self, writes: usize, file: PathBuf, remains: PathBuf) {
+        *self.life.lock().unwrap() = Life::Left { writes, file, remains };
     }
 
     /// Whether that has happened.
     #[cfg(test)]
     pub(crate) fn is_dead(&self) -> bool {
-        self.death.lock().unwrap().is_none()
+        matches!(*self.life.lock().unwrap(), Life::Over)
     }
 
     #[cfg(test)]
     fn approach_death(&self) {
-        let mut death = self.death.lock().unwrap();
-        let Some(left) = death.as_mut() else { return };
-        if left.after > 1 {
-            left.after = left.after.saturating_sub(1);
-            return;
-        }
         // While this is the writer, nobody changes the file.
         let writer = self.database.begin_write().unwrap();
-        std::fs::copy(&left.file, &left.remains).unwrap();
+        let mut life = self.life.lock().unwrap();
+        if let Life::Left { writes, file, remains } = &mut *life {
+            *writes = writes.saturating_sub(1);
+            if *writes == 0 {
+                std::fs::copy(file, remains).unwrap();
+                *life = Life::Over;
+            }
+        }
         writer.abort().unwrap();
-        *death = None;
     }
 
     /// Reads a consistent picture of the store.

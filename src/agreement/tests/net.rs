@@ -189,9 +189,14 @@ impl Agent {
 
     /// Stops it and gives up the store, which the engine's actors hold until each of them has ended.
     pub(super) async fn stop(self) {
+        self.end().await.unwrap();
+    }
+
+    /// The same, also of one that cannot go on; why it could not.
+    pub(super) async fn end(self) -> Result<(), AgreementError> {
         let Self { store, source, path, stop, running, .. } = self;
         stop.cancel();
-        soon("an agent stops", running).await.unwrap().unwrap();
+        let ended = soon("an agent stops", running).await.unwrap();
         drop((store, source));
         let given_up = async {
             while Store::open(&path).is_err() {
@@ -199,6 +204,7 @@ impl Agent {
             }
         };
         soon("the store is given up", given_up).await;
+        ended
     }
 }
 
