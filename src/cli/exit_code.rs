@@ -3,8 +3,9 @@
 use crate::cli::NotRegistered;
 use crate::cli::output::Output;
 use crate::cli::send::WrongAgent;
-use crate::cli::verify::FlawedBatches;
+use crate::cli::verify::{Faulty, Told, VerifyError};
 use crate::config::{ConfigError, KeystoreError, redact_text};
+use crate::l1::proven::ProvenError;
 use crate::l1::{L1Error, ReplayError};
 use crate::node::NodeError;
 use crate::rpc_client::RpcClientError;
@@ -22,10 +23,14 @@ Exit codes:
   5  L1 is another chain, or holds other contracts, or who answers is not of this deployment
   6  a contract or an agent refused
   7  the agent stopped because its engine or its store failed: restart it
-  8  what settled on L1 is not what was signed: `rota verify` names it";
+  8  what settled on L1 is not what was signed, or breaks a rule: `rota verify` names it
+  9  an L1 node told what cannot be: `rota verify` names it";
 
 /// Prints the error and picks the code.
 pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
+    if let Some(Told { code }) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     let code = code_of(error);
     if output.json() {
         println!("{}", json!({ "error": message(error), "exitCode": code }));
@@ -36,7 +41,7 @@ pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
 }
 
 /// The error and its causes, each told once: many of ours tell their cause themselves.
-fn message(error: &eyre::Report) -> String {
+pub(super) fn message(error: &eyre::Report) -> String {
     let mut text = String::new();
     for cause in error.chain().map(|cause| redact_text(&cause.to_string())) {
         if !text.contains(&cause) {
@@ -47,7 +52,7 @@ fn message(error: &eyre::Report) -> String {
     text
 }
 
-fn code_of(error: &eyre::Report) -> u8 {
+pub(super) fn code_of(error: &eyre::Report) -> u8 {
     error
         .chain()
         .find_map(|cause| {
@@ -62,11 +67,17 @@ fn code_of(error: &eyre::Report) -> u8 {
             if let Some(l1) = cause.downcast_ref::<L1Error>() {
                 return Some(code_of_l1(l1));
             }
-            if cause.is::<FlawedBatches>() {
+            if cause.is::<Faulty>() {
                 return Some(8);
             }
             if cause.is::<WrongAgent>() || cause.is::<NotRegistered>() {
                 return Some(5);
+            }
+            match cause.downcast_ref::<VerifyError>() {
+                Some(VerifyError::Proven(proven)) => return Some(code_of_proven(proven)),
+                Some(VerifyError::NoSuchRollup { .. }) => return Some(5),
+                Some(VerifyError::Write(_)) => return Some(1),
+                None => {}
             }
             match cause.downcast_ref::<ReplayError>() {
                 Some(ReplayError::L1(l1)) => return Some(code_of_l1(l1)),
@@ -80,6 +91,17 @@ fn code_of(error: &eyre::Report) -> u8 {
             }
         })
         .unwrap_or(1)
+}
+
+fn code_of_proven(error: &ProvenError) -> u8 {
+    match error {
+        ProvenError::Lie(_) => 9,
+        ProvenError::Silence(_) | ProvenError::Reorganised { .. } => 4,
+        ProvenError::L1(l1) | ProvenError::Replay(ReplayError::L1(l1)) => code_of_l1(l1),
+        ProvenError::Replay(_) | ProvenError::Unreadable { .. } => 8,
+        ProvenError::OtherDeployment { .. } => 5,
+        ProvenError::TooEarly { .. } => 2,
+    }
 }
 
 fn code_of_l1(error: &L1Error) -> u8 {

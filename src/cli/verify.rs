@@ -1,23 +1,35 @@
 //! `rota verify`: the ordered transactions of a rollup from L1 alone.
 
+mod records;
+mod tell;
+
+use crate::cli::Chain;
 use crate::cli::output::{self, Output};
-use crate::cli::{Chain, registered};
-use crate::config::whole;
-use crate::derive::{DerivedBatch, Item, Noop};
-use crate::domain::{Place, RollupId, SettledBatch};
-use crate::l1::{Derived, Replay};
+use crate::config::{Settings, whole};
+use crate::domain::{Deployment, L1Block};
+use crate::l1::proven::{
+    Anchor, Http, KeptAnswers, Nodes, Progress, Proven, ProvenBlock, ProvenError, Verified,
+    Verifier, Wire,
+};
+use alloy::primitives::B256;
 use clap::Args;
-use serde::Serialize;
-use std::fmt::{self, Display, Write as _};
-use std::ops::RangeInclusive;
+use eyre::WrapErr as _;
+use futures::StreamExt as _;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use tell::Teller;
 
-/// L1 blocks that are read between two news of the progress.
-const STEP_BLOCKS: u64 = 2_000;
-
-/// Rebuild a rollup's ordered transactions from L1 alone, and check every certificate and root
+/// Rebuild a rollup's ordered transactions from L1 alone, and check everything on the way
 ///
-/// Reads all batches from the deployment on; --from and --to choose which of them are told. Asks no agent. A batch whose
-/// payload is not what was signed counts for its forced entries only; it is named, and the command then ends with code 8.
+/// Takes the hash of one recent block from the L1 node (or from --l1-hash), and believes nothing else that does not follow
+/// from it. Asks no agent. All is read from the deployment on; --from and --to choose which batches are told. A batch whose
+/// payload is not what was signed counts for its forced entries only; it is named, as are rules that settled blocks break,
+/// and the command then ends with code 8. A node that lies is named, and the code is 9.
+///
+/// With --json, each line is one object, told as soon as it is known; the last one, and only that one, is the summary. The
+/// format is in docs/VERIFY.md.
 #[derive(Args)]
 pub(super) struct Options {
     /// Chain id of the rollup
@@ -30,236 +42,224 @@ pub(super) struct Options {
     #[arg(long, value_name = "BATCH", value_parser = whole::<u64>)]
     to: Option<u64>,
     /// Read L1 up to this block [default: the newest, less the depth of an L1 origin]
-    #[arg(long, value_name = "NUMBER", value_parser = whole::<u64>)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole::<u64>, conflicts_with = "l1_hash")]
     l1_block: Option<u64>,
+    /// Read L1 up to the block with this hash, known from elsewhere: then nothing is taken from a node unproven
+    #[arg(long, value_name = "HASH")]
+    l1_hash: Option<B256>,
+    /// Go on as L1 does, until interrupted; a reorg of L1 is told, and what it takes back
+    #[arg(long, conflicts_with_all = ["l1_block", "l1_hash", "to"])]
+    follow: bool,
+    /// File that keeps what was read, so that the next run asks for what is new alone; it is checked like a node's answers
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     chain: Chain,
 }
 
-/// What L1 holds of a rollup.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Verified {
-    rollup: u64,
-    /// The last L1 block that was read.
-    l1_block: u64,
-    /// Batches that were checked, told or not.
-    checked: u64,
-    transactions: Vec<Ordered>,
-    /// Transactions of the rollup that stand in a block and have no effect.
-    noops: Vec<WithoutEffect>,
-    /// Batches whose payload is not what was signed, told or not.
-    flawed: Vec<Flawed>,
-}
-
-/// Where a transaction stands.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Stand {
-    /// Its batch; none of an escape's.
-    batch: Option<u64>,
-    height: u64,
-    /// Its place among the block's own transactions.
-    index: Option<u32>,
-    /// Its number in the forced queue.
-    forced: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Ordered {
-    #[serde(flatten)]
-    stand: Stand,
-    hash: String,
-    sender: String,
-    nonce: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WithoutEffect {
-    #[serde(flatten)]
-    stand: Stand,
-    hash: String,
-    reason: String,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Flawed {
-    batch: u64,
-    l1_transaction: String,
-    reason: String,
-}
-
-/// What L1 holds is not what was signed.
+/// Something that settled should not have been signed.
 #[derive(Debug, thiserror::Error)]
-#[error("batches whose payload is not what was signed: {}", numbers(.0))]
-pub(super) struct FlawedBatches(Vec<u64>);
+#[error("{0}")]
+pub(super) struct Faulty(String);
 
-fn numbers(batches: &[u64]) -> String {
-    batches.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+/// It failed, and that is told already.
+#[derive(Debug, thiserror::Error)]
+#[error("told already")]
+pub(super) struct Told {
+    /// The exit code.
+    pub(super) code: u8,
+}
+
+/// What is read, and how.
+pub(super) struct Task {
+    rollup: u64,
+    from: u64,
+    to: u64,
+    end: Anchor,
+    follow: bool,
 }
 
 pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
-    let (client, deployment) = options.chain.open().await?;
-    let params = client.verify(&deployment).await?;
-    registered(&client, &deployment, RollupId::new(options.rollup), "check --rollup").await?;
-    let depth = params.origin_depth_blocks;
-    let last = match options.l1_block {
-        Some(number) => number,
-        None => client.head().await?.number.saturating_sub(depth),
+    let mut teller = Teller::new(io::stdout(), output.json(), options.rollup);
+    let result = attempt(options, &mut teller).await;
+    let error = match result {
+        Ok(()) => teller.fault().map(|fault| eyre::Report::new(Faulty(fault))),
+        Err(error) => Some(error),
     };
-    let to = options.to.unwrap_or(u64::MAX);
-    let mut verified = Verified { rollup: options.rollup, l1_block: last, ..Verified::default() };
+    let code = error.as_ref().map_or(0, super::exit_code::code_of);
+    let message = error.as_ref().map(super::exit_code::message);
+    teller.finish(message.as_deref(), code)?;
+    match error {
+        Some(_) if output.json() => Err(Told { code }.into()),
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
 
+async fn attempt(options: Options, teller: &mut Teller<impl Write>) -> eyre::Result<()> {
+    let settings = Settings {
+        l1_rpc: options.chain.l1_rpc.clone(),
+        deployment: options.chain.deployment.clone(),
+        ..Settings::default()
+    };
+    let deployment = settings.deployment()?;
+    let mut nodes = Nodes::new(Http::new(&settings.l1_rpc()?)?);
+    if let Some(path) = &options.state {
+        let kept = KeptAnswers::open(path).wrap_err_with(|| format!("state {}", path.display()))?;
+        nodes = nodes.keeping(kept);
+    }
+    let end = match (options.l1_block, options.l1_hash) {
+        (Some(number), _) => Anchor::Number(number),
+        (None, Some(hash)) => Anchor::Hash(hash),
+        (None, None) => Anchor::AtDepth,
+    };
+    let task = Task {
+        rollup: options.rollup,
+        from: options.from,
+        to: options.to.unwrap_or(u64::MAX),
+        end,
+        follow: options.follow,
+    };
     let progress = output::progress("reading L1");
-    let mut through = deployment.block;
-    let mut replay = Replay::new(client, deployment, params);
-    loop {
-        through = through.saturating_add(STEP_BLOCKS).min(last);
-        for step in replay.advance(through).await? {
-            match step {
-                Derived::Batch(batch, meaning) => {
-                    verified.take(&batch, meaning, &(options.from..=to));
+    let interrupted = tokio::signal::ctrl_c();
+    let show = |step| progress.set_message(words(step));
+    let done = tokio::select! {
+        done = verify(&task, nodes, &deployment, teller, &show) => done,
+        // Who follows has seen enough.
+        _ = interrupted, if task.follow => Ok(()),
+    };
+    progress.finish_and_clear();
+    Ok(done?)
+}
+
+fn words(step: Progress) -> String {
+    match step {
+        Progress::Headers(done, all) => format!("proving L1 headers: {done} of {all}"),
+        Progress::Blocks(done, all) => format!("reading L1 blocks with events: {done} of {all}"),
+    }
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum VerifyError {
+    /// L1 could not be read, or does not derive.
+    #[error(transparent)]
+    Proven(#[from] ProvenError),
+    /// What is told could not be written.
+    #[error("standard output: {0}")]
+    Write(#[from] io::Error),
+    /// Nobody registered it.
+    #[error("rollup {rollup} is not registered up to L1 block {l1_block}")]
+    NoSuchRollup {
+        /// Its chain id.
+        rollup: u64,
+        /// The last block that was read.
+        l1_block: u64,
+    },
+}
+
+/// How far a run has told.
+struct Run<W> {
+    proven: Proven<W>,
+    verifier: Verifier,
+    /// Blocks that were told, by number, with the last batch up to them: what a reorg may take back.
+    told: BTreeMap<u64, (L1Block, u64)>,
+}
+
+async fn verify<W: Wire>(
+    task: &Task,
+    nodes: Nodes<W>,
+    deployment: &Deployment,
+    teller: &mut Teller<impl Write>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(), VerifyError> {
+    let mut run = open(task, nodes, deployment, progress).await?;
+    teller.start(deployment, &run.proven)?;
+    run.read(deployment.block, 0, task, teller, progress).await?;
+    let is_known = run.verifier.mirror().rollups.keys().any(|rollup| rollup.get() == task.rollup);
+    if !is_known && !task.follow {
+        let l1_block = run.proven.anchor_block().number;
+        return Err(VerifyError::NoSuchRollup { rollup: task.rollup, l1_block });
+    }
+    while task.follow {
+        let pause = run.verifier.mirror().params.l1_block_seconds.clamp(1, 60);
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        let before = run.proven.anchor_block().number;
+        match run.proven.advance(Anchor::AtDepth, progress).await {
+            Ok(false) => {}
+            Ok(true) => {
+                run.read(before.saturating_add(1), before, task, teller, progress).await?;
+            }
+            Err(ProvenError::Reorganised { .. }) => {
+                run = again(run, task, deployment, teller, progress).await?;
+            }
+            // Who follows waits.
+            Err(ProvenError::Silence(silence)) => tracing::warn!(%silence, "no L1 node answers"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn open<W: Wire>(
+    task: &Task,
+    nodes: Nodes<W>,
+    deployment: &Deployment,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Run<W>, VerifyError> {
+    let (proven, params) = Proven::open(nodes, deployment.clone(), task.end, progress).await?;
+    let verifier = Verifier::new(deployment.clone(), params);
+    Ok(Run { proven, verifier, told: BTreeMap::new() })
+}
+
+/// After a reorg: all is read again, and what comes after the last block that was told and still stands is told again.
+async fn again<W: Wire>(
+    run: Run<W>,
+    task: &Task,
+    deployment: &Deployment,
+    teller: &mut Teller<impl Write>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Run<W>, VerifyError> {
+    let told = run.told;
+    let mut run = open(task, run.proven.into_nodes(), deployment, progress).await?;
+    let kept: BTreeMap<u64, (L1Block, u64)> = told
+        .into_iter()
+        .take_while(|(number, (block, _))| run.proven.block(*number).as_ref() == Some(block))
+        .collect();
+    let (through, batch) = kept
+        .last_key_value()
+        .map_or((deployment.block, 0), |(number, (_, batch))| (*number, *batch));
+    teller.reorganised(through, batch)?;
+    run.told = kept;
+    run.read(deployment.block, through, task, teller, progress).await?;
+    Ok(run)
+}
+
+impl<W: Wire> Run<W> {
+    /// Reads from L1 block `from` on; what is in blocks up to `known` was told before.
+    async fn read(
+        &mut self,
+        from: u64,
+        known: u64,
+        task: &Task,
+        teller: &mut Teller<impl Write>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(), VerifyError> {
+        let l1 = |number| self.proven.block(number);
+        let mut blocks = std::pin::pin!(self.proven.blocks(from, progress));
+        while let Some(block) = blocks.next().await {
+            let block: ProvenBlock = block?;
+            let verified: Verified = self.verifier.take(&block, &l1).await?;
+            if block.block.number > known {
+                let tip = self.verifier.mirror().tip.as_ref();
+                let batch = tip.map_or(0, |tip| tip.number.get());
+                teller.tell(verified, &(task.from..=task.to))?;
+                if task.follow {
+                    self.told.insert(block.block.number, (block.block, batch));
                 }
-                // An escape belongs to no batch; it is told with the one before.
-                Derived::Escape(_, meaning) if (options.from..=to).contains(&verified.checked) => {
-                    verified.tell(None, meaning.items, meaning.noops);
-                }
-                Derived::Escape(..) => {}
             }
         }
-        progress.set_message(format!("reading L1: block {through} of {last}"));
-        if through >= last {
-            break;
-        }
-    }
-    progress.finish_and_clear();
-
-    output.print(text(&verified), &verified);
-    let flawed: Vec<u64> = verified.flawed.iter().map(|flawed| flawed.batch).collect();
-    if flawed.is_empty() { Ok(()) } else { Err(FlawedBatches(flawed).into()) }
-}
-
-impl Verified {
-    fn take(&mut self, settled: &SettledBatch, derived: DerivedBatch, told: &RangeInclusive<u64>) {
-        let batch = settled.number.get();
-        self.checked = self.checked.saturating_add(1);
-        if let Some(flaw) = derived.flaw {
-            self.flawed.push(Flawed {
-                batch,
-                l1_transaction: settled.tx_hash.to_string(),
-                reason: flaw.to_string(),
-            });
-        }
-        if told.contains(&batch) {
-            self.tell(Some(batch), derived.items, derived.noops);
-        }
-    }
-
-    /// Notes what is the rollup's.
-    fn tell(&mut self, batch: Option<u64>, items: Vec<Item>, noops: Vec<Noop>) {
-        let rollup = RollupId::new(self.rollup);
-        let items = items.into_iter().filter(|item| item.transaction.transaction.rollup == rollup);
-        self.transactions.extend(items.map(|Item { place, transaction }| Ordered {
-            stand: Stand::new(batch, place),
-            hash: transaction.hash.to_string(),
-            sender: transaction.sender.to_string(),
-            nonce: transaction.nonce,
-        }));
-        let noops = noops.into_iter().filter(|noop| noop.transaction.rollup == rollup);
-        self.noops.extend(noops.map(|noop| WithoutEffect {
-            stand: Stand::new(batch, noop.place),
-            hash: noop.transaction.hash().to_string(),
-            reason: format!("{:?}", noop.reason),
-        }));
-    }
-}
-
-impl Stand {
-    fn new(batch: Option<u64>, place: Place) -> Self {
-        let (index, forced) = match place {
-            Place::Block { index, .. } => (Some(index), None),
-            Place::Forced { entry, .. } => (None, Some(entry)),
-        };
-        Self { batch, height: place.height().get(), index, forced }
-    }
-}
-
-impl Display for Stand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.batch {
-            Some(batch) => write!(f, "batch {batch}")?,
-            None => f.write_str("escape")?,
-        }
-        write!(f, " height {}", self.height)?;
-        match (self.index, self.forced) {
-            (Some(index), _) => write!(f, " index {index}"),
-            (_, Some(entry)) => write!(f, " forced entry {entry}"),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-fn text(verified: &Verified) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    for Ordered { stand, hash, sender, nonce } in &verified.transactions {
-        let _ = writeln!(text, "{stand} {hash} from {sender} nonce {nonce}");
-    }
-    for WithoutEffect { stand, hash, reason } in &verified.noops {
-        let _ = writeln!(text, "{stand} {hash} has no effect: {reason}");
-    }
-    for one in &verified.flawed {
-        let _ = writeln!(
-            text,
-            "batch {} (L1 transaction {}) counts for nothing: {}",
-            one.batch, one.l1_transaction, one.reason
-        );
-    }
-    let _ = write!(
-        text,
-        "{} batches up to L1 block {}: each certificate and root checked; {} transactions of rollup {}, {} without effect",
-        verified.checked,
-        verified.l1_block,
-        verified.transactions.len(),
-        verified.rollup,
-        verified.noops.len()
-    );
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::HeaderError;
-    use crate::domain::{BatchNumber, L1Block, Seconds};
-    use crate::testing::batch_header;
-    use alloy::primitives::{Address, B256};
-
-    #[test]
-    fn a_flawed_batch_is_named_also_where_it_is_not_told() {
-        let mut verified = Verified { rollup: 901, ..Verified::default() };
-        let number = BatchNumber::new(7);
-        let settled = SettledBatch {
-            number,
-            header: batch_header(9),
-            poster: Address::ZERO,
-            signers: 0,
-            block: L1Block { number: 3, hash: B256::ZERO, timestamp: Seconds::new(4) },
-            tx_hash: B256::repeat_byte(5),
-            parent_settled_at: Seconds::new(1),
-            payload_bytes: 0,
-            payload_tokens: 0,
-            late: false,
-        };
-        let flaw = Some(HeaderError::Mismatch { field: "blocksRoot" });
-        let (items, noops, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        verified.take(&settled, DerivedBatch { number, items, noops, blocks, flaw }, &(8..=9));
-
-        assert_eq!((verified.checked, verified.flawed.len()), (1, 1));
-        let told = text(&verified);
-        assert!(told.contains("batch 7") && told.contains("blocksRoot"), "{told}");
+        teller.read(&self.proven);
+        Ok(())
     }
 }

@@ -244,11 +244,12 @@ impl<W: Window> Derivation<W> {
         let opened = open(header, payload, self.max_payload_bytes);
         let (blocks, flaw) = match opened {
             Ok(blocks) => {
+                let mut decoded = decode_all(&blocks, self.max_transaction_bytes).into_iter();
                 for block in &blocks {
                     self.forget_before(block.header.height);
                     // The last block has what the header says, and a payload that goes back does not decode.
                     self.consume(block.header.height, block.header.forced_through, &mut meaning);
-                    self.derive_block(block, is_registered, &mut meaning);
+                    self.derive_block(block, &mut decoded, is_registered, &mut meaning);
                 }
                 (blocks, None)
             }
@@ -323,13 +324,14 @@ impl<W: Window> Derivation<W> {
             let Some((entry, is_registered)) = self.queue.pop_front() else { return };
             self.consumed = self.consumed.saturating_add(1);
             let place = Place::Forced { height, entry: entry.index };
-            self.derive(place, &entry.transaction, is_registered, meaning);
+            self.derive(place, &entry.transaction, None, is_registered, meaning);
         }
     }
 
     fn derive_block(
         &mut self,
         block: &Block,
+        decoded: &mut impl Iterator<Item = Decoded>,
         is_registered: &dyn Fn(RollupId, u64) -> bool,
         meaning: &mut Meaning,
     ) {
@@ -337,7 +339,8 @@ impl<W: Window> Derivation<W> {
         for (index, transaction) in (0..).zip(&block.transactions) {
             let registered = is_registered(transaction.rollup, block.header.l1_origin_number);
             let place = Place::Block { height, index };
-            self.derive(place, transaction, registered, meaning);
+            let decoded = decoded.next();
+            self.derive(place, transaction, decoded, registered, meaning);
         }
     }
 
@@ -345,10 +348,11 @@ impl<W: Window> Derivation<W> {
         &mut self,
         place: Place,
         transaction: &RollupTransaction,
+        decoded: Option<Decoded>,
         is_registered: bool,
         meaning: &mut Meaning,
     ) {
-        match self.judge(transaction, is_registered) {
+        match self.judge(transaction, decoded, is_registered) {
             Ok(signed) => {
                 self.window.keep(place.height(), transaction.rollup, signed.hash);
                 meaning.items.push(Item { place, transaction: signed });
@@ -359,10 +363,11 @@ impl<W: Window> Derivation<W> {
         }
     }
 
-    /// Decodes a transaction, or says why it is a no-op.
+    /// Decodes a transaction, unless that was done before, or says why it is a no-op.
     fn judge(
         &self,
         transaction: &RollupTransaction,
+        decoded: Option<Decoded>,
         is_registered: bool,
     ) -> Result<SignedTransaction, NoopReason> {
         if !is_registered {
@@ -371,8 +376,40 @@ impl<W: Window> Derivation<W> {
         if let Some(first) = self.window.kept_at(transaction.rollup, transaction.hash()) {
             return Err(NoopReason::Duplicate { first });
         }
-        transaction.decode(self.max_transaction_bytes).map_err(NoopReason::Invalid)
+        decoded
+            .unwrap_or_else(|| transaction.decode(self.max_transaction_bytes))
+            .map_err(NoopReason::Invalid)
     }
+}
+
+type Decoded = Result<SignedTransaction, TransactionError>;
+
+/// Transactions below which threads cost more than they save.
+const WORTH_A_THREAD: usize = 32;
+
+/// Decodes the transactions of all blocks, in order, on all cores: recovery of senders is what derivation takes its time for.
+/// The result does not depend on how the work is cut.
+fn decode_all(blocks: &[Block], limit: usize) -> Vec<Decoded> {
+    let all: Vec<&RollupTransaction> =
+        blocks.iter().flat_map(|block| &block.transactions).collect();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let part = all.len().div_ceil(cores).max(WORTH_A_THREAD);
+    let decode = |part: &[&RollupTransaction]| -> Vec<Decoded> {
+        part.iter().map(|transaction| transaction.decode(limit)).collect()
+    };
+    if all.len() <= part {
+        return decode(&all);
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            all.chunks(part).map(|part| scope.spawn(move || decode(part))).collect();
+        let mut decoded = Vec::with_capacity(all.len());
+        for (part, transactions) in parts.into_iter().zip(all.chunks(part)) {
+            // A thread that could not finish is made up for here.
+            decoded.extend(part.join().unwrap_or_else(|_| decode(transactions)));
+        }
+        decoded
+    })
 }
 
 impl DerivedBatch {

@@ -113,6 +113,11 @@ impl Client {
         Ok(Self { provider, chain_id })
     }
 
+    /// Asks `nodes` of a chain whose id is known.
+    pub(super) fn over(nodes: RpcClient, chain_id: u64) -> Self {
+        Self { provider: RootProvider::new(nodes).erased(), chain_id }
+    }
+
     /// Chain id of L1.
     pub const fn chain_id(&self) -> u64 {
         self.chain_id

@@ -5,14 +5,12 @@ use super::actions::event;
 use super::bindings::{IForcedInbox, IRewardPool, ITally, LateEntries};
 use super::client::Client;
 use super::error::L1Error;
+use super::ranges;
 use crate::domain::{BatchNumber, Deployment, RollupId};
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use std::collections::BTreeSet;
-
-/// Blocks of one request for logs.
-const RANGE_BLOCKS: u64 = 2_000;
 
 /// An entry that came late with a batch, and is not compensated yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,35 +62,18 @@ pub async fn standing(
     deployment: &Deployment,
     entries: Entries,
 ) -> Result<Standing, L1Error> {
-    let enqueued = Filter::new()
-        .address(deployment.settlement)
-        .event_signature(IForcedInbox::ForcedEnqueued::SIGNATURE_HASH);
-    let enqueued = match entries {
-        Entries::Of(sender) => enqueued.topic3(sender),
-        Entries::Numbered(index) => enqueued.topic1(U256::from(index)),
-        Entries::Holding(_) => enqueued,
-    };
-    let mut enqueued = events::<IForcedInbox::ForcedEnqueued>(client, deployment, enqueued).await?;
-    if let Entries::Holding(hash) = entries {
-        enqueued.retain(|entry| keccak256(&entry.transaction) == hash);
-    }
+    let Events { mut enqueued, reserved, credited } = events(client, deployment).await?;
+    enqueued.retain(|entry| match entries {
+        Entries::Of(sender) => entry.sender == sender,
+        Entries::Numbered(index) => entry.index == index,
+        Entries::Holding(hash) => keccak256(&entry.transaction) == hash,
+    });
     let mut standing = Standing::default();
     if enqueued.is_empty() {
         return Ok(standing);
     }
 
-    let late = late_batches(client, deployment).await?;
-    let senders: Vec<B256> = enqueued.iter().map(|entry| entry.sender.into_word()).collect();
-    let credited = Filter::new()
-        .address(deployment.reward_pool)
-        .event_signature(IRewardPool::SenderCredited::SIGNATURE_HASH)
-        .topic1(senders);
-    let credited: BTreeSet<u64> =
-        events::<IRewardPool::SenderCredited>(client, deployment, credited)
-            .await?
-            .into_iter()
-            .map(|event| event.entry)
-            .collect();
+    let late = late_batches(client, deployment, reserved).await?;
     for entry in enqueued {
         if credited.contains(&entry.index) {
             standing.compensated.push(entry.index);
@@ -154,12 +135,13 @@ impl LateBatch {
     }
 }
 
-async fn late_batches(client: &Client, deployment: &Deployment) -> Result<Vec<LateBatch>, L1Error> {
-    let filter = Filter::new()
-        .address(deployment.reward_pool)
-        .event_signature(IRewardPool::SendersReserved::SIGNATURE_HASH);
+async fn late_batches(
+    client: &Client,
+    deployment: &Deployment,
+    reserved: Vec<IRewardPool::SendersReserved>,
+) -> Result<Vec<LateBatch>, L1Error> {
     let mut late = Vec::new();
-    for event in events::<IRewardPool::SendersReserved>(client, deployment, filter).await? {
+    for event in reserved {
         let call = IForcedInbox::lateEntriesCall { batch: event.batch };
         let entries = client.call(deployment.settlement, &call).await?;
         let batch = BatchNumber::new(event.batch);
@@ -168,24 +150,47 @@ async fn late_batches(client: &Client, deployment: &Deployment) -> Result<Vec<La
     Ok(late)
 }
 
-/// All events of a kind since the deployment, in order.
-async fn events<E: SolEvent>(
-    client: &Client,
-    deployment: &Deployment,
-    filter: Filter,
-) -> Result<Vec<E>, L1Error> {
+/// What is of interest here of all that L1 says since the deployment, read once.
+async fn events(client: &Client, deployment: &Deployment) -> Result<Events, L1Error> {
+    let filter = Filter::new()
+        .address(vec![deployment.settlement, deployment.reward_pool])
+        .event_signature(vec![
+            IForcedInbox::ForcedEnqueued::SIGNATURE_HASH,
+            IRewardPool::SendersReserved::SIGNATURE_HASH,
+            IRewardPool::SenderCredited::SIGNATURE_HASH,
+        ]);
     let head = client.head().await?.number;
-    let mut found = Vec::new();
-    let mut next = deployment.block;
-    while next <= head {
-        let end = next.saturating_add(RANGE_BLOCKS).saturating_sub(1).min(head);
-        let logs = client.logs(&filter.clone().from_block(next).to_block(end)).await?;
-        for log in logs {
-            found.push(decode(&log)?);
+    let mut events = Events::default();
+    for log in ranges::all(client, &filter, deployment.block, head).await? {
+        match (log.address(), log.topic0().copied().unwrap_or_default()) {
+            (address, IForcedInbox::ForcedEnqueued::SIGNATURE_HASH)
+                if address == deployment.settlement =>
+            {
+                events.enqueued.push(decode(&log)?);
+            }
+            (address, IRewardPool::SendersReserved::SIGNATURE_HASH)
+                if address == deployment.reward_pool =>
+            {
+                events.reserved.push(decode(&log)?);
+            }
+            (address, IRewardPool::SenderCredited::SIGNATURE_HASH)
+                if address == deployment.reward_pool =>
+            {
+                events.credited.insert(decode::<IRewardPool::SenderCredited>(&log)?.entry);
+            }
+            _ => {}
         }
-        next = end.saturating_add(1);
     }
-    Ok(found)
+    Ok(events)
+}
+
+/// Events since the deployment, in order.
+#[derive(Default)]
+struct Events {
+    enqueued: Vec<IForcedInbox::ForcedEnqueued>,
+    reserved: Vec<IRewardPool::SendersReserved>,
+    /// Numbers of the entries whose senders are credited.
+    credited: BTreeSet<u64>,
 }
 
 fn decode<E: SolEvent>(log: &Log) -> Result<E, L1Error> {

@@ -20,6 +20,8 @@ mod forced;
 mod mirror;
 mod nodes;
 mod picture;
+pub mod proven;
+mod ranges;
 mod reader;
 mod refusal;
 mod replay;

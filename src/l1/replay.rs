@@ -8,18 +8,18 @@ use super::client::Client;
 use super::error::L1Error;
 use super::facts::{self, Fact};
 use super::mirror::Mirror;
+use super::ranges::{self, Span};
 use super::settlement::{self, SettledPayload};
 use crate::crypto::SigningDomain;
 use crate::derive::{Derivation, DeriveError, DerivedBatch, DerivedEscape};
 use crate::domain::{
-    BatchNumber, Deployment, ForcedEscape, Generation, LeaderSet, Params, RollupId, SettledBatch,
+    BatchNumber, Deployment, ForcedEscape, Generation, L1Block, LeaderSet, Params, RollupId,
+    SettledBatch,
 };
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
+use alloy::rpc::types::Log;
 use std::sync::Arc;
-
-/// Blocks of one request for logs.
-const RANGE_BLOCKS: u64 = 2_000;
 
 /// Why L1 does not derive.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,7 @@ pub struct Replay {
     /// What was forced and escaped before block 0 was fixed: derived right after it.
     early: Vec<Fact>,
     next_block: u64,
+    span: Span,
     /// What was derived of blocks that are read, and not given to the caller yet.
     ready: Vec<Derived>,
 }
@@ -86,7 +87,8 @@ impl Replay {
         let next_block = deployment.block;
         let mirror = Mirror::new(params);
         let (derivation, early, ready) = (None, Vec::new(), Vec::new());
-        Self { client, deployment, mirror, derivation, early, next_block, ready }
+        let span = Span::default();
+        Self { client, deployment, mirror, derivation, early, next_block, span, ready }
     }
 
     /// What was read so far.
@@ -102,30 +104,18 @@ impl Replay {
     /// any other nothing can be read on.
     pub async fn advance(&mut self, to: u64) -> Result<Vec<Derived>, ReplayError> {
         while self.next_block <= to {
-            let end = self.next_block.saturating_add(RANGE_BLOCKS).saturating_sub(1).min(to);
-            let filter = facts::filter(&self.deployment).from_block(self.next_block).to_block(end);
-            let logs = self.client.logs(&filter).await?;
+            let filter = facts::filter(&self.deployment);
+            let (logs, end) =
+                ranges::next(&self.client, &filter, self.next_block, to, &mut self.span).await?;
             for (number, logs) in facts::by_block(logs) {
                 let (block, _) = self
                     .client
                     .block(BlockNumberOrTag::Number(number))
                     .await?
                     .ok_or(L1Error::BadAnswer { what: "block" })?;
-                // All that L1 has to tell of a block is asked for before any of it counts.
-                let read = facts::read(&self.client, &self.deployment, &block, &logs, None).await?;
-                let mut facts = Vec::with_capacity(read.len());
-                for fact in read {
-                    let carried = match &fact {
-                        Fact::Settled(batch) => Some(self.carried(batch).await?),
-                        _ => None,
-                    };
-                    facts.push((fact, carried));
-                }
-                for (fact, carried) in facts {
-                    self.mirror.apply(&block, &fact);
-                    let derived = self.take(fact, carried)?;
-                    self.ready.extend(derived);
-                }
+                let client = self.client.clone();
+                let derived = self.take_block(&client, &block, &logs).await?;
+                self.ready.extend(derived);
                 self.next_block = number.saturating_add(1);
             }
             self.next_block = end.saturating_add(1);
@@ -133,9 +123,38 @@ impl Replay {
         Ok(std::mem::take(&mut self.ready))
     }
 
+    /// Takes the events of the next L1 block that has any; what they only point to is asked of `client`, all of it before any
+    /// of it counts.
+    pub(super) async fn take_block(
+        &mut self,
+        client: &Client,
+        block: &L1Block,
+        logs: &[Log],
+    ) -> Result<Vec<Derived>, ReplayError> {
+        let read = facts::read(client, &self.deployment, block, logs, None).await?;
+        let mut facts = Vec::with_capacity(read.len());
+        for fact in read {
+            let carried = match &fact {
+                Fact::Settled(batch) => Some(self.carried(client, batch).await?),
+                _ => None,
+            };
+            facts.push((fact, carried));
+        }
+        let mut derived = Vec::new();
+        for (fact, carried) in facts {
+            self.mirror.apply(block, &fact);
+            derived.extend(self.take(fact, carried)?);
+        }
+        Ok(derived)
+    }
+
     /// What the settling transaction carries for a batch.
-    async fn carried(&self, batch: &SettledBatch) -> Result<SettledPayload, ReplayError> {
-        settlement::fetch(&self.client, &self.deployment, batch.tx_hash)
+    async fn carried(
+        &self,
+        client: &Client,
+        batch: &SettledBatch,
+    ) -> Result<SettledPayload, ReplayError> {
+        settlement::fetch(client, &self.deployment, batch.tx_hash)
             .await?
             .batches
             .into_iter()

@@ -36,8 +36,8 @@ fn every_agent_leads_and_each_transaction_settles_once_in_one_order() {
         let height = session.settled_height().get();
         until("the last batch is deep enough to verify", || async {
             let verified = verify(&session, &[]);
-            verified["transactions"].as_array().unwrap().len() >= session.settled_order().len()
-                && verified["checked"].as_u64() >= Some(session.report().batches)
+            verified.hashes().len() >= session.settled_order().len()
+                && verified.summary["checked"].as_u64() >= Some(session.report().batches)
         })
         .await;
         verified_alike(&session, height);
@@ -49,7 +49,24 @@ fn every_agent_leads_and_each_transaction_settles_once_in_one_order() {
 }
 
 /// What `rota verify` tells of the rollup, from L1 alone.
-fn verify(session: &Session, arguments: &[&str]) -> Value {
+struct Verified {
+    records: Vec<Value>,
+    summary: Value,
+}
+
+impl Verified {
+    fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.records.iter().filter(move |record| record["kind"] == kind)
+    }
+
+    fn hashes(&self) -> Vec<B256> {
+        self.of_kind("transaction")
+            .map(|one| one["hash"].as_str().unwrap().parse().unwrap())
+            .collect()
+    }
+}
+
+fn verify(session: &Session, arguments: &[&str]) -> Verified {
     let output = Command::new(env!("CARGO_BIN_EXE_rota"))
         .args(["verify", "--json", "--rollup", "901"])
         .args(arguments)
@@ -59,28 +76,28 @@ fn verify(session: &Session, arguments: &[&str]) -> Value {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_str(&text).unwrap()
+    let mut records: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = records.pop().unwrap();
+    assert_eq!(summary["kind"], "summary");
+    assert!(records.iter().all(|record| record["kind"] != "summary"), "one summary, the last line");
+    Verified { records, summary }
 }
 
 /// `rota verify` tells the order that the agents tell, also in pieces.
 fn verified_alike(session: &Session, height: u64) {
-    let hashes = |verified: &Value| -> Vec<B256> {
-        let transactions = verified["transactions"].as_array().unwrap().iter();
-        transactions.map(|one| one["hash"].as_str().unwrap().parse().unwrap()).collect()
-    };
     let whole = verify(session, &[]);
-    assert_eq!(hashes(&whole), session.settled_order());
-    assert_eq!((&whole["flawed"], &whole["noops"]), (&json!([]), &json!([])));
-    assert!(
-        whole["transactions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|one| { one["height"].as_u64().is_some_and(|at| at <= height) })
-    );
-    let mut pieces = hashes(&verify(session, &["--to", "2"]));
-    pieces.extend(hashes(&verify(session, &["--from", "3"])));
-    assert_eq!(pieces, hashes(&whole));
+    assert_eq!(whole.hashes(), session.settled_order());
+    let Value::Object(summary) = &whole.summary else { panic!("{}", whole.summary) };
+    for nothing in ["flawed", "unproven", "lies"] {
+        assert_eq!(summary[nothing], json!([]), "{}", whole.summary);
+    }
+    assert_eq!((&summary["noops"], &summary["violations"]), (&json!(0), &json!(0)));
+    let heights = |one: &Value| one["height"].as_u64().is_some_and(|at| at <= height);
+    assert!(whole.of_kind("transaction").all(heights));
+    let mut pieces = verify(session, &["--to", "2"]).hashes();
+    pieces.extend(verify(session, &["--from", "3"]).hashes());
+    assert_eq!(pieces, whole.hashes());
 }
 
 /// Submits with `cast send`, which waits for the receipt that it understands.

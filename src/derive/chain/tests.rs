@@ -379,3 +379,56 @@ proptest! {
         prop_assert_eq!(derived, expected);
     }
 }
+
+/// `cargo test --release --lib derive -- --ignored --nocapture speed`: what docs/BENCHMARKS.md says of derivation.
+#[test]
+#[ignore = "a measurement, of release builds"]
+fn speed_of_derivation_from_memory() {
+    const TRANSACTIONS: u64 = 40_000;
+    const OF_A_BLOCK: u64 = 500;
+    let key = SecretKey::from_bytes([9; 32]).unwrap();
+    let rollup = RollupId::new(7);
+    let mut parent = genesis();
+    let mut batches = Vec::new();
+    for number in 0..TRANSACTIONS / OF_A_BLOCK {
+        let nonces = number * OF_A_BLOCK..(number + 1) * OF_A_BLOCK;
+        let transactions = nonces
+            .map(|nonce| RollupTransaction {
+                rollup,
+                raw: crate::testing::raw_priced(&key, nonce, rollup, 1),
+            })
+            .collect();
+        let next = block(&parent, transactions, 0);
+        parent = next.header.clone();
+        batches.push(settled(&[next]));
+    }
+    let mut derivation = derivation();
+    let begun = std::time::Instant::now();
+    let mut derived = 0_u64;
+    for (number, (header, payload)) in (1..).zip(&batches) {
+        let number = BatchNumber::new(number);
+        let batch = derivation.settle(number, header, payload, &|_, _| true).unwrap();
+        derived += batch.items.len() as u64;
+    }
+    let taken = begun.elapsed();
+    assert_eq!(derived, TRANSACTIONS);
+    println!(
+        "{derived} transactions in {taken:?}: {} a second",
+        derived * 1_000 / taken.as_millis().max(1) as u64
+    );
+}
+
+#[test]
+fn decoding_on_several_cores_gives_what_one_gives() {
+    let bodies: Vec<(Vec<usize>, u64)> =
+        (0..40).map(|i| ((0..10).map(|j| (i + j) % 10).collect(), 0)).collect();
+    let mut blocks = blocks(&bodies);
+    blocks[3].transactions[2].raw = (&[1, 2, 3][..]).into();
+    let alone: Vec<_> = blocks
+        .iter()
+        .flat_map(|block| &block.transactions)
+        .map(|transaction| transaction.decode(1_000))
+        .collect();
+    assert!(alone.iter().any(Result::is_err) && alone.len() == 400);
+    assert_eq!(super::decode_all(&blocks, 1_000), alone);
+}
