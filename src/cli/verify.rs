@@ -88,7 +88,10 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     };
     let code = error.as_ref().map_or(0, super::exit_code::code_of);
     let message = error.as_ref().map(super::exit_code::message);
-    teller.finish(message.as_deref(), code)?;
+    if teller.finish(message.as_deref(), code).is_err() {
+        // Nobody reads any more; who closed standard output early knows.
+        return Err(Told { code: code.max(1) }.into());
+    }
     match error {
         Some(_) if output.json() => Err(Told { code }.into()),
         Some(error) => Err(error),
@@ -181,7 +184,18 @@ async fn verify<W: Wire>(
         let l1_block = run.proven.anchor_block().number;
         return Err(VerifyError::NoSuchRollup { rollup: task.rollup, l1_block });
     }
-    while task.follow {
+    if task.follow { follow(run, task, deployment, teller, progress).await } else { Ok(()) }
+}
+
+/// Goes on as L1 does.
+async fn follow<W: Wire>(
+    mut run: Run<W>,
+    task: &Task,
+    deployment: &Deployment,
+    teller: &mut Teller<impl Write>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(), VerifyError> {
+    loop {
         let pause = run.verifier.mirror().params.l1_block_seconds.clamp(1, 60);
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let before = run.proven.anchor_block().number;
@@ -198,7 +212,6 @@ async fn verify<W: Wire>(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
 }
 
 async fn open<W: Wire>(
@@ -263,3 +276,6 @@ impl<W: Wire> Run<W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,7 +176,6 @@ pub(super) fn code_hash(told: Value, account: Address, state_root: B256) -> Resu
         balance: told.balance,
         storage_root: told.storage_hash,
         code_hash: told.code_hash,
-        ..TrieAccount::default()
     };
     let mut encoded = Vec::new();
     leaf.encode(&mut encoded);
