@@ -171,7 +171,10 @@ impl Desk {
     /// Runs a command; its exit code and its answer.
     fn rota(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.command(arguments).arg("--json").output().unwrap();
-        let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        // One object, or a line each: then the last one is the summary.
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let last = lines.filter(|line| !line.is_empty()).next_back().unwrap_or_default();
+        let answer = serde_json::from_slice(last).unwrap_or_else(|_| {
             panic!("{arguments:?}: no answer: {}", String::from_utf8_lossy(&output.stderr))
         });
         (output.status.code().unwrap(), answer)

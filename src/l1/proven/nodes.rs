@@ -117,7 +117,8 @@ impl Wire for Http {
                 .body(body)
                 .send()
                 .await;
-            let failed = |error: reqwest::Error| Failure::passing(error.without_url().to_string());
+            let failed =
+                |error: reqwest::Error| Failure::passing(with_causes(&error.without_url()));
             let mut answer = sent.map_err(failed)?;
             let status = answer.status().as_u16();
             let mut bytes = Vec::new();
@@ -131,6 +132,17 @@ impl Wire for Http {
             of_answer(status, &bytes)
         })
     }
+}
+
+/// An error and what led to it: the library's first words leave out what an operator needs, such as "connection refused".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What an HTTP answer says.
