@@ -172,8 +172,8 @@ impl Desk {
     fn rota(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.command(arguments).arg("--json").output().unwrap();
         // One object, or a line each: then the last one is the summary.
-        let lines = output.stdout.split(|byte| *byte == b'\n');
-        let last = lines.filter(|line| !line.is_empty()).next_back().unwrap_or_default();
+        let mut lines = output.stdout.split(|byte| *byte == b'\n');
+        let last = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
         let answer = serde_json::from_slice(last).unwrap_or_else(|_| {
             panic!("{arguments:?}: no answer: {}", String::from_utf8_lossy(&output.stderr))
         });
