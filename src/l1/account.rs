@@ -1,8 +1,9 @@
-//! Writing to L1: one account that signs, pays and counts its own nonces.
+//! Writing to L1: one account that signs and pays. [`Desk`](super::Desk) says at which nonce and for how much.
 
 use super::client::{Client, Fees};
 use super::error::{L1Error, describe_revert};
-use super::refusal::Refusal;
+use super::flight_log::FlightLog;
+use super::flights::{Carries, Flights};
 use alloy::consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
@@ -10,19 +11,23 @@ use alloy::rpc::types::TransactionReceipt;
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 /// Gas estimates have no margin; one node's ran out of gas on another.
 const GAS_PADDING_PERCENT: u64 = 130;
-/// How long a transaction may stay unmined before its fee is raised, how often, and how often to look.
-const PATIENCE: Duration = Duration::from_secs(36);
-const MAX_BUMPS: u32 = 5;
-const POLL: Duration = Duration::from_millis(250);
-/// Attempts to find a nonce that the node takes.
-const NONCE_ATTEMPTS: u32 = 4;
+/// Time between two L1 blocks where nobody said so, and the shortest that is believed.
+const DEFAULT_BLOCK: Duration = Duration::from_secs(12);
+const MIN_BLOCK: Duration = Duration::from_millis(100);
+/// L1 blocks after which whoever waits for a transaction gives it up, and the shortest time for it.
+const EXECUTE_BLOCKS: u32 = 15;
+const MIN_EXECUTE: Duration = Duration::from_secs(60);
+/// How often to ask for a receipt: several times in an L1 block, within these.
+const MIN_POLL: Duration = Duration::from_millis(100);
+const MAX_POLL: Duration = Duration::from_secs(2);
 
 /// What to send to L1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,20 +67,50 @@ pub struct Sent {
     pub gas: u64,
 }
 
-/// An L1 account with its key. Clones share one order of nonces: whatever an agent sends from this account goes through
-/// one of them, one transaction at a time.
+/// An L1 account with its key, and the one owner of its nonces: clones share them. Whatever is sent from this account goes
+/// through [`Account::send`], [`Account::execute`] or a [`Desk`](super::Desk), one transaction at a time.
 #[derive(Clone, Debug)]
 pub struct Account {
-    client: Client,
+    pub(super) client: Client,
     key: PrivateKeySigner,
-    max_fee_wei: u128,
+    pub(super) max_fee_wei: u128,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the clones of an account share.
+#[derive(Debug)]
+pub(super) struct Shared {
     /// Held while a nonce is chosen and used. This is the one lock that is kept across an `await`: between the two the
     /// node must be asked, and nobody else may choose.
-    turn: Arc<Mutex<()>>,
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// Never held across an `await`: whoever only looks need not wait for a node.
+    flights: Mutex<Flights>,
+    /// Where flights are kept, if the account is this process's alone.
+    pub(super) log: Option<FlightLog>,
+    /// The contract whose calls are settlements, to know what an earlier process sent.
+    pub(super) settlement: Option<Address>,
+    /// What earlier processes left is known.
+    pub(super) is_recovered: AtomicBool,
+    pub(super) block: Duration,
+    started: Instant,
+    pub(super) state: Mutex<State>,
+}
+
+/// How an account stands, for whoever watches an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Its ETH, as far as it was asked lately.
+    pub balance_wei: Option<U256>,
+    /// What nodes asked for a unit of gas last.
+    pub asked: Option<Fees>,
+    /// A flight waits because what it takes is above the limit.
+    pub is_at_fee_limit: bool,
+    /// The account could not pay what was to be sent last.
+    pub lacks_funds: bool,
 }
 
 impl Account {
-    /// The account of a 32-byte key.
+    /// The account of a 32-byte key. Others may send from it too: what they have waiting is left alone.
     ///
     /// # Errors
     ///
@@ -84,13 +119,41 @@ impl Account {
         let key = PrivateKeySigner::from_bytes(&B256::from(*key)).map_err(|_| {
             L1Error::BadConfig { field: "key".to_owned(), reason: "not a secp256k1 key".to_owned() }
         })?;
-        Ok(Self { client, key, max_fee_wei: u128::MAX, turn: Arc::default() })
+        let shared = Shared {
+            turn: tokio::sync::Mutex::default(),
+            flights: Mutex::default(),
+            log: None,
+            settlement: None,
+            is_recovered: AtomicBool::new(false),
+            block: DEFAULT_BLOCK,
+            started: Instant::now(),
+            state: Mutex::default(),
+        };
+        Ok(Self { client, key, max_fee_wei: u128::MAX, shared: Arc::new(shared) })
     }
 
     /// The same account, paying at most `max_fee_wei` for a unit of gas: beyond that its transactions wait.
     #[must_use]
     pub fn with_max_fee(self, max_fee_wei: u128) -> Self {
         Self { max_fee_wei, ..self }
+    }
+
+    /// The same account as an agent has it: this process's alone, with its flights kept in the file at `path`. L1 makes a
+    /// block every `block`; what goes to `settlement` are settlements. Before it is cloned.
+    #[must_use]
+    pub fn owned(self, path: PathBuf, settlement: Address, block: Duration) -> Self {
+        let log = FlightLog::new(path, self.client.chain_id(), self.address());
+        let shared = Shared {
+            turn: tokio::sync::Mutex::default(),
+            flights: Mutex::default(),
+            log: Some(log),
+            settlement: Some(settlement),
+            is_recovered: AtomicBool::new(false),
+            block: block.max(MIN_BLOCK),
+            started: Instant::now(),
+            state: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared), ..self }
     }
 
     /// Its address.
@@ -103,31 +166,28 @@ impl Account {
         &self.client
     }
 
-    /// Sends at the next free nonce. Says nothing of inclusion.
-    ///
-    /// # Errors
-    ///
-    /// [`L1Error::Reverted`] when the estimate already fails, or what the node or the way to it has against it.
-    pub async fn send(&self, order: &Order) -> Result<Sent, L1Error> {
-        let gas = match order.gas {
-            Some(gas) => gas,
-            None => self.estimate(order).await?,
-        };
-        let fees = self.fees().await?;
-        let _turn = self.turn.lock().await;
-        let mut nonce = self.client.nonce(self.address(), true).await?;
-        for _ in 0..NONCE_ATTEMPTS {
-            match self.submit(order, nonce, gas, fees).await {
-                // Another process uses this account, or the node's pool lags behind: look again.
-                Err(error) if is_nonce_trouble(&error) => {
-                    nonce =
-                        nonce.saturating_add(1).max(self.client.nonce(self.address(), true).await?);
-                }
-                result => return result,
-            }
-        }
-        let reason = "no nonce was taken".to_owned();
-        Err(L1Error::Refused { why: Refusal::ReplacementUnderpriced, code: 0, reason })
+    /// What is on its way. Never hold the guard across an `.await`.
+    pub fn flights(&self) -> MutexGuard<'_, Flights> {
+        self.shared.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it stands, as far as is known without asking.
+    pub fn state(&self) -> State {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn note(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Time by the clock that flights count in.
+    pub fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Time between two L1 blocks.
+    pub fn block(&self) -> Duration {
+        self.shared.block
     }
 
     /// Asks whether L1 would take this now, without sending it.
@@ -139,67 +199,70 @@ impl Account {
         self.estimate(order).await.map(|_| ())
     }
 
-    /// How many of its transactions wait in the node's pool.
+    /// Sends at the next free nonce. Says nothing of inclusion; the fee is raised while it is not.
     ///
     /// # Errors
     ///
-    /// What keeps the nodes from answering.
-    pub async fn waiting(&self) -> Result<u64, L1Error> {
-        let pending = self.client.nonce(self.address(), true).await?;
-        Ok(pending.saturating_sub(self.client.nonce(self.address(), false).await?))
+    /// [`L1Error::Reverted`] when the estimate already fails, or what the node or the way to it has against it.
+    pub async fn send(&self, order: &Order) -> Result<Sent, L1Error> {
+        let order = Order { gas: Some(self.gas_of(order).await?), ..order.clone() };
+        self.desk().await?.send(Carries::Duty, &order, None).await
     }
 
-    /// What a replacement should pay: more than before by what nodes ask for, and what is asked now, within the cap.
+    /// Sends, raises the fee while it is not included and L1 would still take it, and waits for the receipt of a success.
+    /// Other orders of the same account go on meanwhile. What is given up leaves no hole: its nonce is filled.
     ///
     /// # Errors
     ///
-    /// What keeps the nodes from answering.
-    pub async fn raised(&self, before: Fees) -> Result<Fees, L1Error> {
-        Ok(before.bumped().max(self.fees().await?).capped(self.max_fee_wei))
-    }
-
-    /// Sends again at the nonce of an earlier transaction, to take its place.
-    ///
-    /// # Errors
-    ///
-    /// As [`Account::send`]; the node refuses a fee that is not higher by 10 %.
-    pub async fn replace(&self, order: &Order, sent: &Sent, fees: Fees) -> Result<Sent, L1Error> {
-        let _turn = self.turn.lock().await;
-        self.submit(order, sent.nonce, order.gas.unwrap_or(sent.gas), fees).await
-    }
-
-    /// Sends, raises the fee while it is not included, and waits for the receipt of a success.
-    ///
-    /// # Errors
-    ///
-    /// [`L1Error::Reverted`] when it was included and failed, [`L1Error::NotIncluded`] when it was not, or whatever
-    /// [`Account::send`] fails with.
+    /// [`L1Error::Reverted`] when it was included and failed, or when L1 would not take it any more while it waited;
+    /// [`L1Error::NotIncluded`] when it was not included in time; or whatever [`Account::send`] fails with.
     pub async fn execute(&self, order: &Order) -> Result<TransactionReceipt, L1Error> {
-        let first = self.send(order).await?;
-        let mut attempts = vec![first];
-        let mut raised = Instant::now();
+        let order = Order { gas: Some(self.gas_of(order).await?), ..order.clone() };
+        let patience = self.block().saturating_mul(EXECUTE_BLOCKS).max(MIN_EXECUTE);
+        let until = self.now().saturating_add(patience);
+        let first = self.desk().await?.send(Carries::Duty, &order, Some(until)).await?;
+        let nonce = first.nonce;
+        let poll = self.block().checked_div(8).unwrap_or(MIN_POLL).clamp(MIN_POLL, MAX_POLL);
+        // Beyond what an L1 without answers may cost: attempts that were sent may still be included.
+        let mut silent: Option<L1Error> = None;
         loop {
-            for attempt in &attempts {
-                if let Some(receipt) = self.client.receipt(attempt.hash).await? {
-                    return self.succeeded(order, receipt).await;
-                }
-            }
-            if raised.elapsed() >= PATIENCE {
-                let last = attempts.last().copied().unwrap_or(first);
-                if attempts.len() > MAX_BUMPS as usize {
-                    let seconds = PATIENCE.as_secs().saturating_mul(u64::from(MAX_BUMPS));
-                    return Err(L1Error::NotIncluded { tx: last.hash, seconds });
-                }
-                let fees = self.raised(last.fees).await?;
-                match self.replace(order, &last, fees).await {
-                    Ok(sent) => attempts.push(sent),
-                    // Included in this moment: the next look finds the receipt.
-                    Err(error) if is_nonce_trouble(&error) => {}
+            let attempts = self.flights().at(nonce).map(|flight| flight.attempts.clone());
+            for attempt in attempts.unwrap_or_else(|| vec![first]).iter().rev() {
+                match self.client.receipt(attempt.hash).await {
+                    Ok(Some(receipt)) if receipt.to != order.to => {
+                        // The transaction that fills the nonce was faster.
+                        return Err(L1Error::NotIncluded {
+                            tx: first.hash,
+                            seconds: patience.as_secs(),
+                        });
+                    }
+                    Ok(Some(receipt)) => {
+                        if !self.is_owner() {
+                            self.flights().forget(nonce);
+                        }
+                        return self.succeeded(&order, receipt).await;
+                    }
+                    Ok(None) => silent = None,
+                    Err(error) if error.is_transient() => silent = Some(error),
                     Err(error) => return Err(error),
                 }
-                raised = Instant::now();
             }
-            sleep(POLL).await;
+            let given_up = self
+                .flights()
+                .at(nonce)
+                .is_none_or(|flight| !matches!(flight.carries, Carries::Duty));
+            if given_up || self.now() >= until {
+                self.flights().give_up(nonce);
+                let seconds = patience.as_secs();
+                return Err(silent.unwrap_or(L1Error::NotIncluded { tx: first.hash, seconds }));
+            }
+            // An agent has a task for this; here may be none.
+            if !self.is_owner()
+                && let Err(error) = self.tend().await
+            {
+                tracing::debug!(%error, "transactions on their way were not looked after");
+            }
+            sleep(poll).await;
         }
     }
 
@@ -212,6 +275,18 @@ impl Account {
         Ok(self.client.fees().await?.capped(self.max_fee_wei))
     }
 
+    /// Whether nobody else sends from this account.
+    pub(super) fn is_owner(&self) -> bool {
+        self.shared.log.is_some()
+    }
+
+    async fn gas_of(&self, order: &Order) -> Result<u64, L1Error> {
+        match order.gas {
+            Some(gas) => Ok(gas),
+            None => self.estimate(order).await,
+        }
+    }
+
     async fn estimate(&self, order: &Order) -> Result<u64, L1Error> {
         let gas = self
             .client
@@ -220,13 +295,14 @@ impl Account {
         Ok(gas.saturating_mul(GAS_PADDING_PERCENT) / 100)
     }
 
-    async fn submit(
+    /// Signs a transaction; the same one has the same bytes each time.
+    pub(crate) fn sign(
         &self,
         order: &Order,
         nonce: u64,
         gas: u64,
         fees: Fees,
-    ) -> Result<Sent, L1Error> {
+    ) -> Result<(Sent, Vec<u8>), L1Error> {
         let transaction = TxEip1559 {
             chain_id: self.client.chain_id(),
             nonce,
@@ -243,14 +319,8 @@ impl Account {
             .sign_hash_sync(&transaction.signature_hash())
             .map_err(|_| L1Error::BadAnswer { what: "signature" })?;
         let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
-        let hash = *envelope.tx_hash();
-        match self.client.send_raw(&envelope.encoded_2718()).await {
-            Ok(_) => {}
-            // The same bytes were sent before: it waits already.
-            Err(L1Error::Refused { why: Refusal::AlreadyKnown, .. }) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(Sent { hash, nonce, fees, gas })
+        let sent = Sent { hash: *envelope.tx_hash(), nonce, fees, gas };
+        Ok((sent, envelope.encoded_2718()))
     }
 
     async fn succeeded(
@@ -273,9 +343,4 @@ impl Account {
         };
         Err(L1Error::Reverted { contract, reason })
     }
-}
-
-/// Whether a nonce is used, or its transaction cannot be replaced at this fee.
-const fn is_nonce_trouble(error: &L1Error) -> bool {
-    matches!(error.refusal(), Some(Refusal::NonceTooLow | Refusal::ReplacementUnderpriced))
 }

@@ -10,16 +10,20 @@ use crate::domain::{Deployment, L1Block, Params, Seconds};
 use alloy::consensus::BlockHeader as _;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::network::{BlockResponse as _, Ethereum, TransactionBuilder as _};
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use alloy::providers::{DynProvider, Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::state::AccountOverride;
 use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolValue as _};
+use alloy::transports::RpcError;
 use alloy::transports::http::Http;
 use alloy::transports::layers::RetryBackoffLayer;
 use futures::future::join_all;
+use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 use tower::ServiceBuilder;
 use url::Url;
@@ -322,17 +326,45 @@ impl Client {
         Ok(self.transaction(transaction).await?.is_some())
     }
 
-    /// What the node suggests to pay for a prompt inclusion.
+    /// What waits in the node's pool at a nonce of an account, where the node tells that. Nodes have one of two methods for
+    /// it, or none.
+    pub(super) async fn waiting_at(
+        &self,
+        account: Address,
+        nonce: u64,
+    ) -> Result<Option<Transaction>, L1Error> {
+        let params = (account, U64::from(nonce));
+        let found = self.provider.raw_request("eth_getTransactionBySenderAndNonce".into(), params);
+        if let Ok(found) = found.await {
+            return Ok(found);
+        }
+        let pool: PoolContent = self
+            .provider
+            .raw_request("txpool_contentFrom".into(), [account])
+            .await
+            .map_err(|error| L1Error::of(&error, account))?;
+        let key = nonce.to_string();
+        Ok([pool.pending, pool.queued].into_iter().find_map(|mut part| part.remove(&key)))
+    }
+
+    /// What to pay for a prompt inclusion: by the fees of late blocks, and at least the tip that the node asks for, below
+    /// which many take nothing.
     pub(super) async fn fees(&self) -> Result<Fees, L1Error> {
         let estimate = self
             .provider
             .estimate_eip1559_fees()
             .await
             .map_err(|error| L1Error::of(&error, Address::ZERO))?;
-        Ok(Fees {
+        let fees = Fees {
             max_fee_wei: estimate.max_fee_per_gas,
             priority_fee_wei: estimate.max_priority_fee_per_gas,
-        })
+        };
+        match self.provider.get_max_priority_fee_per_gas().await {
+            Ok(tip) => Ok(fees.with_tip(tip)),
+            // The node has no opinion, or not this method.
+            Err(RpcError::ErrorResp(_) | RpcError::NullResp) => Ok(fees),
+            Err(error) => Err(L1Error::of(&error, Address::ZERO)),
+        }
     }
 
     pub(super) async fn estimate_gas(
@@ -419,7 +451,33 @@ async fn common_chain_id(
     }
 }
 
+/// What `txpool_contentFrom` answers: transactions by nonce.
+#[derive(Debug, Deserialize)]
+struct PoolContent {
+    #[serde(default)]
+    pending: BTreeMap<String, Transaction>,
+    #[serde(default)]
+    queued: BTreeMap<String, Transaction>,
+}
+
 impl Fees {
+    /// With at least this tip: the whole fee has room for the rise.
+    #[must_use]
+    pub const fn with_tip(self, tip_wei: u128) -> Self {
+        let rise = tip_wei.saturating_sub(self.priority_fee_wei);
+        Self {
+            max_fee_wei: self.max_fee_wei.saturating_add(rise),
+            priority_fee_wei: self.priority_fee_wei.saturating_add(rise),
+        }
+    }
+
+    /// Whether an offer of this is enough for what is asked now. What is asked has room for the base fee to double.
+    pub const fn covers(self, asked: Self) -> bool {
+        let room = asked.max_fee_wei.saturating_sub(asked.priority_fee_wei) / 2;
+        self.max_fee_wei >= asked.max_fee_wei.saturating_sub(room)
+            && self.priority_fee_wei >= asked.priority_fee_wei
+    }
+
     /// Higher by what nodes ask of a replacement (10 %), and a little.
     #[must_use]
     pub const fn bumped(self) -> Self {

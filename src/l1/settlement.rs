@@ -6,6 +6,7 @@ use super::calldata;
 use super::client::Client;
 use super::convert;
 use super::error::L1Error;
+use super::flights::Span;
 use crate::crypto::{Signature, SigningDomain};
 use crate::domain::{BatchHeader, Deployment, SettledBatch};
 use alloy::consensus::Transaction as _;
@@ -189,6 +190,13 @@ pub async fn payload_of(
     let carried = fetch(client, deployment, batch.tx_hash).await?.batches;
     let carried = carried.into_iter().find(|carried| carried.header == batch.header);
     carried.map(|carried| carried.payload).ok_or(L1Error::BadAnswer { what: "settlement input" })
+}
+
+/// The heights that a settlement carries, from its input; `None` if it is none.
+pub(super) fn span_of(input: &[u8]) -> Option<Span> {
+    let batches = calldata::read(input)?;
+    let first = batches.first()?.header.first_height;
+    Some(Span { first, last: batches.last()?.header.last_height })
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Whether the agent does its work: judged, and the metrics brought up to date, whenever somebody asks.
 
 use crate::agreement::Clock;
-use crate::domain::Height;
-use crate::l1::MirrorHandle;
+use crate::domain::{Height, L1Block, Params};
+use crate::l1::{Account, AccountState, MirrorHandle};
 use crate::mempool::Pool;
 use crate::node::progress::Progress;
 use crate::storage::Store;
 use crate::telemetry::{Health, Metrics, Probe};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, U256};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,12 @@ const CLOCK_TOLERANCE_SECONDS: u64 = 3_600;
 /// Idle intervals without a decided block after which agreement counts as stalled.
 const STALLED_INTERVALS: u32 = 20;
 
+/// Takeover times until anybody may post a batch (R28), and L1 blocks until it is included.
+const TAKEOVERS: u64 = 6;
+const INCLUSION_BLOCKS: u64 = 20;
+/// Gas that the account should be able to pay for: about ten large settlements.
+const LOW_GAS: u64 = 10_000_000;
+
 /// A probe over the agent's shared state.
 pub(super) fn probe(
     metrics: Metrics,
@@ -26,10 +32,12 @@ pub(super) fn probe(
     store: &Store,
     pool: &Arc<Pool>,
     clock: &Clock,
-    signer: Address,
+    account: Account,
 ) -> Probe {
     let (mirror, store, pool) = (mirror.clone(), store.clone(), Arc::clone(pool));
     let clock = clock.clone();
+    // The signer's own account.
+    let signer = account.address();
     Arc::new(move || {
         let mut reasons = Vec::new();
         let decided = match store.decided_tip() {
@@ -73,6 +81,12 @@ pub(super) fn probe(
         reasons.extend(clock.fault(view.params.drift()).map(|off| off.to_string()));
         metrics.clock_offset_milliseconds.set(clock.off().map_or(0, |off| off.millis));
         let settled = view.tip.as_ref().map_or(0, |tip| tip.last_height.get());
+        let unsettled_for = unsettled_for(&store, settled, view.head);
+        if unsettled_for > settling_patience(&view.params) {
+            reasons.push(format!(
+                "nothing has settled since height {settled}: the block after it is {unsettled_for} s old"
+            ));
+        }
         let epoch = view.head.map(|head| view.params.epoch_at(head.timestamp)).unwrap_or_default();
         let generation = view.generation();
         let member =
@@ -93,6 +107,14 @@ pub(super) fn probe(
         metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
         drop(view);
         metrics.store_bytes.set(number(store.size().unwrap_or(0)));
+        let state = account.state();
+        reasons.extend(of_account(account.address(), &state));
+        let flights = account.flights().waiting().count();
+        metrics.oldest_unsettled_seconds.set(number(unsettled_for));
+        metrics.account_flights.set(i64::try_from(flights).unwrap_or(i64::MAX));
+        metrics.account_balance_gwei.set(gwei(state.balance_wei.unwrap_or_default()));
+        let fee = state.asked.map_or(0, |asked| asked.max_fee_wei);
+        metrics.l1_fee_wei.set(i64::try_from(fee).unwrap_or(i64::MAX));
         let waiting = pool.waiting().transactions;
         metrics.mempool_transactions.set(i64::try_from(waiting).unwrap_or(i64::MAX));
 
@@ -106,6 +128,108 @@ pub(super) fn probe(
     })
 }
 
+/// Seconds between the oldest decided block that is not settled and the newest L1 block.
+fn unsettled_for(store: &Store, settled: u64, head: Option<L1Block>) -> u64 {
+    let oldest = store.header(Height::new(settled).next()).ok().flatten();
+    oldest.zip(head).map_or(0, |((_, header), head)| {
+        head.timestamp.get().saturating_sub(header.timestamp.to_seconds().get())
+    })
+}
+
+/// How old the oldest unsettled block may get: a batch's age, all takeovers until anybody may post, and L1 blocks to be
+/// included in.
+const fn settling_patience(params: &Params) -> u64 {
+    let age = if params.max_batch_age_seconds > params.idle_batch_age_seconds {
+        params.max_batch_age_seconds
+    } else {
+        params.idle_batch_age_seconds
+    };
+    age.saturating_add(params.takeover_seconds.saturating_mul(TAKEOVERS))
+        .saturating_add(params.l1_block_seconds.saturating_mul(INCLUSION_BLOCKS))
+}
+
+/// What is wrong with the account that posts.
+fn of_account(address: Address, state: &AccountState) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if state.lacks_funds {
+        reasons.push(format!("the account {address} cannot pay for what is to be sent"));
+    } else if let Some((balance, asked)) = state.balance_wei.zip(state.asked) {
+        let needed = U256::from(asked.max_fee_wei).saturating_mul(U256::from(LOW_GAS));
+        if balance < needed {
+            reasons.push(format!(
+                "the account {address} is nearly empty: {} gwei, less than {} gwei for {LOW_GAS} gas at what L1 asks now",
+                gwei(balance),
+                gwei(needed)
+            ));
+        }
+    }
+    if state.balance_wei == Some(U256::ZERO) && reasons.is_empty() {
+        reasons.push(format!("the account {address} is empty"));
+    }
+    if state.is_at_fee_limit {
+        reasons
+            .push("a transaction waits because L1 asks for more than max-l1-fee-gwei".to_owned());
+    }
+    reasons
+}
+
+fn gwei(wei: U256) -> i64 {
+    let gwei = wei.checked_div(U256::from(1_000_000_000_u64)).unwrap_or_default();
+    i64::try_from(gwei).unwrap_or(i64::MAX)
+}
+
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOW_GAS, of_account, settling_patience, unsettled_for};
+    use crate::domain::{L1Block, Seconds};
+    use crate::l1::{AccountState, Fees};
+    use crate::testing::{Surroundings, params};
+    use alloy::primitives::{Address, B256, U256};
+
+    fn state(balance_wei: u64, fee: u128) -> AccountState {
+        AccountState {
+            balance_wei: Some(U256::from(balance_wei)),
+            asked: Some(Fees { max_fee_wei: fee, priority_fee_wei: 1 }),
+            ..AccountState::default()
+        }
+    }
+
+    fn said(state: &AccountState) -> String {
+        of_account(Address::ZERO, state).join("; ")
+    }
+
+    #[test]
+    fn an_account_that_runs_dry_or_waits_at_its_limit_is_told() {
+        assert_eq!(said(&AccountState::default()), "", "nothing is known yet");
+        assert_eq!(said(&state(LOW_GAS, 1)), "");
+        assert!(said(&state(LOW_GAS - 1, 1)).contains("nearly empty"));
+        assert!(said(&state(u64::MAX, u128::MAX)).contains("nearly empty"));
+        let empty = AccountState { balance_wei: Some(U256::ZERO), ..AccountState::default() };
+        assert!(said(&empty).contains("is empty"));
+        let poor = AccountState { lacks_funds: true, ..state(LOW_GAS, 1) };
+        assert!(said(&poor).contains("cannot pay"));
+        let dear = AccountState { is_at_fee_limit: true, ..state(LOW_GAS, 1) };
+        assert!(said(&dear).contains("max-l1-fee-gwei"));
+    }
+
+    #[test]
+    fn what_does_not_settle_is_told_by_the_age_of_the_oldest_block() {
+        let around = Surroundings::new(params());
+        let head = |seconds: u64| {
+            let timestamp = Seconds::new(1_700_000_000_u64.saturating_add(seconds));
+            Some(L1Block { number: 1, hash: B256::ZERO, timestamp })
+        };
+        assert_eq!(unsettled_for(&around.store, 0, head(900)), 0, "nothing is decided");
+        around.decide(&[]);
+        assert_eq!(unsettled_for(&around.store, 0, head(900)), 900);
+        assert_eq!(unsettled_for(&around.store, 1, head(900)), 0, "all is settled");
+        assert_eq!(unsettled_for(&around.store, 0, None), 0);
+        assert_eq!(unsettled_for(&around.store, u64::MAX, head(900)), 0);
+        let patience = settling_patience(&params());
+        assert!(patience > params().idle_batch_age_seconds && patience < 900, "{patience}");
+    }
 }

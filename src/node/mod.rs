@@ -149,7 +149,11 @@ pub async fn run(
     let checked = l1.clone();
     let key = config.signer.to_bytes();
     let signer = config.signer.address();
-    let account = Account::new(client.clone(), &key.0)?.with_max_fee(config.max_l1_fee_wei);
+    let account = Account::new(client.clone(), &key.0)?.with_max_fee(config.max_l1_fee_wei).owned(
+        config.data_dir.join("l1-flights.json"),
+        config.deployment.settlement,
+        Duration::from_secs(params.l1_block_seconds),
+    );
     let secret = SecretKey::from_bytes(key.0).expect("a keystore holds a valid key");
     let domain = SigningDomain::new(config.deployment.chain_id, config.deployment.settlement);
     let guard = Arc::new(Guard::new(secret, domain, store.clone()));
@@ -173,8 +177,15 @@ pub async fn run(
     let metrics = Metrics::new();
     let clock = agreement::Clock::default();
     let progress = Progress::new();
-    let probe =
-        health::probe(metrics.clone(), progress.clone(), &mirror, &store, &pool, &clock, signer);
+    let probe = health::probe(
+        metrics.clone(),
+        progress.clone(),
+        &mirror,
+        &store,
+        &pool,
+        &clock,
+        account.clone(),
+    );
     let peers = Arc::new(link::LinkPeers::new(link.clone()));
 
     let mut tasks = Tasks::new(shutdown);
@@ -297,6 +308,13 @@ pub async fn run(
             tasks.stop.clone(),
         );
         async move { Ok(attesting.await?) }
+    });
+    tasks.spawn("account", {
+        let keeping = l1::keep(account.clone(), tasks.stop.clone());
+        async move {
+            keeping.await;
+            Ok(())
+        }
     });
     let deployment = config.deployment.clone();
     let poster = Poster::new(

@@ -1,36 +1,38 @@
 //! Posting: whoever's turn it is brings certified batches to L1 (R28), in order, several on their way at once.
 //!
-//! [`opens_at`] says when this agent may; [`Pipeline`] says what to send; the task in [`run`] does it. Nothing of this is
-//! kept on disk: after a restart or a reorg all of it follows from the settled tip, the decided blocks and the attestations
-//! in the store. While L1 does not answer, batches wait; when it is back they are posted in the same order.
+//! [`opens_at`] says when this agent may; [`plan`] says what to send; the task in [`run`] does it, at the nonces that the
+//! account has for it ([`crate::l1::flights`]). What to post follows after a restart or a reorg from the settled tip, the
+//! decided blocks and the attestations in the store, and what is on its way from the account. While L1 does not answer,
+//! batches wait; when it is back they are posted in the same order.
 
+#[cfg(test)]
+mod model_tests;
 mod pipeline;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use pipeline::{Action, Flight, Look, MAX_FLIGHTS, Pipeline, Span};
+pub use pipeline::{Action, Look, MAX_FLIGHTS, plan};
 pub use schedule::{may_post, opens_at};
 
 use crate::attest::{LedgerHandle, payload_for};
 use crate::blocking::blocking;
 use crate::domain::{Deployment, Epoch, Generation, Height, L1Block, LeaderSet, Params};
-use crate::l1::{Account, Certified, L1Error, MirrorHandle, Order, fitting, settle_order};
+use crate::l1::flights::{Carries, Span};
+use crate::l1::{Account, Certified, Desk, L1Error, MirrorHandle, fitting, settle_order};
 use crate::storage::{Store, StoreError};
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Batches that are looked at together; more wait until these have settled.
 const MAX_READY: usize = 48;
 /// The shortest and the longest pause between two looks.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// Gas of a transaction that does nothing.
-const CANCEL_GAS: u64 = 21_000;
 
 /// Why posting pauses.
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +52,11 @@ pub struct Poster {
     mirror: MirrorHandle,
     store: Store,
     ledger: LedgerHandle,
-    pipeline: Pipeline,
     /// The generation of what is on its way.
-    generation: Generation,
+    generation: Option<Generation>,
     payloads: BTreeMap<(Height, B256), Bytes>,
-    started: Instant,
+    /// The account's nonce at an L1 block, so that it is asked once.
+    nonce_at: Option<(B256, u64)>,
 }
 
 impl Poster {
@@ -75,10 +77,9 @@ impl Poster {
             mirror,
             store,
             ledger,
-            pipeline: Pipeline::default(),
-            generation: Generation::new(0),
+            generation: None,
             payloads: BTreeMap::new(),
-            started: Instant::now(),
+            nonce_at: None,
         }
     }
 
@@ -90,51 +91,56 @@ impl Poster {
         }
         let Some((params, head, settled)) = self.view() else { return Ok(()) };
         let generation = self.mirror.read().generation();
-        if self.generation != generation {
-            self.generation = generation;
-            self.pipeline.void();
+        if self.generation.replace(generation).is_some_and(|before| before != generation) {
+            self.account.flights().void_settlements();
         }
         let ready = self.ready(&params, head).await?;
-        let now = self.started.elapsed();
-        let l1_block = Duration::from_secs(params.l1_block_seconds);
-        if ready.is_empty() && self.pipeline.live(0).next().is_none() {
+        let account = self.account.clone();
+        if ready.is_empty() && account.flights().waiting().next().is_none() {
             return Ok(());
         }
-        let own = self.account.address();
-        let nonce = self.account.client().nonce_at(own, head.hash).await?;
-        let mut lost = Vec::new();
-        for flight in self.pipeline.live(nonce) {
-            if flight.should_be_known(now, l1_block)
-                && !self.account.client().knows(flight.sent.hash).await?
-            {
-                lost.push(flight.sent.nonce);
-            }
-        }
-
+        // Nobody else chooses a nonce between the look and what follows from it.
+        let desk = account.desk().await?;
+        let nonce = match self.nonce_at {
+            Some((hash, nonce)) if hash == head.hash => nonce,
+            _ => account.client().nonce_at(account.address(), head.hash).await?,
+        };
+        self.nonce_at = Some((head.hash, nonce));
         let actions = {
-            let group = |first: Height| {
+            let group = |first: Height, end: Height| {
                 let from = ready.iter().position(|batch| batch.header.first_height == first)?;
-                let batches = ready.get(from..)?;
+                let to = ready.iter().take_while(|batch| batch.header.last_height < end).count();
+                let batches = ready.get(from..to)?;
                 let last = batches.get(fitting(batches).checked_sub(1)?)?;
                 Some(Span { first, last: last.header.last_height })
             };
-            let look = Look { now, l1_block, settled, nonce, lost: &lost, group: &group };
-            self.pipeline.plan(&look)
+            let l1_block = Duration::from_secs(params.l1_block_seconds);
+            let look = Look { now: account.now(), l1_block, settled, nonce, group: &group };
+            let flights = account.flights();
+            // What was included after this L1 block and is not remembered may have settled what seems to be next.
+            if (nonce..flights.included()).any(|nonce| flights.at(nonce).is_none()) {
+                return Ok(());
+            }
+            plan(&flights, &look)
         };
         for action in actions {
-            self.act(action, &ready, settled, nonce).await?;
+            // What follows counts on what comes before it.
+            if !self.act(&desk, action, &ready, settled, nonce).await? {
+                break;
+            }
         }
         Ok(())
     }
 
+    /// Does one thing; whether it was done.
     async fn act(
-        &mut self,
+        &self,
+        desk: &Desk<'_>,
         action: Action,
         ready: &[Certified],
         settled: Height,
         included: u64,
-    ) -> Result<(), PostError> {
-        let now = self.started.elapsed();
+    ) -> Result<bool, PostError> {
         let order_of = |span: Span| {
             let batches: Vec<Certified> = ready
                 .iter()
@@ -148,62 +154,26 @@ impl Poster {
             Action::Send(span) => {
                 let order = order_of(span);
                 // Nothing is before it: L1 can say already whether it will refuse, and a refusal costs nothing yet.
-                if span.first == settled.next() && self.pipeline.live(included).next().is_none() {
+                let is_alone = self.account.flights().live(included).next().is_none();
+                if span.first == settled.next() && is_alone {
                     self.account.check(&order).await?;
                 }
-                let sent = self.account.send(&order).await?;
+                let sent = desk.send(Carries::Settlement(span), &order, None).await?;
                 info!(first = %span.first, last = %span.last, tx = %sent.hash, nonce = sent.nonce, "batch sent");
-                self.pipeline.sent(Some(span), order, sent, now);
+                Ok(true)
             }
             Action::Replace { nonce, span } => {
-                self.replace(nonce, Some(span), order_of(span), now).await?;
-            }
-            Action::Raise { nonce } => {
-                if let Some(flight) = self.pipeline.at(nonce) {
-                    let (span, order) = (flight.span, flight.order.clone());
-                    self.replace(nonce, span, order, now).await?;
+                let carries = Carries::Settlement(span);
+                let sent = desk.replace(nonce, carries, &order_of(span), None).await?;
+                if let Some(sent) = &sent {
+                    info!(first = %span.first, last = %span.last, tx = %sent.hash, nonce, "batch sent in place of another transaction");
                 }
+                Ok(sent.is_some())
             }
             Action::Cancel { nonce } => {
-                let order = Order {
-                    to: Some(self.account.address()),
-                    value_wei: U256::ZERO,
-                    input: Bytes::new(),
-                    gas: Some(CANCEL_GAS),
-                };
-                self.replace(nonce, None, order, now).await?;
+                desk.fill(nonce).await?;
+                Ok(true)
             }
-        }
-        Ok(())
-    }
-
-    async fn replace(
-        &mut self,
-        nonce: u64,
-        span: Option<Span>,
-        order: Order,
-        now: Duration,
-    ) -> Result<(), PostError> {
-        let Some(before) = self.pipeline.at(nonce).map(|flight| flight.sent) else { return Ok(()) };
-        let fees = self.account.raised(before.fees).await?;
-        if fees.max_fee_wei <= before.fees.max_fee_wei {
-            warn!(nonce, tx = %before.hash, "fee is at its limit, the transaction waits");
-            self.pipeline.wait(nonce, now);
-            return Ok(());
-        }
-        match self.account.replace(&order, &before, fees).await {
-            Ok(sent) => {
-                debug!(nonce, tx = %sent.hash, "transaction replaced");
-                self.pipeline.sent(span, order, sent, now);
-                Ok(())
-            }
-            // Included in this moment; the next look sees it.
-            Err(L1Error::Refused { reason, .. }) => {
-                debug!(nonce, %reason, "transaction not replaced");
-                self.pipeline.wait(nonce, now);
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -281,26 +251,10 @@ impl Poster {
         }
         Ok(ready)
     }
-
-    /// Waits, for a bounded time, until what this account had sent before the agent started is included.
-    async fn let_earlier_ones_land(&self, shutdown: &CancellationToken) {
-        let block = Duration::from_secs(self.mirror.read().params.l1_block_seconds);
-        let deadline = Instant::now().checked_add(block.saturating_mul(4));
-        while deadline.is_some_and(|deadline| Instant::now() < deadline) {
-            if matches!(self.account.waiting().await, Ok(0)) {
-                return;
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(MIN_PAUSE) => {}
-            }
-        }
-    }
 }
 
 /// Posts until `shutdown`.
 pub async fn run(mut poster: Poster, shutdown: CancellationToken) {
-    poster.let_earlier_ones_land(&shutdown).await;
     let mut ledger = poster.ledger.subscribe();
     let mut mirror = poster.mirror.subscribe();
     let mut failures = 0_u32;

@@ -41,7 +41,7 @@ struct Member {
     store: Store,
     ledger: LedgerHandle,
     evidence: mpsc::Receiver<Evidence>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Four members who have decided `blocks`, follow L1 together, and attest.
@@ -88,15 +88,20 @@ async fn members(
         let (_, decided) = watch::channel(Height::new(0));
         let changes = following.mirror.subscribe();
         tokio::spawn(crate::attest::run(attester, decided, changes, mailbox, shutdown.clone()));
-        members.push(Member { address, store, ledger, evidence, _folder: folder });
+        members.push(Member { address, store, ledger, evidence, folder });
     }
     members
 }
 
 /// Starts the poster of a member.
 fn post(world: &World, following: &Following, member: &Member) -> DropGuard {
+    let account = world.poster(member.address).owned(
+        member.folder.path().join("l1-flights.json"),
+        world.deployment.settlement,
+        std::time::Duration::from_secs(world.params.l1_block_seconds),
+    );
     let poster = Poster::new(
-        world.poster(member.address),
+        account.clone(),
         member.address,
         world.deployment.clone(),
         following.mirror.clone(),
@@ -105,6 +110,7 @@ fn post(world: &World, following: &Following, member: &Member) -> DropGuard {
     );
     let shutdown = CancellationToken::new();
     tokio::spawn(run(poster, shutdown.clone()));
+    tokio::spawn(crate::l1::keep(account, shutdown.clone()));
     shutdown.drop_guard()
 }
 

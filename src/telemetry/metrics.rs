@@ -64,6 +64,14 @@ table! {
     forced_waiting: Gauge,
     /// Sequencers whose endpoint is known
     known_peers: Gauge,
+    /// Age of the oldest decided block that L1 has not settled, in seconds by L1's time
+    oldest_unsettled_seconds: Gauge,
+    /// ETH of the account that posts, in gwei
+    account_balance_gwei: Gauge,
+    /// Transactions of that account on their way to L1
+    account_flights: Gauge,
+    /// What L1 asked for a unit of gas when something was sent last, in wei
+    l1_fee_wei: Gauge,
     /// Transactions in decided blocks since the start
     decided_transactions: Counter,
     /// Offences seen since the start, whether or not somebody else reported them first

@@ -1,0 +1,642 @@
+//! What of one account is on its way to L1, by nonce, and what to do about it. Holds no client, no key and no clock.
+//!
+//! A flight is a nonce: whatever waits there, only one transaction can be included. All that an agent sends passes through
+//! here, so that no nonce has two owners and none is left behind: a nonce whose order is not wanted any more is filled with
+//! a transaction that does nothing. Nonces that the node counts and this process did not give out hold something that was
+//! sent before it started, or elsewhere ([`Carries::Unknown`]).
+//!
+//! Flights are remembered for a while after they were included: a reorg makes them live again.
+
+use super::account::{Order, Sent};
+use super::client::Fees;
+use super::refusal::Refusal;
+use crate::domain::Height;
+use alloy::primitives::B256;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Flights that are remembered below the account's nonce, for reorgs.
+const MAX_REMEMBERED: u64 = 64;
+/// Nonces of unknown content that are taken over at most, beyond what this process knows: more than a pool keeps.
+const MAX_ADOPTED: u64 = 128;
+/// Attempts whose hashes are kept of a flight: any of them may be the one that is included.
+const MAX_ATTEMPTS: usize = 32;
+/// L1 blocks that a transaction may wait before its fee is raised; doubles each time, up to the bound.
+const PATIENCE_BLOCKS: u32 = 3;
+const MAX_DOUBLINGS: u32 = 5;
+/// How long a tip that a node asked for is remembered after the last node that did.
+const REMEMBER_TIP: Duration = Duration::from_secs(3_600);
+/// The smallest tip that is tried once a node wants more and does not say how much, in wei.
+const FIRST_GUESS_WEI: u128 = 100_000_000;
+
+/// Consecutive heights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: Height,
+    /// The last.
+    pub last: Height,
+}
+
+/// What a flight is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Batches of these heights.
+    Settlement(Span),
+    /// An order that somebody waits for, or did before a restart.
+    Duty,
+    /// Something that this process did not send.
+    Unknown,
+    /// Nothing that anybody wants. Its nonce is free for other orders, and is filled if there are none.
+    Nothing,
+}
+
+/// One nonce that is taken.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    /// The nonce.
+    pub nonce: u64,
+    /// What it is for.
+    pub carries: Carries,
+    /// What was sent, to send it again; `None` if an earlier process sent it, or if nothing was sent yet to fill the nonce.
+    pub order: Option<Order>,
+    /// What was sent at this nonce, the newest last.
+    pub attempts: Vec<Sent>,
+    /// The highest fees that are known to wait there: a replacement has to exceed them.
+    floor: Option<Fees>,
+    /// The highest fees that were refused there as too low to replace what waits, whose fees are not known.
+    guess: Option<Fees>,
+    since: Duration,
+    shown: Duration,
+    raised: u32,
+    shows: u32,
+    rest_until: Duration,
+    wanted_until: Option<Duration>,
+}
+
+/// Something to do about a flight that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tend {
+    /// See whether the node still has it, and send the same bytes again if not.
+    Show {
+        /// The nonce.
+        nonce: u64,
+    },
+    /// Send the same again for more.
+    Raise {
+        /// The nonce.
+        nonce: u64,
+        /// Nothing of this account is before it.
+        is_first: bool,
+    },
+    /// Put a transaction that does nothing in its place.
+    Fill {
+        /// The nonce.
+        nonce: u64,
+    },
+}
+
+/// The flights of one account.
+#[derive(Debug, Default)]
+pub struct Flights {
+    flights: BTreeMap<u64, Flight>,
+    /// Next nonce by what is included, as the node told it last.
+    included: u64,
+    /// What the node said of nonces that others use who send from the same account.
+    pending: u64,
+    /// The tip below which nodes take nothing, and when that was learned.
+    least_tip: Option<(u128, Duration)>,
+}
+
+impl Flight {
+    fn new(nonce: u64, carries: Carries, now: Duration) -> Self {
+        Self {
+            nonce,
+            carries,
+            order: None,
+            attempts: Vec::new(),
+            floor: None,
+            guess: None,
+            since: now,
+            shown: now,
+            raised: 0,
+            shows: 0,
+            rest_until: Duration::ZERO,
+            wanted_until: None,
+        }
+    }
+
+    /// A flight as an earlier process left it.
+    pub(crate) fn restored(nonce: u64, carries: Carries, attempts: Vec<Sent>) -> Self {
+        let floor = attempts.iter().map(|sent| sent.fees).reduce(Fees::max);
+        Self { floor, attempts, ..Self::new(nonce, carries, Duration::ZERO) }
+    }
+
+    /// What was sent last at this nonce.
+    pub fn newest(&self) -> Option<&Sent> {
+        self.attempts.last()
+    }
+
+    /// What waits there pays at least this much, as far as is known.
+    pub const fn fees(&self) -> Option<Fees> {
+        self.floor
+    }
+
+    /// When it was sent, or replaced last.
+    pub const fn since(&self) -> Duration {
+        self.since
+    }
+
+    pub(super) const fn wanted_until(&self) -> Option<Duration> {
+        self.wanted_until
+    }
+
+    /// Whether nothing should be tried with it now: the last try was of no use.
+    pub fn rests(&self, now: Duration) -> bool {
+        now < self.rest_until
+    }
+
+    /// Whether it has waited for longer than a transaction should.
+    pub fn is_overdue(&self, now: Duration, block: Duration) -> bool {
+        now.saturating_sub(self.since) >= self.patience(block)
+    }
+
+    fn patience(&self, block: Duration) -> Duration {
+        doubled(block.saturating_mul(PATIENCE_BLOCKS), self.raised)
+    }
+
+    fn tend(&self, now: Duration, block: Duration, is_first: bool) -> Option<Tend> {
+        let nonce = self.nonce;
+        if self.rests(now) {
+            return None;
+        }
+        let has_order = self.order.is_some();
+        let unwanted = match self.carries {
+            Carries::Nothing => !has_order,
+            Carries::Duty => self.wanted_until.is_some_and(|until| until <= now),
+            Carries::Settlement(_) | Carries::Unknown => false,
+        };
+        if unwanted {
+            return Some(Tend::Fill { nonce });
+        }
+        let waited = now.saturating_sub(self.since);
+        match has_order {
+            true if waited >= self.patience(block) => Some(Tend::Raise { nonce, is_first }),
+            // What is not known cannot be raised. Time for the poster to put a wanted batch there first.
+            false if waited >= self.patience(block).saturating_mul(2) => Some(Tend::Fill { nonce }),
+            _ => {
+                let due = now.saturating_sub(self.shown) >= doubled(block, self.shows);
+                (due && has_order).then_some(Tend::Show { nonce })
+            }
+        }
+    }
+}
+
+fn doubled(time: Duration, times: u32) -> Duration {
+    time.saturating_mul(1 << times.min(MAX_DOUBLINGS))
+}
+
+impl Flights {
+    /// With what an earlier process left.
+    pub(crate) fn restored(flights: impl IntoIterator<Item = Flight>) -> Self {
+        let flights: BTreeMap<u64, Flight> =
+            flights.into_iter().map(|flight| (flight.nonce, flight)).collect();
+        Self { flights, ..Self::default() }
+    }
+
+    /// Flights that L1 has not included by `nonce`, in the order of their nonces.
+    pub fn live(&self, nonce: u64) -> impl Iterator<Item = &Flight> {
+        self.flights.range(nonce..).map(|(_, flight)| flight)
+    }
+
+    /// The flights that L1 has not included, as far as was seen.
+    pub fn waiting(&self) -> impl Iterator<Item = &Flight> {
+        self.live(self.included)
+    }
+
+    /// The flight at a nonce.
+    pub fn at(&self, nonce: u64) -> Option<&Flight> {
+        self.flights.get(&nonce)
+    }
+
+    /// All that are remembered.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Flight> {
+        self.flights.values()
+    }
+
+    /// Next nonce by what is included, as far as was seen.
+    pub const fn included(&self) -> u64 {
+        self.included
+    }
+
+    /// The nonce for something new.
+    pub fn next_free(&self) -> u64 {
+        let behind = self.flights.last_key_value().map_or(0, |(nonce, _)| nonce.saturating_add(1));
+        self.included.max(self.pending).max(behind)
+    }
+
+    /// Takes what the node says of the account: its nonce by what is included, and with what waits in the pool. A node may
+    /// lag, and need not show what waits: neither takes a nonce back. If the account is this process's alone (`is_owner`),
+    /// it takes over nonces that it knows nothing of, and must see that they do not block what comes after.
+    pub fn see(&mut self, included: u64, pending: u64, now: Duration, is_owner: bool) {
+        self.included = included;
+        let remembered = included.saturating_sub(MAX_REMEMBERED);
+        self.flights = self.flights.split_off(&remembered);
+        self.pending = 0;
+        let own = self.next_free();
+        let end = own.max(pending.min(own.saturating_add(MAX_ADOPTED)));
+        if is_owner {
+            // What a node says that knows nothing of the account is no reason to take over all that it ever sent.
+            let oldest = end.saturating_sub(MAX_REMEMBERED.saturating_add(MAX_ADOPTED));
+            for nonce in included.max(oldest)..end {
+                self.flights
+                    .entry(nonce)
+                    .or_insert_with(|| Flight::new(nonce, Carries::Unknown, now));
+            }
+        } else {
+            self.pending = pending;
+        }
+    }
+
+    /// Forgets a flight that is done: nobody looks after it if a reorg takes it back.
+    pub fn forget(&mut self, nonce: u64) {
+        self.flights.remove(&nonce);
+    }
+
+    /// What to offer at a nonce, given what nodes ask for now; `None` if what it takes is above `cap`.
+    pub fn quote(&self, nonce: u64, asked: Fees, cap: u128, now: Duration) -> Option<Fees> {
+        let asked = match self.least_tip(now) {
+            Some(tip) => asked.with_tip(tip),
+            None => asked,
+        };
+        let flight = self.at(nonce);
+        if let Some(refused) = flight.and_then(|flight| flight.guess) {
+            let twice = Fees {
+                max_fee_wei: refused.max_fee_wei.saturating_mul(2),
+                priority_fee_wei: refused.priority_fee_wei.saturating_mul(2),
+            };
+            // The step may go past the limit; the limit itself may do.
+            return (refused.max_fee_wei < cap).then(|| twice.max(asked).capped(cap));
+        }
+        let Some(floor) = flight.and_then(|flight| flight.floor) else {
+            return Some(asked.capped(cap));
+        };
+        let least = floor.bumped();
+        let fits = least.max_fee_wei <= cap && least.priority_fee_wei <= cap;
+        fits.then(|| least.max(asked).capped(cap))
+    }
+
+    /// Takes note of what is about to be sent: from now on it may be in a pool.
+    pub fn sending(
+        &mut self,
+        carries: Carries,
+        order: &Order,
+        sent: Sent,
+        wanted_until: Option<Duration>,
+        now: Duration,
+    ) {
+        let nonce = sent.nonce;
+        let flight = self.flights.entry(nonce).or_insert_with(|| Flight::new(nonce, carries, now));
+        let is_same = !flight.attempts.is_empty() && flight.carries == carries;
+        flight.raised = if is_same { flight.raised.saturating_add(1) } else { 0 };
+        flight.carries = carries;
+        flight.order = Some(order.clone());
+        flight.attempts.push(sent);
+        let surplus = flight.attempts.len().saturating_sub(MAX_ATTEMPTS);
+        flight.attempts.drain(..surplus);
+        (flight.since, flight.shown, flight.shows) = (now, now, 0);
+        flight.wanted_until = wanted_until;
+        flight.rest_until = Duration::ZERO;
+    }
+
+    /// Takes note that the node took it: whoever replaces it must pay more than this.
+    pub fn taken(&mut self, sent: Sent) {
+        if let Some(flight) = self.flights.get_mut(&sent.nonce) {
+            flight.floor = Some(flight.floor.map_or(sent.fees, |floor| floor.max(sent.fees)));
+            flight.guess = None;
+        }
+    }
+
+    /// Takes back what the node refused, and learns from it. `before` is the flight as it was before it was sent.
+    pub fn refused(&mut self, sent: Sent, why: Refusal, before: Option<Flight>, now: Duration) {
+        let nonce = sent.nonce;
+        match before {
+            Some(flight) => {
+                self.flights.insert(nonce, flight);
+            }
+            None => {
+                self.flights.remove(&nonce);
+            }
+        }
+        match why {
+            Refusal::ReplacementUnderpriced => {
+                // Something waits there that nobody here knows, or that pays more than was thought.
+                let flight = self
+                    .flights
+                    .entry(nonce)
+                    .or_insert_with(|| Flight::new(nonce, Carries::Unknown, now));
+                flight.guess = Some(flight.guess.map_or(sent.fees, |guess| guess.max(sent.fees)));
+            }
+            Refusal::TipTooLow { minimum_wei: Some(minimum) }
+                if minimum > sent.fees.priority_fee_wei =>
+            {
+                self.least_tip = Some((minimum, now));
+            }
+            Refusal::TipTooLow { .. } | Refusal::Underpriced => {
+                let guess = sent.fees.priority_fee_wei.saturating_mul(2).max(FIRST_GUESS_WEI);
+                self.least_tip = Some((guess, now));
+            }
+            _ => {}
+        }
+    }
+
+    /// The tip below which nodes take nothing, as far as they said so lately.
+    pub fn least_tip(&self, now: Duration) -> Option<u128> {
+        let (tip, learned) = self.least_tip?;
+        (now.saturating_sub(learned) < REMEMBER_TIP).then_some(tip)
+    }
+
+    /// Takes note of what was found out about a nonce of unknown content.
+    pub(super) fn found(&mut self, nonce: u64, carries: Carries, hash: B256, fees: Fees, gas: u64) {
+        if let Some(flight) = self.flights.get_mut(&nonce).filter(|one| one.attempts.is_empty()) {
+            flight.carries = carries;
+            flight.floor = Some(fees);
+            flight.attempts.push(Sent { hash, nonce, fees, gas });
+        }
+    }
+
+    /// Takes note that a try with a flight was of no use: the next one comes after its patience.
+    pub fn rest(&mut self, nonce: u64, now: Duration, block: Duration) {
+        if let Some(flight) = self.flights.get_mut(&nonce) {
+            flight.raised = flight.raised.saturating_add(1);
+            flight.rest_until = now.saturating_add(flight.patience(block));
+        }
+    }
+
+    /// Takes note that it was looked after a flight, and whether the node had it.
+    pub fn shown(&mut self, nonce: u64, known: bool, now: Duration) {
+        if let Some(flight) = self.flights.get_mut(&nonce) {
+            flight.shown = now;
+            flight.shows = if known { 0 } else { flight.shows.saturating_add(1) };
+        }
+    }
+
+    /// Takes note that nobody wants what is at this nonce any more.
+    pub fn give_up(&mut self, nonce: u64) {
+        if let Some(flight) = self.flights.get_mut(&nonce)
+            && flight.carries != Carries::Nothing
+        {
+            (flight.carries, flight.order, flight.raised) = (Carries::Nothing, None, 0);
+        }
+    }
+
+    /// Takes note that no settlement on its way can settle any more: their nonces are free for others.
+    pub fn void_settlements(&mut self) {
+        let settlements: Vec<u64> = self
+            .all()
+            .filter(|flight| matches!(flight.carries, Carries::Settlement(_)))
+            .map(|flight| flight.nonce)
+            .collect();
+        for nonce in settlements {
+            self.give_up(nonce);
+        }
+    }
+
+    /// What to do about flights that wait, the oldest first.
+    pub fn tend(&self, now: Duration, block: Duration) -> Vec<Tend> {
+        self.waiting()
+            .enumerate()
+            .filter_map(|(place, flight)| flight.tend(now, block, place == 0))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
+    use super::{Carries, Fees, Flights, MAX_ADOPTED, MAX_REMEMBERED, Order, Refusal, Sent, Tend};
+    use alloy::primitives::{B256, Bytes, U256};
+    use std::time::Duration;
+
+    const BLOCK: Duration = Duration::from_secs(1);
+    const GWEI: u128 = 1_000_000_000;
+    const CAP: u128 = 100 * GWEI;
+
+    fn fees(max_fee_wei: u128, priority_fee_wei: u128) -> Fees {
+        Fees { max_fee_wei, priority_fee_wei }
+    }
+
+    fn at(blocks: u32) -> Duration {
+        BLOCK * blocks
+    }
+
+    fn sent(nonce: u64, fees: Fees) -> Sent {
+        Sent { hash: B256::ZERO, nonce, fees, gas: 1 }
+    }
+
+    /// Of an account that is this process's alone, at nonce 7.
+    fn owned(pending: u64) -> Flights {
+        let mut flights = Flights::default();
+        flights.see(7, pending, Duration::ZERO, true);
+        flights
+    }
+
+    fn send(flights: &mut Flights, nonce: u64, offer: Fees, now: Duration) {
+        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        flights.sending(Carries::Duty, &order, sent(nonce, offer), None, now);
+        flights.taken(sent(nonce, offer));
+    }
+
+    /// Sends and is refused.
+    fn refuse(flights: &mut Flights, nonce: u64, offer: Fees, why: Refusal) {
+        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        let before = flights.at(nonce).cloned();
+        flights.sending(Carries::Duty, &order, sent(nonce, offer), None, Duration::ZERO);
+        flights.refused(sent(nonce, offer), why, before, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_node_that_shows_nothing_of_what_waits_frees_no_nonce() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(10, 1), at(0));
+        flights.see(7, 7, at(1), true);
+        assert_eq!(flights.next_free(), 8);
+        flights.see(6, 6, at(2), true);
+        assert_eq!(flights.next_free(), 8, "nor does one that lags");
+    }
+
+    #[test]
+    fn nonces_that_nobody_here_gave_out_are_taken_over_by_the_owner_alone() {
+        let flights = owned(9);
+        let unknown: Vec<u64> = flights.waiting().map(|flight| flight.nonce).collect();
+        assert_eq!((unknown, flights.next_free()), (vec![7, 8], 9));
+        let mut shared = Flights::default();
+        shared.see(7, 9, at(0), false);
+        assert_eq!((shared.waiting().count(), shared.next_free()), (0, 9));
+    }
+
+    #[test]
+    fn what_a_node_says_without_sense_takes_over_a_bounded_number_of_nonces() {
+        let mut flights = owned(u64::MAX);
+        assert_eq!(flights.waiting().count(), usize::try_from(MAX_ADOPTED).unwrap());
+        flights.see(u64::MAX, u64::MAX, at(1), true);
+        assert_eq!(flights.next_free(), u64::MAX);
+        let mut flights = Flights::default();
+        flights.see(1 << 40, 1 << 40, at(0), true);
+        send(&mut flights, 1 << 40, fees(10, 1), at(0));
+        flights.see(0, 0, at(1), true);
+        let bound = usize::try_from(MAX_ADOPTED + MAX_REMEMBERED).unwrap();
+        assert!(flights.waiting().count() <= bound + 1);
+    }
+
+    #[test]
+    fn a_replacement_pays_a_tenth_more_of_both_fees_or_what_is_asked_now() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(10 * GWEI, GWEI), at(0));
+        let quoted = flights.quote(7, fees(2 * GWEI, 1), CAP, at(0)).unwrap();
+        assert!(quoted.max_fee_wei * 10 >= 11 * 10 * GWEI && quoted.max_fee_wei < 12 * GWEI);
+        assert!(quoted.priority_fee_wei * 10 >= 11 * GWEI);
+        let asked = fees(40 * GWEI, GWEI);
+        assert_eq!(flights.quote(7, asked, CAP, at(0)).unwrap().max_fee_wei, 40 * GWEI);
+    }
+
+    #[test]
+    fn nothing_is_offered_once_a_replacement_would_pass_the_limit() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(95 * GWEI, GWEI), at(0));
+        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(0)), None);
+        send(&mut flights, 8, fees(50 * GWEI, 95 * GWEI), at(0));
+        assert_eq!(flights.quote(8, fees(GWEI, 1), CAP, at(0)), None, "the tip counts too");
+        assert!(flights.quote(9, fees(1_000 * GWEI, GWEI), CAP, at(0)).is_some(), "it may wait");
+    }
+
+    #[test]
+    fn what_nobody_knows_the_fees_of_is_outbid_by_doubling_up_to_the_limit() {
+        let mut flights = owned(8);
+        let asked = fees(3 * GWEI, GWEI);
+        let mut offers = Vec::new();
+        while let Some(offer) = flights.quote(7, asked, CAP, at(0)) {
+            offers.push(offer.max_fee_wei / GWEI);
+            refuse(&mut flights, 7, offer, Refusal::ReplacementUnderpriced);
+            assert_eq!(flights.at(7).unwrap().carries, Carries::Unknown);
+        }
+        assert_eq!(offers, [3, 6, 12, 24, 48, 96, 100]);
+    }
+
+    #[test]
+    fn a_nonce_that_a_node_says_is_taken_is_of_unknown_content() {
+        let mut flights = owned(7);
+        refuse(&mut flights, 7, fees(10, 1), Refusal::ReplacementUnderpriced);
+        assert_eq!(flights.at(7).unwrap().carries, Carries::Unknown);
+        assert_eq!(flights.next_free(), 8);
+    }
+
+    #[test]
+    fn what_was_refused_leaves_its_nonce_free_or_as_it_was() {
+        let mut flights = owned(7);
+        refuse(&mut flights, 7, fees(10, 1), Refusal::NoFunds);
+        assert_eq!(flights.next_free(), 7);
+        send(&mut flights, 7, fees(10, 1), at(0));
+        refuse(&mut flights, 7, fees(20, 2), Refusal::PoolFull);
+        assert_eq!(flights.at(7).unwrap().newest().unwrap().fees, fees(10, 1));
+    }
+
+    #[test]
+    fn a_tip_that_nodes_want_is_learned_and_forgotten_an_hour_later() {
+        let mut flights = owned(7);
+        let minimum_wei = Some(2 * GWEI);
+        refuse(&mut flights, 7, fees(GWEI, 1), Refusal::TipTooLow { minimum_wei });
+        let quoted = flights.quote(7, fees(GWEI, 1), CAP, at(0)).unwrap();
+        assert_eq!(quoted, fees(3 * GWEI - 1, 2 * GWEI));
+        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(3_600)), Some(fees(GWEI, 1)));
+    }
+
+    #[test]
+    fn a_tip_that_nodes_do_not_name_is_found_by_doubling() {
+        let mut flights = owned(7);
+        let mut tips = Vec::new();
+        for _ in 0..4 {
+            let offer = flights.quote(7, fees(GWEI, 1), CAP, at(0)).unwrap();
+            tips.push(offer.priority_fee_wei);
+            refuse(&mut flights, 7, offer, Refusal::Underpriced);
+        }
+        assert_eq!(tips, [1, 100_000_000, 200_000_000, 400_000_000]);
+    }
+
+    #[test]
+    fn the_fee_of_what_waits_is_raised_ever_more_patiently() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(10, 1), at(0));
+        let mut raised_at = Vec::new();
+        for block in 1..=40 {
+            let due = flights.tend(at(block), BLOCK);
+            if due.contains(&Tend::Raise { nonce: 7, is_first: true }) {
+                raised_at.push(block);
+                send(&mut flights, 7, fees(10 + u128::from(block), 1), at(block));
+            } else if due.contains(&Tend::Show { nonce: 7 }) {
+                flights.shown(7, true, at(block));
+            }
+        }
+        assert_eq!(raised_at, [3, 9, 21]);
+    }
+
+    #[test]
+    fn what_a_node_does_not_show_is_sent_again_unchanged_ever_less_often() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(10, 1), at(0));
+        // So that it is not raised meanwhile.
+        for _ in 0..5 {
+            send(&mut flights, 7, fees(10, 1), at(0));
+        }
+        let mut shown_at = Vec::new();
+        for block in 1..=70 {
+            if flights.tend(at(block), BLOCK) == [Tend::Show { nonce: 7 }] {
+                shown_at.push(block);
+                flights.shown(7, false, at(block));
+            }
+        }
+        assert_eq!(shown_at, [1, 3, 7, 15, 31, 63]);
+    }
+
+    #[test]
+    fn what_is_at_the_limit_rests_ever_longer() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(95 * GWEI, GWEI), at(0));
+        let mut tried_at = Vec::new();
+        for block in 1..=100 {
+            let due = flights.tend(at(block), BLOCK);
+            if due.iter().any(|what| matches!(what, Tend::Raise { .. })) {
+                tried_at.push(block);
+                flights.rest(7, at(block), BLOCK);
+            }
+        }
+        assert!(tried_at.len() <= 6, "{tried_at:?}");
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_filled_and_leaves_no_hole() {
+        let mut flights = owned(7);
+        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        let until = Some(at(2));
+        flights.sending(Carries::Duty, &order, sent(7, fees(10, 1)), until, at(0));
+        flights.taken(sent(7, fees(10, 1)));
+        send(&mut flights, 8, fees(10, 1), at(0));
+        assert_eq!(flights.tend(at(2), BLOCK).first(), Some(&Tend::Fill { nonce: 7 }));
+        flights.give_up(8);
+        assert_eq!(flights.tend(at(0), BLOCK), [Tend::Fill { nonce: 8 }]);
+        assert_eq!(flights.next_free(), 9);
+    }
+
+    #[test]
+    fn what_is_included_is_remembered_for_reorgs_and_then_forgotten() {
+        let mut flights = owned(7);
+        send(&mut flights, 7, fees(10, 1), at(0));
+        flights.see(8, 8, at(1), true);
+        assert_eq!(flights.waiting().count(), 0);
+        flights.see(7, 7, at(2), true);
+        assert_eq!(flights.waiting().count(), 1, "L1 took it back");
+        flights.see(8 + MAX_REMEMBERED, 8 + MAX_REMEMBERED, at(3), true);
+        assert!(flights.at(7).is_none());
+    }
+}
