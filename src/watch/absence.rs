@@ -1,37 +1,58 @@
 //! Who is away: the duty to have absent members jailed (R35). Local policy: L1 would jail sooner.
 
-use super::{Duty, DutyError, Watcher};
+use super::duty::{Agent, Due, Duty, DutyError};
 use crate::domain::{BatchNumber, Epoch, SettledBatch};
 use crate::l1::{L1Error, Mirror, actions, reports};
 use crate::rota::draw;
 use alloy::primitives::Address;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 /// How often to look who is away.
 const LOOK_FOR_ABSENT: Duration = Duration::from_secs(5);
+/// Members about whom L1 is asked at one look; others come at the next ones. Only those are asked about of whom the settled
+/// batches say that they may be away.
+const ASKED_AT_ONCE: usize = 4;
 /// Ended epochs whose turns are looked at: with the running one those that L1 looks at (R35).
 const ENDED_EPOCHS: u64 = 7;
 /// Settled batches that are looked back on at most, to see who is back.
 const LOOK_BACK: usize = 1_024;
 
-impl Watcher {
-    /// Reports members that were absent over the epochs that have ended and still are: agents spare whoever is back by the
-    /// next epoch, which is what a restart takes.
-    pub(super) async fn report_absent(&mut self) -> Result<(), DutyError> {
-        if self.looked_for_absent.is_some_and(|at| at.elapsed() < LOOK_FOR_ABSENT) {
+/// Reports members that were absent over the epochs that have ended and still are: agents spare whoever is back by the next
+/// epoch, which is what a restart takes.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    due: Due<u32>,
+    /// When it was last looked who is away.
+    looked: Option<Instant>,
+    /// The member asked about last, so that the next look goes on behind it.
+    last: u32,
+    /// Other accounts that post for members, as L1 told them in an epoch.
+    posters: BTreeMap<u32, (Epoch, Address)>,
+}
+
+/// Turns of members whose batches settled in the running epoch, with who posted each.
+type RunningTurns = BTreeMap<Address, Vec<Address>>;
+
+impl Duty for Absence {
+    const NAME: &'static str = "absence";
+
+    async fn step(&mut self, agent: &Agent) -> Result<(), DutyError> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_FOR_ABSENT) {
             return Ok(());
         }
-        self.looked_for_absent = Some(Instant::now());
+        self.looked = Some(Instant::now());
         let (params, running, others) = {
-            let mirror = self.mirror.read();
+            let mirror = agent.mirror.read();
             let Some(head) = mirror.head else { return Ok(()) };
             let running = mirror.params.epoch_at(head.timestamp);
             let set = mirror.set_for(mirror.generation(), running);
             let others: Vec<(Address, u32)> = set
                 .iter()
                 .flat_map(|set| set.members())
-                .filter(|member| member.signer != self.signer)
+                .filter(|member| member.signer != agent.signer)
                 .filter_map(|member| mirror.peers.get(&member.signer))
                 .map(|peer| (peer.signer, peer.id.get()))
                 .collect();
@@ -39,19 +60,33 @@ impl Watcher {
         };
         let Some(ended) = running.get().checked_sub(1).map(Epoch::new) else { return Ok(()) };
         let first = Epoch::new(running.get().saturating_sub(ENDED_EPOCHS));
-        for (signer, id) in others {
-            let (client, deployment) = (self.account.client(), &self.deployment);
+        let turns = running_turns(agent, running)?;
+        // Whoever posted a batch of its own turn is here, whatever L1 says of it: that is known without asking.
+        let mut suspects: Vec<(Address, u32)> = others
+            .into_iter()
+            .filter(|(signer, _)| turns.get(signer).is_some_and(|posted| !posted.contains(signer)))
+            .collect();
+        suspects.sort_by_key(|(_, id)| (*id <= self.last, *id));
+        self.posters.retain(|_, (epoch, _)| *epoch == running);
+        for (signer, id) in suspects.into_iter().take(ASKED_AT_ONCE) {
+            self.last = id;
+            let (client, deployment) = (agent.account.client(), &agent.deployment);
+            let poster = match self.posters.get(&id) {
+                Some((_, poster)) => *poster,
+                None => {
+                    let poster = actions::sequencer(client, deployment, id).await?.poster;
+                    self.posters.insert(id, (running, poster));
+                    poster
+                }
+            };
+            if turns.get(&signer).is_some_and(|posted| posted.contains(&poster)) {
+                continue;
+            }
             let booked = reports::turns_between(client, deployment, id, first, ended).await?;
-            if !booked.are_absence() {
+            if !booked.are_absence() || !self.due.is_turn(agent, id, u64::from(id), &params) {
                 continue;
             }
-            let poster = actions::sequencer(client, deployment, id).await?.poster;
-            if !self.is_away(signer, poster, running)?
-                || !self.is_turn(Duty::ReportAbsent(id), u64::from(id), &params)
-            {
-                continue;
-            }
-            match reports::report_missed_turns(&self.account, &self.deployment, id).await {
+            match reports::report_missed_turns(&agent.account, deployment, id).await {
                 Ok(case) => info!(sequencer = id, %case, "absent sequencer reported"),
                 // Jailed already, or many are away.
                 Err(L1Error::Reverted { reason, .. }) => {
@@ -59,30 +94,29 @@ impl Watcher {
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.due.remove(&Duty::ReportAbsent(id));
+            self.due.done(id);
         }
         Ok(())
     }
+}
 
-    /// Whether batches of turns of `signer` settled in the running epoch, and it posted none of them. What was tallied does
-    /// not say so yet.
-    fn is_away(&self, signer: Address, poster: Address, running: Epoch) -> Result<bool, DutyError> {
-        let tip = self.mirror.read().tip.as_ref().map(|tip| tip.number.get());
-        let mut turns = Vec::new();
-        for number in (1..=tip.unwrap_or(0)).rev().take(LOOK_BACK) {
-            let Some(batch) = self.store.settled(BatchNumber::new(number))? else {
-                break;
-            };
-            let mirror = self.mirror.read();
-            if mirror.params.epoch_at(batch.block.timestamp) < running {
-                break;
-            }
-            if leader(&mirror, &batch) == Some(signer) {
-                turns.push(batch.poster == signer || batch.poster == poster);
-            }
+/// Whose turns the batches were that settled in the running epoch, and who posted them. What was tallied does not say so yet.
+fn running_turns(agent: &Agent, running: Epoch) -> Result<RunningTurns, DutyError> {
+    let tip = agent.mirror.read().tip.as_ref().map(|tip| tip.number.get());
+    let mut turns = RunningTurns::new();
+    for number in (1..=tip.unwrap_or(0)).rev().take(LOOK_BACK) {
+        let Some(batch) = agent.store.settled(BatchNumber::new(number))? else {
+            break;
+        };
+        let mirror = agent.mirror.read();
+        if mirror.params.epoch_at(batch.block.timestamp) < running {
+            break;
         }
-        Ok(!turns.is_empty() && turns.iter().all(|posted| !posted))
+        if let Some(leader) = leader(&mirror, &batch) {
+            turns.entry(leader).or_default().push(batch.poster);
+        }
     }
+    Ok(turns)
 }
 
 /// Who was to post a batch (R28).

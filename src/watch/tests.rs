@@ -1,6 +1,7 @@
 //! Duties against a real Anvil.
 
-use super::{TALLY_AT_ONCE, Watcher, run};
+use super::tally::TALLY_AT_ONCE;
+use super::{Watcher, run};
 use crate::crypto::SecretKey;
 use crate::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};
 use crate::l1::testing::{Following, World, signer};

@@ -1,0 +1,39 @@
+//! The duty to seal the next epoch's set.
+
+use super::duty::{Agent, Duty, DutyError};
+use super::turns::{SealPlan, seal_plan};
+use crate::domain::Epoch;
+use crate::l1::{L1Error, actions};
+use tracing::{debug, info};
+
+/// Seals the next epoch's set when it is this agent's tenth of the window, or late.
+#[derive(Debug, Default)]
+pub(super) struct Seal {
+    /// The seal that L1 refused last, and in which tenth of the window.
+    refused: Option<(Epoch, u64)>,
+}
+
+impl Duty for Seal {
+    const NAME: &'static str = "seal";
+
+    async fn step(&mut self, agent: &Agent) -> Result<(), DutyError> {
+        let plan = seal_plan(&agent.mirror.read(), agent.signer);
+        let Some(SealPlan { epoch, tenth }) = plan else { return Ok(()) };
+        if self.refused == Some((epoch, tenth)) {
+            return Ok(());
+        }
+        match actions::seal(&agent.account, &agent.deployment, epoch).await {
+            Ok(()) => {
+                info!(%epoch, "set sealed");
+                Ok(())
+            }
+            // Somebody was faster, or too few are eligible: the set before carries. Asked again in the next tenth.
+            Err(L1Error::Reverted { reason, .. }) => {
+                debug!(%epoch, %reason, "set not sealed");
+                self.refused = Some((epoch, tenth));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
