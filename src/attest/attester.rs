@@ -1,8 +1,11 @@
 //! What the attesting task does at each turn. No clock but L1's and a monotonic one for repeats; blocks on the store.
 
-use super::decided::{self, MAX_READ_BLOCKS, payload_of, read_blocks};
+use super::budget::Budgets;
+use super::decided::{
+    self, MAX_READ_BLOCKS, other_payload, payload_of, read_blocks, read_blocks_within,
+};
 use super::inner;
-use super::ledger::{Cut, Ledger};
+use super::ledger::{Added, Cut, Ledger, Signed};
 use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
 use crate::batch::payload;
 use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_legal};
@@ -17,7 +20,7 @@ use crate::poster;
 use crate::rota::draw;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -25,6 +28,9 @@ use tracing::{debug, error, info, warn};
 
 /// How long to wait before an attestation is sent or asked for again.
 const REPEAT: Duration = Duration::from_secs(2);
+/// How long a quorum of a packed payload may be missing before one of the raw payload is asked for (R24): agents whose
+/// compression differs sign different packed ones.
+const RAW_AFTER: Duration = Duration::from_secs(20);
 /// Open batches, from the oldest on, whose attestations are repeated and asked for.
 const REPEATED_BATCHES: usize = 32;
 /// Attestations are dropped this many settled batches later, if their batch is final by then.
@@ -58,6 +64,14 @@ pub struct Attester {
     evidence: mpsc::Sender<Evidence>,
     cutter: Option<Cutter>,
     repeated: Option<Instant>,
+    started: Instant,
+    budgets: Budgets,
+    /// Attestations that are not on disk yet.
+    unsaved: Vec<Signed>,
+    /// Members whose contradictions are on disk already: another one proves nothing more.
+    convicted: BTreeSet<Address>,
+    /// Since when a quorum is asked for, by first height.
+    asked_since: BTreeMap<Height, Instant>,
     /// Attestations of batches before this one are dropped already.
     pruned: BatchNumber,
 }
@@ -102,6 +116,11 @@ impl Attester {
             evidence,
             cutter: None,
             repeated: None,
+            started: Instant::now(),
+            budgets: Budgets::default(),
+            unsaved: Vec::new(),
+            convicted: BTreeSet::new(),
+            asked_since: BTreeMap::new(),
             pruned: BatchNumber::new(0),
         }
     }
@@ -116,6 +135,10 @@ impl Attester {
         self.cut(&view)?;
         self.renew_epochs(&view)?;
         for (from, message) in messages {
+            if !self.may_cost(from, 1) {
+                debug!(%from, "more than a peer may say");
+                continue;
+            }
             match message {
                 Message::Attestation { header, signature } => {
                     self.receive(from, &header, signature)?;
@@ -123,7 +146,16 @@ impl Attester {
                 Message::Want { header } => self.answer(&view, from, &header)?,
             }
         }
-        self.repeat(&view);
+        self.repeat(&view)?;
+        // One write for all that came.
+        let unsaved = std::mem::take(&mut self.unsaved);
+        if !unsaved.is_empty() {
+            self.store.keep_attestations(
+                unsaved
+                    .iter()
+                    .map(|signed| (&signed.header, signed.digest, signed.signer, signed.signature)),
+            )?;
+        }
         self.ledger.announce();
         self.prune(view.batch)
     }
@@ -212,10 +244,17 @@ impl Attester {
         }
         let mut ledger = Ledger::new(view.generation, view.settled, view.settled_epoch);
         for known in self.store.attestations_from(view.settled.next())? {
-            let Some(set) = self.set_of(&known.header) else { continue };
+            if known.header.generation != view.generation {
+                continue;
+            }
             let digest = self.guard.domain().batch(&known.header);
-            // What contradicts has been reported when it came.
-            let _ = ledger.add(&known.header, digest, known.signer, known.signature, &set);
+            // What contradicts has been reported when it came. Nothing is cut yet: it counts once its batch is.
+            ledger.add_known(Signed {
+                digest,
+                signer: known.signer,
+                signature: known.signature,
+                header: known.header,
+            });
         }
         *self.ledger.lock() = Some(ledger);
         let params = self.mirror.read().params.clone();
@@ -257,7 +296,7 @@ impl Attester {
     }
 
     fn attest_new(
-        &self,
+        &mut self,
         view: &View,
         range: BatchRange,
         blocks: &[Block],
@@ -282,13 +321,13 @@ impl Attester {
         let cut = Cut { digest: self.guard.domain().batch(&header), header, last_block_epoch };
         debug!(first = %range.first, last = %range.last, %epoch, "batch cut");
         if let Some(ledger) = self.ledger.lock().as_mut() {
-            ledger.push(cut.clone());
+            self.unsaved.extend(ledger.push(cut.clone()));
         }
         self.sign_and_send(&cut.header, blocks)
     }
 
     /// Signs if this agent is in the set, and tells the poster of the turn and the next in line.
-    fn sign_and_send(&self, header: &BatchHeader, blocks: &[Block]) -> Result<(), AttestError> {
+    fn sign_and_send(&mut self, header: &BatchHeader, blocks: &[Block]) -> Result<(), AttestError> {
         let Some(set) = self.set_of(header) else { return Ok(()) };
         if let Some(signature) = self.sign(header, blocks, &set)? {
             self.tell_posters(header, signature, &set);
@@ -297,7 +336,7 @@ impl Attester {
     }
 
     fn sign(
-        &self,
+        &mut self,
         header: &BatchHeader,
         blocks: &[Block],
         set: &LeaderSet,
@@ -316,7 +355,12 @@ impl Attester {
                 return Ok(None);
             }
         };
-        self.keep(own, header, signature, set)?;
+        let digest = self.guard.domain().batch(header);
+        let signed = Signed { header: header.clone(), digest, signer: own, signature };
+        if let Some(ledger) = self.ledger.lock().as_mut() {
+            ledger.add_known(signed.clone());
+        }
+        self.unsaved.push(signed);
         Ok(Some(signature))
     }
 
@@ -336,13 +380,21 @@ impl Attester {
         }
     }
 
+    fn may_cost(&mut self, from: SequencerId, units: u64) -> bool {
+        self.budgets.take(from, units, self.started.elapsed())
+    }
+
     /// Takes another member's attestation.
     fn receive(
-        &self,
+        &mut self,
         from: SequencerId,
         header: &BatchHeader,
         signature: Signature,
     ) -> Result<(), AttestError> {
+        let Some(set) = self.set_of(header) else {
+            debug!(%from, epoch = %header.epoch, "attestation of an epoch without a set");
+            return Ok(());
+        };
         let digest = self.guard.domain().batch(header);
         let signer = match signature.recover(digest) {
             Ok(signer) => signer,
@@ -351,46 +403,62 @@ impl Attester {
                 return Ok(());
             }
         };
-        let Some(set) = self.set_of(header) else {
-            debug!(%from, epoch = %header.epoch, "attestation of an epoch without a set");
+        if set.index_of(signer).is_none() {
+            debug!(%from, %signer, "attestation of a stranger");
             return Ok(());
-        };
-        self.keep(signer, header, signature, &set)
+        }
+        self.learn_payload(header)?;
+        self.keep(Signed { header: header.clone(), digest, signer, signature }, &set)
     }
 
-    /// Adds to the ledger and, if it is new there, to the store; hands a contradiction on.
-    fn keep(
-        &self,
-        signer: Address,
-        header: &BatchHeader,
-        signature: Signature,
-        set: &LeaderSet,
-    ) -> Result<(), AttestError> {
-        let digest = self.guard.domain().batch(header);
+    /// Finds out the hash of the other payload version of an open batch, once, when a header may be of that.
+    fn learn_payload(&self, header: &BatchHeader) -> Result<(), AttestError> {
+        let cut = {
+            let ledger = self.ledger.lock();
+            ledger.as_ref().and_then(|ledger| ledger.asks_for_payload(header).cloned())
+        };
+        let Some(cut) = cut else { return Ok(()) };
+        let first = cut.header.first_height;
+        let blocks = read_blocks(&self.store, first, cut.header.last_height)?;
+        // Where there is no other version its hash is taken for the one that is known.
+        let other = other_payload(&cut.header, &blocks).unwrap_or(cut.header.payload_hash);
+        if let Some(ledger) = self.ledger.lock().as_mut() {
+            ledger.learn_payload(first, other);
+        }
+        Ok(())
+    }
+
+    /// Adds to the ledger and, if it is of a decided batch and new there, to what goes to disk; hands a contradiction on.
+    fn keep(&mut self, signed: Signed, set: &LeaderSet) -> Result<(), AttestError> {
+        let Signed { header, signer, signature, .. } = signed.clone();
         let (added, overlapping) = match self.ledger.lock().as_mut() {
-            Some(ledger) => (
-                ledger.add(header, digest, signer, signature, set),
-                ledger.overlapping(header, signer),
-            ),
+            Some(ledger) => {
+                let overlapping = ledger.overlapping(&header, signer);
+                (ledger.add(signed.clone(), set), overlapping)
+            }
             None => return Ok(()),
         };
-        let (is_new, contradiction) = match added {
+        let Added { is_new, is_decided, evidence } = match added {
             Ok(added) => added,
             Err(refusal) => {
                 debug!(%signer, %refusal, "attestation not taken");
                 return Ok(());
             }
         };
-        if is_new {
-            self.store.keep_attestations(header, digest, &[(signer, signature)])?;
+        if is_new && is_decided {
+            self.unsaved.push(signed);
         }
-        let evidence = match contradiction {
-            None if is_new => self.inside(signer, (header, signature), &overlapping)?,
+        if self.convicted.contains(&signer) {
+            return Ok(());
+        }
+        let evidence = match evidence {
+            None if is_new => self.inside(signer, (&header, signature), &overlapping)?,
             found => found,
         };
         let Some(evidence) = evidence else { return Ok(()) };
         warn!(offender = %signer, "double attestation");
         self.store.keep_evidence(&evidence)?;
+        self.convicted.insert(signer);
         if self.evidence.try_send(evidence).is_err() {
             warn!(offender = %signer, "evidence queue is full: reported after the next start");
         }
@@ -416,9 +484,10 @@ impl Attester {
         Ok(None)
     }
 
-    /// Signs what a member of the attesting set asks for, if it is legal (R23).
+    /// Signs what a member of the attesting set asks for, if it is legal (R23). What was signed before is said again without
+    /// a look at blocks; else each block counts against what the peer may cost.
     fn answer(
-        &self,
+        &mut self,
         view: &View,
         from: SequencerId,
         header: &BatchHeader,
@@ -428,12 +497,23 @@ impl Attester {
         if !self.is_member(from, &set) || set.index_of(own).is_none() {
             return Ok(());
         }
+        let digest = self.guard.domain().batch(header);
+        if let Some(signature) = self.store.attestation(own, digest)? {
+            let header = Box::new(header.clone());
+            self.peers.answer(from, Message::Attestation { header, signature });
+            return Ok(());
+        }
         let known = self
             .ledger
             .lock()
             .as_ref()
             .map_or(0, |ledger| ledger.signed_variants(header.first_height, own));
-        let Some(blocks) = self.legal_blocks(view, header, known)? else {
+        let blocks = header.last_height.get().saturating_sub(header.first_height.get());
+        if known >= MAX_VARIANTS || !self.may_cost(from, blocks.saturating_add(1)) {
+            debug!(%from, first = %header.first_height, "asked to sign more than a peer may ask for");
+            return Ok(());
+        }
+        let Some(blocks) = self.legal_blocks(view, header)? else {
             debug!(%from, first = %header.first_height, "asked to sign what is not legal here");
             return Ok(());
         };
@@ -456,7 +536,6 @@ impl Attester {
         &self,
         view: &View,
         header: &BatchHeader,
-        signed: usize,
     ) -> Result<Option<Vec<Block>>, AttestError> {
         let count = header.last_height.get().saturating_sub(header.first_height.get());
         let in_range = header.generation == view.generation
@@ -472,24 +551,19 @@ impl Attester {
         if !epoch_is_legal(&params, header.epoch, last.epoch, before, view.at_head) {
             return Ok(None);
         }
-        let digest = self.guard.domain().batch(header);
-        if signed >= MAX_VARIANTS && self.store.attestation(self.guard.address(), digest)?.is_none()
-        {
-            return Ok(None);
-        }
-        let blocks = read_blocks(&self.store, header.first_height, header.last_height)?;
-        let bytes: usize = blocks.iter().map(payload::block_bytes).sum();
         let max_bytes = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
-        if bytes > max_bytes && blocks.len() > 1 {
+        let (first, last) = (header.first_height, header.last_height);
+        let Some(blocks) = read_blocks_within(&self.store, first, last, max_bytes)? else {
             return Ok(None);
-        }
+        };
         Ok(payload_of(header, &blocks).is_some().then_some(blocks))
     }
 
     /// Gives open batches a later epoch where R22 asks for one: after an outage, or because the batch before got one.
-    fn renew_epochs(&self, view: &View) -> Result<(), AttestError> {
+    fn renew_epochs(&mut self, view: &View) -> Result<(), AttestError> {
         let params: Params = self.mirror.read().params.clone();
-        let set_in = |epoch| self.mirror.read().set_for(view.generation, epoch);
+        let mirror = self.mirror.clone();
+        let set_in = |epoch| mirror.read().set_for(view.generation, epoch);
         let mut index = 0_usize;
         loop {
             let (cut, epoch) = {
@@ -536,21 +610,21 @@ impl Attester {
     }
 
     /// Sends again, and asks for, what may have been lost: for the oldest open batches only.
-    fn repeat(&mut self, view: &View) {
+    fn repeat(&mut self, view: &View) -> Result<(), AttestError> {
         if self.repeated.is_some_and(|last| last.elapsed() < REPEAT) {
-            return;
+            return Ok(());
         }
         self.repeated = Some(Instant::now());
         let (params, head) = {
             let mirror = self.mirror.read();
             (mirror.params.clone(), mirror.head)
         };
-        let Some(head) = head else { return };
+        let Some(head) = head else { return Ok(()) };
         let own = self.guard.address();
         let set_in = |epoch| self.mirror.read().set_for(view.generation, epoch);
         let open: Vec<(Cut, Vec<Address>)> = {
             let ledger = self.ledger.lock();
-            let Some(ledger) = ledger.as_ref() else { return };
+            let Some(ledger) = ledger.as_ref() else { return Ok(()) };
             let cuts = ledger.open().iter().take(REPEATED_BATCHES).enumerate();
             cuts.map(|(index, cut)| {
                 let set = self.set_of(&cut.header);
@@ -570,13 +644,52 @@ impl Attester {
                 self.tell_posters(&cut.header, signature, &set);
             }
             let opens = poster::opens_at(&params, &set, &cut.header, own);
-            if head.timestamp.get().saturating_add(params.l1_block_seconds) >= opens.get() {
-                for member in missing.into_iter().filter(|member| *member != own) {
-                    let header = Box::new(cut.header.clone());
-                    self.peers.send(member, Message::Want { header });
-                }
+            let is_turn =
+                head.timestamp.get().saturating_add(params.l1_block_seconds) >= opens.get();
+            let first = cut.header.first_height;
+            if !is_turn || missing.is_empty() {
+                self.asked_since.remove(&first);
+                continue;
+            }
+            let missing: Vec<Address> =
+                missing.into_iter().filter(|member| *member != own).collect();
+            for member in &missing {
+                let header = Box::new(cut.header.clone());
+                self.peers.send(*member, Message::Want { header });
+            }
+            let since = *self.asked_since.entry(first).or_insert_with(Instant::now);
+            if since.elapsed() >= RAW_AFTER {
+                self.ask_for_raw(&cut, &set)?;
             }
         }
+        let oldest = view.settled.next();
+        self.asked_since = self.asked_since.split_off(&oldest);
+        Ok(())
+    }
+
+    /// Signs, and asks all others to sign, the raw payload of a batch whose packed one finds no quorum (R24).
+    fn ask_for_raw(&mut self, cut: &Cut, set: &LeaderSet) -> Result<(), AttestError> {
+        let (first, last) = (cut.header.first_height, cut.header.last_height);
+        let blocks = read_blocks(&self.store, first, last)?;
+        let raw = payload::encode(&blocks, payload::Version::Raw).ok();
+        let header = raw.and_then(|payload| build_header(&blocks, cut.header.epoch, &payload));
+        let Some(header) = header.filter(|header| header.payload_hash != cut.header.payload_hash)
+        else {
+            return Ok(());
+        };
+        info!(%first, "the packed payload finds no quorum, the raw one is asked for");
+        self.learn_payload(&header)?;
+        let own = self.guard.address();
+        if self.store.attestation(own, self.guard.domain().batch(&header))?.is_none() {
+            self.sign(&header, &blocks, set)?;
+        }
+        for member in set.members().iter().map(|member| member.signer) {
+            if member != own {
+                let header = Box::new(header.clone());
+                self.peers.send(member, Message::Want { header });
+            }
+        }
+        Ok(())
     }
 
     /// The set that attests to a header.

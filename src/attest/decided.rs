@@ -42,6 +42,38 @@ pub(super) fn read_blocks(
     Ok(blocks)
 }
 
+/// The same, of blocks that are all here and have at most `max_bytes` together, or are one; `None` if not. Nothing is read
+/// beyond that.
+pub(super) fn read_blocks_within(
+    store: &Store,
+    first: Height,
+    last: Height,
+    max_bytes: usize,
+) -> Result<Option<Vec<Block>>, StoreError> {
+    let mut blocks = Vec::new();
+    let mut bytes = 0_usize;
+    let mut height = first;
+    while height <= last {
+        let Some(decided) = store.block(height)? else { return Ok(None) };
+        bytes = bytes.saturating_add(payload::block_bytes(&decided.block));
+        blocks.push(decided.block);
+        if bytes > max_bytes && (blocks.len() > 1 || first < last) {
+            return Ok(None);
+        }
+        height = height.next();
+    }
+    Ok(Some(blocks))
+}
+
+/// Hash of the payload of these blocks in the version that `header` does not have, if there is another.
+pub(super) fn other_payload(header: &BatchHeader, blocks: &[Block]) -> Option<B256> {
+    [Version::Zstd, Version::Raw].into_iter().find_map(|version| {
+        let payload = payload::encode(blocks, version).ok()?;
+        let built = build_header(blocks, header.epoch, &payload)?;
+        (built.payload_hash != header.payload_hash).then_some(built.payload_hash)
+    })
+}
+
 /// The payload that a header commits to, if the header is that of these blocks: raw or packed (R24).
 pub(super) fn payload_of(header: &BatchHeader, blocks: &[Block]) -> Option<Bytes> {
     [Version::Zstd, Version::Raw].into_iter().find_map(|version| {

@@ -1,13 +1,22 @@
 //! The batches after the settled one, as this agent cut them, and who has signed which header. Pure.
+//!
+//! What is kept is bounded by what this agent decided, not by what members sign: an attestation counts if its header is that
+//! of a batch of this agent's own cut, in whatever epoch and payload version (R23). What is not, be it false or ahead of this
+//! agent, is kept for comparison only, [`MAX_UNKNOWN`] of each signer. What a new one is compared with is found by heights,
+//! so that a message costs the same however much is open.
 
 use crate::crypto::Signature;
 use crate::domain::{BatchHeader, BlockProof, Epoch, Evidence, Generation, Height, LeaderSet};
 use alloy::primitives::{Address, B256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Headers that are kept for batches with one first height: other epochs, splits and payload versions of the same blocks
-/// (R23), or an offender's.
+/// Headers of batches with one first height that this agent signs for those who ask: other epochs, splits and payload
+/// versions of the same blocks (R23).
 pub const MAX_VARIANTS: usize = 8;
+/// Headers of one batch that one signer may be the first to show: other epochs and payload versions.
+const MAX_INTRODUCED: usize = 4;
+/// Attestations of one signer that are kept though their batch is none of this agent's cut.
+pub const MAX_UNKNOWN: usize = 4;
 /// How far above the settled height attestations are taken in.
 const MAX_AHEAD: u64 = 1 << 16;
 
@@ -62,12 +71,44 @@ pub enum Refusal {
         /// The epoch.
         epoch: Epoch,
     },
-    /// Enough other headers are known for this first height.
-    #[error("{MAX_VARIANTS} headers are known for the batch from height {first}")]
+    /// The signer has shown enough other headers of this batch.
+    #[error("{signer} has shown {MAX_INTRODUCED} other headers of the batch from height {first}")]
     TooManyVariants {
+        /// Who signed.
+        signer: Address,
         /// First height of the batch.
         first: Height,
     },
+    /// The batch is none of this agent's, and enough such ones of the signer are kept.
+    #[error("{MAX_UNKNOWN} attestations of {signer} are of batches that are not known here")]
+    TooManyUnknown {
+        /// Who signed.
+        signer: Address,
+    },
+}
+
+/// An attestation whose signer is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The batch.
+    pub header: BatchHeader,
+    /// EIP-712 digest of the header.
+    pub digest: B256,
+    /// Who signed.
+    pub signer: Address,
+    /// The signature.
+    pub signature: Signature,
+}
+
+/// What became of an attestation that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// It was not known before.
+    pub is_new: bool,
+    /// It is of a batch of this agent's cut: it may settle, and is worth keeping on disk.
+    pub is_decided: bool,
+    /// It contradicts another one of the same signer.
+    pub evidence: Option<Evidence>,
 }
 
 /// Open batches and attestations.
@@ -77,13 +118,24 @@ pub struct Ledger {
     /// Last settled height and the epoch in which its batch was attested.
     settled: (Height, Epoch),
     cuts: VecDeque<Cut>,
+    /// Headers of own cuts, by first height.
     variants: BTreeMap<Height, Vec<Variant>>,
+    /// First heights of them, by last height.
+    ends: BTreeMap<Height, Height>,
+    /// Hash of the payload of a cut in the other version than its header has, by first height.
+    other_payloads: BTreeMap<Height, B256>,
+    /// Attestations of batches that are not cut here, by first height.
+    unknown: BTreeMap<Height, Vec<Signed>>,
+    /// First heights of them, by signer.
+    unknown_of: BTreeMap<Address, Vec<Height>>,
 }
 
 #[derive(Debug)]
 struct Variant {
     header: BatchHeader,
     digest: B256,
+    /// Who showed it first.
+    introduced_by: Address,
     signatures: BTreeMap<Address, Signature>,
 }
 
@@ -95,6 +147,10 @@ impl Ledger {
             settled: (settled, epoch),
             cuts: VecDeque::new(),
             variants: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            other_payloads: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            unknown_of: BTreeMap::new(),
         }
     }
 
@@ -123,6 +179,13 @@ impl Ledger {
         }
         let next = settled.next();
         self.variants = self.variants.split_off(&next);
+        self.other_payloads = self.other_payloads.split_off(&next);
+        self.ends.retain(|_, first| *first >= next);
+        self.unknown = self.unknown.split_off(&next);
+        self.unknown_of.retain(|_, firsts| {
+            firsts.retain(|first| *first >= next);
+            !firsts.is_empty()
+        });
         let follows = self.cuts.front().is_none_or(|cut| cut.header.first_height == next);
         if !follows {
             self.cuts.clear();
@@ -130,9 +193,24 @@ impl Ledger {
         follows
     }
 
-    /// Appends a batch, which begins where the last one ends.
-    pub fn push(&mut self, cut: Cut) {
+    /// Appends a batch, which begins where the last one ends. Returns attestations of it that had come earlier.
+    pub fn push(&mut self, cut: Cut) -> Vec<Signed> {
+        let first = cut.header.first_height;
         self.cuts.push_back(cut);
+        let early = self.unknown.remove(&first).unwrap_or_default();
+        let mut counted = Vec::new();
+        for signed in early {
+            let firsts = self.unknown_of.entry(signed.signer).or_default();
+            if let Some(place) = firsts.iter().position(|one| *one == first) {
+                firsts.swap_remove(place);
+            }
+            if self.is_decided(&signed.header) && self.count(&signed).is_ok() {
+                counted.push(signed);
+            } else {
+                self.set_aside(signed);
+            }
+        }
+        counted
     }
 
     /// Gives an open batch another header (a later epoch, R22).
@@ -148,20 +226,33 @@ impl Ledger {
         before.map_or(self.settled.1, |cut| cut.header.epoch)
     }
 
-    /// Takes an attestation whose signature was recovered to `signer`; `set` is the one of the header's epoch. Returns
-    /// whether it is new, and the proof of an offence if it contradicts another one of the same signer.
+    /// The batch of the own cut over the same blocks, if the header may be of another payload version of it and it is not
+    /// known what hash that has: [`Ledger::learn_payload`] has to be told.
+    pub fn asks_for_payload(&self, header: &BatchHeader) -> Option<&Cut> {
+        let cut = self.cut_from(header.first_height)?;
+        let as_ours = BatchHeader {
+            epoch: header.epoch,
+            payload_hash: header.payload_hash,
+            ..cut.header.clone()
+        };
+        let is_known = header.payload_hash == cut.header.payload_hash
+            || self.other_payloads.contains_key(&header.first_height);
+        (as_ours == *header && !is_known).then_some(cut)
+    }
+
+    /// Takes the hash of the payload of the cut from `first` on in the other version.
+    pub fn learn_payload(&mut self, first: Height, hash: B256) {
+        self.other_payloads.insert(first, hash);
+    }
+
+    /// Takes an attestation; `set` is the one of the header's epoch. It is compared with others of the same signer even if
+    /// it is not kept.
     ///
     /// # Errors
     ///
-    /// [`Refusal`]; nothing changed.
-    pub fn add(
-        &mut self,
-        header: &BatchHeader,
-        digest: B256,
-        signer: Address,
-        signature: Signature,
-        set: &LeaderSet,
-    ) -> Result<(bool, Option<Evidence>), Refusal> {
+    /// [`Refusal`]; nothing changed, and it contradicts nothing.
+    pub fn add(&mut self, signed: Signed, set: &LeaderSet) -> Result<Added, Refusal> {
+        let Signed { header, signer, .. } = &signed;
         let first = header.first_height;
         let settled = self.settled.0;
         if header.generation != self.generation {
@@ -174,33 +265,117 @@ impl Ledger {
         if first <= settled || first.get() > newest || header.last_height < first {
             return Err(Refusal::OutOfRange { first, settled });
         }
+        let signer = *signer;
         if set.index_of(signer).is_none() {
             return Err(Refusal::NotMember { signer, epoch: header.epoch });
         }
-
-        let evidence = self.contradiction(header, signer, signature);
-        let variants = self.variants.entry(first).or_default();
-        if let Some(known) = variants.iter_mut().find(|variant| variant.digest == digest) {
-            return Ok((known.signatures.insert(signer, signature).is_none(), evidence));
+        let evidence = self.contradiction(&signed);
+        let is_decided = self.is_decided(header);
+        let kept = if is_decided { self.count(&signed) } else { self.compare_later(signed) };
+        match kept {
+            Ok(is_new) => Ok(Added { is_new, is_decided, evidence }),
+            Err(_) if evidence.is_some() => Ok(Added { is_new: false, is_decided, evidence }),
+            Err(refusal) => Err(refusal),
         }
-        // An offender who fills the places must not keep this agent's own header out.
-        let is_own = self.cuts.iter().any(|cut| cut.digest == digest);
-        if variants.len() >= MAX_VARIANTS && !is_own {
-            return Err(Refusal::TooManyVariants { first });
+    }
+
+    /// Takes an attestation that this agent had on disk, or made: whatever it is of, it was judged before.
+    pub fn add_known(&mut self, signed: Signed) {
+        if !self.is_decided(&signed.header) || self.count(&signed).is_err() {
+            self.set_aside(signed);
+        }
+    }
+
+    fn cut_from(&self, first: Height) -> Option<&Cut> {
+        let index = self.cuts.binary_search_by_key(&first, |cut| cut.header.first_height).ok()?;
+        self.cuts.get(index)
+    }
+
+    /// Whether this is a header of a batch of the own cut, in any epoch and payload version.
+    fn is_decided(&self, header: &BatchHeader) -> bool {
+        let Some(cut) = self.cut_from(header.first_height) else { return false };
+        let as_ours = BatchHeader {
+            epoch: header.epoch,
+            payload_hash: header.payload_hash,
+            ..cut.header.clone()
+        };
+        as_ours == *header
+            && (header.payload_hash == cut.header.payload_hash
+                || self.other_payloads.get(&header.first_height) == Some(&header.payload_hash))
+    }
+
+    /// Counts an attestation of a decided batch. Whether it is new.
+    fn count(&mut self, signed: &Signed) -> Result<bool, Refusal> {
+        let Signed { header, digest, signer, signature } = signed;
+        let first = header.first_height;
+        let is_own_header = self.cut_from(first).is_some_and(|cut| cut.digest == *digest);
+        let variants = self.variants.entry(first).or_default();
+        if let Some(known) = variants.iter_mut().find(|variant| variant.digest == *digest) {
+            return Ok(known.signatures.insert(*signer, *signature).is_none());
+        }
+        // Nobody can keep the headers of others out, nor this agent's own.
+        let introduced = variants.iter().filter(|variant| variant.introduced_by == *signer).count();
+        if introduced >= MAX_INTRODUCED && !is_own_header {
+            return Err(Refusal::TooManyVariants { signer: *signer, first });
         }
         variants.push(Variant {
             header: header.clone(),
-            digest,
-            signatures: BTreeMap::from([(signer, signature)]),
+            digest: *digest,
+            introduced_by: *signer,
+            signatures: BTreeMap::from([(*signer, *signature)]),
         });
-        Ok((true, evidence))
+        self.ends.insert(header.last_height, first);
+        Ok(true)
+    }
+
+    /// Keeps an attestation of a batch that is not known here, if its signer has not too many of them. Whether it is new.
+    fn compare_later(&mut self, signed: Signed) -> Result<bool, Refusal> {
+        let signer = signed.signer;
+        if self.unknown_by(signer).any(|known| known.digest == signed.digest) {
+            return Ok(false);
+        }
+        if self.unknown_of.get(&signer).map_or(0, Vec::len) >= MAX_UNKNOWN {
+            return Err(Refusal::TooManyUnknown { signer });
+        }
+        self.set_aside(signed);
+        Ok(true)
+    }
+
+    fn set_aside(&mut self, signed: Signed) {
+        let first = signed.header.first_height;
+        self.unknown_of.entry(signed.signer).or_default().push(first);
+        self.unknown.entry(first).or_default().push(signed);
+    }
+
+    /// What is kept of a signer though its batch is not known here.
+    fn unknown_by(&self, signer: Address) -> impl Iterator<Item = &Signed> {
+        let firsts: BTreeSet<Height> =
+            self.unknown_of.get(&signer).into_iter().flatten().copied().collect();
+        firsts
+            .into_iter()
+            .filter_map(|first| self.unknown.get(&first))
+            .flatten()
+            .filter(move |known| known.signer == signer)
+    }
+
+    /// Headers of the own cut from `first` on that `signer` has signed.
+    fn decided_by(
+        &self,
+        first: Height,
+        signer: Address,
+    ) -> impl Iterator<Item = (&BatchHeader, Signature)> {
+        self.variants
+            .get(&first)
+            .into_iter()
+            .flatten()
+            .filter_map(move |variant| Some((&variant.header, *variant.signatures.get(&signer)?)))
     }
 
     /// How many headers of batches from `first` on `signer` has signed.
     pub fn signed_variants(&self, first: Height, signer: Address) -> usize {
-        self.variants.get(&first).map_or(0, |variants| {
-            variants.iter().filter(|variant| variant.signatures.contains_key(&signer)).count()
-        })
+        let unknown = self.unknown.get(&first).into_iter().flatten();
+        let unknown = unknown.filter(|known| known.signer == signer).count();
+        self.decided_by(first, signer).count().saturating_add(unknown)
     }
 
     /// The certificate of open batch `index`: of its own header, or of another one over the same blocks whose epoch is
@@ -244,8 +419,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Headers that `signer` signed and that end inside of this batch, or in which this one ends: whether they hold the
-    /// same blocks takes a look at blocks.
+    /// Headers that `signer` signed and that end inside of this batch, or in which this one ends, where one of the two may
+    /// be of other blocks than were decided: whether they hold the same blocks takes a look at blocks.
     pub fn overlapping(
         &self,
         header: &BatchHeader,
@@ -254,31 +429,38 @@ impl Ledger {
         let ends_inside = |inner: &BatchHeader, outer: &BatchHeader| {
             outer.first_height <= inner.last_height && inner.last_height < outer.last_height
         };
-        self.variants
-            .values()
-            .flatten()
-            .filter(|variant| {
-                ends_inside(&variant.header, header) || ends_inside(header, &variant.header)
-            })
-            .filter_map(|variant| {
-                variant
-                    .signatures
-                    .get(&signer)
-                    .map(|signature| (variant.header.clone(), *signature))
-            })
+        // Of decided batches only the one in which it ends.
+        let around = self.ends.range(header.last_height.next()..).next();
+        let decided = around.into_iter().flat_map(|(_, first)| self.decided_by(*first, signer));
+        decided
+            .chain(self.unknown_by(signer).map(|known| (&known.header, known.signature)))
+            .filter(|(other, _)| ends_inside(other, header) || ends_inside(header, other))
+            .map(|(other, signature)| (other.clone(), signature))
             .collect()
     }
 
-    /// Another attestation of `signer` that L1 can see contradicts this one without Merkle proofs (§7): a different
-    /// block at the same last height, or a batch that does not begin on the block with which the one before ends.
-    fn contradiction(
+    /// What a header of a signer can contradict without a look at blocks: few, whatever is open.
+    fn rivals(
         &self,
         header: &BatchHeader,
         signer: Address,
-        signature: Signature,
-    ) -> Option<Evidence> {
-        self.variants.values().flatten().find_map(|variant| {
-            let other = &variant.header;
+    ) -> impl Iterator<Item = (&BatchHeader, Signature)> {
+        let before = header.first_height.get().checked_sub(1).map(Height::new);
+        let ends_there = [Some(header.last_height), before]
+            .into_iter()
+            .flatten()
+            .filter_map(|last| self.ends.get(&last).copied());
+        let after = std::iter::once(header.last_height.next());
+        let firsts: BTreeSet<Height> = ends_there.chain(after).collect();
+        let decided = firsts.into_iter().flat_map(move |first| self.decided_by(first, signer));
+        decided.chain(self.unknown_by(signer).map(|known| (&known.header, known.signature)))
+    }
+
+    /// Another attestation of its signer that L1 can see contradicts this one without Merkle proofs (§7): a different
+    /// block at the same last height, or a batch that does not begin on the block with which the one before ends.
+    fn contradiction(&self, signed: &Signed) -> Option<Evidence> {
+        let Signed { header, signer, signature, .. } = signed;
+        self.rivals(header, *signer).find_map(|(other, standing)| {
             let same_end = other.last_height == header.last_height
                 && other.last_block_hash != header.last_block_hash;
             let breaks = |before: &BatchHeader, after: &BatchHeader| {
@@ -288,16 +470,15 @@ impl Ledger {
             if !same_end && !breaks(other, header) && !breaks(header, other) {
                 return None;
             }
-            let standing = variant.signatures.get(&signer)?;
             let height = if same_end {
                 header.last_height
             } else {
                 header.first_height.max(other.first_height)
             };
             Some(Evidence::DoubleAttestation {
-                offender: signer,
-                a: (Box::new(other.clone()), *standing),
-                b: (Box::new(header.clone()), signature),
+                offender: *signer,
+                a: (Box::new(other.clone()), standing),
+                b: (Box::new(header.clone()), *signature),
                 height,
                 proof_a: BlockProof::of_last(other),
                 proof_b: BlockProof::of_last(header),
@@ -331,7 +512,7 @@ fn certify(variant: &Variant, set: &LeaderSet) -> Option<Certificate> {
 mod tests {
     #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
-    use super::{Cut, Ledger, MAX_VARIANTS, Refusal};
+    use super::{Added, Cut, Ledger, MAX_INTRODUCED, MAX_UNKNOWN, Refusal, Signed};
     use crate::crypto::Signature;
     use crate::domain::{
         BatchHeader, Epoch, Evidence, Generation, Height, LeaderSet, Member, Seconds,
@@ -383,8 +564,17 @@ mod tests {
         header: &BatchHeader,
         signer: u8,
     ) -> Result<(bool, Option<Evidence>), Refusal> {
-        let signature = Signature::from_compact([signer; 64]);
-        ledger.add(header, digest(header), address(signer), signature, &set())
+        let Added { is_new, evidence, .. } = ledger.add(signed(header, signer), &set())?;
+        Ok((is_new, evidence))
+    }
+
+    fn signed(header: &BatchHeader, signer: u8) -> Signed {
+        Signed {
+            header: header.clone(),
+            digest: digest(header),
+            signer: address(signer),
+            signature: Signature::from_compact([signer; 64]),
+        }
     }
 
     fn certificate(ledger: &Ledger, index: usize) -> Option<super::Certificate> {
@@ -436,16 +626,100 @@ mod tests {
     }
 
     #[test]
-    fn an_offender_cannot_fill_the_places_of_the_own_header() {
+    fn an_offender_cannot_fill_the_places_of_the_own_header_or_of_others() {
         let mut ledger = Ledger::new(Generation::new(0), Height::new(0), Epoch::new(0));
         let own = header(1, 3, 99);
         ledger.push(cut(own.clone()));
-        for salt in 0..u8::try_from(MAX_VARIANTS).unwrap() {
+        for salt in 0..u8::try_from(MAX_UNKNOWN).unwrap() {
             add(&mut ledger, &header(1, 3, salt), 4).unwrap();
         }
         let more = add(&mut ledger, &header(1, 3, 50), 4).unwrap_err();
-        assert_eq!(more, Refusal::TooManyVariants { first: Height::new(1) });
-        assert_eq!(add(&mut ledger, &own, 1), Ok((true, None)));
+        assert_eq!(more, Refusal::TooManyUnknown { signer: address(4) });
+        assert_eq!(add(&mut ledger, &header(1, 3, 50), 3), Ok((true, None)), "another signer");
+        let in_epoch = |epoch| BatchHeader { epoch: Epoch::new(epoch), ..own.clone() };
+        for epoch in 0..MAX_INTRODUCED {
+            let epoch = 10 + u64::try_from(epoch).unwrap();
+            assert_eq!(add(&mut ledger, &in_epoch(epoch), 4), Ok((true, None)));
+        }
+        let more = add(&mut ledger, &in_epoch(50), 4).unwrap_err();
+        assert_eq!(more, Refusal::TooManyVariants { signer: address(4), first: Height::new(1) });
+        assert_eq!(add(&mut ledger, &in_epoch(50), 3), Ok((true, None)));
+        assert_eq!(add(&mut ledger, &own, 4), Ok((true, None)));
+    }
+
+    #[test]
+    fn what_came_before_the_own_cut_counts_once_it_is_cut() {
+        let mut ledger = Ledger::new(Generation::new(0), Height::new(0), Epoch::new(0));
+        let early = header(1, 3, 1);
+        for signer in 1..=3 {
+            let added = ledger.add(signed(&early, signer), &set()).unwrap();
+            assert!(added.is_new && !added.is_decided);
+        }
+        let other = header(1, 2, 7);
+        add(&mut ledger, &other, 1).unwrap();
+        let counted = ledger.push(cut(early.clone()));
+        assert_eq!(counted.len(), 3);
+        assert!(certificate(&ledger, 0).is_some());
+        assert_eq!(add(&mut ledger, &other, 1), Ok((false, None)), "still kept to compare");
+    }
+
+    #[test]
+    fn another_payload_version_of_a_cut_counts_once_its_hash_is_known() {
+        let mut ledger = Ledger::new(Generation::new(0), Height::new(0), Epoch::new(0));
+        let own = header(1, 3, 1);
+        ledger.push(cut(own.clone()));
+        let raw = BatchHeader { payload_hash: B256::repeat_byte(9), ..own.clone() };
+        assert!(ledger.asks_for_payload(&own).is_none());
+        assert!(ledger.asks_for_payload(&header(1, 4, 1)).is_none(), "of other blocks");
+        assert!(ledger.asks_for_payload(&raw).is_some());
+        ledger.learn_payload(Height::new(1), raw.payload_hash);
+        assert!(ledger.asks_for_payload(&raw).is_none());
+        for signer in 1..=3 {
+            assert!(ledger.add(signed(&raw, signer), &set()).unwrap().is_decided);
+        }
+        assert_eq!(certificate(&ledger, 0).unwrap().header, raw);
+        let neither = BatchHeader { payload_hash: B256::repeat_byte(8), ..own };
+        assert!(!ledger.add(signed(&neither, 1), &set()).unwrap().is_decided);
+    }
+
+    #[test]
+    fn a_message_is_compared_with_few_others_however_much_is_open() {
+        let mut most = Vec::new();
+        for open in [50_u64, 500, 2_000] {
+            let mut ledger = Ledger::new(Generation::new(0), Height::new(0), Epoch::new(0));
+            let wide = |first: u64, last: u64, salt: u8| BatchHeader {
+                first_height: Height::new(first),
+                last_height: Height::new(last),
+                parent_block_hash: B256::ZERO,
+                last_block_hash: B256::ZERO,
+                ..header(1, 1, salt)
+            };
+            for batch in 0..open {
+                let own = wide(3 * batch + 1, 3 * batch + 3, 1);
+                ledger.push(cut(own.clone()));
+                for signer in 1..=4 {
+                    ledger.add(signed(&own, signer), &set()).unwrap();
+                }
+            }
+            // One height each, at even heights: none touches another or ends with it. And one over all.
+            let mut compared = 0;
+            let mut kept = 0;
+            for height in (2..3 * open).step_by(2) {
+                for salt in 0..8 {
+                    let short = wide(height, height, salt);
+                    let rivals = ledger.rivals(&short, address(4)).count();
+                    let overlapping = ledger.overlapping(&short, address(4)).len();
+                    compared = compared.max(rivals + overlapping);
+                    kept += usize::from(ledger.add(signed(&short, 4), &set()).is_ok());
+                }
+            }
+            let all = wide(1, 3 * open, 5);
+            compared = compared.max(ledger.overlapping(&all, address(4)).len());
+            assert_eq!(kept, MAX_UNKNOWN);
+            assert!(compared <= 2 * (MAX_UNKNOWN + 3 * (MAX_INTRODUCED + 1)), "{compared}");
+            most.push(compared);
+        }
+        assert!(most.windows(2).all(|pair| pair[0] == pair[1]), "{most:?}");
     }
 
     #[test]

@@ -7,13 +7,14 @@
 //! the members again whose attestation it misses ([`Message::Want`]), and everybody answers that again.
 
 mod attester;
+mod budget;
 mod decided;
 mod inner;
 mod ledger;
 
 pub use attester::{AttestError, Attester};
 pub(crate) use decided::payload_for;
-pub use ledger::{Certificate, Cut, Ledger, MAX_VARIANTS, Refusal};
+pub use ledger::{Added, Certificate, Cut, Ledger, MAX_UNKNOWN, MAX_VARIANTS, Refusal, Signed};
 
 use crate::blocking::blocking;
 use crate::crypto::Signature;

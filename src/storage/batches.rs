@@ -139,26 +139,24 @@ impl Store {
         })
     }
 
-    /// Keeps attestations of one header, whose EIP-712 digest is `digest`. Known ones stay.
+    /// Keeps attestations: a header, its EIP-712 digest, who signed it, and the signature. Known ones stay.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`].
-    pub fn keep_attestations(
+    pub fn keep_attestations<'a>(
         &self,
-        header: &BatchHeader,
-        digest: B256,
-        signatures: &[(Address, Signature)],
+        attestations: impl IntoIterator<Item = (&'a BatchHeader, B256, Address, Signature)>,
     ) -> Result<(), StoreError> {
         self.write(|transaction| {
-            let first = header.first_height.get();
             let mut attested = transaction.open_table(ATTESTED)?;
-            if attested.get((first, &digest.0))?.is_none() {
-                attested.insert((first, &digest.0), encode(header).as_slice())?;
-            }
-            let mut attestations = transaction.open_table(ATTESTATIONS)?;
-            for (signer, signature) in signatures {
-                attestations.insert((first, &digest.0, &signer.0.0), &signature.to_compact())?;
+            let mut kept = transaction.open_table(ATTESTATIONS)?;
+            for (header, digest, signer, signature) in attestations {
+                let first = header.first_height.get();
+                if attested.get((first, &digest.0))?.is_none() {
+                    attested.insert((first, &digest.0), encode(header).as_slice())?;
+                }
+                kept.insert((first, &digest.0, &signer.0.0), &signature.to_compact())?;
             }
             Ok(())
         })
@@ -331,10 +329,10 @@ mod tests {
         let signature = Signature::from_compact([1; 64]);
         let (a, b) = (Address::repeat_byte(1), Address::repeat_byte(2));
         let (old, new) = (header(1, 4), header(5, 9));
-        store.keep_attestations(&old, B256::repeat_byte(1), &[(a, signature)]).unwrap();
-        store.keep_attestations(&new, B256::repeat_byte(2), &[(a, signature)]).unwrap();
+        store.keep_attestations([(&old, B256::repeat_byte(1), a, signature)]).unwrap();
+        store.keep_attestations([(&new, B256::repeat_byte(2), a, signature)]).unwrap();
         store
-            .keep_attestations(&new, B256::repeat_byte(2), &[(a, signature), (b, signature)])
+            .keep_attestations([a, b].map(|by| (&new, B256::repeat_byte(2), by, signature)))
             .unwrap();
 
         let signers = |from: u64| -> Vec<(u64, Address)> {

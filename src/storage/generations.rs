@@ -232,7 +232,7 @@ mod tests {
         let batch = batch_header(2);
         let signature = Signature::from_compact([1; 64]);
         let by = Address::repeat_byte(1);
-        store.keep_attestations(&batch, B256::ZERO, &[(by, signature)]).unwrap();
+        store.keep_attestations([(&batch, B256::ZERO, by, signature)]).unwrap();
 
         store.begin_generation(&start(1, 0, store)).unwrap();
         assert!(store.attested_at(height).unwrap().is_empty());

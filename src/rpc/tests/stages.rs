@@ -70,9 +70,9 @@ async fn a_transaction_passes_through_its_stages() {
 
     let (store, digest) = (&service.around.store, B256::repeat_byte(4));
     let signature = Signature::from_compact([1; 64]);
-    store.keep_attestations(&header(), digest, &[(A, signature)]).unwrap();
+    store.keep_attestations([(&header(), digest, A, signature)]).unwrap();
     assert_eq!(status().await, "decided", "two thirds are not more than two thirds");
-    store.keep_attestations(&header(), digest, &[(B, signature)]).unwrap();
+    store.keep_attestations([(&header(), digest, B, signature)]).unwrap();
     assert_eq!(status().await, "attested");
 
     let batch = SettledBatch {
