@@ -70,6 +70,9 @@ pub(super) struct Options {
     /// JSON-RPC of an agent, to ask for the nonce; http://host:port/rollup/<chain id> for a rollup that is not its default
     #[arg(long, env = "ROTA_RPC", value_name = "URL")]
     rpc: Option<Url>,
+    /// Force it even if the queue holds the very same transaction: the fee burns again, and at most one of the two has an effect
+    #[arg(long)]
+    again: bool,
     /// How far to follow it
     #[arg(long, value_enum, default_value = "queued")]
     wait: Stage,
@@ -88,6 +91,16 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let params = client.verify(&deployment).await?;
     let account = options.owner.account(client.clone())?;
+
+    let found = force::find(&client, &deployment, &signed.transaction).await?;
+    if let Some(index) = found.filter(|_| !options.again) {
+        eyre::bail!(
+            "entry {index} of the forced queue is this very transaction ({}): to force it again would burn the fee for \
+             nothing. Without --nonce an agent is asked for one, which counts entries only once they are ordered: give the \
+             next --nonce for another transaction, or --again to insist",
+            signed.hash
+        );
+    }
 
     let waiting = progress("waiting for L1");
     let done = enqueue(&account, &deployment, &params, signed.clone()).await;

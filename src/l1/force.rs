@@ -5,8 +5,16 @@ use super::actions::event;
 use super::bindings::IForcedInbox;
 use super::client::{Client, Finality};
 use super::error::L1Error;
+use super::refusal::Refusal;
 use crate::domain::{Deployment, L1Block, Params, RollupTransaction, Seconds};
 use alloy::primitives::{B256, U256};
+use alloy::rpc::types::Filter;
+use alloy::sol_types::SolEvent as _;
+
+/// Consumed entries among which a transaction is looked for too.
+const LOOK_BACK: u64 = 16;
+/// Blocks that logs are asked for at once, and less where a node wants that.
+const RANGE_BLOCKS: u64 = 2_000;
 
 /// An entry that was just enqueued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +76,59 @@ pub async fn escape(account: &Account, deployment: &Deployment) -> Result<(u64, 
     let receipt = account.execute(&order).await?;
     let escaped = event::<IForcedInbox::ForcedEscaped>(&receipt)?;
     Ok((escaped.first, escaped.through))
+}
+
+/// Looks for a transaction in the queue: among the entries that wait, and the last [`LOOK_BACK`] that were consumed. Returns
+/// the number of the newest entry that holds it.
+///
+/// # Errors
+///
+/// What is in the way to L1.
+pub async fn find(
+    client: &Client,
+    deployment: &Deployment,
+    transaction: &RollupTransaction,
+) -> Result<Option<u64>, L1Error> {
+    let settlement = deployment.settlement;
+    let consumed = client.call(settlement, &IForcedInbox::forcedConsumedCall {}).await?;
+    let length = client.call(settlement, &IForcedInbox::forcedLengthCall {}).await?;
+    let oldest = consumed.saturating_sub(LOOK_BACK);
+    if oldest >= length {
+        return Ok(None);
+    }
+    let call = IForcedInbox::forcedEntryCall { index: oldest };
+    let mut next = client.call(settlement, &call).await?.enqueuedAtBlock;
+    let head = client.head().await?.number;
+    let filter = Filter::new()
+        .address(settlement)
+        .event_signature(IForcedInbox::ForcedEnqueued::SIGNATURE_HASH)
+        .topic2(B256::from(U256::from(transaction.rollup.get())));
+    let mut range = RANGE_BLOCKS;
+    let mut found = None;
+    while next <= head {
+        let end = next.saturating_add(range).saturating_sub(1).min(head);
+        let logs = match client.logs(&filter.clone().from_block(next).to_block(end)).await {
+            Ok(logs) => logs,
+            Err(error) if range > 1 && asks_for_less(&error) => {
+                range /= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for log in logs {
+            let entry = IForcedInbox::ForcedEnqueued::decode_log(&log.inner)
+                .map_err(|_| L1Error::BadAnswer { what: "forced entry" })?;
+            if entry.transaction == transaction.raw {
+                found = Some(entry.index);
+            }
+        }
+        next = end.saturating_add(1);
+    }
+    Ok(found)
+}
+
+const fn asks_for_less(error: &L1Error) -> bool {
+    matches!(error.refusal(), Some(Refusal::RangeTooLarge | Refusal::OverLimit))
 }
 
 /// Where the queue stands.

@@ -179,6 +179,8 @@ async fn follows_the_forced_queue_through_reorgs_batches_and_escape() {
     let error = force::escape(&rich, deployment).await.unwrap_err();
     assert!(error.to_string().contains("NothingToEscape()"), "{error}");
 
+    assert_eq!(force::find(&world.client, deployment, &signed(0)).await.unwrap(), None, "empty");
+
     // L1 forgets an entry, and another one takes its place.
     let lost = force::enqueue(&rich, deployment, signed(9)).await.unwrap();
     assert_eq!((lost.index, lost.fee_wei), (0, world.params.forced_fee_wei));
@@ -191,6 +193,14 @@ async fn follows_the_forced_queue_through_reorgs_batches_and_escape() {
         assert_eq!(entry.index, nonce);
     }
     following.until("three entries", |mirror| mirror.forced.len() == 3).await;
+    for nonce in 0..3 {
+        let found = force::find(&world.client, deployment, &signed(nonce)).await.unwrap();
+        assert_eq!(found, Some(nonce), "what is forced is found before it is forced again");
+    }
+    let other = RollupTransaction { rollup: RollupId::new(78), ..signed(0) };
+    for unknown in [signed(9), other] {
+        assert_eq!(force::find(&world.client, deployment, &unknown).await.unwrap(), None);
+    }
     let kept = following.store.forced(0..9).unwrap();
     let bytes: Vec<_> = kept.iter().map(|entry| entry.transaction.clone()).collect();
     assert_eq!(bytes, [0, 1, 2].map(signed));
@@ -223,6 +233,8 @@ async fn follows_the_forced_queue_through_reorgs_batches_and_escape() {
     assert_eq!(following.store.escape_of(2).unwrap(), None);
     force::escape(&rich, deployment).await.unwrap();
     following.until("all consumed", |mirror| mirror.forced.waiting() == 0).await;
+    let consumed = force::find(&world.client, deployment, &signed(2)).await.unwrap();
+    assert_eq!(consumed, Some(2), "and what was consumed lately");
 
     // Who starts now, and who reads it all from L1 alone, sees the same.
     let fresh = Following::start(&world);
