@@ -22,8 +22,9 @@ use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 /// How long to wait before an attestation is sent or asked for again.

@@ -11,6 +11,8 @@ mod budget;
 mod decided;
 mod inner;
 mod ledger;
+#[cfg(test)]
+mod tests;
 
 pub use attester::{AttestError, Attester};
 pub(crate) use decided::payload_for;

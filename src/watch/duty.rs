@@ -128,3 +128,160 @@ pub(super) async fn keep_doing<D: Duty>(mut duty: D, agent: Agent, shutdown: Can
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Agent, Due, Duty, DutyError, keep_doing};
+    use crate::domain::{Deployment, Epoch, Generation, L1Block, LeaderSet, Member, Seconds};
+    use crate::l1::pool_model::{Node, Rules};
+    use crate::l1::{Account, Client, L1Error, Refusal};
+    use crate::testing::{Surroundings, key, params};
+    use alloy::primitives::{Address, B256};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    fn agent(around: &Surroundings, node: &Node) -> Agent {
+        let account = Account::new(Client::over(node.clone(), 1), &[1; 32]).unwrap();
+        let address = Address::repeat_byte(2);
+        let deployment = Deployment {
+            chain_id: 1,
+            block: 1,
+            stake_token: address,
+            registry: address,
+            settlement: address,
+            tally: address,
+            slasher: address,
+            reward_pool: address,
+            rollups: address,
+            guardian: address,
+        };
+        Agent {
+            account,
+            signer: key(1).address(),
+            deployment,
+            mirror: around.mirror.clone(),
+            store: around.store.clone(),
+        }
+    }
+
+    struct Fails(Arc<AtomicU32>);
+
+    impl Duty for Fails {
+        const NAME: &'static str = "fails";
+
+        async fn step(&mut self, _: &Agent) -> Result<(), DutyError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let reason = "insufficient funds".to_owned();
+            Err(L1Error::Refused { why: Refusal::NoFunds, code: -32_000, reason }.into())
+        }
+    }
+
+    /// Waits for a receipt that never comes.
+    struct Waits;
+
+    impl Duty for Waits {
+        const NAME: &'static str = "waits";
+
+        async fn step(&mut self, _: &Agent) -> Result<(), DutyError> {
+            std::future::pending().await
+        }
+    }
+
+    struct Works(Arc<AtomicU32>);
+
+    impl Duty for Works {
+        const NAME: &'static str = "works";
+
+        async fn step(&mut self, _: &Agent) -> Result<(), DutyError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_and_one_that_waits_delay_no_other() {
+        let around = Surroundings::new(params());
+        let node = Node::new(1, Rules::plain(), 0);
+        let shutdown = CancellationToken::new();
+        let [failed, worked] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
+        let all = {
+            let (one, two, three) =
+                [0, 1, 2].map(|_| (agent(&around, &node), shutdown.clone())).into();
+            let (failed, worked) = (Arc::clone(&failed), Arc::clone(&worked));
+            tokio::spawn(async move {
+                tokio::join!(
+                    keep_doing(Fails(failed), one.0, one.1),
+                    keep_doing(Waits, two.0, two.1),
+                    keep_doing(Works(worked), three.0, three.1),
+                )
+            })
+        };
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert!(worked.load(Ordering::Relaxed) >= 190, "{worked:?}");
+        let failed = failed.load(Ordering::Relaxed);
+        assert!((5..=12).contains(&failed), "{failed} tries in five minutes");
+        shutdown.cancel();
+        all.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_in_line_waits_for_its_turn() {
+        let around = Surroundings::new(params());
+        let node = Node::new(1, Rules::plain(), 0);
+        let agent = agent(&around, &node);
+        let mut due: Due<u8> = Due::default();
+        assert!(due.is_turn(&agent, 1, 7, &params()), "without a set everybody is the first");
+        let mut members: Vec<Member> =
+            (1..=4).map(|n| Member { signer: key(n).address(), weight: 1 }).collect();
+        members.sort_by_key(|member| member.signer);
+        let (generation, epoch) = (Generation::new(0), Epoch::new(0));
+        let set = LeaderSet::new(generation, epoch, B256::ZERO, members).unwrap();
+        around.mirror.update(|mirror| {
+            mirror.sets.insert((generation, epoch), Arc::new(set));
+            let timestamp = Seconds::new(mirror.params.genesis);
+            mirror.head = Some(L1Block { number: 1, hash: B256::ZERO, timestamp });
+        });
+        let seed = (0..100).find(|seed| agent.rank(*seed) == 2).unwrap();
+        assert!(!due.is_turn(&agent, 2, seed, &params()));
+        tokio::time::advance(super::patience(&params(), 2)).await;
+        assert!(due.is_turn(&agent, 2, seed, &params()));
+        due.done(2);
+        assert!(!due.is_turn(&agent, 2, seed, &params()), "it begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_watcher_asks_l1_little_however_many_members_there_are() {
+        let around = Surroundings::new(params());
+        let node = Node::new(1, Rules::plain(), 0);
+        let agent = agent(&around, &node);
+        let members =
+            (1..=100).map(|n| Member { signer: Address::with_last_byte(n), weight: 1 }).collect();
+        let (generation, epoch) = (Generation::new(0), Epoch::new(0));
+        let set = LeaderSet::new(generation, epoch, B256::ZERO, members).unwrap();
+        around.mirror.update(|mirror| {
+            mirror.params.epoch_seconds = 1_000_000;
+            mirror.sets.insert((generation, epoch), Arc::new(set));
+        });
+        let shutdown = CancellationToken::new();
+        let watcher =
+            crate::watch::Watcher { agent, restart_duty: crate::config::RestartDuty::All };
+        let (_found, evidence) = mpsc::channel(1);
+        let watching = tokio::spawn(crate::watch::run(watcher, evidence, shutdown.clone()));
+        let seconds = 120;
+        for second in 0..seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            around.mirror.update(|mirror| {
+                let timestamp = Seconds::new(mirror.params.genesis.saturating_add(second));
+                let head = L1Block { number: second, hash: B256::ZERO, timestamp };
+                (mirror.head, mirror.at_depth) = (Some(head), Some(head));
+            });
+        }
+        let reads = node.lock().reads;
+        assert!((1..=3 * seconds).contains(&reads), "{reads} requests in {seconds} s");
+        shutdown.cancel();
+        watching.await.unwrap();
+    }
+}

@@ -1,0 +1,262 @@
+//! The attester with messages of members who do not do as they should.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
+use super::{Attester, LedgerHandle, Message, Peers};
+use crate::crypto::{SecretKey, SigningDomain};
+use crate::domain::{
+    BatchHeader, BatchNumber, Block, Certificate, DecidedBlock, Epoch, Evidence, Generation,
+    Height, L1Block, LeaderSet, Member, Millis, PeerEndpoint, Seconds, SequencerId, SettledTip,
+};
+use crate::guard::Guard;
+use crate::testing::{Surroundings, header, key, params};
+use alloy::primitives::{Address, B256};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Three blocks are a batch: they are 23 s apart, and an idle batch ends after 45 s.
+const BLOCKS: u64 = 9;
+
+#[derive(Default)]
+struct Sent(Mutex<Vec<Message>>);
+
+impl Peers for Sent {
+    fn send(&self, _: Address, message: Message) {
+        self.0.lock().unwrap().push(message);
+    }
+
+    fn answer(&self, _: SequencerId, message: Message) {
+        self.0.lock().unwrap().push(message);
+    }
+}
+
+impl Sent {
+    fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+struct Member4 {
+    around: Surroundings,
+    attester: Attester,
+    ledger: LedgerHandle,
+    sent: Arc<Sent>,
+    domain: SigningDomain,
+    _evidence: mpsc::Receiver<Evidence>,
+}
+
+fn id(n: u8) -> SequencerId {
+    SequencerId::new(n.into())
+}
+
+impl Member4 {
+    /// The attester of the first of four members, who have decided some blocks.
+    fn new() -> Self {
+        let around = Surroundings::new(params());
+        let (hash, mut parent) = around.store.header(Height::new(0)).unwrap().unwrap();
+        let genesis_hash = hash;
+        for height in 1..=BLOCKS {
+            let timestamp = Millis::new(parent.timestamp.get() + 23_000);
+            let header = crate::domain::BlockHeader {
+                timestamp,
+                tx_root: crate::domain::tx_root(&[]),
+                ..header(height, parent.hash())
+            };
+            let block = Block { header: header.clone(), transactions: Vec::new() };
+            let certificate = Certificate::default();
+            around.store.append_decided(&DecidedBlock { block, certificate }, &[]).unwrap();
+            parent = header;
+        }
+        let mut members: Vec<Member> =
+            (1..=4).map(|n| Member { signer: key(n).address(), weight: 10 }).collect();
+        members.sort_by_key(|member| member.signer);
+        let (generation, epoch) = (Generation::new(0), Epoch::new(0));
+        let set = LeaderSet::new(generation, epoch, B256::repeat_byte(3), members).unwrap();
+        let timestamp = parent.timestamp.to_seconds();
+        around.mirror.update(|mirror| {
+            mirror.params.epoch_seconds = 1_000_000;
+            mirror.sets.insert((generation, epoch), Arc::new(set));
+            for n in 1..=4 {
+                let signer = key(n).address();
+                let (agreement, link) = (String::new(), String::new());
+                mirror.peers.insert(signer, PeerEndpoint { id: id(n), signer, agreement, link });
+            }
+            // Late enough that all are admitted to post.
+            let now = Seconds::new(timestamp.get() + 3_600);
+            mirror.head = Some(L1Block { number: 9, hash: B256::ZERO, timestamp: now });
+            mirror.tip = Some(SettledTip {
+                number: BatchNumber::new(0),
+                last_height: Height::new(0),
+                last_block_hash: genesis_hash,
+                epoch,
+                timestamp: Seconds::new(1_700_000_000),
+                settled_at: Seconds::new(1_700_000_000),
+            });
+        });
+        let domain = SigningDomain::new(1, Address::repeat_byte(9));
+        let guard = Arc::new(Guard::new(key(1), domain, around.store.clone()));
+        let (found, evidence) = mpsc::channel(64);
+        let (ledger, sent) = (LedgerHandle::default(), Arc::new(Sent::default()));
+        let attester = Attester::new(
+            around.mirror.clone(),
+            around.store.clone(),
+            guard,
+            Arc::clone(&sent) as Arc<dyn Peers>,
+            ledger.clone(),
+            found,
+        );
+        let mut member = Self { around, attester, ledger, sent, domain, _evidence: evidence };
+        member.attester.advance(Vec::new()).unwrap();
+        member
+    }
+
+    fn cut(&self, index: usize) -> BatchHeader {
+        self.ledger.lock().as_ref().unwrap().open()[index].header.clone()
+    }
+
+    fn signed(&self, key: &SecretKey, header: &BatchHeader) -> Message {
+        let signature = key.sign(self.domain.batch(header));
+        Message::Attestation { header: Box::new(header.clone()), signature }
+    }
+
+    fn is_certified(&self, index: usize) -> bool {
+        let set = self.around.mirror.read().set_for(Generation::new(0), Epoch::new(0));
+        let ledger = self.ledger.lock();
+        let ledger = ledger.as_ref().unwrap();
+        ledger.certificate(index, Epoch::new(0), Epoch::new(0), |_| set.clone()).is_some()
+    }
+
+    fn kept(&self) -> usize {
+        self.around.store.attestations_from(Height::new(0)).unwrap().len()
+    }
+}
+
+/// A header of other blocks.
+fn forged(header: &BatchHeader, first: u64, last: u64, salt: u8) -> BatchHeader {
+    BatchHeader {
+        first_height: Height::new(first),
+        last_height: Height::new(last),
+        parent_block_hash: B256::repeat_byte(0xee),
+        blocks_root: B256::repeat_byte(salt),
+        last_block_hash: B256::repeat_byte(salt),
+        ..header.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attestations_of_decided_batches_count_and_are_kept() {
+    let mut member = Member4::new();
+    assert!(member.ledger.open() >= 2, "{} batches", member.ledger.open());
+    let own = member.kept();
+    let header = member.cut(0);
+    let messages = (2..=3).map(|n| (id(n), member.signed(&key(n), &header))).collect();
+    member.attester.advance(messages).unwrap();
+    assert!(member.is_certified(0));
+    assert_eq!(member.kept(), own + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_nobody_decided_are_neither_counted_nor_kept_on_disk() {
+    let mut member = Member4::new();
+    let own = member.kept();
+    let header = member.cut(0);
+    for first in (20..400).step_by(2) {
+        let salt = u8::try_from(first % 251).unwrap();
+        let message = member.signed(&key(4), &forged(&header, first, first, salt));
+        member.attester.advance(vec![(id(4), message)]).unwrap();
+    }
+    assert_eq!(member.kept(), own);
+    assert_eq!(member.around.store.evidence().unwrap(), []);
+    // Nobody else is hindered, nor the liar where it says what was decided.
+    let messages = [2, 4].map(|n| (id(n), member.signed(&key(n), &header))).to_vec();
+    member.attester.advance(messages).unwrap();
+    assert!(member.is_certified(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_batch_of_other_blocks_is_convicted_whichever_comes_first() {
+    for false_first in [true, false] {
+        let mut member = Member4::new();
+        let decided = member.cut(0);
+        let middle = decided.first_height.next().get();
+        let short = forged(&decided, middle, middle, 7);
+        let mut messages = vec![
+            (id(4), member.signed(&key(4), &short)),
+            (id(4), member.signed(&key(4), &decided)),
+        ];
+        if !false_first {
+            messages.reverse();
+        }
+        member.attester.advance(messages).unwrap();
+        let evidence = member.around.store.evidence().unwrap();
+        assert_eq!(evidence.len(), 1, "false first: {false_first}");
+        assert_eq!(evidence[0].offender(), key(4).address());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_more_than_its_share_waits_and_others_do_not() {
+    let mut member = Member4::new();
+    let header = member.cut(0);
+    // Each asks to read a long range that is not all here.
+    let wide = |n: u64| forged(&header, 1, 4_000 + n, 1);
+    let wants: Vec<(SequencerId, Message)> =
+        (0..200).map(|n| (id(4), Message::Want { header: Box::new(wide(n)) })).collect();
+    member.attester.advance(wants).unwrap();
+    member.sent.take();
+    let raw = {
+        let blocks: Vec<Block> = (header.first_height.get()..=header.last_height.get())
+            .map(|height| member.around.store.block(Height::new(height)).unwrap().unwrap().block)
+            .collect();
+        let raw = crate::batch::payload::encode(&blocks, crate::batch::payload::Version::Raw);
+        crate::batch::build_header(&blocks, header.epoch, &raw.unwrap()).unwrap()
+    };
+    let want = || Message::Want { header: Box::new(raw.clone()) };
+    member.attester.advance(vec![(id(4), want())]).unwrap();
+    let answers = |messages: Vec<Message>| {
+        let is_raw = |message: &Message| matches!(message, Message::Attestation { header, .. } if **header == raw);
+        messages.iter().filter(|message| is_raw(message)).count()
+    };
+    assert_eq!(answers(member.sent.take()), 0, "its share is used up");
+    member.attester.advance(vec![(id(3), want())]).unwrap();
+    assert_eq!(answers(member.sent.take()), 1, "another one is answered");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    member.attester.advance(vec![(id(4), want())]).unwrap();
+    assert_eq!(answers(member.sent.take()), 1, "what is signed already is said again for little");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_raw_payload_is_asked_for_once_the_packed_one_finds_no_quorum() {
+    let mut member = Member4::new();
+    let packed = member.cut(0);
+    let wanted = |messages: Vec<Message>| -> Vec<BatchHeader> {
+        let mut headers: Vec<BatchHeader> = messages
+            .into_iter()
+            .filter_map(|message| match message {
+                Message::Want { header } if header.first_height == packed.first_height => {
+                    Some(*header)
+                }
+                _ => None,
+            })
+            .collect();
+        headers.dedup();
+        headers
+    };
+    let mut raw = None;
+    for second in 0..40 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        member.attester.advance(Vec::new()).unwrap();
+        let others: Vec<BatchHeader> =
+            wanted(member.sent.take()).into_iter().filter(|one| *one != packed).collect();
+        if let Some(header) = others.first() {
+            assert!(second >= 19, "after {second} s");
+            raw = Some(header.clone());
+            break;
+        }
+    }
+    let raw = raw.expect("the raw payload is asked for");
+    assert_eq!(BatchHeader { payload_hash: packed.payload_hash, ..raw.clone() }, packed);
+    let messages = (2..=3).map(|n| (id(n), member.signed(&key(n), &raw))).collect();
+    member.attester.advance(messages).unwrap();
+    assert!(member.is_certified(0), "two others and this agent have signed it");
+}
