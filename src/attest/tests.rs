@@ -201,7 +201,7 @@ async fn whoever_asks_for_more_than_its_share_waits_and_others_do_not() {
     // Each asks to read a long range that is not all here.
     let wide = |n: u64| forged(&header, 1, 4_000 + n, 1);
     let wants: Vec<(SequencerId, Message)> =
-        (0..200).map(|n| (id(4), Message::Want { header: Box::new(wide(n)) })).collect();
+        (0..2_000).map(|n| (id(4), Message::Want { header: Box::new(wide(n)) })).collect();
     member.attester.advance(wants).unwrap();
     member.sent.take();
     let raw = {

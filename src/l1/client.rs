@@ -484,6 +484,15 @@ impl Fees {
         Self { max_fee_wei: bump(self.max_fee_wei), priority_fee_wei: bump(self.priority_fee_wei) }
     }
 
+    /// Twice as much.
+    #[must_use]
+    pub const fn doubled(self) -> Self {
+        Self {
+            max_fee_wei: self.max_fee_wei.saturating_mul(2),
+            priority_fee_wei: self.priority_fee_wei.saturating_mul(2),
+        }
+    }
+
     /// Not more than `max_fee_wei` for a unit of gas.
     #[must_use]
     pub fn capped(self, max_fee_wei: u128) -> Self {

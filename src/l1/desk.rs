@@ -209,7 +209,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// Sends at this nonce, for what it takes. `None` if that is above the limit.
+    /// Sends at this nonce, for what it takes. `None` if nothing new can be offered.
     async fn fly(
         &self,
         nonce: u64,
@@ -220,20 +220,20 @@ impl Desk<'_> {
         let account = self.account;
         let gas = order.gas.unwrap_or(FILL_GAS);
         let mut result = Ok(None);
+        let mut offered = None;
         for _ in 0..ATTEMPTS {
             let asked = account.client.fees().await?;
             let now = account.now();
             account.note(|state| state.asked = Some(asked));
-            let quote = account.flights().quote(nonce, asked, account.max_fee_wei, now);
-            account.note(|state| state.is_at_fee_limit = quote.is_none());
-            let Some(fees) = quote else {
-                warn!(
-                    nonce,
-                    limit_wei = account.max_fee_wei,
-                    "fee is at its limit, the transaction waits"
-                );
+            let (fees, at_limit) = account.flights().quote(nonce, asked, account.max_fee_wei, now);
+            account.note(|state| state.is_at_fee_limit = at_limit);
+            if at_limit {
+                warn!(nonce, limit_wei = account.max_fee_wei, "the fee is at its limit");
+            }
+            // What was refused is not offered again at once.
+            if offered.replace(fees) == Some(fees) {
                 return result;
-            };
+            }
             let (sent, raw) = account.sign(order, nonce, gas, fees)?;
             let before = account.flights().at(nonce).cloned();
             account.flights().sending(carries, order, sent, until, now);

@@ -263,27 +263,30 @@ impl Flights {
         self.flights.remove(&nonce);
     }
 
-    /// What to offer at a nonce, given what nodes ask for now; `None` if what it takes is above `cap`.
-    pub fn quote(&self, nonce: u64, asked: Fees, cap: u128, now: Duration) -> Option<Fees> {
+    /// What to offer at a nonce, given what nodes ask for now, and whether more would be needed than `cap`: to replace what
+    /// waits, if it does. At the limit the limit itself is offered, since what was thought to wait may never have arrived, or
+    /// was forgotten. Flights rest after a try that was of no use, so that this is not often.
+    pub fn quote(&self, nonce: u64, asked: Fees, cap: u128, now: Duration) -> (Fees, bool) {
         let asked = match self.least_tip(now) {
             Some(tip) => asked.with_tip(tip),
             None => asked,
         };
         let flight = self.at(nonce);
-        if let Some(refused) = flight.and_then(|flight| flight.guess) {
-            let twice = Fees {
-                max_fee_wei: refused.max_fee_wei.saturating_mul(2),
-                priority_fee_wei: refused.priority_fee_wei.saturating_mul(2),
-            };
-            // The step may go past the limit; the limit itself may do.
-            return (refused.max_fee_wei < cap).then(|| twice.max(asked).capped(cap));
-        }
-        let Some(floor) = flight.and_then(|flight| flight.floor) else {
-            return Some(asked.capped(cap));
+        let guess = flight.and_then(|flight| flight.guess);
+        let (before, least) = match (guess, flight.and_then(|flight| flight.floor)) {
+            (Some(refused), _) => (refused, refused.doubled()),
+            (None, Some(floor)) => (floor, floor.bumped()),
+            (None, None) => return (asked.capped(cap), false),
         };
-        let least = floor.bumped();
-        let fits = least.max_fee_wei <= cap && least.priority_fee_wei <= cap;
-        fits.then(|| least.max(asked).capped(cap))
+        if least.max_fee_wei <= cap && least.priority_fee_wei <= cap {
+            return (least.max(asked).capped(cap), false);
+        }
+        // The same again where it was at the limit before: the same bytes.
+        let tip = match before.max_fee_wei < cap {
+            true => least.priority_fee_wei,
+            false => before.priority_fee_wei,
+        };
+        (Fees { max_fee_wei: cap, priority_fee_wei: tip.min(cap) }, true)
     }
 
     /// Takes note of what is about to be sent: from now on it may be in a pool.
@@ -494,21 +497,26 @@ mod tests {
     fn a_replacement_pays_a_tenth_more_of_both_fees_or_what_is_asked_now() {
         let mut flights = owned(7);
         send(&mut flights, 7, fees(10 * GWEI, GWEI), at(0));
-        let quoted = flights.quote(7, fees(2 * GWEI, 1), CAP, at(0)).unwrap();
+        let (quoted, at_limit) = flights.quote(7, fees(2 * GWEI, 1), CAP, at(0));
         assert!(quoted.max_fee_wei * 10 >= 11 * 10 * GWEI && quoted.max_fee_wei < 12 * GWEI);
-        assert!(quoted.priority_fee_wei * 10 >= 11 * GWEI);
+        assert!(quoted.priority_fee_wei * 10 >= 11 * GWEI && !at_limit);
         let asked = fees(40 * GWEI, GWEI);
-        assert_eq!(flights.quote(7, asked, CAP, at(0)).unwrap().max_fee_wei, 40 * GWEI);
+        assert_eq!(flights.quote(7, asked, CAP, at(0)).0.max_fee_wei, 40 * GWEI);
     }
 
     #[test]
-    fn nothing_is_offered_once_a_replacement_would_pass_the_limit() {
+    fn the_limit_is_never_passed_and_at_it_the_same_is_offered_again() {
         let mut flights = owned(7);
         send(&mut flights, 7, fees(95 * GWEI, GWEI), at(0));
-        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(0)), None);
-        send(&mut flights, 8, fees(50 * GWEI, 95 * GWEI), at(0));
-        assert_eq!(flights.quote(8, fees(GWEI, 1), CAP, at(0)), None, "the tip counts too");
-        assert!(flights.quote(9, fees(1_000 * GWEI, GWEI), CAP, at(0)).is_some(), "it may wait");
+        let (first, at_limit) = flights.quote(7, fees(GWEI, 1), CAP, at(0));
+        assert!(at_limit && first.max_fee_wei == CAP && first.priority_fee_wei > GWEI);
+        send(&mut flights, 7, first, at(0));
+        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(0)), (first, true), "the same bytes");
+        send(&mut flights, 8, fees(95 * GWEI, 95 * GWEI), at(0));
+        let (tip, at_limit) = flights.quote(8, fees(GWEI, 1), CAP, at(0));
+        assert!(at_limit && tip == fees(CAP, CAP), "the tip counts too");
+        let asked = fees(1_000 * GWEI, GWEI);
+        assert_eq!(flights.quote(9, asked, CAP, at(0)), (fees(CAP, GWEI), false), "it may wait");
     }
 
     #[test]
@@ -516,12 +524,15 @@ mod tests {
         let mut flights = owned(8);
         let asked = fees(3 * GWEI, GWEI);
         let mut offers = Vec::new();
-        while let Some(offer) = flights.quote(7, asked, CAP, at(0)) {
-            offers.push(offer.max_fee_wei / GWEI);
+        for _ in 0..8 {
+            let (offer, at_limit) = flights.quote(7, asked, CAP, at(0));
+            offers.push((offer.max_fee_wei / GWEI, at_limit));
             refuse(&mut flights, 7, offer, Refusal::ReplacementUnderpriced);
             assert_eq!(flights.at(7).unwrap().carries, Carries::Unknown);
         }
-        assert_eq!(offers, [3, 6, 12, 24, 48, 96, 100]);
+        let below = [3, 6, 12, 24, 48, 96].map(|offer| (offer, false));
+        assert_eq!(offers[..6], below);
+        assert_eq!(offers[6..], [(100, true), (100, true)]);
     }
 
     #[test]
@@ -547,9 +558,9 @@ mod tests {
         let mut flights = owned(7);
         let minimum_wei = Some(2 * GWEI);
         refuse(&mut flights, 7, fees(GWEI, 1), Refusal::TipTooLow { minimum_wei });
-        let quoted = flights.quote(7, fees(GWEI, 1), CAP, at(0)).unwrap();
+        let (quoted, _) = flights.quote(7, fees(GWEI, 1), CAP, at(0));
         assert_eq!(quoted, fees(3 * GWEI - 1, 2 * GWEI));
-        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(3_600)), Some(fees(GWEI, 1)));
+        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(3_600)).0, fees(GWEI, 1));
     }
 
     #[test]
@@ -557,7 +568,7 @@ mod tests {
         let mut flights = owned(7);
         let mut tips = Vec::new();
         for _ in 0..4 {
-            let offer = flights.quote(7, fees(GWEI, 1), CAP, at(0)).unwrap();
+            let (offer, _) = flights.quote(7, fees(GWEI, 1), CAP, at(0));
             tips.push(offer.priority_fee_wei);
             refuse(&mut flights, 7, offer, Refusal::Underpriced);
         }
