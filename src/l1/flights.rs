@@ -165,6 +165,13 @@ impl Flight {
         doubled(block.saturating_mul(PATIENCE_BLOCKS), self.raised)
     }
 
+    const fn unknown_patience(&self) -> u32 {
+        match self.carries {
+            Carries::Settlement(_) => 8,
+            _ => 2,
+        }
+    }
+
     fn tend(&self, now: Duration, block: Duration, is_first: bool) -> Option<Tend> {
         let nonce = self.nonce;
         if self.rests(now) {
@@ -182,8 +189,11 @@ impl Flight {
         let waited = now.saturating_sub(self.since);
         match has_order {
             true if waited >= self.patience(block) => Some(Tend::Raise { nonce, is_first }),
-            // What is not known cannot be raised. Time for the poster to put a wanted batch there first.
-            false if waited >= self.patience(block).saturating_mul(2) => Some(Tend::Fill { nonce }),
+            // What is not known cannot be raised. The poster puts a wanted batch there first; of one that an earlier process
+            // sent it knows best, and others may be on their way behind it.
+            false if waited >= self.patience(block).saturating_mul(self.unknown_patience()) => {
+                Some(Tend::Fill { nonce })
+            }
             _ => {
                 let due = now.saturating_sub(self.shown) >= doubled(block, self.shows);
                 (due && has_order).then_some(Tend::Show { nonce })

@@ -75,9 +75,10 @@ pub fn plan(flights: &Flights, look: &Look<'_>) -> Vec<Action> {
         };
         if let Some(span) = carried.filter(|span| span.first == next) {
             settling = settling.saturating_add(1);
-            // An earlier process sent it, so that only what settles the same now can take its place for more.
+            // An earlier process sent it: the same batches take its place for more, and no others, since what follows is on
+            // its way behind it.
             let is_stuck = flight.order.is_none() && flight.is_overdue(look.now, look.l1_block);
-            let span = match (look.group)(next, end) {
+            let span = match (look.group)(next, end.min(span.last.next())) {
                 Some(same) if is_stuck && !rests => {
                     actions.push(Action::Replace { nonce, span: same });
                     same
