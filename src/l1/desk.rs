@@ -184,9 +184,11 @@ impl Desk<'_> {
             .collect();
         for nonce in &unknown {
             // Many nodes do not tell: then a replacement finds out what it takes.
-            let Ok(Some(found)) = account.client.waiting_at(account.address(), *nonce).await else {
+            let Ok(found) = account.client.waiting_at(account.address(), *nonce).await else {
                 break;
             };
+            // Included meanwhile, or forgotten.
+            let Some(found) = found else { continue };
             let spans = (found.inner.to() == account.shared.settlement)
                 .then(|| settlement::span_of(found.inner.input()))
                 .flatten();

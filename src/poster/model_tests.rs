@@ -206,9 +206,10 @@ async fn run_to_the_end(seed: u64, rules: Rules, kills_in_hundred: u64, plant: u
             let pause = agent.node.lock().random(1_000);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             agent.kill();
-            // The file is lost too. Then the pool has to tell: one that hides what waits, or forgets what is before it,
+            // The file is lost too. Then the pool has to tell: one that hides what waits, or its content, or forgets,
             // cannot.
-            let pool_tells = rules.shows == Shows::All && rules.forgets == 0;
+            let pool_tells =
+                rules.shows == Shows::All && rules.forgets == 0 && rules.finds_by_nonce;
             if agent.node.lock().random(4) == 0 && pool_tells {
                 let _ = std::fs::remove_file(&agent.path);
             }
