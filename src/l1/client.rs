@@ -23,7 +23,6 @@ use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 use tower::ServiceBuilder;
 use url::Url;

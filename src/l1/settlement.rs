@@ -193,7 +193,7 @@ pub async fn payload_of(
 }
 
 /// The heights that a settlement carries, from its input; `None` if it is none.
-pub(super) fn span_of(input: &[u8]) -> Option<Span> {
+pub(super) fn span_of(input: &Bytes) -> Option<Span> {
     let batches = calldata::read(input)?;
     let first = batches.first()?.header.first_height;
     Some(Span { first, last: batches.last()?.header.last_height })
