@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Asks `nodes` of a chain whose id is known.
-    pub(super) fn over(nodes: RpcClient, chain_id: u64) -> Self {
+    pub(crate) fn over(nodes: RpcClient, chain_id: u64) -> Self {
         Self { provider: RootProvider::new(nodes).erased(), chain_id }
     }
 

@@ -23,11 +23,11 @@ mod forced;
 mod mirror;
 mod nodes;
 mod picture;
+#[cfg(test)]
+pub(crate) mod pool_model;
 pub mod proven;
 mod ranges;
 mod reader;
-#[cfg(test)]
-pub(crate) mod pool_model;
 mod refusal;
 mod replay;
 pub mod reports;

@@ -14,6 +14,7 @@ use crate::l1::pool_model::{GWEI, Node, Rules, Shows};
 use crate::l1::{self, Account, Client, Order};
 use crate::testing::{Surroundings, header, key, params};
 use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::rpc::client::RpcClient;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +98,7 @@ impl Agent {
     }
 
     fn account(&self) -> Account {
-        let client = Client::over(self.node.clone(), CHAIN);
+        let client = Client::over(RpcClient::new(self.node.clone(), true), CHAIN);
         Account::new(client, &[1; 32]).unwrap().with_max_fee(LIMIT).owned(
             self.path.clone(),
             deployment().settlement,
