@@ -137,6 +137,7 @@ mod tests {
     use crate::l1::{Account, Client, L1Error, Refusal};
     use crate::testing::{Surroundings, key, params};
     use alloy::primitives::{Address, B256};
+    use alloy::rpc::client::RpcClient;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
@@ -144,7 +145,8 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     fn agent(around: &Surroundings, node: &Node) -> Agent {
-        let account = Account::new(Client::over(node.clone(), 1), &[1; 32]).unwrap();
+        let account =
+            Account::new(Client::over(RpcClient::new(node.clone(), true), 1), &[1; 32]).unwrap();
         let address = Address::repeat_byte(2);
         let deployment = Deployment {
             chain_id: 1,
