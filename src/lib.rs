@@ -28,4 +28,6 @@ pub mod watch;
 
 mod blocking;
 #[cfg(test)]
+mod core_tests;
+#[cfg(test)]
 mod testing;

@@ -99,10 +99,7 @@ impl Surroundings {
         let (_, parent) = self.store.header(tip).unwrap().unwrap();
         header.forced_through = parent.forced_through.saturating_add(forced);
         header.tx_count = transactions.len().try_into().unwrap();
-        let included: Vec<_> = transactions
-            .iter()
-            .map(|one| IncludedTransaction { hash: one.hash, sender: one.sender, nonce: one.nonce })
-            .collect();
+        let included: Vec<_> = transactions.iter().map(IncludedTransaction::from).collect();
         let body: Vec<RollupTransaction> =
             transactions.iter().map(|one| one.transaction.clone()).collect();
         let height = header.height;

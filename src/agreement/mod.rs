@@ -492,6 +492,16 @@ impl Member {
     }
 }
 
+/// Judges a body as agreement does, for tests of the whole core. None if it is not valid.
+#[cfg(test)]
+pub(crate) async fn judge_body(
+    params: &crate::domain::Params,
+    block: &Arc<crate::domain::Block>,
+    source: &dyn BlockSource,
+) -> Option<Vec<crate::storage::IncludedTransaction>> {
+    validity::judge_body(params, block, source).await.ok()
+}
+
 #[cfg(test)]
 mod testing;
 

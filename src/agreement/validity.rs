@@ -149,7 +149,7 @@ fn recover(
         .iter()
         .filter_map(|index| transactions.get(*index).map(|tx| (*index, tx)))
         .map(|(index, tx)| match tx.decode(limit) {
-            Ok(tx) => Ok(IncludedTransaction { hash: tx.hash, sender: tx.sender, nonce: tx.nonce }),
+            Ok(tx) => Ok(IncludedTransaction::from(&tx)),
             Err(reason) => Err(InvalidTransaction { index, reason }),
         })
         .collect()

@@ -30,7 +30,8 @@ pub use receipt::OrderReceipt;
 pub use relations::{Violation, violations};
 pub use sequencer::{SequencerRecord, SequencerStatus};
 pub use transaction::{
-    InvalidTransaction, MAX_NONCE, RollupTransaction, SignedTransaction, TransactionError,
+    Authorization, InvalidTransaction, MAX_NONCE, RollupTransaction, SignedTransaction,
+    TransactionError,
 };
 pub use units::{
     BatchNumber, Epoch, Generation, Height, Millis, RollupId, Round, Seconds, SequencerId, Turn,

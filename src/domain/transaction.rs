@@ -5,7 +5,8 @@ use crate::domain::RollupId;
 use crate::domain::encoding::{read_bytes, write_bytes};
 use alloy::consensus::transaction::{RlpEcdsaDecodableTx, SignableTransaction};
 use alloy::consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
-use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::eips::eip7702::SignedAuthorization;
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// The last nonce of an account (EIP-2681), so that the one after it is a number too. No transaction has a higher one.
@@ -64,9 +65,30 @@ pub struct SignedTransaction {
     pub max_fee_wei: u128,
     /// The part of it that goes to the proposer, in wei.
     pub priority_fee_wei: u128,
+    /// What it authorizes accounts to run, as far as these are well-formed and signed: of type 4 only.
+    pub authorizations: Vec<Authorization>,
+}
+
+/// An account that lets its code be set by a type 4 transaction (EIP-7702), and thereby spends a nonce: if this is its next
+/// one when the transaction comes to it, its next nonce is one higher then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// Who signed it: the transaction's sender or anybody else.
+    pub authority: Address,
+    /// The nonce that the authority spends.
+    pub nonce: u64,
 }
 
 impl SignedTransaction {
+    /// The sender's next nonce once this transaction was executed in its turn: one more than its own, and one more for each
+    /// authorization of the sender itself, which an EVM looks at after it has counted the transaction.
+    pub fn nonce_after(&self) -> u64 {
+        let own = self.authorizations.iter().filter(|one| one.authority == self.sender);
+        own.fold(self.nonce.saturating_add(1), |next, one| {
+            if one.nonce == next { next.saturating_add(1) } else { next }
+        })
+    }
+
     /// Decodes EIP-2718 bytes and recovers the sender: legacy with EIP-155, and types 1, 2 and 4. Consensus-critical:
     /// only the one canonical encoding is accepted, so that a transaction has one hash. Says nothing about which nonce is
     /// next, about balance or fees, which are the rollup's.
@@ -117,13 +139,15 @@ where
         return Err(TransactionError::NoSuchNonce);
     }
 
-    let mut rs = [0; 64];
-    rs[..32].copy_from_slice(&signature.r().to_be_bytes::<32>());
-    rs[32..].copy_from_slice(&signature.s().to_be_bytes::<32>());
-    let sender = Signature::from_parts(rs, signature.v())
-        .and_then(|signature| signature.recover(tx.signature_hash()))
+    let sender = recover(signature.r(), signature.s(), signature.v(), tx.signature_hash())
         .map_err(TransactionError::BadSignature)?;
 
+    let authorizations = match tx.authorization_list() {
+        // EIP-7702 knows no such transaction: accepted, it would hold up its sender's later ones.
+        Some([]) => return Err(TransactionError::malformed("its authorization list is empty")),
+        Some(listed) => listed.iter().filter_map(|one| authorization(one, chain_id)).collect(),
+        None => Vec::new(),
+    };
     Ok(SignedTransaction {
         hash: keccak256(&raw),
         sender,
@@ -131,8 +155,32 @@ where
         gas_limit: tx.gas_limit(),
         max_fee_wei: tx.max_fee_per_gas(),
         priority_fee_wei: tx.priority_fee_or_price(),
+        authorizations,
         transaction: RollupTransaction { rollup: RollupId::new(chain_id), raw },
     })
+}
+
+/// Who signed `digest`.
+fn recover(r: U256, s: U256, odd_y: bool, digest: B256) -> Result<Address, SignatureError> {
+    let mut rs = [0; 64];
+    rs[..32].copy_from_slice(&r.to_be_bytes::<32>());
+    rs[32..].copy_from_slice(&s.to_be_bytes::<32>());
+    Signature::from_parts(rs, odd_y)?.recover(digest)
+}
+
+/// An authorization that an EVM of this chain would look at; it passes over any other.
+fn authorization(listed: &SignedAuthorization, chain_id: u64) -> Option<Authorization> {
+    let is_for_this_chain = listed.chain_id.is_zero() || listed.chain_id == U256::from(chain_id);
+    let odd_y = match listed.y_parity() {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    if !is_for_this_chain || listed.nonce > MAX_NONCE {
+        return None;
+    }
+    let authority = recover(listed.r(), listed.s(), odd_y, listed.signature_hash()).ok()?;
+    Some(Authorization { authority, nonce: listed.nonce })
 }
 
 /// A transaction that has no place in a block.

@@ -8,7 +8,7 @@
 //! between a proposal and their vote, when all of them do and everybody waits; and whoever takes over from a leader that
 //! is gone has something to propose.
 
-use crate::domain::{Height, RollupTransaction, SignedTransaction};
+use crate::domain::{Height, RollupTransaction, SequencerId, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::mempool::{Origin, Pool};
 use crate::network::{Delivery, Link, LinkMessage, MAX_TRANSACTIONS};
@@ -211,7 +211,8 @@ pub async fn receive(
             },
         };
         let (from, pool) = (delivery.from, Arc::clone(&pool));
-        let honest = tokio::task::spawn_blocking(move || admit(&pool, &delivery)).await;
+        let honest =
+            tokio::task::spawn_blocking(move || admit(&pool, from, &delivery.content)).await;
         if !honest.unwrap_or(true) {
             link.report(from);
         }
@@ -219,23 +220,23 @@ pub async fn receive(
 }
 
 /// Admits what a peer forwarded. False if an honest agent would not have forwarded it.
-fn admit(pool: &Pool, delivery: &Delivery<Vec<RollupTransaction>>) -> bool {
-    for transaction in &delivery.content {
+pub(crate) fn admit(pool: &Pool, from: SequencerId, forwarded: &[RollupTransaction]) -> bool {
+    for transaction in forwarded {
         if pool.has_seen(transaction.rollup, transaction.hash()) {
             continue;
         }
         let limit = pool.limits().transaction_bytes;
         match SignedTransaction::decode(transaction.raw.clone(), limit) {
             Ok(signed) if signed.transaction.rollup == transaction.rollup => {
-                if let Err(refusal) = pool.admit(signed, Origin::Peer(delivery.from)) {
-                    debug!(peer = %delivery.from, %refusal, "a forwarded transaction is refused");
+                if let Err(refusal) = pool.admit(signed, Origin::Peer(from)) {
+                    debug!(peer = %from, %refusal, "a forwarded transaction is refused");
                 }
             }
             Ok(_) => return false,
             // The bound on size is this agent's own.
             Err(crate::domain::TransactionError::TooLarge { .. }) => {}
             Err(error) => {
-                debug!(peer = %delivery.from, %error, "a forwarded transaction is none");
+                debug!(peer = %from, %error, "a forwarded transaction is none");
                 return false;
             }
         }

@@ -3,21 +3,30 @@
 //! All of it happens on one thread of its own, many at a time, so that recovery (about 30 µs each) does not hold up the
 //! tasks and one flush of the disk serves everything that came in meanwhile. When more comes in than it can take,
 //! submissions are refused as [`Refusal::Busy`].
+//!
+//! The thread also tends the pool ([`Pool::tend`]), and keeps what the journal holds and the pool has no room for until it has.
 
+use crate::agreement::BlockSource as _;
 use crate::domain::{RollupId, RollupTransaction, SignedTransaction};
 use crate::mempool::{Admission, Origin, Pool, Refusal};
 use crate::storage::{Journal, JournalError};
 use alloy::primitives::{B256, Bytes};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Submissions that wait to be looked at.
 const QUEUE: usize = 8_192;
 
 /// Submissions that share one flush at most.
 const GROUP: usize = 1_024;
+
+/// How often the pool is tended.
+const TEND: Duration = Duration::from_secs(1);
 
 /// Hands submissions to the intake's thread. The thread ends, everything in its queue answered, once all clones are gone.
 #[derive(Clone)]
@@ -43,15 +52,17 @@ impl Intake {
         held: Vec<RollupTransaction>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (submissions, incoming) = mpsc::channel(QUEUE);
-        let desk = Desk { pool, journal };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let mut desk = Desk { pool, journal, returning: VecDeque::new() };
         let thread = std::thread::Builder::new().name("intake".into()).spawn(move || {
             desk.restore(held);
-            desk.run(incoming);
+            desk.run(&runtime, incoming);
         })?;
         Ok((Self { submissions }, thread))
     }
 
-    /// Submits a transaction to `rollup`. `Ok` is a promise: it is on disk, and stays in the pool until it is decided.
+    /// Submits a transaction to `rollup`. `Ok` is a promise: it is on disk, and stays until it is decided
+    /// or cannot be ordered any more.
     ///
     /// # Errors
     ///
@@ -72,55 +83,137 @@ impl Intake {
 struct Desk {
     pool: Arc<Pool>,
     journal: Journal,
+    /// Accepted before the process ended, and not back in the pool for want of room. They stay in the journal.
+    returning: VecDeque<(B256, RollupTransaction)>,
 }
 
 impl Desk {
     /// Admits again what was accepted before the process ended; what was decided since is known to the pool.
-    fn restore(&self, held: Vec<RollupTransaction>) {
+    fn restore(&mut self, held: Vec<RollupTransaction>) {
         let count = held.len();
-        let mut back: usize = 0;
-        for transaction in held {
-            let admitted = decode(&self.pool, transaction.rollup, transaction.raw)
-                .and_then(|signed| self.pool.admit_again(signed, Origin::Local));
-            match admitted {
-                Ok(Admission::Known) | Err(Refusal::NonceTooLow { .. }) => {}
-                Ok(_) => back = back.saturating_add(1),
-                Err(refusal) => warn!(%refusal, "an accepted transaction does not come back"),
-            }
+        if let Err(error) = self.try_restore(held) {
+            // Nothing that was accepted may get lost unsaid, and nobody can be told any other way.
+            error!(%error, "the journal's transactions cannot be taken in");
         }
+        self.pool.tend();
         if count > 0 {
-            info!(journal = count, back, "accepted transactions are back in the pool");
-            self.pool.announce();
+            let (back, waiting) = (self.pool.local_hashes().len(), self.returning.len());
+            info!(journal = count, back, waiting, "accepted transactions are back in the pool");
+        }
+        self.pool.announce();
+    }
+
+    fn try_restore(&mut self, held: Vec<RollupTransaction>) -> Result<(), JournalError> {
+        if held.is_empty() {
+            return Ok(());
+        }
+        let begun = self.journal.trial().and_then(|mut trial| {
+            let ordered = trial.order(held.clone())?;
+            Ok((trial, VecDeque::from(ordered)))
+        });
+        let (mut trial, mut ordered) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // They stay in the journal, and come with the others that wait.
+                self.returning.extend(held.into_iter().map(|one| (one.hash(), one)));
+                return Err(error);
+            }
+        };
+        while let Some((hash, transaction)) = ordered.pop_front() {
+            if let Err(error) = trial.mark(hash) {
+                self.returning.push_back((hash, transaction));
+                self.returning.extend(ordered);
+                return Err(error);
+            }
+            self.take_back(hash, transaction);
+        }
+        // What a block would do with them belongs to the trial.
+        let _ = self.pool.has_work();
+        let _ = self.pool.collect(0, &|_| true);
+        trial.end()
+    }
+
+    /// Admits a transaction that was accepted before, now or later. False if there is no room in the pool.
+    fn take_back(&mut self, hash: B256, transaction: RollupTransaction) -> bool {
+        let admitted = decode(&self.pool, transaction.rollup, transaction.raw.clone())
+            .and_then(|signed| self.pool.admit_again(signed, Origin::Local));
+        match admitted {
+            Ok(_) | Err(Refusal::NonceTooLow { .. }) => true,
+            Err(refusal) if refusal.may_pass() => {
+                self.returning.push_back((hash, transaction));
+                !matches!(refusal, Refusal::PoolFull { .. })
+            }
+            Err(refusal) => {
+                warn!(%hash, %refusal, "an accepted transaction does not come back");
+                true
+            }
         }
     }
 
-    fn run(mut self, mut incoming: mpsc::Receiver<Submission>) {
+    fn run(mut self, runtime: &Runtime, mut incoming: mpsc::Receiver<Submission>) {
         let mut group = Vec::with_capacity(GROUP);
-        while incoming.blocking_recv_many(&mut group, GROUP) > 0 {
+        let mut tended = Instant::now();
+        loop {
+            let received = runtime.block_on(async {
+                tokio::time::timeout(TEND, incoming.recv_many(&mut group, GROUP)).await
+            });
+            if received == Ok(0) {
+                return;
+            }
             self.serve(&mut group);
             if self.journal.wants_pruning() {
-                let needed = self.pool.local_hashes();
-                if let Err(error) = self.journal.prune(&|hash| needed.contains(&hash)) {
-                    warn!(%error, "the journal could not be pruned");
-                }
+                self.prune();
             }
+            if tended.elapsed() >= TEND {
+                self.tend();
+                tended = Instant::now();
+            }
+        }
+    }
+
+    fn tend(&mut self) {
+        self.pool.tend();
+        for _ in 0..self.returning.len() {
+            let Some((hash, transaction)) = self.returning.pop_front() else { break };
+            if !self.take_back(hash, transaction) {
+                break;
+            }
+        }
+        // What came back on its own, and not with a client, is on disk.
+        self.pool.announce();
+    }
+
+    fn prune(&mut self) {
+        let mut needed = self.pool.local_hashes();
+        needed.extend(self.returning.iter().map(|(hash, _)| *hash));
+        if let Err(error) = self.journal.prune(&|hash| needed.contains(&hash)) {
+            warn!(%error, "the journal could not be pruned");
         }
     }
 
     fn serve(&mut self, group: &mut Vec<Submission>) {
+        if group.is_empty() {
+            return;
+        }
         let mut answers = Vec::with_capacity(group.len());
         let mut fresh: Vec<(B256, RollupTransaction)> = Vec::new();
+        let mut replaced: Vec<SignedTransaction> = Vec::new();
         for Submission { rollup, raw, answer } in group.drain(..) {
             let result = decode(&self.pool, rollup, raw).and_then(|signed| {
                 let (hash, transaction) = (signed.hash, signed.transaction.clone());
-                if self.pool.admit(signed, Origin::Local)? != Admission::Known {
-                    fresh.push((hash, transaction));
+                match self.pool.admit(signed, Origin::Local)? {
+                    Admission::Known => return Ok(hash),
+                    Admission::Replaced { transaction, origin: Origin::Local } => {
+                        replaced.push(*transaction);
+                    }
+                    Admission::Added | Admission::Adopted | Admission::Replaced { .. } => {}
                 }
+                fresh.push((hash, transaction));
                 Ok(hash)
             });
             answers.push((answer, result));
         }
-        let stored = self.store(&fresh);
+        let stored = self.store(&fresh, replaced);
         for (answer, result) in answers {
             let result = match (&stored, result) {
                 (Err(error), Ok(_)) => Err(Refusal::NotStored { reason: error.to_string() }),
@@ -131,8 +224,12 @@ impl Desk {
         }
     }
 
-    /// Puts on disk what the pool took, or takes it out of the pool again.
-    fn store(&mut self, fresh: &[(B256, RollupTransaction)]) -> Result<(), JournalError> {
+    /// Puts on disk what the pool took; or takes it out of the pool again, and back in what it had replaced.
+    fn store(
+        &mut self,
+        fresh: &[(B256, RollupTransaction)],
+        replaced: Vec<SignedTransaction>,
+    ) -> Result<(), JournalError> {
         let records: Vec<_> = fresh.iter().map(|(hash, one)| (*hash, one)).collect();
         let stored = self.journal.append(&records);
         match &stored {
@@ -141,6 +238,9 @@ impl Desk {
                 warn!(%error, transactions = fresh.len(), "accepted transactions cannot be stored");
                 let hashes: Vec<B256> = fresh.iter().map(|(hash, _)| *hash).collect();
                 self.pool.retract(&hashes);
+                for promised in replaced.into_iter().filter(|one| !hashes.contains(&one.hash)) {
+                    self.take_back(promised.hash, promised.transaction);
+                }
             }
         }
         stored

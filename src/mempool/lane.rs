@@ -15,59 +15,63 @@ pub(super) struct Entry {
     /// Place in the order of arrival; unique.
     pub(super) arrival: u64,
     pub(super) origin: Origin,
+    /// When it arrived.
+    pub(super) since: Millis,
 }
 
-/// What waits of one sender. The *run* is what a block may take now: consecutive nonces from the next one on.
+impl Entry {
+    pub(super) const fn is_local(&self) -> bool {
+        matches!(self.origin, Origin::Local)
+    }
+}
+
+/// What waits of one sender. The *run* is what a block may take now: from the next nonce on, each transaction with the nonce
+/// that follows the one before. Beside it there may be entries that wait behind a gap, and entries that the run passes over
+/// because a transaction in it spends their nonce (EIP-7702).
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// The next nonce as decided blocks say it; `None` while they do not know the sender.
-    pub(super) next: Option<u64>,
-    pub(super) entries: BTreeMap<u64, Entry>,
-    /// First nonce behind the run. Equal to the first nonce of the run when that is empty.
+    /// The next nonce as decided blocks say it.
+    next: u64,
+    entries: BTreeMap<u64, Entry>,
+    /// The nonce behind the run; `next` while that is empty.
     run_end: u64,
-    /// While set, an unknown sender's run is kept empty: see [`super::Limits::settle_time`].
-    pub(super) held_until: Option<Millis>,
-    /// Key of this lane in the pool's order of ready lanes.
-    pub(super) ready_at: Option<u64>,
-    /// The pool's count of decided blocks when `next` was last compared with them.
-    pub(super) compared_at: u64,
+    /// Entries in the run.
+    run: usize,
+    /// Raw bytes of all entries.
+    bytes: usize,
 }
 
 impl Lane {
-    pub(super) const fn new(next: Option<u64>, compared_at: u64) -> Self {
-        Self {
-            next,
-            entries: BTreeMap::new(),
-            run_end: 0,
-            held_until: None,
-            ready_at: None,
-            compared_at,
-        }
+    pub(super) const fn new(next: u64) -> Self {
+        Self { next, entries: BTreeMap::new(), run_end: next, run: 0, bytes: 0 }
     }
 
-    /// Recomputes where the run ends.
-    pub(super) fn measure(&mut self) {
-        self.run_end = self.run_start();
+    /// Recomputes the run.
+    fn measure(&mut self) {
+        (self.run_end, self.run) = (self.next, 0);
         self.lengthen();
     }
 
-    /// Moves the end of the run over what follows it: as many steps as there are entries, whatever their nonces.
+    /// Moves the end of the run over what follows it. Each step takes another entry with a higher nonce: there are no more
+    /// steps than entries, whatever the nonces are.
     fn lengthen(&mut self) {
-        if self.held_until.is_some() {
-            return;
-        }
-        for nonce in self.entries.range(self.run_end..).map(|(nonce, _)| *nonce) {
-            let (true, Some(next)) = (nonce == self.run_end, nonce.checked_add(1)) else { break };
-            self.run_end = next;
+        while let Some(entry) = self.entries.get(&self.run_end) {
+            let after = entry.transaction.nonce_after();
+            if after <= self.run_end {
+                break;
+            }
+            self.run_end = after;
+            self.run = self.run.saturating_add(1);
         }
     }
 
     /// Puts an entry in place of what had its nonce.
     pub(super) fn insert(&mut self, entry: Entry) -> Option<Entry> {
         let nonce = entry.transaction.nonce;
-        let lowest = self.entries.keys().next().is_none_or(|first| nonce < *first);
+        self.bytes = self.bytes.saturating_add(size(&entry));
         let before = self.entries.insert(nonce, entry);
-        if lowest {
+        if let Some(before) = &before {
+            self.bytes = self.bytes.saturating_sub(size(before));
             self.measure();
         } else if nonce == self.run_end {
             self.lengthen();
@@ -75,24 +79,14 @@ impl Lane {
         before
     }
 
-    /// Takes out every entry below the new next nonce.
-    pub(super) fn advance(&mut self, next: u64) -> Vec<Entry> {
-        if self.next.is_some_and(|known| known >= next) {
-            return Vec::new();
-        }
-        self.next = Some(next);
-        self.held_until = None;
+    /// Takes the next nonce as decided blocks say it now, and takes out every entry below it.
+    pub(super) fn set_next(&mut self, next: u64) -> Vec<Entry> {
+        self.next = next;
         let kept = self.entries.split_off(&next);
         let gone = std::mem::replace(&mut self.entries, kept);
-        self.measure();
-        gone.into_values().collect()
-    }
-
-    /// Takes the next nonce as it is after a restart undid blocks; takes out every entry below it.
-    pub(super) fn go_back(&mut self, next: Option<u64>) -> Vec<Entry> {
-        self.next = next;
-        let kept = self.entries.split_off(&next.unwrap_or(0));
-        let gone = std::mem::replace(&mut self.entries, kept);
+        for entry in gone.values() {
+            self.bytes = self.bytes.saturating_sub(size(entry));
+        }
         self.measure();
         gone.into_values().collect()
     }
@@ -100,38 +94,69 @@ impl Lane {
     /// Takes out one entry; what is above it stays, behind a gap.
     pub(super) fn remove(&mut self, nonce: u64) -> Option<Entry> {
         let entry = self.entries.remove(&nonce)?;
+        self.bytes = self.bytes.saturating_sub(size(&entry));
         self.measure();
         Some(entry)
     }
 
-    /// Takes out the highest nonce.
-    pub(super) fn pop_last(&mut self) -> Option<Entry> {
-        let (_, entry) = self.entries.pop_last()?;
-        self.run_end = self.run_end.min(entry.transaction.nonce.max(self.run_start()));
-        Some(entry)
+    /// The next nonce as decided blocks say it.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
     }
 
     /// The first entry of the run.
     pub(super) fn head(&self) -> Option<&Entry> {
-        self.in_run(self.run_start())
+        self.in_run(self.next)
     }
 
-    /// The entry with this nonce, if the run holds it.
+    /// The entry with this nonce, if the run comes to it.
     pub(super) fn in_run(&self, nonce: u64) -> Option<&Entry> {
         if nonce < self.run_end { self.entries.get(&nonce) } else { None }
     }
 
-    /// First nonce behind the run: what the sender should sign next.
+    /// The nonce behind the run: what the sender should sign next.
     pub(super) const fn run_end(&self) -> u64 {
         self.run_end
     }
 
-    /// Whether something waits behind a gap (or is held).
-    pub(super) fn has_parked(&self) -> bool {
-        self.entries.last_key_value().is_some_and(|(nonce, _)| *nonce >= self.run_end)
+    /// Number of entries that are not in the run.
+    pub(super) fn parked(&self) -> usize {
+        self.entries.len().saturating_sub(self.run)
     }
 
-    fn run_start(&self) -> u64 {
-        self.next.or_else(|| self.entries.keys().next().copied()).unwrap_or(0)
+    pub(super) fn get(&self, nonce: u64) -> Option<&Entry> {
+        self.entries.get(&nonce)
     }
+
+    pub(super) fn get_mut(&mut self, nonce: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(&nonce)
+    }
+
+    /// The entry with the highest nonce.
+    pub(super) fn last(&self) -> Option<&Entry> {
+        self.entries.values().next_back()
+    }
+
+    /// Entries behind a gap.
+    pub(super) fn behind_a_gap(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.range(self.run_end..).map(|(_, entry)| entry)
+    }
+
+    /// All entries, by nonce.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Raw bytes of all entries.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn size(entry: &Entry) -> usize {
+    entry.transaction.transaction.raw.len()
 }

@@ -4,25 +4,31 @@
 //! tasks. [`Intake`] is the way in: it decodes, recovers senders and makes what a client was promised durable, on a thread of
 //! its own.
 //!
-//! What an accepted transaction can count on: it stays until a decided block holds it, or holds another one of the same
-//! sender and nonce. A full pool therefore refuses; it makes room only from what nobody here was promised: transactions
-//! behind a nonce gap, then those that peers forwarded (the agent that forwarded keeps its own copy).
+//! What an accepted transaction can count on: it stays until a decided block holds it, or it cannot be ordered any more, and
+//! then [`DropReason`] says why. A full pool therefore refuses; it makes room only from what nobody here was promised: what
+//! peers forwarded, of which the agent that forwarded keeps its own copy.
 //!
 //! Whose transactions are accepted at all is an [`AdmissionPolicy`]: by default those of open rollups.
 
+mod dropped;
 mod forward;
 mod intake;
 mod lane;
 mod limits;
+mod order;
 mod policy;
 mod pool;
 mod queue;
 mod refusal;
 
+pub use dropped::DropReason;
+#[cfg(test)]
+pub(crate) use forward::admit as admit_forwarded;
 pub use forward::{Forwarder, receive};
 pub use intake::Intake;
 pub use limits::Limits;
+pub use order::BASE_FEE_WEI;
 pub use policy::{AdmissionPolicy, OpenRollups};
 pub use pool::{Pool, Waiting};
-pub use queue::{Admission, LaneContent, Mempool, NextNonce, Origin};
+pub use queue::{Admission, LaneContent, Mempool, Origin};
 pub use refusal::Refusal;

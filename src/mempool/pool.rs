@@ -5,7 +5,8 @@ use crate::batch::payload::max_body_bytes;
 use crate::domain::{Generation, Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::mempool::{
-    Admission, AdmissionPolicy, LaneContent, Limits, Mempool, OpenRollups, Origin, Refusal,
+    Admission, AdmissionPolicy, DropReason, LaneContent, Limits, Mempool, OpenRollups, Origin,
+    Refusal,
 };
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
@@ -13,21 +14,30 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 /// More than a body holds of a transaction beside its raw bytes: a switch of rollups and two numbers of ten bytes at most.
 const OVERHEAD_BYTES: usize = 32;
 
-/// Undone blocks whose transactions are looked at again after each decided block.
+/// Undone blocks without room for all of their transactions, after which [`Pool::tend`] looks at no more.
 const BROUGHT_BACK: usize = 4;
 
-/// A [`Mempool`] behind a lock, kept in step with the decided chain. Calls are short, but read the store: a few
-/// microseconds each, plus the bodies of blocks decided since the last call.
+/// Decided blocks that are read one by one; who is further behind compares next nonces instead.
+const READ_BLOCKS: u64 = 64;
+
+/// How often a next nonce is read anew because a block was decided meanwhile.
+const STEPS_MISSED: usize = 8;
+
+/// A [`Mempool`] behind a lock, kept in step with the decided chain. While the lock is held nothing is read from disk, decoded
+/// or waited for: what a caller needs of the store it reads before.
 ///
 /// What a restart undid (R33) comes back: every agent keeps these transactions as if its own clients had sent them, as the
-/// agent that accepted one may be gone for good. They are on disk with their blocks, and come as there is room.
+/// agent that accepted one may be gone for good. They are on disk with their blocks, and come as there is room, by
+/// [`Pool::tend`].
 pub struct Pool {
-    inner: Mutex<Inner>,
+    mempool: Mutex<Mempool>,
+    /// Locked before `mempool`, never after it.
+    following: Mutex<Following>,
     limits: Limits,
     store: Store,
     mirror: MirrorHandle,
@@ -37,8 +47,7 @@ pub struct Pool {
     accepted: watch::Sender<u64>,
 }
 
-struct Inner {
-    mempool: Mempool,
+struct Following {
     /// The generation and the last decided height that the pool has taken into account.
     generation: Generation,
     through: Height,
@@ -66,10 +75,10 @@ impl Pool {
         let largest = max_body_bytes(&mirror.read().params).saturating_sub(OVERHEAD_BYTES);
         limits.transaction_bytes = limits.transaction_bytes.min(largest);
         let (generation, through) = store.standing()?;
-        let returning: VecDeque<_> = store.undone()?.into();
-        let mempool = Mempool::new(limits.clone());
-        let pool = Self {
-            inner: Mutex::new(Inner { mempool, generation, through, returning }),
+        let returning = store.undone()?.into();
+        Ok(Self {
+            mempool: Mutex::new(Mempool::new(limits.clone())),
+            following: Mutex::new(Following { generation, through, returning }),
             limits,
             store,
             mirror,
@@ -77,12 +86,7 @@ impl Pool {
             started: Instant::now(),
             work: Notify::new(),
             accepted: watch::Sender::new(0),
-        };
-        {
-            let mut inner = pool.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            pool.bring_back(&mut inner, usize::MAX)?;
-        }
-        Ok(pool)
+        })
     }
 
     /// Admits by another policy than that of open rollups.
@@ -123,13 +127,14 @@ impl Pool {
     ) -> Result<Admission, Refusal> {
         let (rollup, sender, hash) =
             (transaction.transaction.rollup, transaction.sender, transaction.hash);
-        let next = self.decided_nonce(rollup, sender);
-        let admission = self.lock().mempool.admit(transaction, origin, next, self.now());
+        let (mut mempool, next) = self.locked_for(rollup, sender);
+        let admission = mempool.admit(transaction, origin, next, self.now());
+        drop(mempool);
         match admission {
             Err(Refusal::NonceTooLow { .. }) if self.is_decided(rollup, hash) => {
                 Ok(Admission::Known)
             }
-            Ok(Admission::Added | Admission::Replaced(_)) => {
+            Ok(Admission::Added | Admission::Replaced { .. }) => {
                 self.work.notify_one();
                 admission
             }
@@ -139,22 +144,23 @@ impl Pool {
 
     /// Whether a transaction waits or was decided: there is nothing to learn from seeing it again.
     pub fn has_seen(&self, rollup: RollupId, hash: B256) -> bool {
-        self.lock().mempool.get(hash).is_some() || self.is_decided(rollup, hash)
+        self.lock().get(hash).is_some_and(|one| one.transaction.rollup == rollup)
+            || self.is_decided(rollup, hash)
     }
 
     /// Takes out transactions that could not be stored.
     pub fn retract(&self, hashes: &[B256]) {
-        let mut inner = self.lock();
+        let mut mempool = self.lock();
         for hash in hashes {
-            inner.mempool.retract(*hash);
+            mempool.retract(*hash);
         }
     }
 
     /// Tells those who forward that all clients' transactions admitted so far are on disk. For the one thread that admits
     /// and stores them.
     pub fn announce(&self) {
-        let last = self.lock().mempool.last_arrival();
-        self.accepted.send_replace(last);
+        let last = self.lock().last_arrival();
+        self.accepted.send_if_modified(|before| std::mem::replace(before, last) != last);
     }
 
     /// The last arrival up to which clients' transactions are on disk: nothing later leaves this agent.
@@ -164,35 +170,78 @@ impl Pool {
 
     /// Hashes of the transactions that this agent promised to keep.
     pub fn local_hashes(&self) -> HashSet<B256> {
-        self.lock().mempool.local_hashes()
+        self.in_step().local_hashes()
     }
 
     /// Clients' transactions that wait; see [`Mempool::local_after`].
     pub fn local_after(&self, arrival: u64, count: usize) -> Vec<(u64, SignedTransaction)> {
-        let next = |rollup, sender| self.decided_nonce(rollup, sender);
-        self.lock().mempool.local_after(arrival, count, &next)
+        self.in_step().local_after(arrival, count)
     }
 
     /// A transaction that waits, by its hash.
     pub fn get(&self, hash: B256) -> Option<SignedTransaction> {
-        self.lock().mempool.get(hash).cloned()
+        self.in_step().get(hash).cloned()
     }
 
     /// Whether a transaction waits that this agent promised to keep.
     pub fn is_local(&self, hash: B256) -> bool {
-        self.lock().mempool.is_local(hash)
+        self.in_step().is_local(hash)
+    }
+
+    /// Why a transaction that this agent had promised to keep was dropped, as far as it is remembered.
+    pub fn dropped(&self, rollup: RollupId, hash: B256) -> Option<DropReason> {
+        self.lock().dropped(rollup, hash)
     }
 
     /// The nonce that a sender should sign next, counting what waits.
     pub fn pending_nonce(&self, rollup: RollupId, sender: Address) -> u64 {
-        let decided = self.decided_nonce(rollup, sender).unwrap_or(0);
-        self.lock().mempool.next_nonce(rollup, sender).unwrap_or(0).max(decided)
+        let (mempool, decided) = self.locked_for(rollup, sender);
+        mempool.next_nonce(rollup, sender).unwrap_or(0).max(decided)
     }
 
     /// How much waits.
     pub fn waiting(&self) -> Waiting {
-        let inner = self.lock();
-        Waiting { transactions: inner.mempool.len(), bytes: inner.mempool.bytes() }
+        let mempool = self.in_step();
+        Waiting { transactions: mempool.len(), bytes: mempool.bytes() }
+    }
+
+    /// Does what takes its time or is nobody's errand: what a restart undid comes back as far as there is room, and what
+    /// cannot be ordered any more leaves. For a thread of its own, now and then.
+    pub fn tend(&self) {
+        drop(self.in_step());
+        if let Err(error) = self.bring_back() {
+            error!(%error, "the pool cannot read what a restart undid");
+        }
+        let rollups = self.in_step().rollups();
+        let closed: Vec<RollupId> =
+            rollups.into_iter().filter(|rollup| self.is_closed(*rollup)).collect();
+        let mut mempool = self.lock();
+        for rollup in closed {
+            let promised = mempool.drop_rollup(rollup);
+            info!(%rollup, promised, "the transactions of a closed rollup are dropped");
+        }
+        let promised = mempool.drop_parked(self.now());
+        if promised > 0 {
+            info!(promised, "transactions are dropped that waited behind a nonce gap for too long");
+        }
+    }
+
+    /// Whether a rollup has less than its reserve both at the newest L1 block seen and at the newest at depth: no block can
+    /// take anything of it. One that L1 does not show (yet) is not closed; its transactions wait.
+    fn is_closed(&self, rollup: RollupId) -> bool {
+        let mirror = self.mirror.read();
+        let Some(at_depth) = mirror.at_depth else { return false };
+        mirror.is_registered(rollup, at_depth.number)
+            && !mirror.is_open(rollup, at_depth.number)
+            && !mirror.is_open(rollup, u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mempool> {
+        self.mempool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn following(&self) -> MutexGuard<'_, Following> {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What waits in a rollup; see [`Mempool::content`].
@@ -202,68 +251,109 @@ impl Pool {
         sender: Option<Address>,
         most: usize,
     ) -> Vec<LaneContent> {
-        self.lock().mempool.content(rollup, sender, most)
+        self.in_step().content(rollup, sender, most)
     }
 
     /// How much of a rollup waits; see [`Mempool::count_of`].
     pub fn count_of(&self, rollup: RollupId) -> (usize, usize) {
-        self.lock().mempool.count_of(rollup)
+        self.in_step().count_of(rollup)
     }
 
     /// The pool, in step with the decided chain.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.catch_up(&mut inner) {
+    fn in_step(&self) -> MutexGuard<'_, Mempool> {
+        if let Err(error) = self.catch_up(&mut self.following()) {
             error!(%error, "the pool cannot read the decided chain");
         }
-        inner
+        self.lock()
     }
 
-    fn catch_up(&self, inner: &mut Inner) -> Result<(), StoreError> {
-        let (generation, tip) = self.store.standing()?;
-        if generation != inner.generation {
-            let next = |rollup, sender| self.decided_nonce(rollup, sender);
-            inner.mempool.go_back(&next);
-            inner.returning = self.store.undone()?.into();
-            (inner.generation, inner.through) = (generation, tip);
-            return self.bring_back(inner, usize::MAX);
+    /// The pool, in step with the decided chain, and a next nonce that is no older than it.
+    fn locked_for(&self, rollup: RollupId, sender: Address) -> (MutexGuard<'_, Mempool>, u64) {
+        for _ in 0..STEPS_MISSED {
+            let steps = self.in_step().steps();
+            let next = self.decided_nonce(rollup, sender);
+            let mempool = self.lock();
+            if mempool.steps() == steps {
+                return (mempool, next);
+            }
         }
-        if inner.through >= tip {
+        // Blocks come faster than they can be waited for: one read with the lock held.
+        let mempool = self.lock();
+        let next = self.decided_nonce(rollup, sender);
+        (mempool, next)
+    }
+
+    fn catch_up(&self, following: &mut Following) -> Result<(), StoreError> {
+        let (generation, tip) = self.store.standing()?;
+        if generation != following.generation {
+            self.compare_all();
+            following.returning = self.store.undone()?.into();
+            (following.generation, following.through) = (generation, tip);
             return Ok(());
         }
-        while inner.through < tip {
-            let height = inner.through.next();
-            if let Some(decided) = self.store.block(height)? {
-                // What was forced under another rollup than it was signed for has no effect, and takes nothing out.
-                let forced = self.store.forced_in(&decided.block.header)?;
-                let mut all: Vec<_> = forced
-                    .into_iter()
-                    .map(|entry| entry.transaction)
-                    .filter(|transaction| transaction.decode(usize::MAX).is_ok())
-                    .collect();
-                all.extend(decided.block.transactions);
-                inner.mempool.decided(&all);
+        while following.through < tip {
+            let height = following.through.next();
+            if tip.get().saturating_sub(height.get()) >= READ_BLOCKS {
+                // Far behind. Whoever was decided shows in the next nonces.
+                self.compare_all();
+                following.through = tip;
+                break;
             }
-            inner.through = height;
+            self.take_out(height)?;
+            following.through = height;
         }
-        self.bring_back(inner, BROUGHT_BACK)
+        Ok(())
     }
 
-    /// Admits again what restarts undid, block by block, as far as there is room: of at most `blocks` blocks.
-    fn bring_back(&self, inner: &mut Inner, blocks: usize) -> Result<(), StoreError> {
-        for _ in 0..inner.returning.len().min(blocks) {
-            let Some((generation, height)) = inner.returning.pop_front() else { break };
+    /// Takes out what a decided block holds.
+    fn take_out(&self, height: Height) -> Result<(), StoreError> {
+        let Some(decided) = self.store.block(height)? else { return Ok(()) };
+        // What was forced under another rollup than it was signed for has no effect, and takes nothing out.
+        let mut all: Vec<_> = self
+            .store
+            .forced_in(&decided.block.header)?
+            .into_iter()
+            .map(|entry| entry.transaction)
+            .filter(|transaction| transaction.decode(usize::MAX).is_ok())
+            .collect();
+        all.extend(decided.block.transactions);
+        let moved = self.store.moved_in(height)?;
+        let is_unknown = moved.is_none() && !all.is_empty();
+        self.lock().decided(&all, moved.unwrap_or_default());
+        if is_unknown {
+            self.compare_all();
+        }
+        Ok(())
+    }
+
+    /// Takes the next nonces of all accounts of which something waits from the decided chain.
+    fn compare_all(&self) {
+        let accounts = self.lock().accounts();
+        let now: Vec<_> = accounts
+            .into_iter()
+            .map(|(rollup, account)| (rollup, account, self.decided_nonce(rollup, account)))
+            .collect();
+        self.lock().set_next(now);
+    }
+
+    /// Admits again what restarts undid, block by block, as far as there is room.
+    fn bring_back(&self) -> Result<(), StoreError> {
+        let blocks = self.following().returning.len();
+        let mut refused_blocks: usize = 0;
+        for _ in 0..blocks {
+            let Some((generation, height)) = self.following().returning.pop_front() else { break };
             let Some(undone) = self.store.undone_block(generation, height)? else { continue };
             let mut refused = None;
             for transaction in undone.block.transactions {
-                if let Err(refusal) = self.admit_undone(&mut inner.mempool, transaction) {
+                if let Err(refusal) = self.admit_undone(&transaction) {
                     refused = Some(refusal);
                 }
             }
             if refused.is_some() {
-                inner.returning.push_back((generation, height));
+                self.following().returning.push_back((generation, height));
+                refused_blocks = refused_blocks.saturating_add(1);
             }
-            if matches!(refused, Some(Refusal::PoolFull { .. })) {
+            if matches!(refused, Some(Refusal::PoolFull { .. })) || refused_blocks >= BROUGHT_BACK {
                 break;
             }
         }
@@ -272,39 +362,28 @@ impl Pool {
 
     /// Admits a transaction of an undone block. An error asks to try again when there is room; what can never be ordered
     /// again is none.
-    fn admit_undone(
-        &self,
-        mempool: &mut Mempool,
-        transaction: RollupTransaction,
-    ) -> Result<(), Refusal> {
+    fn admit_undone(&self, transaction: &RollupTransaction) -> Result<(), Refusal> {
         let (rollup, hash) = (transaction.rollup, transaction.hash());
-        if mempool.is_local(hash) || self.is_decided(rollup, hash) {
+        if self.lock().is_local(hash) || self.is_decided(rollup, hash) {
             return Ok(());
         }
         let Ok(signed) = transaction.decode(self.limits.transaction_bytes) else { return Ok(()) };
-        let next = self.decided_nonce(rollup, signed.sender);
-        match mempool.admit(signed, Origin::Local, next, self.now()) {
-            Err(
-                full @ (Refusal::PoolFull { .. }
-                | Refusal::SenderFull { .. }
-                | Refusal::NonceTooHigh { .. }),
-            ) => Err(full),
+        match self.admit_again(signed, Origin::Local) {
+            Err(refusal) if refusal.may_pass() => Err(refusal),
             Err(refusal) => {
                 debug!(%hash, %refusal, "an undone transaction does not come back");
                 Ok(())
             }
-            Ok(_) => {
-                self.work.notify_one();
-                Ok(())
-            }
+            Ok(_) => Ok(()),
         }
     }
 
-    fn decided_nonce(&self, rollup: RollupId, sender: Address) -> Option<u64> {
-        self.store.next_nonce(rollup, sender).unwrap_or_else(|error| {
+    fn decided_nonce(&self, rollup: RollupId, sender: Address) -> u64 {
+        let next = self.store.next_nonce(rollup, sender).unwrap_or_else(|error| {
             error!(%error, "the pool cannot read a nonce");
             None
-        })
+        });
+        next.unwrap_or(0)
     }
 
     fn is_decided(&self, rollup: RollupId, hash: B256) -> bool {
@@ -324,13 +403,17 @@ impl BlockSource for Pool {
         max_bytes: usize,
         is_open: &dyn Fn(RollupId) -> bool,
     ) -> Vec<RollupTransaction> {
-        let next = |rollup, sender| self.decided_nonce(rollup, sender);
-        self.lock().mempool.collect(max_bytes, is_open, &next, self.now())
+        let ready = self.in_step().ready_rollups();
+        let open: HashSet<RollupId> = ready.into_iter().filter(|rollup| is_open(*rollup)).collect();
+        self.lock().collect(max_bytes, &|rollup| open.contains(&rollup))
     }
 
     fn has_work(&self) -> bool {
-        let next = |rollup, sender| self.decided_nonce(rollup, sender);
-        self.lock().mempool.has_ready(&next, self.now())
+        let ready = self.in_step().ready_rollups();
+        let mirror = self.mirror.read();
+        // As of the newest origin that a block could have; before L1 was read nobody knows better.
+        let origin = mirror.at_depth.map_or(u64::MAX, |at_depth| at_depth.number);
+        ready.into_iter().any(|rollup| mirror.is_open(rollup, origin))
     }
 
     fn work(&self) -> &Notify {
@@ -338,9 +421,9 @@ impl BlockSource for Pool {
     }
 
     fn known(&self, rollup: RollupId, hash: B256) -> Option<IncludedTransaction> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = inner.mempool.get(hash).filter(|one| one.transaction.rollup == rollup)?;
-        Some(IncludedTransaction { hash, sender: known.sender, nonce: known.nonce })
+        let mempool = self.lock();
+        let known = mempool.get(hash).filter(|one| one.transaction.rollup == rollup)?;
+        Some(IncludedTransaction::from(known))
     }
 }
 

@@ -6,11 +6,14 @@ pub use content::LaneContent;
 
 use crate::batch::body::{max_transaction_bytes, transaction_bytes};
 use crate::domain::{Millis, RollupId, RollupTransaction, SequencerId, SignedTransaction};
+use crate::mempool::dropped::{DropReason, Dropped};
 use crate::mempool::lane::{Entry, Lane, LaneKey};
+use crate::mempool::order::{Ready, tip_wei};
 use crate::mempool::{Limits, Refusal};
+use crate::storage::NextNonceOf;
 use alloy::primitives::{Address, B256};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Who brought a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,48 +25,55 @@ pub enum Origin {
 }
 
 /// What became of a transaction that was not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It is in the pool.
     Added,
     /// It is in the pool in place of another.
-    Replaced(B256),
+    Replaced {
+        /// What it replaced.
+        transaction: Box<SignedTransaction>,
+        /// Who had brought that.
+        origin: Origin,
+    },
     /// A peer had forwarded it already; now this agent keeps it for a client too.
     Adopted,
     /// It was there already.
     Known,
 }
 
-/// The next nonce of a sender as decided blocks say it.
-pub type NextNonce<'a> = &'a dyn Fn(RollupId, Address) -> Option<u64>;
-
-/// A collection stops looking once this many ready transactions did not fit.
+/// A block takes nothing more once this many ready transactions did not fit.
 const MISFITS: usize = 64;
 
-/// How many of the youngest forwarded transactions are looked at to make room.
-const EVICTION_TRIES: usize = 8;
+/// How many of the cheapest forwarded transactions are looked at to make room.
+const EVICTION_TRIES: usize = 64;
 
-/// What waits to be ordered, by sender in nonce order, across senders by arrival.
+/// What waits to be ordered, by sender in nonce order; across senders as [`super::order`] has it.
+///
+/// What a client of this agent was promised leaves only when it was ordered, replaced, or cannot be ordered any more; room
+/// is made from what peers forwarded alone.
 #[derive(Debug)]
 pub struct Mempool {
     limits: Limits,
     lanes: HashMap<LaneKey, Lane>,
     by_hash: HashMap<B256, (LaneKey, u64)>,
-    /// Lanes whose run is not empty, by the arrival of its first transaction.
-    ready: BTreeMap<u64, LaneKey>,
-    /// Lanes with something behind a gap.
-    parked: BTreeSet<LaneKey>,
-    /// Lanes that are held, by the time at which they are let go.
-    held: BTreeSet<(Millis, LaneKey)>,
-    /// Forwarded transactions by arrival.
-    forwarded: BTreeMap<u64, B256>,
+    ready: Ready,
+    /// Lanes whose last entry waits behind a gap and was forwarded: the first to make room.
+    loose: BTreeSet<LaneKey>,
+    /// Entries by lane that are in no run, for lanes that have such.
+    parked: HashMap<LaneKey, usize>,
+    /// Their sum.
+    parked_in_all: usize,
+    /// Forwarded transactions by rollup, the cheapest and of equals the youngest first.
+    forwarded: BTreeMap<RollupId, BTreeSet<(u128, Reverse<u64>, B256)>>,
     /// Number of forwarded transactions by peer.
     by_peer: HashMap<SequencerId, usize>,
     /// Transactions of this agent's clients by arrival.
     local: BTreeMap<u64, B256>,
+    dropped: Dropped,
     bytes: usize,
     arrivals: u64,
-    decided_blocks: u64,
+    steps: u64,
 }
 
 impl Mempool {
@@ -73,19 +83,22 @@ impl Mempool {
             limits,
             lanes: HashMap::new(),
             by_hash: HashMap::new(),
-            ready: BTreeMap::new(),
-            parked: BTreeSet::new(),
-            held: BTreeSet::new(),
+            ready: Ready::default(),
+            loose: BTreeSet::new(),
+            parked: HashMap::new(),
+            parked_in_all: 0,
             forwarded: BTreeMap::new(),
             by_peer: HashMap::new(),
             local: BTreeMap::new(),
+            dropped: Dropped::default(),
             bytes: 0,
             arrivals: 0,
-            decided_blocks: 0,
+            steps: 0,
         }
     }
 
-    /// Admits a transaction, or says why not. `next` is the sender's next nonce as decided blocks say it.
+    /// Admits a transaction, or says why not. `next` is the sender's next nonce as decided blocks say it, no older than what
+    /// the pool was told of them last.
     ///
     /// # Errors
     ///
@@ -94,71 +107,72 @@ impl Mempool {
         &mut self,
         transaction: SignedTransaction,
         origin: Origin,
-        next: Option<u64>,
+        next: u64,
         now: Millis,
     ) -> Result<Admission, Refusal> {
         let key = (transaction.transaction.rollup, transaction.sender);
         if let Some((key, nonce)) = self.by_hash.get(&transaction.hash).copied() {
             return Ok(self.admit_again(key, nonce, origin));
         }
-        if let Some(next) = next {
-            self.advance(key, next);
-        }
+        self.advance(key, next);
         let replaced = self.check(&transaction, key, next)?;
-        self.make_room(&transaction, key, origin, next, replaced.is_some())?;
+        self.make_room(&transaction, key, origin, next, replaced)?;
 
         self.arrivals = self.arrivals.saturating_add(1);
         let (hash, nonce) = (transaction.hash, transaction.nonce);
-        let held_until = Millis::new(now.get().saturating_add(
-            u64::try_from(self.limits.settle_time.as_millis()).unwrap_or(u64::MAX),
-        ));
         self.bytes = self.bytes.saturating_add(transaction.transaction.raw.len());
         self.by_hash.insert(hash, (key, nonce));
-        self.list(self.arrivals, hash, origin);
-        let decided_blocks = self.decided_blocks;
-        let lane = self.lanes.entry(key).or_insert_with(|| Lane::new(next, decided_blocks));
-        if lane.next.is_none() && lane.entries.is_empty() && nonce > 0 {
-            lane.held_until = Some(held_until);
-            self.held.insert((held_until, key));
-        } else if lane.next.is_none() && nonce == 0 {
-            lane.held_until = None;
-        }
-        let before = lane.insert(Entry { transaction, arrival: self.arrivals, origin });
+        let entry = Entry { transaction, arrival: self.arrivals, origin, since: now };
+        self.list(&entry);
+        let lane = self.lanes.entry(key).or_insert_with(|| Lane::new(next));
+        let before = lane.insert(entry);
         if let Some(before) = &before {
-            self.unlist(before);
+            self.drop_for(before, DropReason::Replaced { by: hash });
         }
         self.place(key);
-        Ok(before.map_or(Admission::Added, |before| Admission::Replaced(before.transaction.hash)))
+        Ok(before.map_or(Admission::Added, |before| Admission::Replaced {
+            transaction: Box::new(before.transaction),
+            origin: before.origin,
+        }))
     }
 
-    /// Takes out what a decided block holds, and what can no longer be ordered after it. Returns how many left. A nonce that
-    /// was decided ahead of its turn moves nothing: it is a no-op to its rollup (R17).
-    pub fn decided(&mut self, transactions: &[RollupTransaction]) -> usize {
+    /// Takes out what decided blocks hold, and what can no longer be ordered after them. `moved` says the next nonces of all
+    /// accounts of which these blocks moved it. A nonce that was decided ahead of its turn moves nothing: it is a no-op to
+    /// its rollup (R17). Returns how many left.
+    pub fn decided(
+        &mut self,
+        transactions: &[RollupTransaction],
+        moved: impl IntoIterator<Item = NextNonceOf>,
+    ) -> usize {
         let before = self.by_hash.len();
-        self.decided_blocks = self.decided_blocks.saturating_add(1);
+        self.steps = self.steps.saturating_add(1);
         for transaction in transactions {
-            let hash = transaction.hash();
-            let Some((key, nonce)) = self.by_hash.get(&hash).copied() else { continue };
-            match self.lanes.get(&key).and_then(|lane| lane.next) {
-                Some(next) if next != nonce => self.retract(hash),
-                _ => self.advance(key, nonce.saturating_add(1)),
-            }
+            self.retract(transaction.hash());
+        }
+        for (rollup, account, next) in moved {
+            self.advance((rollup, account), next);
         }
         before.saturating_sub(self.by_hash.len())
     }
 
-    /// A restart undid decided blocks: next nonces are what `next` says now, also where that is lower. What waits keeps its
-    /// place.
-    pub fn go_back(&mut self, next: NextNonce<'_>) {
-        self.decided_blocks = self.decided_blocks.saturating_add(1);
-        let keys: Vec<LaneKey> = self.lanes.keys().copied().collect();
-        for key in keys {
-            let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            lane.compared_at = self.decided_blocks;
-            for entry in lane.go_back(next(key.0, key.1)) {
-                self.unlist(&entry);
-            }
-            self.place(key);
+    /// How often the pool was told of decided blocks. A next nonce that was read before it counted on may be too old for
+    /// [`Mempool::admit`].
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The accounts of which something waits, for [`Mempool::set_next`]. It counts as a step: what is read of the decided
+    /// chain from now on is new enough.
+    pub fn accounts(&mut self) -> Vec<(RollupId, Address)> {
+        self.steps = self.steps.saturating_add(1);
+        self.lanes.keys().copied().collect()
+    }
+
+    /// Takes next nonces as they are now, also where a restart undid blocks and they are lower. What waits keeps its place.
+    pub fn set_next(&mut self, all: impl IntoIterator<Item = NextNonceOf>) {
+        self.steps = self.steps.saturating_add(1);
+        for (rollup, account, next) in all {
+            self.set((rollup, account), next);
         }
     }
 
@@ -171,83 +185,83 @@ impl Mempool {
         self.place(key);
     }
 
-    /// What a block takes: by arrival of what is ready, each sender's nonces in order, as many as fit `max_bytes`. Nothing
-    /// leaves the pool. `next` is asked about senders of whom blocks may have been decided since the last time.
+    /// Drops all that waits of a rollup. Returns how many of them were promised to clients.
+    pub fn drop_rollup(&mut self, rollup: RollupId) -> usize {
+        let keys = self.lanes.keys().filter(|key| key.0 == rollup).copied().collect::<Vec<_>>();
+        let mut promised: usize = 0;
+        for key in keys {
+            let Some(lane) = self.lanes.remove(&key) else { continue };
+            for entry in lane.iter() {
+                promised = promised.saturating_add(usize::from(entry.is_local()));
+                self.drop_for(entry, DropReason::RollupClosed);
+            }
+            self.place(key);
+        }
+        promised
+    }
+
+    /// Drops what has waited behind a nonce gap for longer than [`Limits::parked_time`]. Returns how many of them were
+    /// promised to clients.
+    pub fn drop_parked(&mut self, now: Millis) -> usize {
+        let patience = u64::try_from(self.limits.parked_time.as_millis()).unwrap_or(u64::MAX);
+        let mut promised: usize = 0;
+        for key in self.parked.keys().copied().collect::<Vec<_>>() {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            let over = |entry: &&Entry| now.get().saturating_sub(entry.since.get()) >= patience;
+            let nonces: Vec<u64> =
+                lane.behind_a_gap().filter(over).map(|entry| entry.transaction.nonce).collect();
+            for entry in
+                nonces.into_iter().filter_map(|nonce| lane.remove(nonce)).collect::<Vec<_>>()
+            {
+                promised = promised.saturating_add(usize::from(entry.is_local()));
+                self.drop_for(&entry, DropReason::GapNotClosed);
+            }
+            self.place(key);
+        }
+        promised
+    }
+
+    /// Rollups of which something waits.
+    pub fn rollups(&self) -> BTreeSet<RollupId> {
+        self.lanes.keys().map(|(rollup, _)| *rollup).collect()
+    }
+
+    /// Why a transaction that this agent had promised to keep was dropped, if it is remembered.
+    pub fn dropped(&self, rollup: RollupId, hash: B256) -> Option<DropReason> {
+        self.dropped.get((rollup, hash))
+    }
+
+    /// What a block takes of the rollups for which `is_open` holds, in the order of [`super::order`], as many as fit
+    /// `max_bytes`; each rollup's stand together. Nothing leaves the pool.
     pub fn collect(
-        &mut self,
+        &self,
         max_bytes: usize,
         is_open: &dyn Fn(RollupId) -> bool,
-        next: NextNonce<'_>,
-        now: Millis,
     ) -> Vec<RollupTransaction> {
-        self.release(now);
-        let mut taken = Vec::new();
+        let mut taken: BTreeMap<RollupId, Vec<RollupTransaction>> = BTreeMap::new();
         let mut left = max_bytes;
         let mut misfits: usize = 0;
-        let mut visited = Vec::new();
-        let mut following: BinaryHeap<Reverse<(u64, LaneKey, u64)>> = BinaryHeap::new();
-        loop {
-            let first_ready = self.ready.first_key_value().map(|(arrival, key)| (*arrival, *key));
-            let first_following = following.peek().map(|Reverse((arrival, ..))| *arrival);
-            let candidate = match (first_ready, first_following) {
-                (Some((arrival, key)), other) if other.is_none_or(|other| arrival < other) => {
-                    self.ready.remove(&arrival);
-                    visited.push(key);
-                    if is_open(key.0) {
-                        self.compare(key, next);
-                        self.take_from_ready(key);
-                        if let Some(head) = self.lanes.get(&key).and_then(Lane::head) {
-                            following.push(Reverse((head.arrival, key, head.transaction.nonce)));
-                        }
-                    }
-                    continue;
-                }
-                _ => following.pop(),
-            };
-            let Some(Reverse((_, key, nonce))) = candidate else { break };
-            let Some(lane) = self.lanes.get(&key) else { continue };
-            let Some(entry) = lane.in_run(nonce) else { continue };
+        self.ready.picks(&self.lanes, is_open).offer(|entry, is_first| {
             let transaction = &entry.transaction.transaction;
-            let size = if taken
-                .last()
-                .is_some_and(|before: &RollupTransaction| before.rollup == transaction.rollup)
-            {
-                transaction_bytes(transaction)
-            } else {
+            let size = if is_first {
                 max_transaction_bytes(transaction)
+            } else {
+                transaction_bytes(transaction)
             };
             let Some(rest) = left.checked_sub(size) else {
                 misfits = misfits.saturating_add(1);
-                if misfits >= MISFITS {
-                    break;
-                }
-                continue;
+                return if misfits < MISFITS { Ok(None) } else { Err(()) };
             };
             left = rest;
-            taken.push(transaction.clone());
-            let following_nonce = nonce.saturating_add(1);
-            if let Some(entry) = lane.in_run(following_nonce) {
-                following.push(Reverse((entry.arrival, key, following_nonce)));
-            }
-        }
-        for key in visited {
-            self.take_from_ready(key);
-            self.place(key);
-        }
-        taken
+            taken.entry(transaction.rollup).or_default().push(transaction.clone());
+            Ok(Some(size))
+        });
+        taken.into_values().flatten().collect()
     }
 
-    /// Whether a block could take something now. Asks `next` as [`Mempool::collect`] does, so that what was outrun does not
-    /// look like work.
-    pub fn has_ready(&mut self, next: NextNonce<'_>, now: Millis) -> bool {
-        self.release(now);
-        while let Some((arrival, key)) = self.ready.first_key_value().map(|(at, key)| (*at, *key)) {
-            self.compare(key, next);
-            if self.ready.contains_key(&arrival) {
-                return true;
-            }
-        }
-        false
+    /// The rollups of which a block could take something.
+    pub fn ready_rollups(&self) -> Vec<RollupId> {
+        self.ready.rollups().collect()
     }
 
     /// The last place in the order of arrival that was given.
@@ -262,8 +276,7 @@ impl Mempool {
 
     /// A transaction that waits, by its hash.
     pub fn get(&self, hash: B256) -> Option<&SignedTransaction> {
-        let (key, nonce) = self.by_hash.get(&hash)?;
-        self.lanes.get(key)?.entries.get(nonce).map(|entry| &entry.transaction)
+        self.entry(hash).map(|entry| &entry.transaction)
     }
 
     /// The nonce that a sender should sign next, if something of it waits.
@@ -271,26 +284,10 @@ impl Mempool {
         self.lanes.get(&(rollup, sender)).map(Lane::run_end)
     }
 
-    /// Transactions of this agent's clients that arrived after `arrival`, in order of arrival, at most `count`. Those of
-    /// whose sender and nonce another one was decided meanwhile are taken out first.
-    pub fn local_after(
-        &mut self,
-        arrival: u64,
-        count: usize,
-        next: NextNonce<'_>,
-    ) -> Vec<(u64, SignedTransaction)> {
-        let from = arrival.saturating_add(1);
-        let keys: HashSet<LaneKey> = self
-            .local
-            .range(from..)
-            .take(count)
-            .filter_map(|(_, hash)| self.by_hash.get(hash).map(|(key, _)| *key))
-            .collect();
-        for key in keys {
-            self.compare(key, next);
-        }
+    /// Transactions of this agent's clients that arrived after `arrival`, in order of arrival, at most `count`.
+    pub fn local_after(&self, arrival: u64, count: usize) -> Vec<(u64, SignedTransaction)> {
         self.local
-            .range(from..)
+            .range(arrival.saturating_add(1)..)
             .take(count)
             .filter_map(|(arrival, hash)| self.get(*hash).map(|found| (*arrival, found.clone())))
             .collect()
@@ -298,10 +295,7 @@ impl Mempool {
 
     /// Whether a transaction waits that this agent promised to keep.
     pub fn is_local(&self, hash: B256) -> bool {
-        self.by_hash
-            .get(&hash)
-            .and_then(|(key, nonce)| self.lanes.get(key)?.entries.get(nonce))
-            .is_some_and(|entry| entry.origin == Origin::Local)
+        self.entry(hash).is_some_and(Entry::is_local)
     }
 
     /// Number of transactions that wait.
@@ -319,8 +313,13 @@ impl Mempool {
         self.bytes
     }
 
+    fn entry(&self, hash: B256) -> Option<&Entry> {
+        let (key, nonce) = self.by_hash.get(&hash)?;
+        self.lanes.get(key)?.get(*nonce)
+    }
+
     fn admit_again(&mut self, key: LaneKey, nonce: u64, origin: Origin) -> Admission {
-        let entry = self.lanes.get_mut(&key).and_then(|lane| lane.entries.get_mut(&nonce));
+        let entry = self.lanes.get_mut(&key).and_then(|lane| lane.get_mut(nonce));
         let Some(entry) = entry else { return Admission::Known };
         let Origin::Peer(peer) = entry.origin else { return Admission::Known };
         if origin != Origin::Local {
@@ -328,18 +327,19 @@ impl Mempool {
         }
         entry.origin = Origin::Local;
         self.local.insert(entry.arrival, entry.transaction.hash);
-        self.forwarded.remove(&entry.arrival);
-        self.uncount(peer);
+        let listed = cheapness(entry);
+        self.unforward(key.0, listed, peer);
+        self.place(key);
         Admission::Adopted
     }
 
-    /// The rules of one sender; the entry that would be replaced, if any.
+    /// The rules of one sender; the bytes of the entry that would be replaced, if any.
     fn check(
         &self,
         transaction: &SignedTransaction,
         key: LaneKey,
-        next: Option<u64>,
-    ) -> Result<Option<B256>, Refusal> {
+        next: u64,
+    ) -> Result<Option<usize>, Refusal> {
         let size = transaction.transaction.raw.len();
         if size > self.limits.transaction_bytes {
             return Err(Refusal::Invalid(crate::domain::TransactionError::TooLarge {
@@ -349,59 +349,61 @@ impl Mempool {
         }
         let lane = self.lanes.get(&key);
         let nonce = transaction.nonce;
-        if let Some(next) = lane.map_or(next, |lane| lane.next) {
-            if nonce < next {
-                return Err(Refusal::NonceTooLow { expected: next, actual: nonce });
-            }
-            let ahead = u64::try_from(self.limits.per_sender).unwrap_or(u64::MAX);
-            let limit = next.saturating_add(ahead).saturating_sub(1);
-            if nonce > limit {
-                return Err(Refusal::NonceTooHigh { limit, actual: nonce });
-            }
+        let next = lane.map_or(next, Lane::next);
+        if nonce < next {
+            return Err(Refusal::NonceTooLow { expected: next, actual: nonce });
         }
-        let Some(lane) = lane else { return Ok(None) };
-        let Some(waiting) = lane.entries.get(&nonce) else {
-            if lane.entries.len() >= self.limits.per_sender {
-                return Err(Refusal::SenderFull { limit: self.limits.per_sender });
-            }
-            return Ok(None);
-        };
-        let needed_max_fee_wei = a_tenth_more(waiting.transaction.max_fee_wei).max(1);
-        let needed_priority_fee_wei = a_tenth_more(waiting.transaction.priority_fee_wei);
-        if transaction.max_fee_wei < needed_max_fee_wei
-            || transaction.priority_fee_wei < needed_priority_fee_wei
-        {
-            return Err(Refusal::Underpriced { needed_max_fee_wei, needed_priority_fee_wei });
+        let ahead = u64::try_from(self.limits.per_sender).unwrap_or(u64::MAX);
+        let limit = next.saturating_add(ahead).saturating_sub(1);
+        if nonce > limit {
+            return Err(Refusal::NonceTooHigh { limit, actual: nonce });
         }
-        Ok(Some(waiting.transaction.hash))
+        let replaced = lane.and_then(|lane| lane.get(nonce)).map(|entry| &entry.transaction);
+        if let Some(waiting) = replaced {
+            check_price(waiting, transaction)?;
+        } else if lane.is_some_and(|lane| lane.len() >= self.limits.per_sender) {
+            return Err(Refusal::SenderFull { limit: self.limits.per_sender });
+        }
+        let replaced = replaced.map(|waiting| waiting.transaction.raw.len());
+        let bytes = lane.map_or(0, Lane::bytes).saturating_sub(replaced.unwrap_or(0));
+        // A sender with nothing else may always have one.
+        if bytes > 0 && bytes.saturating_add(size) > self.limits.bytes_per_sender {
+            return Err(Refusal::SenderBytesFull { limit: self.limits.bytes_per_sender });
+        }
+        Ok(replaced)
     }
 
+    /// Makes room for a transaction that replaces one of `replaced` bytes, or none.
     fn make_room(
         &mut self,
         transaction: &SignedTransaction,
         key: LaneKey,
         origin: Origin,
-        next: Option<u64>,
-        replaces: bool,
+        next: u64,
+        replaced: Option<usize>,
     ) -> Result<(), Refusal> {
         if let Origin::Peer(peer) = origin
             && self.by_peer.get(&peer).copied().unwrap_or(0) >= self.limits.per_peer
         {
             return Err(Refusal::PeerFull { limit: self.limits.per_peer });
         }
+        let run_end = self.lanes.get(&key).map_or(next, Lane::run_end);
+        let extends_run = transaction.nonce <= run_end;
+        while !extends_run && replaced.is_none() && self.parked_in_all >= self.limits.parked {
+            if !(origin == Origin::Local && self.evict_loose(key)) {
+                return Err(Refusal::NonceTooHigh { limit: run_end, actual: transaction.nonce });
+            }
+        }
         let size = transaction.transaction.raw.len();
-        let extends_run = match self.lanes.get(&key) {
-            Some(lane) => transaction.nonce <= lane.run_end(),
-            None => next.is_none_or(|next| transaction.nonce == next),
-        };
         loop {
-            let one_more = usize::from(!replaces);
+            let one_more = usize::from(replaced.is_none());
+            let bytes = self.bytes.saturating_sub(replaced.unwrap_or(0)).saturating_add(size);
             let fits = self.by_hash.len().saturating_add(one_more) <= self.limits.transactions
-                && self.bytes.saturating_add(size) <= self.limits.bytes;
+                && bytes <= self.limits.bytes;
             if fits {
                 return Ok(());
             }
-            if !(extends_run && self.evict(key, origin)) {
+            if !(extends_run && self.evict(key, transaction, origin)) {
                 return Err(Refusal::PoolFull {
                     transactions: self.by_hash.len(),
                     bytes: self.bytes,
@@ -411,118 +413,130 @@ impl Mempool {
     }
 
     /// Drops one transaction that nobody here was promised; never one of the lane that asks.
-    fn evict(&mut self, asking: LaneKey, origin: Origin) -> bool {
-        if let Some(key) = self.parked.iter().find(|key| **key != asking).copied() {
-            return self.drop_last(key);
+    fn evict(&mut self, asking: LaneKey, transaction: &SignedTransaction, origin: Origin) -> bool {
+        if self.evict_loose(asking) {
+            return true;
         }
-        if origin != Origin::Local {
+        let Some((rollup, cheapest)) = self.forwarded.iter().max_by_key(|(_, all)| all.len())
+        else {
             return false;
-        }
-        let victim = self.forwarded.values().rev().take(EVICTION_TRIES).find_map(|hash| {
-            let (key, nonce) = self.by_hash.get(hash)?;
-            let (last, _) = self.lanes.get(key)?.entries.last_key_value()?;
-            (last == nonce && *key != asking).then_some(*key)
+        };
+        let own = self.forwarded.get(&asking.0).map_or(0, BTreeSet::len);
+        // A peer's copy makes room for a peer's copy only of a rollup with fewer, or if it pays more in the same rollup.
+        let (tip, takes_any) = match origin {
+            Origin::Local => (0, true),
+            Origin::Peer(_) if *rollup == asking.0 => (tip_wei(transaction), false),
+            Origin::Peer(_) if cheapest.len() > own.saturating_add(1) => (0, true),
+            Origin::Peer(_) => return false,
+        };
+        let victims = cheapest.iter().take_while(|(victim, ..)| takes_any || *victim < tip);
+        let victim = victims.take(EVICTION_TRIES).find_map(|(.., hash)| {
+            let (key, _) = self.by_hash.get(hash)?;
+            let last = self.lanes.get(key)?.last()?;
+            (!last.is_local() && *key != asking).then_some(*key)
         });
         victim.is_some_and(|key| self.drop_last(key))
     }
 
+    /// Drops a forwarded transaction that waits behind a gap.
+    fn evict_loose(&mut self, asking: LaneKey) -> bool {
+        let loose = self.loose.iter().find(|key| **key != asking).copied();
+        loose.is_some_and(|key| self.drop_last(key))
+    }
+
     fn drop_last(&mut self, key: LaneKey) -> bool {
-        let Some(entry) = self.lanes.get_mut(&key).and_then(Lane::pop_last) else { return false };
-        self.unlist(&entry);
-        self.place(key);
-        true
+        let hash = self.lanes.get(&key).and_then(Lane::last).map(|last| last.transaction.hash);
+        let before = self.by_hash.len();
+        if let Some(hash) = hash {
+            self.retract(hash);
+        }
+        self.by_hash.len() < before
     }
 
-    /// Asks about the next nonce of a lane, if a block was decided since it was last asked.
-    fn compare(&mut self, key: LaneKey, next: NextNonce<'_>) {
-        let decided_blocks = self.decided_blocks;
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        if lane.compared_at == decided_blocks {
-            return;
-        }
-        lane.compared_at = decided_blocks;
-        if let Some(next) = next(key.0, key.1) {
-            self.advance(key, next);
-        }
-    }
-
+    /// Moves an account's next nonce, if that is higher than what is known of it.
     fn advance(&mut self, key: LaneKey, next: u64) {
+        if self.lanes.get(&key).is_some_and(|lane| lane.next() < next) {
+            self.set(key, next);
+        }
+    }
+
+    fn set(&mut self, key: LaneKey, next: u64) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
-        for entry in lane.advance(next) {
-            self.unlist(&entry);
+        for entry in lane.set_next(next) {
+            self.drop_for(&entry, DropReason::NonceSpent);
         }
         self.place(key);
     }
 
-    fn release(&mut self, now: Millis) {
-        while let Some((until, key)) = self.held.first().copied()
-            && until <= now
-        {
-            self.held.pop_first();
-            if let Some(lane) = self.lanes.get_mut(&key)
-                && lane.held_until == Some(until)
-            {
-                lane.held_until = None;
-                lane.measure();
-            }
-            self.place(key);
-        }
-    }
-
-    /// Makes a lane unready until it is placed again.
-    fn take_from_ready(&mut self, key: LaneKey) {
-        if let Some(arrival) = self.lanes.get_mut(&key).and_then(|lane| lane.ready_at.take()) {
-            self.ready.remove(&arrival);
-        }
-    }
-
-    /// Puts a lane where its state belongs in `ready` and `parked`; forgets it when it is empty.
+    /// Puts a lane where its state belongs; forgets it when it is empty.
     fn place(&mut self, key: LaneKey) {
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        let head = lane.head().map(|entry| entry.arrival);
-        if lane.ready_at != head {
-            if let Some(arrival) = lane.ready_at {
-                self.ready.remove(&arrival);
-            }
-            if let Some(arrival) = head {
-                self.ready.insert(arrival, key);
-            }
-            lane.ready_at = head;
-        }
-        if lane.has_parked() {
-            self.parked.insert(key);
+        let lane = self.lanes.get(&key);
+        self.ready.place(key, lane.and_then(Lane::head));
+        let parked = lane.map_or(0, Lane::parked);
+        let before = match parked {
+            0 => self.parked.remove(&key),
+            _ => self.parked.insert(key, parked),
+        };
+        self.parked_in_all =
+            self.parked_in_all.saturating_sub(before.unwrap_or(0)).saturating_add(parked);
+        let is_loose = lane.is_some_and(|lane| {
+            lane.last()
+                .is_some_and(|last| !last.is_local() && last.transaction.nonce >= lane.run_end())
+        });
+        if is_loose {
+            self.loose.insert(key);
         } else {
-            self.parked.remove(&key);
+            self.loose.remove(&key);
         }
-        if lane.entries.is_empty() {
+        if lane.is_some_and(|lane| lane.len() == 0) {
             self.lanes.remove(&key);
         }
     }
 
-    fn list(&mut self, arrival: u64, hash: B256, origin: Origin) {
-        match origin {
+    fn list(&mut self, entry: &Entry) {
+        match entry.origin {
             Origin::Local => {
-                self.local.insert(arrival, hash);
+                self.local.insert(entry.arrival, entry.transaction.hash);
             }
             Origin::Peer(peer) => {
-                self.forwarded.insert(arrival, hash);
+                let rollup = entry.transaction.transaction.rollup;
+                self.forwarded.entry(rollup).or_default().insert(cheapness(entry));
                 let count = self.by_peer.entry(peer).or_default();
                 *count = count.saturating_add(1);
             }
         }
     }
 
+    /// Forgets an entry that left its lane, and remembers why if it was promised.
+    fn drop_for(&mut self, entry: &Entry, reason: DropReason) {
+        if entry.is_local() {
+            let transaction = &entry.transaction;
+            self.dropped.note((transaction.transaction.rollup, transaction.hash), reason);
+        }
+        self.unlist(entry);
+    }
+
     fn unlist(&mut self, entry: &Entry) {
         self.bytes = self.bytes.saturating_sub(entry.transaction.transaction.raw.len());
         self.by_hash.remove(&entry.transaction.hash);
         self.local.remove(&entry.arrival);
-        self.forwarded.remove(&entry.arrival);
         if let Origin::Peer(peer) = entry.origin {
-            self.uncount(peer);
+            self.unforward(entry.transaction.transaction.rollup, cheapness(entry), peer);
         }
     }
 
-    fn uncount(&mut self, peer: SequencerId) {
+    fn unforward(
+        &mut self,
+        rollup: RollupId,
+        listed: (u128, Reverse<u64>, B256),
+        peer: SequencerId,
+    ) {
+        if let Some(all) = self.forwarded.get_mut(&rollup) {
+            all.remove(&listed);
+            if all.is_empty() {
+                self.forwarded.remove(&rollup);
+            }
+        }
         if let Some(count) = self.by_peer.get_mut(&peer) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -532,9 +546,28 @@ impl Mempool {
     }
 }
 
-/// The smallest fee that is at least a tenth higher.
+/// Where a forwarded transaction stands among those that make room.
+fn cheapness(entry: &Entry) -> (u128, Reverse<u64>, B256) {
+    (tip_wei(&entry.transaction), Reverse(entry.arrival), entry.transaction.hash)
+}
+
+/// Whether a transaction pays enough more than the one that it would replace: as geth has it, a tenth in both fees, rounded
+/// down, and at least a wei.
+fn check_price(waiting: &SignedTransaction, with: &SignedTransaction) -> Result<(), Refusal> {
+    let needed_max_fee_wei = a_tenth_more(waiting.max_fee_wei);
+    let needed_priority_fee_wei = a_tenth_more(waiting.priority_fee_wei);
+    let enough = |needed: u128, before: u128, offered: u128| offered >= needed && offered > before;
+    if enough(needed_max_fee_wei, waiting.max_fee_wei, with.max_fee_wei)
+        && enough(needed_priority_fee_wei, waiting.priority_fee_wei, with.priority_fee_wei)
+    {
+        return Ok(());
+    }
+    Err(Refusal::Underpriced { needed_max_fee_wei, needed_priority_fee_wei })
+}
+
+/// The smallest fee that replaces this one; at the end of the type none does.
 fn a_tenth_more(fee_wei: u128) -> u128 {
-    fee_wei.saturating_add(fee_wei.div_ceil(10))
+    fee_wei.saturating_add((fee_wei / 10).max(1))
 }
 
 #[cfg(test)]

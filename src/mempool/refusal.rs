@@ -74,6 +74,12 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
+    /// The sender's waiting transactions would be larger together than one's may be.
+    #[error("sender has as many bytes waiting as one may: {limit}")]
+    SenderBytesFull {
+        /// The bound.
+        limit: usize,
+    },
     /// The peer that forwards it has as many waiting as one may.
     #[error("peer has {limit} transactions waiting, which is the most")]
     PeerFull {
@@ -132,6 +138,18 @@ impl Refusal {
             Self::NotStored { .. } => -32024,
             Self::Stopping => -32025,
             Self::ClosedRollup { .. } => -32026,
+            Self::SenderBytesFull { .. } => -32028,
         }
+    }
+
+    /// Whether the same transaction may be admitted later, when there is room.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::PoolFull { .. }
+                | Self::SenderFull { .. }
+                | Self::SenderBytesFull { .. }
+                | Self::NonceTooHigh { .. }
+        )
     }
 }

@@ -157,7 +157,7 @@ pub async fn run(
     let secret = SecretKey::from_bytes(key.0).expect("a keystore holds a valid key");
     let domain = SigningDomain::new(config.deployment.chain_id, config.deployment.settlement);
     let guard = Arc::new(Guard::new(secret, domain, store.clone()));
-    let limits = Limits { transactions: config.mempool_transactions, ..Limits::default() };
+    let limits = Limits::of(config.mempool_transactions);
     let pool = Arc::new(Pool::new(limits, store.clone(), mirror.clone())?);
     let (intake, _thread) = Intake::start(Arc::clone(&pool), journal, held)
         .map_err(|source| NodeError::Thread { source })?;

@@ -294,6 +294,9 @@ fn refusal_data(refusal: &Refusal) -> Option<Value> {
             "neededMaxFeePerGas": format!("{needed_max_fee_wei:#x}"),
             "neededMaxPriorityFeePerGas": format!("{needed_priority_fee_wei:#x}"),
         }),
+        Refusal::SenderBytesFull { limit } => {
+            json!({ "field": "sender", "limitBytes": limit })
+        }
         Refusal::SenderFull { limit } => json!({ "field": "sender", "limit": limit }),
         Refusal::PeerFull { limit } => json!({ "field": "peer", "limit": limit }),
         Refusal::PoolFull { transactions, bytes } => {

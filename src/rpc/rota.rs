@@ -340,6 +340,8 @@ enum Stage {
     Settled,
     /// Settled in an L1 block that is deep enough.
     Final,
+    /// Accepted here, and never to be ordered.
+    Dropped,
 }
 
 const fn stage_of(is_final: bool) -> Stage {
@@ -362,6 +364,8 @@ struct TransactionStatus {
     l1_transaction: Option<B256>,
     /// Its entry in the forced queue, if that is where it stands.
     forced: Option<ForcedView>,
+    /// Why it was dropped, if it was.
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -393,6 +397,7 @@ fn transaction(call: &Call<'_>) -> Answer {
         l1_block: None,
         l1_transaction: None,
         forced: None,
+        reason: None,
     };
     let place = context.store.place_of(rollup, hash)?;
     if !matches!(place, Some(Place::Block { .. }))
@@ -420,7 +425,14 @@ fn transaction(call: &Call<'_>) -> Answer {
     }
     let Some(place) = place else {
         let waits = context.pool.get(hash).is_some_and(|one| one.transaction.rollup == rollup);
-        return call.answer((waits || found.forced.is_some()).then_some(found));
+        if waits || found.forced.is_some() {
+            return call.answer(Some(found));
+        }
+        return call.answer(context.pool.dropped(rollup, hash).map(|reason| TransactionStatus {
+            status: Stage::Dropped,
+            reason: Some(reason.to_string()),
+            ..found
+        }));
     };
     let height = place.height();
     found.height = Some(height);

@@ -20,7 +20,7 @@ use alloy::primitives::{B256, Bloom, Bytes, U256};
 use alloy::rpc::types::{Block, BlockTransactions, Header, Log, Transaction, TransactionReceipt};
 
 /// Base fee that blocks show, in wei.
-pub(super) const BASE_FEE_WEI: u128 = 1_000_000_000;
+pub(super) const BASE_FEE_WEI: u128 = crate::mempool::BASE_FEE_WEI;
 
 /// Priority fee that is suggested, in wei.
 pub(super) const PRIORITY_FEE_WEI: u128 = 1_000_000_000;

@@ -2,7 +2,8 @@
 
 use super::{Store, StoreError, decode, encode};
 use crate::domain::{
-    Block, BlockHeader, Certificate, DecidedBlock, Height, RollupId, RollupTransaction,
+    Authorization, Block, BlockHeader, Certificate, DecidedBlock, Height, RollupId,
+    RollupTransaction, SignedTransaction,
 };
 use alloy::primitives::{Address, B256};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -20,8 +21,11 @@ pub(super) const NONCES_BEFORE: TableDefinition<u64, &[u8]> = TableDefinition::n
 /// A rollup, a sender in it, and its next nonce before a block moved it.
 pub(super) type NonceBefore = (u64, [u8; 20], Option<u64>);
 
+/// A rollup, an account in it, and its next nonce.
+pub type NextNonceOf = (RollupId, Address, u64);
+
 /// What the index keeps of a transaction in a decided block. The caller has decoded it; the store does not do so again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncludedTransaction {
     /// Its hash.
     pub hash: B256,
@@ -29,6 +33,19 @@ pub struct IncludedTransaction {
     pub sender: Address,
     /// The nonce in it.
     pub nonce: u64,
+    /// Whose nonces it spends beside its sender's.
+    pub authorizations: Vec<Authorization>,
+}
+
+impl From<&SignedTransaction> for IncludedTransaction {
+    fn from(signed: &SignedTransaction) -> Self {
+        Self {
+            hash: signed.hash,
+            sender: signed.sender,
+            nonce: signed.nonce,
+            authorizations: signed.authorizations.clone(),
+        }
+    }
 }
 
 pub(super) fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreError> {
@@ -36,22 +53,44 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(B256, BlockHeader), StoreEr
         .map(|(hash, header)| (B256::new(hash), header))
 }
 
-/// Moves a sender's next nonce past `nonce` if that was expected, or is the first one seen, and notes in `moved` what it was
-/// before the block.
-fn count(
-    nonces: &mut Table<'_, (u64, &'static [u8; 20]), u64>,
-    moved: &mut BTreeMap<(u64, [u8; 20]), Option<u64>>,
-    rollup: RollupId,
-    sender: Address,
-    nonce: u64,
-) -> Result<(), StoreError> {
-    let key = (rollup.get(), &sender.0.0);
-    let next = nonces.get(key)?.map(|next| next.value());
-    if next.is_none_or(|next| next == nonce) {
-        nonces.insert(key, nonce.saturating_add(1))?;
-        moved.entry((rollup.get(), sender.0.0)).or_insert(next);
+/// The next nonces of accounts in a block that is being appended, and what they were before it.
+struct Counting<'t> {
+    nonces: Table<'t, (u64, &'static [u8; 20]), u64>,
+    moved: BTreeMap<(u64, [u8; 20]), Option<u64>>,
+}
+
+impl Counting<'_> {
+    /// Moves the sender's next nonce past a transaction's if that is the next one, and then, in their order, those of its
+    /// authorizations. An account that nothing was decided of begins at 0.
+    fn count(
+        &mut self,
+        rollup: RollupId,
+        included: &IncludedTransaction,
+    ) -> Result<(), StoreError> {
+        if self.spend(rollup, included.sender, included.nonce)? {
+            for Authorization { authority, nonce } in &included.authorizations {
+                self.spend(rollup, *authority, *nonce)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Moves an account's next nonce past `nonce`, if that is it.
+    fn spend(
+        &mut self,
+        rollup: RollupId,
+        account: Address,
+        nonce: u64,
+    ) -> Result<bool, StoreError> {
+        let key = (rollup.get(), &account.0.0);
+        let next = self.nonces.get(key)?.map(|next| next.value());
+        if next.unwrap_or(0) != nonce {
+            return Ok(false);
+        }
+        self.nonces.insert(key, nonce.saturating_add(1))?;
+        self.moved.entry((rollup.get(), account.0.0)).or_insert(next);
+        Ok(true)
+    }
 }
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -161,10 +200,10 @@ impl Store {
     /// Appends a decided block, its certificate and its index in one durable transaction, and forgets the candidates of
     /// its height.
     ///
-    /// A sender's next nonce moves by the one that was expected, or starts with the first one seen: a gap is a no-op to
-    /// its rollup (R17) and moves nothing. Forced entries count before the block's own transactions; those that L1 has
-    /// not shown here yet are counted with the next block, which cannot start without them. Of a transaction that stands
-    /// in several places the first one is indexed.
+    /// An account's next nonce begins at 0 and moves by the one that was expected: a gap is a no-op to its rollup (R17) and
+    /// moves nothing. So do those of the accounts that a type 4 transaction takes along. Forced entries count before the
+    /// block's own transactions; those that L1 has not shown here yet are counted with the next block, which cannot start
+    /// without them. Of a transaction that stands in several places the first one is indexed.
     ///
     /// # Errors
     ///
@@ -211,13 +250,13 @@ impl Store {
                 .insert(height, encode(&decided.certificate).as_slice())?;
 
             let mut places = transaction.open_table(TRANSACTIONS)?;
-            let mut nonces = transaction.open_table(NONCES)?;
-            let mut moved = BTreeMap::new();
+            let nonces = transaction.open_table(NONCES)?;
+            let mut counting = Counting { nonces, moved: BTreeMap::new() };
             for entry in super::forced::read(transaction, counted..header.forced_through)? {
                 let Ok(signed) = entry.transaction.decode(usize::MAX) else { continue };
                 let rollup = entry.transaction.rollup;
                 if places.get((rollup.get(), &signed.hash.0))?.is_none() {
-                    count(&mut nonces, &mut moved, rollup, signed.sender, signed.nonce)?;
+                    counting.count(rollup, &IncludedTransaction::from(&signed))?;
                 }
             }
             for ((index, entry), included) in (0u32..).zip(body).zip(included) {
@@ -226,11 +265,14 @@ impl Store {
                     continue;
                 }
                 places.insert(place, (height, index))?;
-                count(&mut nonces, &mut moved, entry.rollup, included.sender, included.nonce)?;
+                counting.count(entry.rollup, included)?;
             }
-            if !moved.is_empty() {
-                let moved: Vec<NonceBefore> =
-                    moved.into_iter().map(|((rollup, by), next)| (rollup, by, next)).collect();
+            if !counting.moved.is_empty() {
+                let moved: Vec<NonceBefore> = counting
+                    .moved
+                    .into_iter()
+                    .map(|((rollup, by), next)| (rollup, by, next))
+                    .collect();
                 transaction.open_table(NONCES_BEFORE)?.insert(height, encode(&moved).as_slice())?;
             }
             super::views::keep(transaction, height, included)?;
@@ -301,6 +343,27 @@ impl Store {
         })
     }
 
+    /// The accounts whose next nonces a block moved, with what these are now. `None` when that is not known any more: the
+    /// block is settled for good, or none of its transactions counted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn moved_in(&self, height: Height) -> Result<Option<Vec<NextNonceOf>>, StoreError> {
+        self.view(|transaction| {
+            let before = transaction.open_table(NONCES_BEFORE)?;
+            let Some(moved) = before.get(height.get())? else { return Ok(None) };
+            let nonces = transaction.open_table(NONCES)?;
+            let mut now = Vec::new();
+            for (rollup, account, _) in decode::<Vec<NonceBefore>>("nonces_before", moved.value())?
+            {
+                let next = nonces.get((rollup, &account))?.map_or(0, |next| next.value());
+                now.push((RollupId::new(rollup), Address::new(account), next));
+            }
+            Ok(Some(now))
+        })
+    }
+
     /// Where a transaction was decided first: its block and its index in it.
     ///
     /// # Errors
@@ -320,7 +383,7 @@ impl Store {
         })
     }
 
-    /// The nonce that a sender's next transaction should carry, by what was decided. `None`: nothing of it was.
+    /// The nonce that a sender's next transaction should carry, by what was decided. `None`: nothing of it was, and it is 0.
     ///
     /// # Errors
     ///

@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn a_sender_that_nothing_settled_of_is_unknown_again() {
         let around = Surroundings::new(params());
-        around.decide(&[transaction(&key(1), 5)]);
-        around.decide(&[transaction(&key(1), 6)]);
+        around.decide(&[transaction(&key(1), 0)]);
+        around.decide(&[transaction(&key(1), 1)]);
         around.store.begin_generation(&start(1, 0, &around.store)).unwrap();
         assert_eq!(around.store.next_nonce(ROLLUP, key(1).address()).unwrap(), None);
     }

@@ -1,19 +1,19 @@
 //! What clients were promised: an append-only log of accepted transactions, so that none is lost to a crash.
 //!
-//! A folder of numbered segments, each a run of records `length u32 ‖ rollup u64 ‖ keccak256(raw) ‖ raw`, big-endian. A
-//! record that is cut off or does not match its hash ends its segment: it was never acknowledged. Appending costs one
+//! A folder of numbered segments, each a run of [records](super::records). A record that is cut off at the end of its segment
+//! was never acknowledged. One that is damaged is told in the log, and those behind it are found again. Appending costs one
 //! write and one flush for any number of records; a log beside the store keeps that from queueing behind the store's
 //! single writer. Segments whose transactions are all decided are deleted.
 
-use crate::domain::{RollupId, RollupTransaction};
-use alloy::primitives::{B256, Bytes, keccak256};
+use super::records;
+use super::trial::Trial;
+use crate::domain::RollupTransaction;
+use alloy::primitives::B256;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// Length, rollup and hash in front of the raw bytes.
-const HEADER_BYTES: usize = 4 + 8 + 32;
+use tracing::warn;
 
 /// A segment is closed once it is larger than this.
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -63,7 +63,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`JournalError`] when the folder cannot be read or written. Damaged records are no error.
+    /// [`JournalError`] when the folder cannot be read or written, or holds a segment with the last number there is. Damaged
+    /// records are no error.
     pub fn open(
         folder: impl Into<PathBuf>,
     ) -> Result<(Self, Vec<RollupTransaction>), JournalError> {
@@ -79,11 +80,17 @@ impl Journal {
         let mut transactions = Vec::new();
         let mut closed = VecDeque::new();
         for number in &numbers {
-            let (held, hashes) = read(&path_of(&folder, *number))?;
+            let path = path_of(&folder, *number);
+            let (held, hashes) = read(&path)?;
             transactions.extend(held);
             closed.push_back(Closed { number: *number, held: hashes.len(), hashes });
         }
-        let next_number = numbers.last().map_or(0, |last| last.saturating_add(1));
+        let next_number = match numbers.last() {
+            Some(last) => last.checked_add(1).ok_or_else(|| {
+                at(&path_of(&folder, *last))(std::io::Error::other("no number comes after this"))
+            })?,
+            None => 0,
+        };
         let journal =
             Self { folder, open: None, closed, next_number, segment_bytes: SEGMENT_BYTES };
         Ok((journal, transactions))
@@ -107,10 +114,7 @@ impl Journal {
         };
         let mut bytes = Vec::new();
         for (hash, transaction) in transactions {
-            bytes.extend(u32::try_from(transaction.raw.len()).unwrap_or(u32::MAX).to_be_bytes());
-            bytes.extend(transaction.rollup.get().to_be_bytes());
-            bytes.extend(hash.0);
-            bytes.extend(&transaction.raw);
+            records::write(&mut bytes, *hash, transaction);
         }
         let written = segment.file.write_all(&bytes).and_then(|()| segment.file.sync_data());
         segment.hashes.extend(transactions.iter().map(|(hash, _)| *hash));
@@ -128,6 +132,15 @@ impl Journal {
             self.open = Some(segment);
         }
         Ok(())
+    }
+
+    /// Begins to take in again what the journal holds.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the folder cannot be read or written.
+    pub fn trial(&self) -> Result<Trial, JournalError> {
+        Trial::begin(&self.folder)
     }
 
     /// Whether [`Journal::prune`] may have something to do: a segment was closed.
@@ -172,10 +185,11 @@ impl Journal {
     fn create(&mut self) -> Result<Segment, JournalError> {
         let number = self.next_number;
         let path = path_of(&self.folder, number);
+        // Whatever becomes of this one: a file that was created and then failed must not be in the way of the next.
+        self.next_number = number.saturating_add(1);
         let file =
             OpenOptions::new().append(true).create_new(true).open(&path).map_err(at(&path))?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(at(&self.folder))?;
-        self.next_number = number.saturating_add(1);
         Ok(Segment { number, file, bytes: 0, hashes: Vec::new() })
     }
 
@@ -198,39 +212,31 @@ fn number_of(name: &str) -> Option<u64> {
     name.strip_suffix(".log")?.parse().ok()
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> JournalError {
+pub(super) fn at(path: &Path) -> impl Fn(std::io::Error) -> JournalError {
     let path = path.to_owned();
     move |source| JournalError { path: path.clone(), source }
 }
 
-/// The records of a segment, up to the first one that is cut off or damaged.
+/// The records of a segment.
 fn read(path: &Path) -> Result<(Vec<RollupTransaction>, Vec<B256>), JournalError> {
-    let bytes = Bytes::from(fs::read(path).map_err(at(path))?);
-    let mut transactions = Vec::new();
-    let mut hashes = Vec::new();
-    let mut start: usize = 0;
-    while let Some((rollup, hash, raw)) = record(&bytes, start) {
-        if keccak256(&raw) != hash {
-            break;
+    let bytes = fs::read(path).map_err(at(path))?;
+    let length = bytes.len();
+    let records = records::read(&bytes.into());
+    for (from, to) in records.gaps {
+        if to == length {
+            warn!(file = %path.display(), from, to, "the journal's segment ends in bytes that are no record");
+        } else {
+            warn!(file = %path.display(), from, to, "an accepted transaction is damaged on disk, and lost");
         }
-        start = start.saturating_add(HEADER_BYTES).saturating_add(raw.len());
-        transactions.push(RollupTransaction { rollup, raw });
-        hashes.push(hash);
     }
-    Ok((transactions, hashes))
-}
-
-fn record(bytes: &Bytes, start: usize) -> Option<(RollupId, B256, Bytes)> {
-    let (length, rest) = bytes.get(start..)?.split_first_chunk::<4>()?;
-    let (rollup, rest) = rest.split_first_chunk::<8>()?;
-    let (hash, rest) = rest.split_first_chunk::<32>()?;
-    let raw = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    Some((RollupId::new(u64::from_be_bytes(*rollup)), hash.into(), bytes.slice_ref(raw)))
+    Ok(records.found.into_iter().map(|record| (record.transaction, record.hash)).unzip())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::RollupId;
+    use crate::storage::records::HEADER_BYTES;
 
     fn transaction(n: u32, size: usize) -> RollupTransaction {
         let mut raw = vec![7; size];
@@ -279,6 +285,42 @@ mod tests {
             let (_, held) = Journal::open(folder.path()).unwrap();
             assert_eq!(held, all[..length / (HEADER_BYTES + 20)], "cut at {length}");
         }
+    }
+
+    #[test]
+    fn what_follows_a_damaged_record_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let all: Vec<_> = (0..4).map(|n| transaction(n, 20)).collect();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        append(&mut journal, &all);
+        drop(journal);
+        let path = segments(folder.path()).remove(0);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[HEADER_BYTES + 20] ^= 0x80;
+        fs::write(&path, &bytes).unwrap();
+        let (_, held) = Journal::open(folder.path()).unwrap();
+        assert_eq!(held, [all[0].clone(), all[2].clone(), all[3].clone()]);
+    }
+
+    #[test]
+    fn a_segment_that_could_not_be_created_is_not_in_the_way_of_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        // As one that was created, and whose folder could then not be flushed.
+        fs::write(path_of(folder.path(), 0), []).unwrap();
+        let one = transaction(1, 20);
+        assert!(journal.append(&[(one.hash(), &one)]).is_err());
+        append(&mut journal, std::slice::from_ref(&one));
+        drop(journal);
+        assert_eq!(Journal::open(folder.path()).unwrap().1, [one]);
+    }
+
+    #[test]
+    fn a_segment_with_the_last_number_of_all_is_an_error_and_not_an_endless_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(path_of(folder.path(), u64::MAX), []).unwrap();
+        let error = Journal::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("18446744073709551615.log"), "{error}");
     }
 
     #[test]

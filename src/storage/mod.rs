@@ -48,13 +48,16 @@ mod forced;
 mod generations;
 mod journal;
 mod picture;
+mod records;
 mod signed;
+mod trial;
 mod undecided;
 mod views;
 
-pub use blocks::IncludedTransaction;
+pub use blocks::{IncludedTransaction, NextNonceOf};
 pub use journal::{Journal, JournalError};
 pub use signed::{Ballot, BallotKind, BallotRecord};
+pub use trial::Trial;
 pub use views::{Listed, NonceAt, RollupView};
 
 use alloy::primitives::B256;

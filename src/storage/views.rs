@@ -269,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_above_the_first_one_is_told_as_0_until_0_was_there() {
+        let around = Surroundings::new(params());
+        let by = key(3);
+        around.decide(&[transaction(&by, 5)]);
+        around.decide(&[transaction(&by, 0)]);
+        around.decide(&[transaction(&by, 2), transaction(&by, 1)]);
+        let at = |height| around.store.nonce_at(ROLLUP, by.address(), Height::new(height)).unwrap();
+        assert_eq!((0..4).map(at).collect::<Vec<_>>(), [0, 0, 1, 2].map(NonceAt::Next));
+    }
+
+    #[test]
     fn nonces_are_told_at_each_block_that_is_kept() {
         let around = Surroundings::new(params());
         let (store, sender) = (&around.store, key(1).address());

@@ -5,6 +5,7 @@ use crate::crypto::{SecretKey, SignatureError};
 use crate::domain::RollupId;
 use alloy::consensus::transaction::{RlpEcdsaDecodableTx, SignableTransaction};
 use alloy::consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
+use alloy::eips::eip7702::{Authorization as Eip7702Authorization, SignedAuthorization};
 use alloy::primitives::{Address, Bytes, Signature, TxKind, U256};
 use proptest::prelude::*;
 
@@ -47,6 +48,26 @@ fn eip1559() -> TxEip1559 {
     }
 }
 
+/// An authorization by the same key.
+fn authorization(chain_id: u64, nonce: u64) -> SignedAuthorization {
+    let authorization =
+        Eip7702Authorization { chain_id: U256::from(chain_id), address: Address::ZERO, nonce };
+    let signature = key().sign(authorization.signature_hash()).to_rsv();
+    authorization.into_signed(Signature::from_raw_array(&signature).unwrap())
+}
+
+fn eip7702(nonce: u64, authorization_list: Vec<SignedAuthorization>) -> TxEip7702 {
+    TxEip7702 {
+        chain_id: CHAIN,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 30,
+        max_priority_fee_per_gas: 2,
+        authorization_list,
+        ..Default::default()
+    }
+}
+
 fn legacy(chain_id: Option<u64>) -> TxLegacy {
     TxLegacy {
         chain_id,
@@ -74,17 +95,7 @@ fn every_type_that_an_l2_knows_is_decoded() {
             30,
         ),
         (encode(&eip1559()), 2),
-        (
-            encode(&TxEip7702 {
-                chain_id: CHAIN,
-                nonce: 9,
-                gas_limit: 21_000,
-                max_fee_per_gas: 30,
-                max_priority_fee_per_gas: 2,
-                ..Default::default()
-            }),
-            2,
-        ),
+        (encode(&eip7702(9, vec![authorization(CHAIN, 10)])), 2),
     ];
     for (raw, priority_fee_wei) in raws {
         let signed = SignedTransaction::decode(raw.clone(), LIMIT).unwrap();
@@ -127,7 +138,7 @@ fn refuses_a_nonce_at_the_end_of_its_type() {
             encode(&TxLegacy { nonce, ..legacy(Some(CHAIN)) }),
             encode(&TxEip2930 { chain_id: CHAIN, nonce, ..Default::default() }),
             encode(&TxEip1559 { nonce, ..eip1559() }),
-            encode(&TxEip7702 { chain_id: CHAIN, nonce, ..Default::default() }),
+            encode(&eip7702(nonce, vec![authorization(CHAIN, 0)])),
         ]
     };
     for raw in raws(nonce) {
@@ -137,6 +148,37 @@ fn refuses_a_nonce_at_the_end_of_its_type() {
     for raw in raws(MAX_NONCE) {
         assert_eq!(SignedTransaction::decode(raw, LIMIT).unwrap().nonce, MAX_NONCE);
     }
+}
+
+#[test]
+fn an_authorization_counts_if_an_evm_of_this_chain_would_look_at_it() {
+    let spoilt = |y_parity, r, s| {
+        let good = authorization(CHAIN, 3);
+        SignedAuthorization::new_unchecked(good.inner().clone(), y_parity, r, s)
+    };
+    let good = authorization(CHAIN, 3);
+    let listed = vec![
+        good.clone(),
+        authorization(0, 4),
+        authorization(CHAIN + 1, 5),
+        authorization(CHAIN, MAX_NONCE),
+        authorization(CHAIN, u64::MAX),
+        spoilt(2, good.r(), good.s()),
+        spoilt(255, good.r(), good.s()),
+        spoilt(good.y_parity(), U256::ZERO, good.s()),
+        spoilt(good.y_parity(), good.r(), U256::MAX),
+    ];
+    let signed = SignedTransaction::decode(encode(&eip7702(2, listed)), LIMIT).unwrap();
+    let counted: Vec<u64> = signed.authorizations.iter().map(|one| one.nonce).collect();
+    assert_eq!(counted, [3, 4, MAX_NONCE]);
+    assert!(signed.authorizations.iter().all(|one| one.authority == key().address()));
+    assert_eq!(signed.nonce_after(), 5, "its own nonce, then 3 and 4");
+}
+
+#[test]
+fn a_type_4_transaction_without_authorizations_is_none() {
+    let refused = SignedTransaction::decode(encode(&eip7702(0, Vec::new())), LIMIT);
+    assert!(matches!(refused, Err(TransactionError::Malformed { .. })), "{refused:?}");
 }
 
 #[test]

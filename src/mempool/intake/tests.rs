@@ -194,3 +194,64 @@ async fn a_nonce_at_the_end_of_its_type_stops_nobody_from_wherever_it_comes() {
     intake.submit(ROLLUP, raw_transaction(&key(2), 0)).await.unwrap();
     assert_eq!(collected(&pool), [transaction(&key(2), 0)]);
 }
+
+#[tokio::test]
+async fn a_replacement_that_is_not_stored_leaves_what_it_replaced() {
+    let around = Surroundings::new(params());
+    let folder = around.folder.path().join("journal");
+    let (pool, intake, _) = start(&around);
+    let from = key(1);
+    let first = intake.submit(ROLLUP, raw_transaction(&from, 0)).await.unwrap();
+    // The segment is closed by a folder that is gone, as soon as another is needed.
+    let filler = raw_transaction(&key(2), 0);
+    std::fs::remove_dir_all(&folder).unwrap();
+    drop(intake);
+    let (journal, _) = Journal::open(&folder).unwrap();
+    let (intake, _) = Intake::start(Arc::clone(&pool), journal, Vec::new()).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let dearer = raw_priced(&from, 0, ROLLUP, 2_000_000_000);
+    let refused = intake.submit(ROLLUP, dearer).await;
+    assert!(matches!(refused, Err(Refusal::NotStored { .. })), "{refused:?}");
+    assert!(pool.is_local(first), "it is still promised");
+    assert!(matches!(intake.submit(ROLLUP, filler).await, Err(Refusal::NotStored { .. })));
+    assert_eq!(collected(&pool), [transaction(&from, 0)]);
+}
+
+#[tokio::test]
+async fn what_finds_no_room_after_a_start_stays_in_the_journal_and_comes_back() {
+    let around = Surroundings::new(params());
+    let (_, intake, thread) = start(&around);
+    let all: Vec<_> = (1..=6).map(|by| transaction(&key(by), 0)).collect();
+    for one in &all {
+        intake.submit(ROLLUP, one.transaction.raw.clone()).await.unwrap();
+    }
+    drop(intake);
+    thread.join().unwrap();
+
+    for _ in 0..2 {
+        let limits = Limits { transactions: 2, ..Limits::default() };
+        let pool = Pool::new(limits, around.store.clone(), around.mirror.clone()).unwrap();
+        let pool = Arc::new(pool);
+        let (journal, held) = Journal::open(around.folder.path().join("journal")).unwrap();
+        let (intake, thread) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+        while around.store.decided_tip().unwrap().unwrap().0.get() < 2 {
+            let waiting = collected(&pool);
+            assert!(waiting.len() <= 2);
+            if let Some(first) = waiting.first() {
+                around.decide(std::slice::from_ref(first));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        drop(intake);
+        thread.join().unwrap();
+    }
+    // A process with room has the rest.
+    let (pool, intake, _) = start(&around);
+    intake.submit(ROLLUP, raw_transaction(&key(9), 0)).await.unwrap();
+    let left: std::collections::HashSet<_> = collected(&pool).iter().map(|one| one.hash).collect();
+    let undecided =
+        all.iter().filter(|one| around.store.locate(ROLLUP, one.hash).unwrap().is_none());
+    assert!(
+        undecided.clone().count() == 4 && undecided.into_iter().all(|one| left.contains(&one.hash))
+    );
+}

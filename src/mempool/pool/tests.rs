@@ -31,10 +31,7 @@ fn decide(around: &Surroundings, transactions: &[SignedTransaction]) {
         tx_count: transactions.len().try_into().unwrap(),
         ..header(tip.next().get(), parent)
     };
-    let included: Vec<_> = transactions
-        .iter()
-        .map(|one| IncludedTransaction { hash: one.hash, sender: one.sender, nonce: one.nonce })
-        .collect();
+    let included: Vec<_> = transactions.iter().map(IncludedTransaction::from).collect();
     let transactions = transactions.iter().map(|one| one.transaction.clone()).collect();
     let block = Block { header, transactions };
     let decided = DecidedBlock { block, certificate: Certificate::default() };
@@ -42,6 +39,7 @@ fn decide(around: &Surroundings, transactions: &[SignedTransaction]) {
 }
 
 fn nonces(pool: &Pool) -> Vec<u64> {
+    pool.tend();
     let taken = pool.collect(1 << 20, &|_| true);
     taken.iter().map(|one| one.decode(1 << 16).unwrap().nonce).collect()
 }

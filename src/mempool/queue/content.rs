@@ -35,8 +35,9 @@ impl Mempool {
             let end = lane.run_end();
             let mut ready = Vec::new();
             let mut parked = Vec::new();
-            for (nonce, entry) in lane.entries.iter().take(left) {
-                let part = if *nonce < end { &mut ready } else { &mut parked };
+            for entry in lane.iter().take(left) {
+                let is_ready = entry.transaction.nonce < end;
+                let part = if is_ready { &mut ready } else { &mut parked };
                 part.push(entry.transaction.clone());
             }
             left = left.saturating_sub(ready.len()).saturating_sub(parked.len());
@@ -54,9 +55,8 @@ impl Mempool {
     pub fn count_of(&self, rollup: RollupId) -> (usize, usize) {
         let (mut ready, mut parked) = (0_usize, 0_usize);
         for lane in self.lanes.iter().filter(|((of, _), _)| *of == rollup).map(|(_, lane)| lane) {
-            let run = lane.entries.range(..lane.run_end()).count();
-            ready = ready.saturating_add(run);
-            parked = parked.saturating_add(lane.entries.len().saturating_sub(run));
+            ready = ready.saturating_add(lane.len().saturating_sub(lane.parked()));
+            parked = parked.saturating_add(lane.parked());
         }
         (ready, parked)
     }
@@ -73,7 +73,7 @@ mod tests {
         let mut pool = Mempool::new(Limits::default());
         for (n, nonce) in [(1, 0), (1, 1), (1, 3), (2, 0)] {
             let one = transaction(&key(n), nonce);
-            pool.admit(one, Origin::Local, Some(0), Millis::new(0)).unwrap();
+            pool.admit(one, Origin::Local, 0, Millis::new(0)).unwrap();
         }
         assert_eq!(pool.count_of(ROLLUP), (3, 1));
         let all = pool.content(ROLLUP, None, 10);

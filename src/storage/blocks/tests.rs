@@ -1,8 +1,8 @@
 use super::{IncludedTransaction, Store, StoreError};
 use crate::crypto::Signature;
 use crate::domain::{
-    Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height, Millis, RollupId,
-    RollupTransaction, Round, Signer,
+    Authorization, Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, Height,
+    Millis, RollupId, RollupTransaction, Round, Signer,
 };
 use alloy::primitives::{Address, B256, Bytes};
 
@@ -44,6 +44,7 @@ fn decided(height: u64, nonces: &[u64]) -> (DecidedBlock, Vec<IncludedTransactio
             hash: entry.hash(),
             sender: SENDER,
             nonce: *nonce,
+            authorizations: Vec::new(),
         })
         .collect();
     let certificate = Certificate {
@@ -132,6 +133,35 @@ fn a_duplicate_stays_at_its_first_place_and_a_gap_moves_no_nonce() {
         Some((Height::new(1), 0))
     );
     assert_eq!(store.next_nonce(ROLLUP, SENDER).unwrap(), Some(1));
+}
+
+#[test]
+fn the_first_nonce_seen_moves_nothing_unless_it_is_zero() {
+    let (_folder, store) = with_genesis();
+    append(&store, 1, &[1, u64::MAX - 1]).unwrap();
+    assert_eq!(store.next_nonce(ROLLUP, SENDER).unwrap(), None);
+    assert_eq!(store.moved_in(Height::new(1)).unwrap(), None);
+    append(&store, 2, &[0]).unwrap();
+    assert_eq!(store.next_nonce(ROLLUP, SENDER).unwrap(), Some(1));
+    let moved = Some(vec![(ROLLUP, SENDER, 1)]);
+    assert_eq!(store.moved_in(Height::new(2)).unwrap(), moved);
+}
+
+#[test]
+fn authorizations_spend_nonces_in_their_order_if_their_transaction_has_its_turn() {
+    let (_folder, store) = with_genesis();
+    let other = Address::repeat_byte(0x0a);
+    let listed = [(SENDER, 1), (other, 0), (SENDER, 3), (other, 1), (SENDER, 2), (other, 1)];
+    let listed = listed.map(|(authority, nonce)| Authorization { authority, nonce }).to_vec();
+    let (early, mut included) = decided(1, &[7]);
+    included[0].authorizations = listed.clone();
+    store.append_decided(&early, &included).unwrap();
+    assert_eq!(store.next_nonce(ROLLUP, other).unwrap(), None, "the transaction has no effect");
+    let (block, mut included) = decided(2, &[0, 3]);
+    included[0].authorizations = listed;
+    store.append_decided(&block, &included).unwrap();
+    assert_eq!(store.next_nonce(ROLLUP, SENDER).unwrap(), Some(4), "0, 1, 2 and then 3");
+    assert_eq!(store.next_nonce(ROLLUP, other).unwrap(), Some(2));
 }
 
 #[test]
