@@ -138,7 +138,7 @@ impl Refusal {
             Self::NotStored { .. } => -32024,
             Self::Stopping => -32025,
             Self::ClosedRollup { .. } => -32026,
-            Self::SenderBytesFull { .. } => -32028,
+            Self::SenderBytesFull { .. } => -32029,
         }
     }
 
@@ -151,5 +151,43 @@ impl Refusal {
                 | Self::SenderBytesFull { .. }
                 | Self::NonceTooHigh { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusal;
+    use crate::crypto::SignatureError;
+    use crate::domain::{RollupId, TransactionError};
+    use alloy::primitives::U256;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_reason_has_a_code_of_its_own() {
+        let rollup = RollupId::new(1);
+        let wrong = RollupId::new(2);
+        let wei = U256::ZERO;
+        let all = [
+            Refusal::WrongRollup { expected: rollup, actual: wrong },
+            Refusal::UnknownRollup { rollup },
+            Refusal::L1NotRead { rollup },
+            Refusal::ClosedRollup { rollup, reserve_wei: wei, balance_wei: wei },
+            Refusal::NonceTooLow { expected: 0, actual: 0 },
+            Refusal::NonceTooHigh { limit: 0, actual: 0 },
+            Refusal::Underpriced { needed_max_fee_wei: 0, needed_priority_fee_wei: 0 },
+            Refusal::SenderFull { limit: 0 },
+            Refusal::SenderBytesFull { limit: 0 },
+            Refusal::PeerFull { limit: 0 },
+            Refusal::PoolFull { transactions: 0, bytes: 0 },
+            Refusal::Busy,
+            Refusal::NotStored { reason: String::new() },
+            Refusal::Stopping,
+            Refusal::Invalid(TransactionError::Blob),
+            Refusal::Invalid(TransactionError::NoChainId),
+            Refusal::Invalid(TransactionError::NoSuchNonce),
+            Refusal::Invalid(TransactionError::BadSignature(SignatureError::HighS)),
+        ];
+        let codes: HashSet<i32> = all.iter().map(Refusal::code).collect();
+        assert_eq!(codes.len(), all.len());
     }
 }

@@ -2,12 +2,13 @@ use super::Pool;
 use crate::agreement::BlockSource as _;
 use crate::domain::{
     Block, BlockHeader, Certificate, DecidedBlock, Epoch, Generation, GenerationStart, Height,
-    L1Block, Seconds, SignedTransaction,
+    L1Block, Params, Seconds, SignedTransaction,
 };
-use crate::mempool::{Limits, Origin};
+use crate::l1::Allowance;
+use crate::mempool::{DropReason, Limits, Origin};
 use crate::storage::IncludedTransaction;
-use crate::testing::{Surroundings, header, key, params, transaction};
-use alloy::primitives::B256;
+use crate::testing::{ROLLUP, Surroundings, header, key, params, transaction};
+use alloy::primitives::{B256, U256};
 
 fn pool(around: &Surroundings, limits: Limits) -> Pool {
     Pool::new(limits, around.store.clone(), around.mirror.clone()).unwrap()
@@ -90,4 +91,32 @@ fn what_finds_no_room_comes_once_there_is_some() {
     }
     assert_eq!(decided, [0, 1, 2, 3, 4, 5]);
     assert!(nonces(&pool).is_empty());
+}
+
+#[test]
+fn what_was_promised_leaves_for_a_closed_rollup_only_once_l1_is_read() {
+    let params = Params { rollup_reserve_wei: U256::from(9), ..params() };
+    let around = Surroundings::new(params);
+    let pool = pool(&around, Limits::default());
+    let show = |balance_wei: u64, read_through| {
+        around.mirror.update(|mirror| {
+            let hash = B256::repeat_byte(1);
+            mirror.at_depth = Some(L1Block { number: 9, hash, timestamp: Seconds::new(0) });
+            mirror.rollups.insert(ROLLUP, Allowance::new(1, U256::from(balance_wei)));
+            mirror.read_through = read_through;
+        });
+    };
+    let one = transaction(&key(1), 0);
+    show(8, None);
+    pool.admit_again(one.clone(), Origin::Local).unwrap();
+    // As kept from before a start, then on the way to the head: it may have been funded since.
+    for read_through in [None, Some((9, 20))] {
+        show(8, read_through);
+        assert_eq!(nonces(&pool), [0]);
+    }
+    show(9, Some((20, 20)));
+    assert_eq!(nonces(&pool), [0]);
+    show(8, Some((20, 20)));
+    assert!(nonces(&pool).is_empty());
+    assert_eq!(pool.dropped(ROLLUP, one.hash), Some(DropReason::RollupClosed));
 }
