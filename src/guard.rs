@@ -10,11 +10,16 @@
 //!
 //! Calls block for the time of one disk flush.
 
+mod archive;
+
+pub use archive::{Archive, ArchiveError, TakenIn, export, import};
+
 use crate::crypto::{SecretKey, Signature, SigningDomain, merkle};
 use crate::domain::{BatchHeader, Generation, Height, Proposal, Round, Vote, VoteType};
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store, StoreError};
 use alloy::primitives::{Address, B256, keccak256};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Signs for one key, each position once.
@@ -26,6 +31,7 @@ pub struct Guard {
     store: Store,
     /// Records that wait for the engine's log. They count already.
     unwritten: Mutex<BTreeMap<Ballot, BallotRecord>>,
+    silent: AtomicBool,
 }
 
 /// When the record of a vote or proposal is on disk.
@@ -71,6 +77,9 @@ pub enum GuardError {
         /// How many were given.
         given: usize,
     },
+    /// The agent keeps silent: its records may not be complete (R46, R47).
+    #[error("the agent keeps silent")]
+    Silent,
     /// The record could not be written, so nothing leaves.
     #[error("guard: {0}")]
     Store(#[from] StoreError),
@@ -80,7 +89,14 @@ impl Guard {
     /// Guards `key` with the records in `store`; `domain` is the settlement contract's.
     pub fn new(key: SecretKey, domain: SigningDomain, store: Store) -> Self {
         let address = key.address();
-        Self { key, address, domain, store, unwritten: Mutex::default() }
+        Self {
+            key,
+            address,
+            domain,
+            store,
+            unwritten: Mutex::default(),
+            silent: AtomicBool::new(false),
+        }
     }
 
     /// Address of the key.
@@ -151,6 +167,7 @@ impl Guard {
         header: &BatchHeader,
         blocks: &[(Height, B256)],
     ) -> Result<Signature, GuardError> {
+        self.must_speak()?;
         let digest = self.domain.batch(header);
         if let Some(given) = self.store.attestation(self.address, digest)? {
             return Ok(given);
@@ -196,6 +213,29 @@ impl Guard {
     /// none of those signatures has left.
     pub fn forget_unwritten(&self) {
         self.waiting().clear();
+    }
+
+    /// Signs nothing while `silent`.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+
+    fn must_speak(&self) -> Result<(), GuardError> {
+        if self.silent.load(Ordering::SeqCst) { Err(GuardError::Silent) } else { Ok(()) }
+    }
+
+    /// Whether there is a record that this key signed this block at this position.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn has_signed(&self, ballot: &Ballot, block_hash: [u8; 32]) -> Result<bool, StoreError> {
+        let waiting = self.waiting().get(ballot).copied();
+        let standing = match waiting {
+            Some(record) => Some(record),
+            None => self.store.ballot(ballot)?,
+        };
+        Ok(standing.is_some_and(|record| record.block_hash == block_hash))
     }
 
     /// Whether this key has precommitted a block at a height, in any round.
@@ -247,6 +287,7 @@ impl Guard {
         digest: B256,
         recorded: Recorded,
     ) -> Result<Signature, GuardError> {
+        self.must_speak()?;
         let signature = self.key.sign(digest);
         let mut waiting = self.waiting();
         let written = self.store.ballot(ballot)?;
@@ -276,6 +317,21 @@ impl Guard {
     }
 }
 
+/// The digest that a record's signature is of.
+fn digest_of(domain: &SigningDomain, ballot: &Ballot, record: &BallotRecord) -> B256 {
+    let Ballot { kind, generation, height, round, .. } = *ballot;
+    let block_hash = B256::new(record.block_hash);
+    let vote = Vote { generation, height, round, block_hash };
+    match kind {
+        BallotKind::Prevote => domain.vote(VoteType::Prevote, &vote),
+        BallotKind::Precommit => domain.vote(VoteType::Precommit, &vote),
+        BallotKind::Proposal => {
+            let pol_round = record.pol_round;
+            domain.proposal(&Proposal { generation, height, round, pol_round, block_hash })
+        }
+    }
+}
+
 /// Whether `blocks` are exactly what the header commits to.
 fn commits_to(header: &BatchHeader, blocks: &[(Height, B256)]) -> bool {
     let heights = (header.first_height.get()..=header.last_height.get()).map(Height::new);
@@ -296,13 +352,13 @@ mod tests {
     use alloy::primitives::{Address, B256};
     use std::path::Path;
 
-    fn guard_at(folder: &Path) -> Guard {
+    pub(super) fn guard_at(folder: &Path) -> Guard {
         let store = Store::open(folder.join("rota.redb")).unwrap();
         let domain = SigningDomain::new(31_337, Address::repeat_byte(7));
         Guard::new(SecretKey::from_bytes([1; 32]).unwrap(), domain, store)
     }
 
-    fn vote(block: u8) -> Vote {
+    pub(super) fn vote(block: u8) -> Vote {
         Vote {
             generation: Generation::new(0),
             height: Height::new(5),
@@ -311,7 +367,11 @@ mod tests {
         }
     }
 
-    fn batch(first: u64, hashes: &[B256], parent: B256) -> (BatchHeader, Vec<(Height, B256)>) {
+    pub(super) fn batch(
+        first: u64,
+        hashes: &[B256],
+        parent: B256,
+    ) -> (BatchHeader, Vec<(Height, B256)>) {
         let blocks: Vec<_> = (first..).map(Height::new).zip(hashes.iter().copied()).collect();
         let leaves: Vec<_> = hashes.iter().map(|hash| merkle::block_leaf(*hash)).collect();
         let header = BatchHeader {

@@ -9,6 +9,7 @@ use super::evidence::{Heard, Witness};
 use super::heights::{Heights, Term, Unknown};
 use super::origin::Origins;
 use super::pace::{Pace, Start};
+use super::silence::Verdict;
 use super::source::{BlockSource, Reach};
 use super::streams::{Piece, Streams, cut, stream_id};
 use super::verify::{RecoveringVerifier, Signed};
@@ -136,6 +137,11 @@ impl App {
         };
         app.look_at_l1();
         app
+    }
+
+    /// The height after the last decided one.
+    pub(super) const fn running(&self) -> Height {
+        self.tip.0.height.next()
     }
 
     /// Whether a height waits to be started.
@@ -385,7 +391,8 @@ impl App {
     ) -> Result<Option<Signed<Proposal>>, AgreementError> {
         let Some(message) = proposal.to_domain(generation) else { return Ok(None) };
         let height = message.height;
-        if self.tools.voice.is_muted_at(height) {
+        // Who does not know yet where the others are proposes in a later round: whoever waits here, answers nobody meanwhile.
+        if self.tools.voice.verdict(height) != Verdict::Speak {
             return Ok(None);
         }
         let (guard, store) = (Arc::clone(&self.tools.guard), self.tools.store.clone());

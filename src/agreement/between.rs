@@ -2,13 +2,17 @@
 //! that one message is not to be signed, and ends when its signer fails. So a message that is not signed is *blank*: the
 //! engine's own check of its signature leaves it out of every count, and here it stops on its way out.
 //!
+//! On the way in, what peers say passes the agent's own ear ([`super::voice`]) first. An agent that keeps silent takes no part in
+//! votes: they go no further.
+//!
 //! The network is no part of what the engine's supervisor ends in a hurry, so that its socket is given back in order.
 
 use super::context::RotaContext;
+use super::voice::Voice;
 use crate::crypto::Signature;
 use async_trait::async_trait;
 use malachitebft_core_consensus::{LivenessMsg, SignedConsensusMsg};
-use malachitebft_engine::network::{NetworkMsg, NetworkRef};
+use malachitebft_engine::network::{NetworkEvent, NetworkMsg, NetworkRef, Subscriber};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 
 /// In the place of a signature that was not given. It recovers to nobody.
@@ -16,6 +20,14 @@ pub(super) const BLANK: Signature = Signature::from_compact([0; 64]);
 
 /// Lets through what is signed.
 pub(super) struct Between;
+
+/// What it works with.
+pub(super) struct Ways {
+    network: NetworkRef<RotaContext>,
+    voice: Voice,
+    /// Whether somebody listens already who tells the voice.
+    heard: bool,
+}
 
 impl Between {
     /// Starts between an engine and its network.
@@ -25,8 +37,10 @@ impl Between {
     /// The actor system's.
     pub(super) async fn spawn(
         network: NetworkRef<RotaContext>,
+        voice: Voice,
     ) -> Result<NetworkRef<RotaContext>, SpawnErr> {
-        Actor::spawn(None, Self, network).await.map(|(between, _)| between)
+        let ways = Ways { network, voice, heard: false };
+        Actor::spawn(None, Self, ways).await.map(|(between, _)| between)
     }
 }
 
@@ -46,26 +60,87 @@ fn is_signed(message: &NetworkMsg<RotaContext>) -> bool {
 #[async_trait]
 impl Actor for Between {
     type Msg = NetworkMsg<RotaContext>;
-    type State = NetworkRef<RotaContext>;
-    type Arguments = NetworkRef<RotaContext>;
+    type State = Ways;
+    type Arguments = Ways;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<Self::Msg>,
-        network: Self::Arguments,
+        ways: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(network)
+        Ok(ways)
     }
 
     /// A network that is gone makes this fail, and with it the engine.
     async fn handle(
         &self,
-        _myself: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         message: Self::Msg,
-        network: &mut Self::State,
+        ways: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if is_signed(&message) {
-            network.cast(message)?;
+        match message {
+            NetworkMsg::Subscribe(subscriber) => {
+                let ear = (!ways.heard).then(|| ways.voice.clone());
+                ways.heard = true;
+                let relay = Relay { subscriber, voice: ways.voice.clone(), ear };
+                let (relay, _) =
+                    Actor::spawn_linked(None, Relaying, relay, myself.get_cell()).await?;
+                ways.network.cast(NetworkMsg::Subscribe(Box::new(relay)))?;
+            }
+            message if is_signed(&message) => ways.network.cast(message)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Hands on to one part of the engine what the network has for it.
+struct Relaying;
+
+struct Relay {
+    subscriber: Box<dyn Subscriber<NetworkEvent<RotaContext>>>,
+    voice: Voice,
+    /// The first of them tells the voice, so that it hears everything once.
+    ear: Option<Voice>,
+}
+
+/// Whether an event is part of agreeing on a block.
+const fn is_agreement(event: &NetworkEvent<RotaContext>) -> bool {
+    matches!(
+        event,
+        NetworkEvent::Vote(..)
+            | NetworkEvent::Proposal(..)
+            | NetworkEvent::ProposalPart(..)
+            | NetworkEvent::PolkaCertificate(..)
+            | NetworkEvent::RoundCertificate(..)
+    )
+}
+
+#[async_trait]
+impl Actor for Relaying {
+    type Msg = NetworkEvent<RotaContext>;
+    type State = Relay;
+    type Arguments = Relay;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        relay: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(relay)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        event: Self::Msg,
+        relay: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(ear) = &relay.ear {
+            ear.hear(&event).await;
+        }
+        if relay.voice.takes_part() || !is_agreement(&event) {
+            relay.subscriber.send(event);
         }
         Ok(())
     }

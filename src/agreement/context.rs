@@ -357,6 +357,11 @@ impl HeightSet {
             .any(|member| member.signer == *signer)
     }
 
+    /// All members.
+    pub(super) fn members(&self) -> &[Member] {
+        &self.0.members
+    }
+
     /// Whether `signer` is a member.
     pub(super) fn contains(&self, signer: &Signer) -> bool {
         self.0.members.binary_search_by_key(signer, |member| member.signer).is_ok()

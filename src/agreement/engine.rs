@@ -229,7 +229,7 @@ impl Engine {
         let verifier = ears.verifier.clone();
         let address = SignerAddress(guard.address().0.0);
         let page = Page::new(store.clone(), Arc::clone(guard), generation);
-        let signer = GuardedSigner::new(generation, Arc::clone(guard), page.clone(), voice);
+        let signer = GuardedSigner::new(generation, Arc::clone(guard), page.clone(), voice.clone());
 
         let peer = config.identity.public().to_peer_id().to_bytes();
         let me = PeerId::from_bytes(&peer).map_err(|error| failed(&error))?;
@@ -247,14 +247,20 @@ impl Engine {
         let log = EngineLog::spawn(page.clone()).await.map_err(|error| failed(&error))?;
         let (network, parts) = listen(transport, identity, ears).await?;
         let built = async {
-            let between = Between::spawn(network.clone()).await?;
             #[cfg(feature = "byzantine")]
-            let between = match &config.faults.equivocate {
-                Some(heights) => {
+            let planted = match &config.faults.equivocate {
+                Some(heights) => Some(
                     equivocation::network(heights, generation, guard, address, network.clone())
-                        .await?
-                }
-                None => between,
+                        .await?,
+                ),
+                None => None,
+            };
+            #[cfg(not(feature = "byzantine"))]
+            let planted = None;
+            // Only one of them: whoever the engine does not know of is not ended with it, and keeps the store.
+            let between = match planted {
+                Some(planted) => planted,
+                None => Between::spawn(network.clone(), voice.clone()).await?,
             };
             EngineBuilder::new(RotaContext, settings)
                 .with_custom_wal(log)
@@ -388,7 +394,7 @@ mod tests {
                 generation,
                 &guard,
                 &store,
-                Voice::default(),
+                net.voice(&guard, &store),
                 ears,
                 Vec::new(),
             );

@@ -18,7 +18,7 @@ use super::context::RotaContext;
 use crate::blocking::blocking;
 use crate::domain::{Generation, Height, Round};
 use crate::guard::Guard;
-use crate::storage::{Store, StoreError};
+use crate::storage::{BallotKind, Store, StoreError};
 use async_trait::async_trait;
 use malachitebft_core_consensus::{HIDDEN_LOCK_ROUND, Input};
 use malachitebft_engine::wal::{Msg, WalRef, decode_entry, encode_entry};
@@ -63,6 +63,8 @@ struct Lines {
     fresh: Vec<Vec<u8>>,
     /// Entries that the signer put down and the engine has yet to bring, as it does with what it hears.
     expected: Vec<Vec<u8>>,
+    /// Whether the key voted at this height and the log of it is gone.
+    lost: bool,
     /// Whether the engine flushes before it publishes what is signed now. It does not while it replays the log.
     flushing: bool,
     closed: bool,
@@ -88,10 +90,17 @@ impl Page {
             return Ok(Vec::new());
         }
         let entries = self.store.begin_engine_log(self.generation, height)?;
+        let signed = self.store.ballots_at(self.guard.address(), self.generation, height)?;
+        let voted = signed.iter().any(|(ballot, _)| ballot.kind != BallotKind::Proposal);
+        let lost = entries.is_empty() && voted;
+        if lost {
+            tracing::error!(%height, "votes of this height are on record and the engine's log is gone");
+        }
         *lines = Lines {
             height: Some(height),
             next: u64::try_from(entries.len()).unwrap_or(u64::MAX),
             flushing: entries.is_empty(),
+            lost,
             ..Lines::default()
         };
         Ok(entries)
@@ -144,6 +153,11 @@ impl Page {
             return Ok(());
         }
         self.write(&mut lines)
+    }
+
+    /// Whether the log of a height is gone at which this key has voted: what bound it there is not known any more (R46).
+    pub(super) fn is_lost_at(&self, height: Height) -> bool {
+        self.lines().is_ok_and(|lines| lines.lost && lines.height == Some(height))
     }
 
     fn flush(&self) -> Result<(), LogError> {
@@ -242,24 +256,65 @@ impl Actor for EngineLog {
 mod tests {
     use super::{LogError, Page};
     use crate::agreement::between::BLANK;
-    use crate::agreement::context::{BlockId, RotaContext, Vote};
+    use crate::agreement::context::{BlockId, HeightSet, RotaContext, Vote};
+    use crate::agreement::heights::{Heights, Term};
     use crate::agreement::signing::GuardedSigner;
+    use crate::agreement::silence::Verdict;
     use crate::agreement::tests::compare_log_and_guard;
-    use crate::agreement::voice::Voice;
+    use crate::agreement::verify::RecoveringVerifier;
+    use crate::agreement::voice::{Ear, Voice};
     use crate::crypto::{Signature, SigningDomain};
-    use crate::domain::{Generation, Height, Signer};
+    use crate::domain::{
+        Epoch, Generation, Height, L1Block, LeaderSet, Member, Params, Seconds, Signer,
+    };
     use crate::guard::Guard;
+    use crate::l1::{Mirror, MirrorHandle};
     use crate::storage::Store;
-    use crate::testing::key;
-    use alloy::primitives::Address;
+    use crate::testing::{header, key};
+    use alloy::primitives::{Address, B256};
     use malachitebft_core_consensus::Input;
     use malachitebft_core_types::{Context, NilOrVal, Round, SignedMessage, Timeout};
     use malachitebft_signing::Signer as _;
     use std::path::Path;
     use std::sync::Arc;
+    use tokio::sync::watch;
 
     const GENERATION: Generation = Generation::new(0);
     const HEIGHT: Height = Height::new(5);
+
+    /// The voice of a key that is alone in the set of the heights of these tests.
+    fn voice(guard: &Arc<Guard>, store: &Store) -> Voice {
+        let heights = Heights::default();
+        for height in [HEIGHT, HEIGHT.next()] {
+            let members = vec![Member { signer: key(1).address(), weight: 1 }];
+            let set = LeaderSet::new(GENERATION, Epoch::new(0), B256::ZERO, members).unwrap();
+            let parent = header(height.previous().unwrap().get(), B256::ZERO);
+            let term = Term {
+                generation: GENERATION,
+                height,
+                epoch: Epoch::new(0),
+                parent_hash: parent.hash(),
+                earliest_origin: L1Block {
+                    number: parent.l1_origin_number,
+                    hash: parent.l1_origin_hash,
+                    timestamp: Seconds::new(0),
+                },
+                set: HeightSet::new(&set, vec![0]).unwrap(),
+                parent,
+            };
+            heights.note(&term, None);
+        }
+        let mirror = MirrorHandle::new(Mirror::new(Params::for_tests()));
+        let told = watch::Sender::default();
+        let voice = Voice::new(None, mirror, Arc::clone(guard), store.clone(), told, false);
+        let verifier = RecoveringVerifier::new(GENERATION, *guard.domain(), heights.clone());
+        voice.begin(Ear { generation: GENERATION, heights, verifier });
+        voice
+    }
+
+    fn is_muted(desk: &Desk, height: Height) -> bool {
+        desk.voice.verdict(height) == Verdict::Mute
+    }
 
     /// An engine's signer with its page, on a store of its own.
     struct Desk {
@@ -275,7 +330,7 @@ mod tests {
             let domain = SigningDomain::new(1, Address::repeat_byte(1));
             let guard = Arc::new(Guard::new(key(1), domain, store.clone()));
             let page = Page::new(store.clone(), Arc::clone(&guard), GENERATION);
-            let voice = Voice::default();
+            let voice = voice(&guard, &store);
             let signer = GuardedSigner::new(GENERATION, guard, page.clone(), voice.clone());
             Self { store, page, signer, voice }
         }
@@ -385,6 +440,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_height_whose_log_is_gone_though_it_was_voted_on_is_sat_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = Desk::at(folder.path());
+        desk.page.begin(HEIGHT).unwrap();
+        desk.sign(&vote(0, None)).await;
+        desk.page.flush().unwrap();
+        desk.store.clear_engine_log().unwrap();
+        drop(desk);
+        let desk = Desk::at(folder.path());
+        desk.page.begin(HEIGHT).unwrap();
+        assert_eq!(desk.sign(&vote(1, None)).await, BLANK);
+        desk.page.begin(HEIGHT.next()).unwrap();
+        assert!(is_muted(&desk, HEIGHT) && !is_muted(&desk, HEIGHT.next()));
+    }
+
+    #[tokio::test]
     async fn nothing_is_signed_for_another_height_than_the_logs() {
         let folder = tempfile::tempdir().unwrap();
         let desk = Desk::at(folder.path());
@@ -400,7 +471,7 @@ mod tests {
         desk.sign(&vote(0, Some(1))).await;
         assert_eq!(desk.sign(&vote(0, Some(2))).await, BLANK);
         assert_ne!(desk.sign(&vote(1, Some(2))).await, BLANK);
-        assert!(!desk.voice.is_muted_at(HEIGHT));
+        assert!(!is_muted(&desk, HEIGHT));
         desk.page.flush().unwrap();
         assert_eq!(desk.written(folder.path()), 2, "what was refused is in neither");
     }
@@ -416,6 +487,6 @@ mod tests {
         desk.sign(&RotaContext.new_precommit(HEIGHT, Round::ZERO, value, by)).await;
         assert_eq!(desk.sign(&vote(0, None)).await, BLANK);
         assert_eq!(desk.sign(&vote(1, None)).await, BLANK);
-        assert!(desk.voice.is_muted_at(HEIGHT) && !desk.voice.is_muted_at(HEIGHT.next()));
+        assert!(is_muted(&desk, HEIGHT) && !is_muted(&desk, HEIGHT.next()));
     }
 }

@@ -42,6 +42,7 @@ mod origin;
 mod pace;
 mod peers;
 mod signing;
+mod silence;
 mod source;
 mod streams;
 mod validity;
@@ -50,19 +51,26 @@ mod voice;
 
 pub use clock::{Against, Clock, ClockOff};
 pub use history::{History, HistoryError};
+pub use silence::Silence;
 pub use source::{BlockSource, Reach};
+pub use voice::{Quiet, doubt_of};
 
 use crate::blocking::blocking;
 use crate::domain::{BlockHeader, Evidence, Generation, GenerationStart, Height, RollupId};
 use crate::guard::Guard;
 use crate::l1::MirrorHandle;
+#[cfg(feature = "byzantine")]
+use crate::mempool::Pool;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::B256;
 use app::{App, Tools};
+use context::RotaContext;
 use engine::{Ears, Engine};
 use heights::Heights;
 use libp2p::identity::Keypair;
+use malachitebft_app_channel::AppMsg;
 use malachitebft_core_types::LinearTimeouts;
+use silence::Verdict;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,7 +78,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use verify::RecoveringVerifier;
-use voice::Voice;
+use voice::{AGAIN, Ear, Voice};
 
 /// Blocks that are asked for in one request while catching up, less one.
 const SYNC_BATCH: u64 = 9;
@@ -78,6 +86,9 @@ const SYNC_BATCH: u64 = 9;
 /// How often the engine is asked for a sign of life, and how long it may take.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often an agent that keeps silent looks whether it still has to.
+const LISTEN_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the engine may take to ask for its first height.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -95,6 +106,10 @@ pub struct AgreementConfig {
     pub reach: Arc<dyn Reach>,
     /// Where is noted how its clock stands to the others'.
     pub clock: Clock,
+    /// Why its store may not know all that its key has signed, if so (R46).
+    pub doubt: Option<Silence>,
+    /// Where it says whether it keeps silent.
+    pub quiet: watch::Sender<Quiet>,
     /// What it does wrong on purpose.
     pub faults: Faults,
 }
@@ -111,10 +126,21 @@ pub struct Faults {
     /// How many milliseconds its clock is ahead.
     #[cfg(feature = "byzantine")]
     pub clock_off_millis: i64,
+    /// Takes the mempool's lock after its start and never gives it back.
+    #[cfg(feature = "byzantine")]
+    pub hang: bool,
 }
 
 #[cfg(feature = "byzantine")]
 impl Faults {
+    /// Hangs whatever needs the mempool from now on, if it was told to.
+    pub(crate) fn hang_when_told(&self, pool: &Arc<Pool>) {
+        if self.hang {
+            let pool = Arc::clone(pool);
+            std::thread::spawn(move || pool.hold_for_ever());
+        }
+    }
+
     /// Whether it keeps a rollup's transactions out of its blocks.
     fn censors(&self, rollup: RollupId) -> bool {
         self.censor == Some(rollup)
@@ -128,6 +154,11 @@ impl Faults {
     /// How far its clock is off.
     const fn clock_off_millis(&self) -> i64 {
         self.clock_off_millis
+    }
+
+    /// Whether it signs what it has signed otherwise.
+    const fn is_careless(&self) -> bool {
+        self.equivocate.is_some()
     }
 }
 
@@ -143,6 +174,10 @@ impl Faults {
 
     const fn clock_off_millis(&self) -> i64 {
         0
+    }
+
+    const fn is_careless(&self) -> bool {
+        false
     }
 }
 
@@ -260,6 +295,8 @@ enum End {
     Shutdown,
     /// A later generation began.
     NewGeneration,
+    /// It may speak at a height at which it kept something back: an engine that is started again says it.
+    MaySpeak,
 }
 
 /// Takes part in agreement until `shutdown`. Waits for L1 to show block 0 at depth if it must. After each decided block,
@@ -290,8 +327,26 @@ pub async fn run(
         return Err(AgreementError::OtherChain { expected, stored });
     }
 
-    let member =
-        Member { config, mirror, store, guard, source, history, decided, evidence, shutdown };
+    let voice = Voice::new(
+        config.doubt,
+        mirror.clone(),
+        Arc::clone(&guard),
+        store.clone(),
+        config.quiet.clone(),
+        config.faults.is_careless(),
+    );
+    let member = Member {
+        config,
+        mirror,
+        store,
+        guard,
+        source,
+        history,
+        decided,
+        evidence,
+        shutdown,
+        voice,
+    };
     loop {
         while let Some(start) = member.due_generation()? {
             if !member.begin(&start).await? {
@@ -300,7 +355,7 @@ pub async fn run(
         }
         match member.live().await? {
             End::Shutdown => return Ok(()),
-            End::NewGeneration => {}
+            End::NewGeneration | End::MaySpeak => {}
         }
     }
 }
@@ -335,6 +390,7 @@ struct Member {
     decided: watch::Sender<Height>,
     evidence: mpsc::Sender<Evidence>,
     shutdown: CancellationToken,
+    voice: Voice,
 }
 
 impl Member {
@@ -369,7 +425,6 @@ impl Member {
         self.decided.send_replace(tip.0.height);
         let start = self.store.generation_start()?;
         let generation = start.as_ref().map_or(tip.0.generation, |start| start.generation);
-        let voice = Voice::default();
         let params = self.mirror.read().params.clone();
         let clock_off = self.config.faults.clock_off_millis();
         let heights = Heights::default();
@@ -383,12 +438,13 @@ impl Member {
         let pool = evidence::EvidencePool::new(generation, verifier.clone(), heights.clone());
         let (witness, found) = evidence::Witness::new(pool);
 
+        self.voice.begin(Ear { generation, heights: heights.clone(), verifier: verifier.clone() });
         let mut engine = Engine::start(
             &self.config,
             generation,
             &self.guard,
             &self.store,
-            voice.clone(),
+            self.voice.clone(),
             Ears {
                 verifier: verifier.clone(),
                 witness: witness.clone(),
@@ -423,7 +479,7 @@ impl Member {
                 network: engine.network(),
                 faults: self.config.faults.clone(),
                 guard: Arc::clone(&self.guard),
-                voice,
+                voice: self.voice.clone(),
                 verifier,
                 witness,
                 clock: self.config.clock.clone(),
@@ -449,7 +505,13 @@ impl Member {
         let start_by = tokio::time::sleep(START_PATIENCE);
         tokio::pin!(start_by);
         let (asleep_tx, mut asleep) = mpsc::channel(1);
+        let mut listening = tokio::time::interval(LISTEN_EVERY);
+        // What is not answered before it is known whether to speak.
+        let mut held = None;
         loop {
+            if let Some(message) = held.take() {
+                held = self.attend(app, message).await?;
+            }
             let wake_at = app.start_when_due().await?;
             let woken = async {
                 match wake_at {
@@ -459,10 +521,14 @@ impl Member {
             };
             tokio::select! {
                 message = engine.next() => match message {
-                    Some(message) => app.on(message).await?,
+                    Some(message) => held = self.attend(app, message).await?.or(held),
                     None => return Err(AgreementError::EngineEnded),
                 },
                 () = woken => {}
+                () = tokio::time::sleep(AGAIN), if held.is_some() => {}
+                _ = listening.tick() => if self.voice.listen(app.running()) {
+                    return Ok(End::MaySpeak);
+                },
                 () = &mut start_by, if !app.is_up() => {
                     let reason = "it has not asked for a height".to_owned();
                     return Err(AgreementError::EngineStart { reason });
@@ -481,6 +547,30 @@ impl Member {
                 }
                 () = self.shutdown.cancelled() => return Ok(End::Shutdown),
             }
+        }
+    }
+
+    /// Lets the application see to what the engine asks for. Gives back what is not to be answered yet. Who keeps silent is
+    /// not asked for a block.
+    async fn attend(
+        &self,
+        app: &mut App,
+        message: AppMsg<RotaContext>,
+    ) -> Result<Option<AppMsg<RotaContext>>, AgreementError> {
+        let verdict = match &message {
+            AppMsg::GetValue { height, .. } | AppMsg::RestreamProposal { height, .. } => {
+                self.voice.verdict(*height)
+            }
+            AppMsg::Decided { certificate, .. } => {
+                self.voice.hear_decided(certificate).await;
+                Verdict::Speak
+            }
+            _ => Verdict::Speak,
+        };
+        match verdict {
+            Verdict::Speak => app.on(message).await.map(|()| None),
+            Verdict::Mute => Ok(None),
+            Verdict::Wait => Ok(Some(message)),
         }
     }
 

@@ -42,7 +42,10 @@ impl GuardedSigner {
         sign: impl FnOnce(&Guard) -> Result<Signature, GuardError> + Send + 'static,
         entry: impl FnOnce(Signature) -> Input<RotaContext> + Send + 'static,
     ) -> Result<Signature, Error> {
-        if self.voice.is_muted_at(height) {
+        if self.page.is_lost_at(height) {
+            self.voice.mute_through(height);
+        }
+        if !self.voice.speaks_at(height).await {
             return Ok(BLANK);
         }
         let (guard, page, generation) =
@@ -62,6 +65,8 @@ impl GuardedSigner {
                 tracing::error!(%height, %round, whole_height = bound, %refusal, "not signed");
                 Ok(BLANK)
             }
+            // It has fallen silent since it was asked.
+            Err(GuardError::Silent) => Ok(BLANK),
             Err(error) => {
                 tracing::error!(%height, %error, "not signed");
                 Err(Error::from_source(error))

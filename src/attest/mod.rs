@@ -99,6 +99,11 @@ impl LedgerHandle {
         self.changed.subscribe()
     }
 
+    /// Whether nobody works on it at this moment, for whoever watches that it is given back.
+    pub fn is_free(&self) -> bool {
+        !matches!(self.ledger.try_lock(), Err(std::sync::TryLockError::WouldBlock))
+    }
+
     /// Looks at the ledger; `None` before L1 fixed block 0. Never hold the guard across an `.await`.
     pub fn lock(&self) -> MutexGuard<'_, Option<Ledger>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)

@@ -24,7 +24,21 @@ Exit codes:
   6  a contract or an agent refused
   7  the agent stopped because its engine or its store failed: restart it
   8  what settled on L1 is not what was signed, or breaks a rule: `rota verify` names it
-  9  an L1 node told what cannot be: `rota verify` names it";
+  9  an L1 node told what cannot be: `rota verify` names it
+  10 the agent hung, the message says where: restart it
+  11 the agent was told to stop, did not in time, and was ended; nothing is lost
+  12 there is no store, and the agent's key has been in a leader set: see OPERATIONS, a lost disk";
+
+/// The watchdog ended the process.
+pub(crate) const HUNG: i32 = 10;
+/// The process was told to stop and did not.
+pub(crate) const NOT_STOPPED: i32 = 11;
+
+/// Ends the process from any thread, with word of why on standard error: the logs may be what hangs.
+pub(crate) fn end_now(code: i32, why: &str) -> ! {
+    eprintln!("rota: {why}");
+    std::process::exit(code)
+}
 
 /// Prints the error and picks the code.
 pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
@@ -87,6 +101,7 @@ pub(super) fn code_of(error: &eyre::Report) -> u8 {
             match cause.downcast_ref::<NodeError>()? {
                 NodeError::L1(l1) => Some(code_of_l1(l1)),
                 NodeError::Listen { .. } | NodeError::Link(_) => Some(3),
+                NodeError::NoStore { .. } => Some(12),
                 _ => Some(7),
             }
         })

@@ -4,8 +4,9 @@ mod amount;
 mod compensate;
 mod deploy;
 mod escape;
-mod exit_code;
+pub(crate) mod exit_code;
 mod force;
+mod guard;
 mod keys;
 mod node;
 pub(crate) mod output;
@@ -16,6 +17,7 @@ mod restart;
 mod rewards;
 mod rollup;
 mod send;
+mod signals;
 mod simulate;
 pub(crate) mod stake;
 mod status;
@@ -59,6 +61,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     Node(node::Options),
+    #[command(subcommand)]
+    Guard(guard::Command),
     #[command(subcommand)]
     Rollup(rollup::Command),
     Join(stake::Join),
@@ -227,6 +231,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Simulate(options) => simulate::run(options, output),
         Command::Keys(command) => keys::run(command, output),
         Command::Rollup(command) => rollup::run(command, output).await,
+        Command::Guard(command) => guard::run(command, output),
         Command::Node(options) => node::run(options).await,
         Command::Join(options) => stake::join(options, output).await,
         Command::Stake(options) => stake::top_up(options, output).await,

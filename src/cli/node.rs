@@ -2,17 +2,16 @@
 
 use crate::agreement::Faults;
 use crate::batch::payload::check_compressor;
-use crate::cli::parent;
+use crate::cli::signals;
 use crate::config::{Config, Settings};
 #[cfg(feature = "byzantine")]
 use crate::domain::RollupId;
-use crate::node;
+use crate::node::{self, Takeover};
 use crate::telemetry::{DEFAULT_LOG, start_logs};
 use clap::Args;
+use eyre::WrapErr as _;
 use std::path::PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 /// Run the agent of a sequencer
 ///
@@ -24,6 +23,12 @@ pub(super) struct Options {
     /// Settings file; see rota.example.toml
     #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Begin with an empty store though the key has been in a leader set. Signs nothing until it has caught up and listened
+    #[arg(long)]
+    new_store: bool,
+    /// Sign at once though the store may not know all that the key has signed. What it does not know costs the stake
+    #[arg(long)]
+    skip_listening: bool,
     /// End when standard input does: for agents that a development network starts
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -45,6 +50,10 @@ pub(super) struct Options {
         allow_negative_numbers = true
     )]
     clock_off: i64,
+    /// Hang after the start, as a fault would, to be ended from outside
+    #[cfg(feature = "byzantine")]
+    #[arg(long, hide = true)]
+    hang: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -57,36 +66,17 @@ pub(super) async fn run(options: Options) -> eyre::Result<()> {
     check_compressor()?;
 
     let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on_signal(shutdown.clone(), options.exit_with_parent));
+    signals::listen(shutdown.clone(), options.exit_with_parent)
+        .wrap_err("cannot wait for signals")?;
+    let said = Takeover { new_store: options.new_store, skip_listening: options.skip_listening };
     #[cfg(feature = "byzantine")]
     let faults = Faults {
         equivocate: options.equivocate.then_some(10..=60),
         censor: options.censor.map(RollupId::new),
         clock_off_millis: options.clock_off.saturating_mul(1_000),
+        hang: options.hang,
     };
     #[cfg(not(feature = "byzantine"))]
     let faults = Faults::default();
-    Ok(node::run(config, faults, shutdown).await?)
-}
-
-async fn stop_on_signal(shutdown: CancellationToken, exit_with_parent: bool) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    let parent = async {
-        if exit_with_parent {
-            parent::gone().await;
-        } else {
-            std::future::pending().await
-        }
-    };
-    let reason = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = parent => "parent ended",
-    };
-    info!(reason, "stopping");
-    shutdown.cancel();
+    Ok(node::run(config, said, faults, shutdown).await?)
 }

@@ -63,10 +63,13 @@ pub struct Config {
     pub max_l1_fee_wei: u128,
 }
 
+/// Name of the store in the data folder.
+pub(crate) const STORE: &str = "store.redb";
+
 impl Config {
     /// The embedded store.
     pub fn store_path(&self) -> PathBuf {
-        self.data_dir.join("store.redb")
+        self.data_dir.join(STORE)
     }
 }
 

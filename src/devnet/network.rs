@@ -1,7 +1,9 @@
 //! Anvil, the contracts and the agents: started, killed, restarted and stopped. The end-to-end tests drive the same code.
 
 use crate::cli::stake::endpoint;
-use crate::config::{ConfigError, Identity, IdentityError, KeystoreError, Strength, create_key};
+use crate::config::{
+    ConfigError, Identity, IdentityError, KeystoreError, STORE, Strength, create_key,
+};
 use crate::crypto::SecretKey;
 use crate::devnet::anvil::{Anvil, RICH_KEY};
 use crate::devnet::child::{Child, Ends};
@@ -10,6 +12,7 @@ use crate::devnet::wallet::known_key;
 use crate::domain::{Deployment, RollupId};
 use crate::l1::{Account, Client, L1Error, actions, deploy};
 use crate::rpc_client::{RpcClient, RpcClientError};
+use crate::storage::{Standing, Store, StoreError};
 use crate::telemetry::DEFAULT_LOG;
 use alloy::primitives::{Address, U256};
 use serde_json::{Value, json};
@@ -134,6 +137,9 @@ pub enum DevnetError {
     /// Anvil refused a call of its own.
     #[error(transparent)]
     Anvil(#[from] RpcClientError),
+    /// A store cannot be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A key cannot be written.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
@@ -415,6 +421,10 @@ impl Network {
             .open(folder.join("password"))
             .and_then(|mut file| file.write_all(PASSWORD.as_bytes()))
             .map_err(failed)?;
+
+        // A key that was made just now has signed nothing, whenever its agent starts: on a slow machine that is when the
+        // first set is in force.
+        Store::open(folder.join(STORE))?.keep_standing(signer, Standing::Trusted)?;
 
         let ports = AgentPorts::hold(index, usual_ports).map_err(failed)?;
         let AgentPorts { agreement, link, rpc, telemetry } = &ports;

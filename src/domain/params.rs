@@ -92,6 +92,11 @@ impl Params {
         Duration::from_millis(self.idle_interval_millis)
     }
 
+    /// How long an agent whose records may not be complete listens before it signs (R47): the length of a turn.
+    pub const fn listening(&self) -> Duration {
+        Duration::from_millis(self.interval_millis.saturating_mul(self.turn_length))
+    }
+
     /// How far ahead of a voter's clock a block's timestamp may be.
     pub const fn drift(&self) -> Millis {
         Seconds::new(self.drift_seconds).to_millis()

@@ -331,6 +331,11 @@ impl MirrorHandle {
         Self { mirror: Arc::new(RwLock::new(mirror)), version: watch::Sender::new(0) }
     }
 
+    /// Whether nobody writes at this moment, for whoever watches that it is given back.
+    pub fn is_free(&self) -> bool {
+        !matches!(self.mirror.try_read(), Err(std::sync::TryLockError::WouldBlock))
+    }
+
     /// Reads the picture. Never hold the guard across an `.await`.
     pub fn read(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {
         self.mirror.read().unwrap_or_else(std::sync::PoisonError::into_inner)

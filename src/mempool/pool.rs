@@ -11,7 +11,7 @@ use crate::mempool::{
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info};
@@ -258,6 +258,22 @@ impl Pool {
     /// How much of a rollup waits; see [`Mempool::count_of`].
     pub fn count_of(&self, rollup: RollupId) -> (usize, usize) {
         self.in_step().count_of(rollup)
+    }
+
+    /// Whether nobody works on it at this moment, for whoever watches that it is given back.
+    pub fn is_free(&self) -> bool {
+        let mempool = matches!(self.mempool.try_lock(), Err(TryLockError::WouldBlock));
+        let following = matches!(self.following.try_lock(), Err(TryLockError::WouldBlock));
+        !mempool && !following
+    }
+
+    /// Never gives it back, for a test of that.
+    #[cfg(feature = "byzantine")]
+    pub(crate) fn hold_for_ever(&self) {
+        let _held = self.lock();
+        loop {
+            std::thread::park();
+        }
     }
 
     /// The pool, in step with the decided chain.

@@ -1,6 +1,6 @@
 //! Whether the agent does its work: judged, and the metrics brought up to date, whenever somebody asks.
 
-use crate::agreement::Clock;
+use crate::agreement::{Clock, Quiet};
 use crate::domain::{Height, L1Block, Params};
 use crate::l1::{Account, AccountState, MirrorHandle};
 use crate::mempool::Pool;
@@ -10,6 +10,7 @@ use crate::telemetry::{Health, Metrics, Probe};
 use alloy::primitives::{Address, U256};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// L1 blocks that may fail to appear before L1 counts as silent.
 const SILENT_L1_BLOCKS: u64 = 10;
@@ -33,6 +34,7 @@ pub(super) fn probe(
     pool: &Arc<Pool>,
     clock: &Clock,
     account: Account,
+    quiet: watch::Receiver<Quiet>,
 ) -> Probe {
     let (mirror, store, pool) = (mirror.clone(), store.clone(), Arc::clone(pool));
     let clock = clock.clone();
@@ -40,6 +42,8 @@ pub(super) fn probe(
     let signer = account.address();
     Arc::new(move || {
         let mut reasons = Vec::new();
+        let quiet = *quiet.borrow();
+        reasons.extend(quiet.silence.map(|silence| format!("the agent {silence}")));
         let decided = match store.decided_tip() {
             Ok(tip) => tip.map_or(Height::new(0), |(height, _)| height),
             Err(error) => {
@@ -92,6 +96,8 @@ pub(super) fn probe(
         let member =
             view.set_for(generation, epoch).is_some_and(|set| set.index_of(signer).is_some());
 
+        metrics.silent.set(quiet.silence.is_some().into());
+        metrics.own_messages_without_record.set(number(quiet.without_record));
         metrics.decided_height.set(number(decided.get()));
         metrics.settled_height.set(number(settled));
         metrics.settled_batches.set(number(view.tip.as_ref().map_or(0, |tip| tip.number.get())));

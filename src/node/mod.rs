@@ -22,14 +22,19 @@ mod history;
 mod link;
 mod listening;
 mod progress;
+mod standing;
 mod throttle;
+pub(crate) mod watchdog;
 
 use self::history::L1History;
 use self::listening::Listening;
 use self::progress::Progress;
+pub use self::standing::Takeover;
 use self::throttle::Throttled;
-use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Timeouts};
+use self::watchdog::Watchdog;
+use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Quiet, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
+use crate::cli::exit_code;
 use crate::config::Config;
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{Deployment, Height, Params};
@@ -42,6 +47,7 @@ use crate::rpc::{self, RpcContext};
 use crate::storage::{Journal, JournalError, Store, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::watch::{self, Watcher};
+use alloy::primitives::Address;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +82,17 @@ pub enum NodeError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// There is no store, and the key has been in a leader set: a new one does not know what it signed.
+    #[error(
+        "data-dir: no store at {path}, and {signer} has been in a leader set: what it has signed is not known here. \
+         Is the right disk mounted? Else take its records in with `rota guard import`, or begin without them with --new-store"
+    )]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The key.
+        signer: Address,
     },
     /// A port is taken, or an address is not this machine's.
     #[error("{setting}: cannot listen on {address}: {source}")]
@@ -124,14 +141,15 @@ pub enum NodeError {
     },
 }
 
-/// Runs an agent until `shutdown`, or until a task without which it is of no use has failed. `faults` are
-/// what it does wrong on purpose, where the build knows how to.
+/// Runs an agent until `shutdown`, or until a task without which it is of no use has failed. `said` is what its operator
+/// says about its store, `faults` are what it does wrong on purpose, where the build knows how to.
 ///
 /// # Errors
 ///
 /// [`NodeError`]: before anything was signed for what the start checks, later for what cannot go on.
 pub async fn run(
     config: Config,
+    said: Takeover,
     faults: Faults,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
@@ -141,8 +159,13 @@ pub async fn run(
     let failed = |source| NodeError::DataDir { path: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(failed)?;
     ports.tell(&config)?;
-    let store = Store::open_with_cache(config.store_path(), config.store_cache_bytes)?;
-    let Some((client, params)) = meet_l1(&config, &store, &shutdown).await? else { return Ok(()) };
+    let existing = standing::existing(&config)?;
+    let Some((client, params)) = meet_l1(&config, existing.as_ref(), &shutdown).await? else {
+        return Ok(());
+    };
+    let taking = standing::take_over(&config, existing, &params, &client, said);
+    let Some(taken) = shutdown.run_until_cancelled(taking).await else { return Ok(()) };
+    let (store, doubt) = taken?;
     let (journal, held) = Journal::open(config.data_dir.join("journal"))?;
     let mirror = MirrorHandle::new(Mirror::new(params.clone()));
     let l1 = client.clone();
@@ -157,6 +180,8 @@ pub async fn run(
     let secret = SecretKey::from_bytes(key.0).expect("a keystore holds a valid key");
     let domain = SigningDomain::new(config.deployment.chain_id, config.deployment.settlement);
     let guard = Arc::new(Guard::new(secret, domain, store.clone()));
+    guard.set_silent(doubt.is_some());
+    let quiet = signal::Sender::new(Quiet { silence: doubt, ..Quiet::default() });
     let limits = Limits::of(config.mempool_transactions);
     let pool = Arc::new(Pool::new(limits, store.clone(), mirror.clone())?);
     let (intake, _thread) = Intake::start(Arc::clone(&pool), journal, held)
@@ -185,10 +210,22 @@ pub async fn run(
         &pool,
         &clock,
         account.clone(),
+        quiet.subscribe(),
     );
     let peers = Arc::new(link::LinkPeers::new(link.clone()));
 
-    let mut tasks = Tasks::new(shutdown);
+    let watchdog = Watchdog::default();
+    let watched = Arc::clone(&pool);
+    watchdog.lock("the mempool", move || watched.is_free());
+    let watched = mirror.clone();
+    watchdog.lock("the picture of l1", move || watched.is_free());
+    let watched = ledger.clone();
+    watchdog.lock("the attester's ledger", move || watched.is_free());
+    tokio::spawn(watchdog.runtime("the runtime"));
+    watchdog.start(hung).map_err(|source| NodeError::Thread { source })?;
+    #[cfg(feature = "byzantine")]
+    faults.hang_when_told(&pool);
+    let mut tasks = Tasks::new(shutdown, watchdog);
     let (watched, watched_rx) = mpsc::channel(EVIDENCE);
     tasks.spawn("progress", {
         let (metrics, stop) = (metrics.clone(), tasks.stop.clone());
@@ -355,6 +392,8 @@ pub async fn run(
         timeouts: Timeouts::for_interval(params.interval()),
         reach: peers,
         clock,
+        doubt,
+        quiet,
         faults,
     };
     tasks.spawn("agreement", {
@@ -379,10 +418,14 @@ pub async fn run(
 /// now. Without such, waits for L1; `None` when told to stop meanwhile.
 async fn meet_l1(
     config: &Config,
-    store: &Store,
+    store: Option<&Store>,
     shutdown: &CancellationToken,
 ) -> Result<Option<(Client, Params)>, NodeError> {
-    if let Some(params) = l1::kept_params(store, &config.deployment)? {
+    let kept = match store {
+        Some(store) => l1::kept_params(store, &config.deployment)?,
+        None => None,
+    };
+    if let Some(params) = kept {
         let client = Client::expecting(&config.l1_rpc, config.deployment.chain_id).await?;
         return Ok(Some((client, params)));
     }
@@ -440,15 +483,24 @@ async fn check_deployment(
     }
 }
 
+/// Ends the process: who hangs ends by no other way.
+fn hung(what: &str) {
+    // First to whoever reads standard error: the logs may be what hangs.
+    eprintln!("rota: {what}");
+    error!(what, "the agent hangs, ending it");
+    exit_code::end_now(exit_code::HUNG, "the agent hung and was ended");
+}
+
 /// The tasks of an agent, with their names.
 struct Tasks {
     stop: CancellationToken,
+    watchdog: Watchdog,
     set: JoinSet<(&'static str, Result<(), NodeError>)>,
 }
 
 impl Tasks {
-    fn new(stop: CancellationToken) -> Self {
-        Self { stop, set: JoinSet::new() }
+    fn new(stop: CancellationToken, watchdog: Watchdog) -> Self {
+        Self { stop, watchdog, set: JoinSet::new() }
     }
 
     fn spawn(
@@ -456,6 +508,7 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = Result<(), NodeError>> + Send + 'static,
     ) {
+        let task = self.watchdog.task(name, task);
         self.set.spawn(async move { (name, task.await) });
     }
 

@@ -25,6 +25,7 @@
 //! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
 //! | | `attested_blocks` | (signer, generation, height) | block hash |
 //! | | `signed_batches` | (signer, digest) | signature |
+//! | [`standing`] | `standings` | signer | whether its records are taken for all of them, and which file this was |
 //! | [`evidence`] | `evidence` | (offender, position) | evidence |
 //! | [`forced`] | `forced` | number in the queue | entry |
 //! | | `forced_hashes` | (rollup, transaction hash, number) | |
@@ -50,6 +51,7 @@ mod journal;
 mod picture;
 mod records;
 mod signed;
+mod standing;
 mod trial;
 mod undecided;
 mod views;
@@ -57,6 +59,7 @@ mod views;
 pub use blocks::{IncludedTransaction, NextNonceOf};
 pub use journal::{Journal, JournalError};
 pub use signed::{Ballot, BallotKind, BallotRecord};
+pub use standing::Standing;
 pub use trial::Trial;
 pub use views::{Listed, NonceAt, RollupView};
 
@@ -70,7 +73,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 10] = [
+const AREAS: [Create; 11] = [
     blocks::create,
     batches::create,
     undecided::create,
@@ -81,6 +84,7 @@ const AREAS: [Create; 10] = [
     engine_log::create,
     views::create,
     picture::create,
+    standing::create,
 ];
 
 /// What the store keeps in memory of its file if nothing else is asked for.
@@ -93,6 +97,7 @@ pub struct Store {
     path: Arc<Path>,
     /// Whether something rides that is not on disk. Changes only while its changer is the one writer.
     rides: Arc<AtomicBool>,
+    place: Option<standing::Place>,
     /// Whether the process is to die, see [`Store::die_after`].
     #[cfg(test)]
     life: Arc<std::sync::Mutex<Life>>,
@@ -208,6 +213,7 @@ impl Store {
             database: Arc::new(database),
             path: Arc::from(path),
             rides: Arc::default(),
+            place: standing::Place::of(path),
             #[cfg(test)]
             life: Arc::default(),
         };
@@ -295,6 +301,14 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn is_dead(&self) -> bool {
         matches!(*self.life.lock().unwrap(), Life::Over)
+    }
+
+    /// Copies what is on the disk while nobody changes it, as a backup of a running machine does.
+    #[cfg(test)]
+    pub(crate) fn back_up(&self, remains: &Path) {
+        let writer = self.database.begin_write().unwrap();
+        std::fs::copy(&self.path, remains).unwrap();
+        writer.abort().unwrap();
     }
 
     #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::domain::{Generation, Height, Round};
 use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
 const BALLOTS: TableDefinition<&[u8; Ballot::KEY_BYTES], &[u8]> =
     TableDefinition::new("signed_ballots");
@@ -16,7 +17,8 @@ const BATCHES: TableDefinition<(&[u8; 20], &[u8; 32]), &[u8; 64]> =
     TableDefinition::new("signed_batches");
 
 /// What a member can sign once per height and round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[repr(u8)]
 pub enum BallotKind {
     /// A prevote.
@@ -44,6 +46,18 @@ pub struct Ballot {
 
 impl Ballot {
     const KEY_BYTES: usize = 37;
+
+    /// The ballot of a key that begins with this signer and kind.
+    fn of_key(signer: Address, kind: BallotKind, key: &[u8; Self::KEY_BYTES]) -> Self {
+        let [.., g0, g1, g2, g3, h0, h1, h2, h3, h4, h5, h6, h7, r0, r1, r2, r3] = *key;
+        Self {
+            signer,
+            kind,
+            generation: Generation::new(u32::from_be_bytes([g0, g1, g2, g3])),
+            height: Height::new(u64::from_be_bytes([h0, h1, h2, h3, h4, h5, h6, h7])),
+            round: Round::new(u32::from_be_bytes([r0, r1, r2, r3])),
+        }
+    }
 
     fn key(&self) -> [u8; Self::KEY_BYTES] {
         let mut key = [0; Self::KEY_BYTES];
@@ -126,8 +140,7 @@ impl Store {
                 let last = place(Round::new(u32::MAX)).key();
                 for entry in table.range::<&[u8; Ballot::KEY_BYTES]>(&first..=&last)? {
                     let (key, record) = entry?;
-                    let [.., a, b, c, d] = *key.value();
-                    let ballot = place(Round::new(u32::from_be_bytes([a, b, c, d])));
+                    let ballot = Ballot::of_key(signer, kind, key.value());
                     found.push((ballot, decode("signed_ballots", record.value())?));
                 }
             }
@@ -181,6 +194,95 @@ impl Store {
                 .insert((&signer.0.0, &digest.0), &signature.to_compact())?;
             Ok(None)
         })
+    }
+
+    /// All that a key has signed by position, for a file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn ballots_of(&self, signer: Address) -> Result<Vec<(Ballot, BallotRecord)>, StoreError> {
+        let kinds = [BallotKind::Prevote, BallotKind::Precommit, BallotKind::Proposal];
+        self.view(|transaction| {
+            let table = transaction.open_table(BALLOTS)?;
+            let mut found = Vec::new();
+            for kind in kinds {
+                let place = |generation, height, round| Ballot {
+                    signer,
+                    kind,
+                    generation: Generation::new(generation),
+                    height: Height::new(height),
+                    round: Round::new(round),
+                };
+                let (first, last) =
+                    (place(0, 0, 0).key(), place(u32::MAX, u64::MAX, u32::MAX).key());
+                for entry in table.range::<&[u8; Ballot::KEY_BYTES]>(&first..=&last)? {
+                    let (key, record) = entry?;
+                    let ballot = Ballot::of_key(signer, kind, key.value());
+                    found.push((ballot, decode("signed_ballots", record.value())?));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// All blocks that a key has attested, for a file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn attested_of(
+        &self,
+        signer: Address,
+    ) -> Result<Vec<(Generation, Height, B256)>, StoreError> {
+        self.view(|transaction| {
+            let table = transaction.open_table(BLOCKS)?;
+            let (first, last) = ((&signer.0.0, 0, 0), (&signer.0.0, u32::MAX, u64::MAX));
+            let mut found = Vec::new();
+            for entry in table.range(first..=last)? {
+                let (key, hash) = entry?;
+                let (_, generation, height) = key.value();
+                let hash = B256::new(*hash.value());
+                found.push((Generation::new(generation), Height::new(height), hash));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Adds records of a file, unless one of them names another block than a record that stands: then its generation and
+    /// height are returned and nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn take_in(
+        &self,
+        signer: Address,
+        ballots: &[(Ballot, BallotRecord)],
+        attested: &[(Generation, Height, B256)],
+    ) -> Result<Option<(Generation, Height)>, StoreError> {
+        let transaction = self.database.begin_write()?;
+        for (ballot, record) in ballots {
+            let standing = keep_ballot(&transaction, ballot, record)?;
+            if standing.block_hash != record.block_hash {
+                transaction.abort()?;
+                return Ok(Some((ballot.generation, ballot.height)));
+            }
+        }
+        {
+            let mut table = transaction.open_table(BLOCKS)?;
+            for (generation, height, hash) in attested {
+                let key = (&signer.0.0, generation.get(), height.get());
+                let standing = table.insert(key, &hash.0)?.map(|hash| B256::new(*hash.value()));
+                if standing.is_some_and(|standing| standing != *hash) {
+                    drop(table);
+                    transaction.abort()?;
+                    return Ok(Some((*generation, *height)));
+                }
+            }
+        }
+        self.commit(transaction)?;
+        Ok(None)
     }
 
     /// The attestation that a key has given for a batch digest, if any.

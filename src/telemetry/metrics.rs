@@ -58,6 +58,10 @@ table! {
     generation: Gauge,
     /// 1 while this agent's sequencer is in the set in force
     member: Gauge,
+    /// 1 while this agent signs nothing because its store may not know all that its key has signed
+    silent: Gauge,
+    /// Messages of this agent's key that were met and that its store has no record of, since the start
+    own_messages_without_record: Gauge,
     /// Transactions that wait in the mempool
     mempool_transactions: Gauge,
     /// Entries of the forced queue that L1 has not seen consumed

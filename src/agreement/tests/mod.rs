@@ -2,12 +2,14 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
+mod lost_disk;
 pub(super) mod net;
 mod parts;
 mod restart;
 mod restarts;
 
 use super::codec::BorshCodec;
+use super::context::{BlockId, RotaContext};
 #[cfg(feature = "byzantine")]
 use crate::agreement::Against;
 use crate::agreement::Timeouts;
@@ -16,8 +18,11 @@ use crate::rota;
 use crate::storage::{Ballot, BallotKind, BallotRecord, Store};
 use alloy::primitives::Address;
 use malachitebft_core_consensus::Input;
-use malachitebft_core_types::{LinearTimeouts, Proposal as _, Vote as _};
-use malachitebft_engine::wal::decode_entry;
+use malachitebft_core_types::{
+    Context as _, LinearTimeouts, NilOrVal, Proposal as _, Round as EngineRound, SignedMessage,
+    Vote as _,
+};
+use malachitebft_engine::wal::{decode_entry, encode_entry};
 use net::{Agent, Net, soon, transaction};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -217,6 +222,27 @@ fn plant(seat: &net::Seat, kind: BallotKind, height: Height) {
     store.record_ballot(&position, &another).unwrap();
 }
 
+/// Plants a prevote for another block, in the log too.
+fn plant_logged_prevote(net: &Net, seat: &net::Seat, height: Height) {
+    let value = NilOrVal::Val(BlockId([9; 32]));
+    let vote = RotaContext.new_prevote(height, EngineRound::ZERO, value, Signer(seat.address.0.0));
+    let (vote_type, signed) = vote.to_domain(Generation::new(0)).unwrap();
+    let signature = seat.secret().sign(net.domain.vote(vote_type, &signed));
+    let mut entry = Vec::new();
+    let input = Input::Vote(SignedMessage::new(vote, signature));
+    encode_entry(input, &BorshCodec, &mut entry).unwrap();
+    let ballot = Ballot {
+        signer: seat.address,
+        kind: BallotKind::Prevote,
+        generation: signed.generation,
+        height,
+        round: signed.round,
+    };
+    let record = BallotRecord { block_hash: signed.block_hash.0, pol_round: -1, signature };
+    let store = Store::open(seat.store_path()).unwrap();
+    store.append_engine_log(signed.generation, height, 0, &[entry], &[(ballot, record)]).unwrap();
+}
+
 /// What a seat's own records hold of a height, by kind, for round 0.
 fn said(agent: &Agent, signer: Address, height: Height) -> Vec<(BallotKind, [u8; 32])> {
     let ballots = agent.store.ballots_at(signer, Generation::new(0), height).unwrap();
@@ -226,10 +252,10 @@ fn said(agent: &Agent, signer: Address, height: Height) -> Vec<(BallotKind, [u8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_of_the_guard_keeps_back_one_message_and_the_engine_goes_on() {
-    const HEIGHT: Height = Height::new(3);
+    const HEIGHT: Height = Height::new(1);
     let net = Net::new(4, 4);
     let refused = net.seats[0].address;
-    plant(&net.seats[0], BallotKind::Prevote, HEIGHT);
+    plant_logged_prevote(&net, &net.seats[0], HEIGHT);
     let mut agents = net.start_all();
     all_reach(&mut agents, HEIGHT.get() + 3).await;
 

@@ -1,8 +1,9 @@
 //! A network of agents in one process: real engines over real sockets on loopback, a made-up L1.
 
+use crate::agreement::voice::Voice;
 use crate::agreement::{
-    AgreementConfig, AgreementError, BlockSource, Clock, History, HistoryError, Reach, Timeouts,
-    run,
+    AgreementConfig, AgreementError, BlockSource, Clock, History, HistoryError, Quiet, Reach,
+    Timeouts, doubt_of, run,
 };
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
@@ -153,6 +154,7 @@ pub(super) struct Agent {
     pub(super) decided: watch::Receiver<Height>,
     pub(super) evidence: mpsc::Receiver<Evidence>,
     pub(super) clock: Clock,
+    pub(super) quiet: watch::Receiver<Quiet>,
     path: PathBuf,
     stop: CancellationToken,
     running: JoinHandle<Result<(), AgreementError>>,
@@ -217,6 +219,10 @@ pub(in crate::agreement) struct Net {
     began: u64,
     /// Where blocks are read that settled.
     archive: Arc<Archive>,
+    /// Whether a store that is new from now on is that of a key that was in a set.
+    pub(super) lost: bool,
+    /// Ports of second machines.
+    held: Mutex<Vec<HeldPort>>,
 }
 
 /// Settled blocks, from the store of an agent that has them.
@@ -263,6 +269,8 @@ impl Net {
             began,
             seats,
             archive: Arc::default(),
+            lost: false,
+            held: Mutex::default(),
         };
         net.seal(0, &(0..members).collect::<Vec<_>>());
         net.mine_through(10);
@@ -348,9 +356,30 @@ impl Net {
         seat: usize,
         change: impl FnOnce(&mut AgreementConfig),
     ) -> Agent {
-        let mut config = self.config(seat);
-        let (store, guard) = self.store_and_guard(seat);
         let path = self.seats[seat].store_path();
+        self.start_at(seat, self.config(seat), path, change)
+    }
+
+    /// Starts a second machine with a seat's key and name in the network, over another store.
+    pub(super) fn start_elsewhere(&self, seat: usize, path: PathBuf) -> Agent {
+        let port = HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listen = format!("/ip4/127.0.0.1/tcp/{}", port.address().port());
+        let agent =
+            self.start_at(seat, AgreementConfig { listen, ..self.config(seat) }, path, |_| {});
+        self.held.lock().unwrap().push(port);
+        agent
+    }
+
+    fn start_at(
+        &self,
+        seat: usize,
+        mut config: AgreementConfig,
+        path: PathBuf,
+        change: impl FnOnce(&mut AgreementConfig),
+    ) -> Agent {
+        let store = Store::open(&path).unwrap();
+        let guard = Guard::new(self.seats[seat].secret(), self.domain, store.clone());
+        let guard = Arc::new(guard);
         let source = Arc::new(TestSource {
             store: store.clone(),
             waiting: Mutex::default(),
@@ -359,8 +388,12 @@ impl Net {
         let (decided_tx, decided) = watch::channel(Height::new(0));
         let (evidence_tx, evidence) = mpsc::channel(1_024);
         let stop = CancellationToken::new();
+        let address = self.seats[seat].address;
+        config.doubt = doubt_of(&store, address, self.lost).unwrap();
+        config.quiet.send_modify(|quiet| quiet.silence = config.doubt);
         change(&mut config);
         let clock = config.clock.clone();
+        let quiet = config.quiet.subscribe();
         let running = tokio::spawn(run(
             config,
             self.mirror.clone(),
@@ -372,7 +405,7 @@ impl Net {
             evidence_tx,
             stop.clone(),
         ));
-        Agent { store, source, decided, evidence, clock, path, stop, running }
+        Agent { store, source, decided, evidence, clock, quiet, path, stop, running }
     }
 
     /// How a seat's agent takes part.
@@ -384,8 +417,16 @@ impl Net {
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
             reach: Arc::new(Everybody),
             clock: Clock::default(),
+            doubt: None,
+            quiet: watch::Sender::default(),
             faults: crate::agreement::Faults::default(),
         }
+    }
+
+    /// A voice for an engine that no agent runs.
+    pub(in crate::agreement) fn voice(&self, guard: &Arc<Guard>, store: &Store) -> Voice {
+        let (mirror, told) = (self.mirror.clone(), watch::Sender::default());
+        Voice::new(None, mirror, Arc::clone(guard), store.clone(), told, false)
     }
 
     /// A seat's store, and the guard over it.

@@ -68,15 +68,17 @@ impl Listener {
         let verifier = RecoveringVerifier::new(generation, domain(), heights.clone());
         let pool = EvidencePool::new(generation, verifier.clone(), heights.clone());
         let (network, sent) = mpsc::channel(64);
-        let listener = key(9);
+        let guard = Arc::new(Guard::new(key(9), domain(), store.clone()));
+        let told = watch::Sender::default();
+        let voice = Voice::new(None, mirror.clone(), guard.clone(), store.clone(), told, false);
         let tools = Tools {
-            address: listener.address(),
+            address: guard.address(),
             params,
             start: None,
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
             reach: Arc::new(Everybody),
-            guard: Arc::new(Guard::new(listener, domain(), store.clone())),
-            voice: Voice::default(),
+            guard,
+            voice,
             mirror: mirror.clone(),
             store,
             source: Arc::new(Nothing::default()),
