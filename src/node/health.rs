@@ -26,6 +26,7 @@ const INCLUSION_BLOCKS: u64 = 20;
 const LOW_GAS: u64 = 10_000_000;
 
 /// A probe over the agent's shared state.
+#[expect(clippy::too_many_arguments, reason = "everything that health is judged by, named once")]
 pub(super) fn probe(
     metrics: Metrics,
     progress: Progress,
