@@ -2,12 +2,27 @@
 pragma solidity 0.8.30;
 
 import {stdJson} from "forge-std/StdJson.sol";
+import {VmSafe} from "forge-std/Vm.sol";
 
 import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {KeyReference} from "../../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {BatchHeader} from "../../contracts/types/Wire.sol";
 import {Offences} from "./Offences.sol";
+
+/// A measured transaction and all that it met, for test/gas/main.rs to run it under other rules. Calls and slots are in
+/// `accesses`, as Forge recorded them; what it does not record of the accounts that they name follows.
+struct Recorded {
+    string name;
+    uint256 blockNumber;
+    uint256 timestamp;
+    uint256 baseFeeWei;
+    uint256 prevrandao;
+    VmSafe.AccountAccess[] accesses;
+    address[] accounts;
+    bytes[] codes;
+    uint64[] nonces;
+}
 
 /// @title Measuring whole transactions
 /// @notice The file that figures go to and are held against, and the conditions under which they are taken: leader in the
@@ -19,7 +34,12 @@ abstract contract Measuring is Offences {
     string private constant FILE = "bench/gas.json";
     uint256 private constant TOLERANCE_PERMILLE = 10;
 
+    /// Whether transactions are written out instead of being measured, and where to.
+    bool internal immutable RECORDS = vm.envOr("ROTA_GAS_RECORD", false);
+    string private constant TRANSACTIONS = "cache/gas/transactions";
+
     string[] private _names;
+    mapping(string name => mapping(address account => bool)) private _written;
     mapping(string name => uint256 gas) internal _figures;
 
     /* CONDITIONS */
@@ -58,6 +78,7 @@ abstract contract Measuring is Offences {
         _settle(_nextHeader(1));
         _tallyAll();
         _advance(1);
+        _record();
     }
 
     /// @return secret Key of member 2 of the set of epoch 1.
@@ -89,17 +110,65 @@ abstract contract Measuring is Offences {
         }
     }
 
-    function _isolated() internal returns (bool) {
+    /// @dev Whether what is called is a transaction of its own, or is to be written out as one.
+    function _isMeasured() internal returns (bool) {
+        if (RECORDS) return true;
         _deploy();
         vm.prank(address(1));
         token.approve(address(2), 0);
         return vm.lastCallGas().gasTotalUsed > 21_000;
     }
 
+    /* TRANSACTIONS */
+
+    /// @dev From here on what is called is recorded; what was before is forgotten.
+    function _record() private {
+        if (RECORDS) vm.startStateDiffRecording();
+    }
+
+    function _writeOut(string memory name) private {
+        Recorded memory recorded;
+        recorded.name = name;
+        (recorded.blockNumber, recorded.timestamp) = (block.number, block.timestamp);
+        (recorded.baseFeeWei, recorded.prevrandao) = (block.basefee, block.prevrandao);
+        recorded.accesses = vm.stopAndReturnStateDiff();
+
+        uint256 found;
+        recorded.accounts = new address[](2 * recorded.accesses.length);
+        for (uint256 i = 0; i < recorded.accesses.length; ++i) {
+            address[2] memory named = [recorded.accesses[i].account, recorded.accesses[i].accessor];
+            for (uint256 j = 0; j < 2; ++j) {
+                if (_written[name][named[j]]) continue;
+                _written[name][named[j]] = true;
+                recorded.accounts[found++] = named[j];
+            }
+        }
+        address[] memory accounts = recorded.accounts;
+        // Memory-safe: only ever shortens the array.
+        assembly ("memory-safe") {
+            mstore(accounts, found)
+        }
+        recorded.codes = new bytes[](found);
+        recorded.nonces = new uint64[](found);
+        for (uint256 i = 0; i < found; ++i) {
+            recorded.codes[i] = accounts[i].code;
+            recorded.nonces[i] = vm.getNonce(accounts[i]);
+        }
+        vm.writeLine(TRANSACTIONS, vm.toString(abi.encode(recorded)));
+        _record();
+    }
+
     /* THE FILE */
 
+    /// @dev The last call that was made.
     function _note(string memory name) internal {
-        _note(name, vm.lastCallGas().gasTotalUsed);
+        _note(name, _take(name));
+    }
+
+    /// @dev What the last call took, to be noted later: going back to a snapshot forgets what is noted.
+    function _take(string memory name) internal returns (uint256 gas) {
+        if (RECORDS) _writeOut(name);
+        return vm.lastCallGas().gasTotalUsed;
     }
 
     function _note(string memory name, uint256 gas) internal {

@@ -1,0 +1,168 @@
+//! What L1 charges for every transaction of `bench/gas.json` under two price lists: the one in force and the one of its next
+//! fork, Amsterdam. Forge writes the transactions out with all that they met (test/gas/Gas.t.sol); revm runs them again.
+//!
+//! Run where gas costs nothing, as Forge's isolated calls are, they have to take what Forge measured: only a replay that
+//! agrees there says anything else. `tools/gas` writes `bench/gas-replayed.json`; otherwise a figure that moved by more than
+//! 1 % fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails where it stands"
+)]
+
+mod recorded;
+mod replay;
+
+use replay::Replay;
+use revm::primitives::hardfork::SpecId;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Figures = BTreeMap<String, u64>;
+
+/// A figure may move by so many thousandths: signatures have zero bytes now and then, and those are cheaper.
+const TOLERANCE_PERMILLE: u64 = 10;
+
+/// Budgets under Amsterdam's list, whatever the file says.
+const BUDGETS: [(&str, u64); 3] =
+    [("settle_4_3", 92_000), ("settle_48_33", 230_000), ("settle_100_67", 385_000)];
+
+const TODAY: &str = "prague";
+const NEXT: &str = "amsterdam";
+
+/// What stands around the table of docs/BENCHMARKS.md.
+const BEGIN: &str = "<!-- written by make gas -->";
+const END: &str = "<!-- until here -->";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The binary itself: npm's launcher exits with 0 whatever Forge says.
+fn forge(root: &Path) -> PathBuf {
+    if let Some(forge) = std::env::var_os("FORGE") {
+        return forge.into();
+    }
+    let installed =
+        fs::read_dir(root.join("node_modules/@foundry-rs")).into_iter().flatten().flatten();
+    let mut binaries = installed.map(|package| package.path().join("bin/forge"));
+    binaries.find(|binary| binary.is_file()).unwrap_or_else(|| "forge".into())
+}
+
+/// Has Forge write the transactions out, and reads them.
+fn transactions() -> Vec<Replay> {
+    let root = root();
+    let file = root.join("cache/gas/transactions");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let _ = fs::remove_file(&file);
+    let forge = forge(&root);
+    // A filtered run compiles what it is asked to run, not the artifacts that it deploys.
+    for arguments in [
+        &["build", "--offline", "--quiet"][..],
+        &["test", "--offline", "--match-path", "test/gas/Gas.t.sol", "--match-test", "test_gas"],
+    ] {
+        let output = Command::new(&forge)
+            .current_dir(&root)
+            .env("ROTA_GAS_RECORD", "true")
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run Forge: {error}; run `make setup`"));
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(output.status.success(), "Forge failed: {text}");
+    }
+    let text = fs::read_to_string(&file).expect("Forge wrote no transactions");
+    text.lines().map(|line| Replay::of(&recorded::decode(line))).collect()
+}
+
+fn far_apart(a: u64, b: u64) -> bool {
+    a.abs_diff(b) * 1000 > a.max(b) * TOLERANCE_PERMILLE
+}
+
+/// The text with the figures between its two marks.
+fn with_table(text: &str, lists: &BTreeMap<&str, Figures>) -> String {
+    let (before, rest) = text.split_once(BEGIN).expect("docs/BENCHMARKS.md has the mark");
+    let (_, after) = rest.split_once(END).expect("docs/BENCHMARKS.md has the second mark");
+    let mut table = String::from("\n| what | today | after the fork | |\n|---|---|---|---|\n");
+    for (name, today) in &lists[TODAY] {
+        let next = lists[NEXT][name];
+        let (whole, tenths) = (next / today, next * 10 / today % 10);
+        table +=
+            &format!("| `{name}` | {} | {} | x{whole}.{tenths} |\n", spaced(*today), spaced(next));
+    }
+    format!("{before}{BEGIN}{table}{END}{after}")
+}
+
+/// With a comma in front of every three digits.
+fn spaced(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index != 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[test]
+fn both_price_lists_charge_what_the_file_says() {
+    let measured: Figures = read(&root().join("bench/gas.json"));
+    let replays = transactions();
+
+    let mut wrong = Vec::new();
+    let mut lists = BTreeMap::from([(TODAY, Figures::new()), (NEXT, Figures::new())]);
+    for replay in &replays {
+        let free = replay.gas_for_nothing(SpecId::PRAGUE);
+        match measured.get(&replay.name) {
+            Some(forge) if !far_apart(free, *forge) => {}
+            forge => wrong.push(format!("{}: replayed {free}, measured {forge:?}", replay.name)),
+        }
+        for (list, spec) in [(TODAY, SpecId::PRAGUE), (NEXT, SpecId::AMSTERDAM)] {
+            lists.get_mut(list).unwrap().insert(replay.name.clone(), replay.gas(spec));
+        }
+    }
+    assert_eq!(lists[NEXT].len(), measured.len(), "every figure has its transaction");
+    assert!(wrong.is_empty(), "bench/gas.json and the replay differ:\n{}", wrong.join("\n"));
+    for (name, budget) in BUDGETS {
+        let gas = lists[NEXT][name];
+        assert!(gas <= budget, "{name}: {gas} of {budget} after the fork");
+    }
+
+    let file = root().join("bench/gas-replayed.json");
+    let benchmarks = root().join("docs/BENCHMARKS.md");
+    if std::env::var("ROTA_GAS_WRITE").is_ok_and(|value| value == "true") {
+        fs::write(&file, serde_json::to_string_pretty(&lists).unwrap() + "\n").unwrap();
+        fs::write(&benchmarks, with_table(&fs::read_to_string(&benchmarks).unwrap(), &lists))
+            .unwrap();
+        return;
+    }
+    let known: BTreeMap<String, Figures> = read(&file);
+    let text = fs::read_to_string(&benchmarks).unwrap();
+    let known_lists =
+        known.iter().map(|(list, figures)| (list.as_str(), figures.clone())).collect();
+    assert_eq!(with_table(&text, &known_lists), text, "docs/BENCHMARKS.md: run `make gas`");
+    for (list, figures) in &lists {
+        let known = &known[*list];
+        let moved: Vec<String> = figures
+            .iter()
+            .filter(|(name, gas)| known.get(*name).is_none_or(|old| far_apart(**gas, *old)))
+            .map(|(name, gas)| format!("{name}: {gas}, was {:?}", known.get(name)))
+            .collect();
+        assert!(
+            moved.is_empty() && known.len() == figures.len(),
+            "{list} moved: if that is meant, run `make gas` and commit bench/gas-replayed.json\n{}",
+            moved.join("\n")
+        );
+    }
+}
