@@ -291,11 +291,13 @@ impl Flights {
         if least.max_fee_wei <= cap && least.priority_fee_wei <= cap {
             return (least.max(asked).capped(cap), false);
         }
-        // The same again where it was at the limit before: the same bytes.
+        // The same again where it was at the limit before: the same bytes, unless nodes take nothing below a higher tip. What
+        // was sent for less may never have arrived, as its answer, a refusal, can be lost.
         let tip = match before.max_fee_wei < cap {
             true => least.priority_fee_wei,
             false => before.priority_fee_wei,
         };
+        let tip = tip.max(self.least_tip(now).unwrap_or_default());
         (Fees { max_fee_wei: cap, priority_fee_wei: tip.min(cap) }, true)
     }
 
@@ -527,6 +529,17 @@ mod tests {
         assert!(at_limit && tip == fees(CAP, CAP), "the tip counts too");
         let asked = fees(1_000 * GWEI, GWEI);
         assert_eq!(flights.quote(9, asked, CAP, at(0)), (fees(CAP, GWEI), false), "it may wait");
+    }
+
+    #[test]
+    fn at_the_limit_the_tip_that_nodes_insist_on_is_still_paid() {
+        let mut flights = owned(7);
+        // Counts as sent, as the refusal of its tip was lost on the way.
+        send(&mut flights, 7, fees(CAP, GWEI), at(0));
+        let (offer, at_limit) = flights.quote(7, fees(GWEI, 1), CAP, at(0));
+        assert_eq!((offer, at_limit), (fees(CAP, GWEI), true));
+        refuse(&mut flights, 7, offer, Refusal::Underpriced);
+        assert_eq!(flights.quote(7, fees(GWEI, 1), CAP, at(0)), (fees(CAP, 2 * GWEI), true));
     }
 
     #[test]

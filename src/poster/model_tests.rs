@@ -274,7 +274,7 @@ async fn a_node_that_does_not_show_what_waits_raises_no_fee() {
 #[tokio::test(start_paused = true)]
 async fn settles_once_whatever_the_pool_does_and_wherever_the_agent_is_killed() {
     let seeds = std::env::var("ROTA_POOL_SEEDS").ok().and_then(|text| text.parse().ok());
-    for seed in 0..seeds.unwrap_or(40_u64) {
+    for seed in 0..seeds.unwrap_or(80_u64) {
         let pick = |shift: u32, count: u64| (seed >> shift) % count;
         let rules = Rules {
             shows: [Shows::All, Shows::Late, Shows::Nothing][usize::try_from(seed % 3).unwrap()],
