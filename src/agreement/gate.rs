@@ -4,7 +4,9 @@
 //! of those configured it asks only when the peer identifies itself, and a hostile one does not. So each frame passes here
 //! before it is decoded. One of a peer that no registered endpoint names is dropped and costs its sender the connection.
 //! A registered peer has an allowance of messages and bytes, some of them at once; what goes beyond is dropped unread, and
-//! what turns out to be unsigned uses up much of it. Lines in the log are one a minute for each kind of trouble.
+//! what turns out to be unsigned uses up much of it. Who goes on beyond it is not worth taking frames off the wire for: its
+//! connection is closed, and stays so for a while. That costs the flooder its own place and nobody else theirs, since frames
+//! come from who signed them and no peer passes on another's. Lines in the log are one a minute for each kind of trouble.
 
 use malachitebft_app_channel::app::types::PeerId;
 use std::collections::{HashMap, HashSet};
@@ -19,6 +21,15 @@ const BYTES: Allowance = Allowance { a_second: 4 << 20, at_once: 16 << 20 };
 
 /// What an unsigned message costs, in messages: it took a recovery, and no honest peer sends one.
 const UNSIGNED: u64 = 100;
+
+/// Frames beyond its allowance, without a second of quiet between them, for which a peer is shut out.
+const EXCESS: u64 = 100;
+
+/// How long that is. Votes that it misses meanwhile are sent again by who sent them, and blocks are synced.
+const SHUT_OUT: Duration = Duration::from_secs(10);
+
+/// How often the connection of who is shut out is closed: it dials again, and what is still on its way is no other reason.
+const SHUT_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often one stranger's connection is closed: what is still on its way when it was is not another reason.
 const CLOSE_EVERY: Duration = Duration::from_secs(1);
@@ -91,11 +102,59 @@ impl Left {
 struct Account {
     messages: Left,
     bytes: Left,
+    /// Frames that were dropped since the last quiet second.
+    excess: u64,
+    /// Until when it is shut out, and when its connection was closed last.
+    shut: Option<(Instant, Instant)>,
 }
 
 impl Account {
     const fn new(now: Instant) -> Self {
-        Self { messages: Left::all(MESSAGES, now), bytes: Left::all(BYTES, now) }
+        Self {
+            messages: Left::all(MESSAGES, now),
+            bytes: Left::all(BYTES, now),
+            excess: 0,
+            shut: None,
+        }
+    }
+
+    /// Judges a frame of a peer that is shut out; `None` once it is not.
+    fn shut(&mut self, now: Instant) -> Option<Passage> {
+        let (until, closed) = self.shut.as_mut()?;
+        if now >= *until {
+            *self = Self::new(now);
+            return None;
+        }
+        if now.saturating_duration_since(*closed) < SHUT_AGAIN {
+            return Some(Passage::Closed);
+        }
+        *closed = now;
+        Some(Passage::Thrown)
+    }
+
+    /// Judges a frame by what is left.
+    fn judge(&mut self, bytes: u64, now: Instant) -> Passage {
+        self.messages.refill(MESSAGES, now);
+        self.bytes.refill(BYTES, now);
+        if self.messages.amount >= MESSAGES.a_second && self.bytes.amount >= BYTES.a_second {
+            self.excess = 0;
+        }
+        match (self.messages.amount.checked_sub(1), self.bytes.amount.checked_sub(bytes)) {
+            (Some(messages), Some(bytes)) => {
+                self.messages.amount = messages;
+                self.bytes.amount = bytes;
+                Passage::Open
+            }
+            _ => {
+                self.excess = self.excess.saturating_add(1);
+                if self.excess < EXCESS {
+                    return Passage::Closed;
+                }
+                let until = now.checked_add(SHUT_OUT).unwrap_or(now);
+                self.shut = Some((until, now));
+                Passage::Thrown
+            }
+        }
     }
 }
 
@@ -142,22 +201,16 @@ impl Gate {
             return self.throw(peer, now);
         }
         let account = self.accounts.entry(*peer).or_insert_with(|| Account::new(now));
-        account.messages.refill(MESSAGES, now);
-        account.bytes.refill(BYTES, now);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        match (account.messages.amount.checked_sub(1), account.bytes.amount.checked_sub(bytes)) {
-            (Some(messages), Some(bytes)) => {
-                account.messages.amount = messages;
-                account.bytes.amount = bytes;
-                Passage::Open
-            }
-            _ => {
-                if let Some(messages) = self.excessive.again(now) {
-                    tracing::warn!(%peer, messages, "a peer sends more than it may, the rest is dropped");
-                }
-                Passage::Closed
-            }
+        if let Some(passage) = account.shut(now) {
+            return passage;
         }
+        let passage = account.judge(u64::try_from(bytes).unwrap_or(u64::MAX), now);
+        if passage != Passage::Open
+            && let Some(messages) = self.excessive.again(now)
+        {
+            tracing::warn!(%peer, messages, "a peer sends more than it may, the rest is dropped");
+        }
+        passage
     }
 
     /// A message of this peer that went on was not signed by whom it names.
@@ -203,7 +256,10 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYTES, CLOSE_EVERY, Gate, MESSAGES, Passage, Registered, STRANGERS, UNSIGNED};
+    use super::{
+        BYTES, CLOSE_EVERY, EXCESS, Gate, MESSAGES, Passage, Registered, SHUT_AGAIN, SHUT_OUT,
+        STRANGERS, UNSIGNED,
+    };
     use malachitebft_app_channel::app::types::PeerId;
     use std::collections::HashSet;
     use std::time::{Duration, Instant};
@@ -258,15 +314,44 @@ mod tests {
     fn a_peer_is_bounded_in_messages_and_bytes_and_no_other_pays_for_it() {
         let (loud, honest, now) = (peer(), peer(), Instant::now());
         let mut gate = gate(&[loud, honest]);
-        let many = 10 * MESSAGES.at_once;
-        assert_eq!(passed(&mut gate, &loud, 1, many, now), MESSAGES.at_once);
+        let slightly_more = MESSAGES.at_once + EXCESS - 1;
+        assert_eq!(passed(&mut gate, &loud, 1, slightly_more, now), MESSAGES.at_once);
         let later = now + Duration::from_secs(1);
-        assert_eq!(passed(&mut gate, &loud, 1, many, later), MESSAGES.a_second);
+        let slightly_more = MESSAGES.a_second + EXCESS - 1;
+        assert_eq!(passed(&mut gate, &loud, 1, slightly_more, later), MESSAGES.a_second);
 
         let much = 1 << 20;
         let until = later + Duration::from_secs(60);
         assert_eq!(passed(&mut gate, &loud, much, 100, until), BYTES.at_once >> 20);
         assert_eq!(passed(&mut gate, &honest, 1, 100, until), 100);
+    }
+
+    #[test]
+    fn who_goes_on_beyond_its_allowance_is_shut_out_for_a_while_and_nobody_else_is() {
+        let (loud, honest, now) = (peer(), peer(), Instant::now());
+        let mut gate = gate(&[loud, honest]);
+        let beyond = MESSAGES.at_once + EXCESS - 1;
+        assert_eq!(passed(&mut gate, &loud, 1, beyond, now), MESSAGES.at_once);
+        assert_eq!(gate.judge(&loud, 1, now), Passage::Thrown);
+        assert_eq!(gate.judge(&loud, 1, now), Passage::Closed, "still on its way");
+        for again in 1..10 {
+            let then = now + SHUT_AGAIN * again;
+            assert_eq!(gate.judge(&loud, 0, then), Passage::Thrown, "it dialled again");
+            assert_eq!(gate.judge(&honest, 1, then), Passage::Open);
+        }
+        assert_eq!(gate.judge(&loud, 1, now + SHUT_OUT), Passage::Open);
+    }
+
+    #[test]
+    fn who_goes_beyond_its_allowance_now_and_then_is_not_shut_out() {
+        let (bursty, mut now) = (peer(), Instant::now());
+        let mut gate = gate(&[bursty]);
+        for _ in 0..10 {
+            for _ in 0..MESSAGES.at_once + EXCESS - 1 {
+                assert_ne!(gate.judge(&bursty, 1, now), Passage::Thrown);
+            }
+            now += Duration::from_secs(4);
+        }
     }
 
     #[test]

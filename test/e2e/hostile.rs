@@ -321,10 +321,7 @@ fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
     });
 }
 
-/// Not kept yet: the gate drops what goes beyond a member's allowance, but its frames are still taken off the wire, one
-/// stream each. Seen with 2,700 frames a second on two busy cores: 0.76 of the quiet rate.
 #[test]
-#[ignore = "a member that floods costs a quarter of the blocks on two cores; see the comment"]
 fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
     let _alone = alone();
     block_on(async {
