@@ -20,8 +20,8 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     uint64 private constant MAX_BLOCKS = 1 << 14;
     /// After so many takeover times anyone may post.
     uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
-    /// What stands of a {Submission} in its place: 15 words of header, the bitmap, and two offsets.
-    uint256 private constant SUBMISSION_HEAD_BYTES = 18 * 32;
+    /// What stands of a {Submission} in its place: 16 words of header, the bitmap, and two offsets.
+    uint256 private constant SUBMISSION_HEAD_BYTES = 19 * 32;
 
     uint64 private immutable TURN_LENGTH;
     uint64 private immutable TAKEOVER_SECONDS;
@@ -115,14 +115,14 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
         _requireTimely(header, before);
         (uint64 consumed, bool late) = _consume(header, before);
         FrozenSet set = SetLib.load(_setAt(header.generation, header.epoch));
-        _requirePoster(header, set);
+        bool led = _requirePoster(header, set, before.settledAt());
         _requirePayload(header, payload);
         bytes32 headerHash = batchDigest(header);
         uint256 signed = CertificateLib.signedWeight(set, headerHash, signers, signatures);
         require(3 * signed > 2 * set.total(), QuorumNotReached(set.total(), signed));
 
         _extend(header, before, consumed);
-        _record(before, headerHash, signers, PayloadLib.tokens(payload), late);
+        _record(before, headerHash, signers, PayloadLib.tokens(payload), late, led);
     }
 
     /// @dev The batch is the tip from here on.
@@ -142,7 +142,7 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     }
 
     /// @dev What {Tally} and derivation find of it later.
-    function _record(TipWord before, bytes32 headerHash, uint128 signers, uint64 tokens, bool late) private {
+    function _record(TipWord before, bytes32 headerHash, uint128 signers, uint64 tokens, bool late, bool led) private {
         uint64 number = before.number() + 1;
         _ring[number % RING_SIZE] = keccak256(
             abi.encode(
@@ -155,11 +155,12 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
                 block.blobbasefee,
                 tokens,
                 uint256(0),
-                late
+                late,
+                led
             )
         );
 
-        emit BatchSettled(number, headerHash, msg.sender, signers, before.settledAt(), tokens, late);
+        emit BatchSettled(number, headerHash, msg.sender, signers, before.settledAt(), tokens, late, led);
     }
 
     /// @dev So that the payload is the transaction's input, where derivation looks for it.
@@ -208,21 +209,36 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     /// @dev Judges what `header` says of the forced queue (R30): how far that is consumed then, and whether the batch is late.
     function _consume(BatchHeader calldata header, TipWord before) internal virtual returns (uint64 consumed, bool late);
 
-    /// @dev Who may post opens step by step with the age of the batch (R28). The turn's leader under its own key is
-    /// admitted without a call to another contract.
-    function _requirePoster(BatchHeader calldata header, FrozenSet set) private view {
+    /// @dev Who may post opens step by step with the age of the batch (R28), and whether its leader does is said here once and
+    /// for all. The leader under its own key is admitted without a call to another contract.
+    function _requirePoster(BatchHeader calldata header, FrozenSet set, uint64 settledAt)
+        private
+        view
+        returns (bool led)
+    {
+        uint64 since = header.regularSince;
+        uint64 time = uint64(block.timestamp);
+        if (since != 0) {
+            uint64 latest = time + DRIFT_SECONDS;
+            require(
+                since >= header.timestamp && since <= latest, RegularSinceOutOfRange(header.timestamp, latest, since)
+            );
+        } else {
+            // From when nothing regular has settled though anybody could have brought it: nobody is overtaken by this one.
+            since = header.timestamp > settledAt ? header.timestamp : settledAt;
+        }
+        uint64 open = since + TAKEOVERS_UNTIL_OPEN * TAKEOVER_SECONDS;
+        require(header.regularSince != 0 || time >= open, IrregularTooEarly(open, time));
+
         uint64 turn = header.lastHeight / TURN_LENGTH;
         address leader = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
-        if (msg.sender == leader) return;
-
-        uint64 open = header.timestamp + TAKEOVERS_UNTIL_OPEN * TAKEOVER_SECONDS;
-        if (block.timestamp >= open) return;
-        if (REGISTRY.posterOf(leader) == msg.sender) return;
+        if (_actsFor(leader, msg.sender)) return true;
+        if (time >= open) return false;
 
         bool admitted;
-        if (block.timestamp >= header.timestamp + 2 * TAKEOVER_SECONDS) {
+        if (time >= since + 2 * TAKEOVER_SECONDS) {
             admitted = _isMember(set, msg.sender);
-        } else if (block.timestamp >= header.timestamp + TAKEOVER_SECONDS) {
+        } else if (time >= since + TAKEOVER_SECONDS) {
             admitted = _actsFor(SetLib.signerOf(set.memberAt(DrawLib.draw(set, turn, 1))), msg.sender);
         }
         require(admitted, PosterNotAdmitted(leader, msg.sender, open));

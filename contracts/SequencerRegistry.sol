@@ -28,6 +28,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     using SafeCast for uint256;
 
     bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
+    bytes32 private constant POSTER_TYPEHASH = keccak256("PosterPossession(uint32 sequencer,address poster)");
     uint256 private constant MIN_ENDPOINT_BYTES = 1;
     uint256 private constant MAX_ENDPOINT_BYTES = 256;
     /// The total weight fits the seven bytes that a set has for it (R4).
@@ -42,8 +43,8 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     uint32 private _count;
     uint256 private _totalWei;
 
-    mapping(address signer => uint32 id) private _idOf;
-    mapping(uint32 id => mapping(address poster => bool)) private _posterEver;
+    /// Of every signer and every poster that there ever was: no address is two sequencers'.
+    mapping(address key => uint32 id) private _idOf;
     mapping(uint32 id => mapping(address holder => uint256 shares)) private _holdings;
 
     modifier onlySettlement() {
@@ -71,7 +72,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     /* JOINING */
 
     /// @inheritdoc ISequencerRegistry
-    function join(address signer, address poster, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
+    function join(address signer, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
         external
         nonReentrant
         returns (uint32 id)
@@ -93,7 +94,6 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         emit Joined(id, msg.sender, signer, stakeWei, shares);
         emit StatusChanged(id, Status.Active);
         _setEndpoint(entry, id, endpoint);
-        if (poster != address(0)) _setPoster(entry, id, poster);
         _enter({entry: entry, id: id, shares: shares, fresh: shares});
 
         _pull(stakeWei);
@@ -168,8 +168,18 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISequencerRegistry
-    function setPoster(uint32 id, address poster) external {
-        _setPoster(_ownEntry(id), id, poster);
+    function setPoster(uint32 id, address poster, bytes calldata proof) external {
+        Entry storage entry = _ownEntry(id);
+
+        if (poster != address(0)) {
+            uint32 taken = _idOf[poster];
+            require(taken == 0 || taken == id, PosterTaken(poster, taken));
+            _requireProof(keccak256(abi.encode(POSTER_TYPEHASH, id, poster)), poster, proof);
+            _idOf[poster] = id;
+        }
+        entry.poster = poster;
+
+        emit PosterChanged(id, poster);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -398,8 +408,8 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISequencerRegistry
-    function idOf(address signer) external view returns (uint32) {
-        return _idOf[signer];
+    function idOf(address key) external view returns (uint32) {
+        return _idOf[key];
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -425,11 +435,6 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc ISequencerRegistry
     function posterOf(address signer) external view returns (address) {
         return _entries[_idOf[signer]].poster;
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function wasPoster(address signer, address poster) external view returns (bool) {
-        return _posterEver[_idOf[signer]][poster];
     }
 
     /* PARTS */
@@ -481,11 +486,14 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {
         require(signer != address(0) && signer != owner, SignerNotAllowed(signer));
         require(_idOf[signer] == 0, SignerTaken(signer, _idOf[signer]));
-        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(POSSESSION_TYPEHASH, owner, signer)));
-        (address recovered,,) = ECDSA.tryRecover(digest, proof);
-        require(recovered == signer, ProofNotBySigner(signer, recovered));
+        _requireProof(keccak256(abi.encode(POSSESSION_TYPEHASH, owner, signer)), signer, proof);
 
         _idOf[signer] = id;
+    }
+
+    function _requireProof(bytes32 message, address key, bytes calldata proof) private view {
+        (address recovered,,) = ECDSA.tryRecover(_hashTypedDataV4(message), proof);
+        require(recovered == key, ProofNotBySigner(key, recovered));
     }
 
     /// @dev Puts `amountWei` of the caller into a pool that may take it.
@@ -517,13 +525,6 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         STAKE_TOKEN.safeTransferFrom(msg.sender, address(this), amountWei);
         uint256 delivered = STAKE_TOKEN.balanceOf(address(this)) - before;
         require(delivered == amountWei, TokenDelivered(amountWei, delivered));
-    }
-
-    function _setPoster(Entry storage entry, uint32 id, address poster) private {
-        entry.poster = poster;
-        if (poster != address(0)) _posterEver[id][poster] = true;
-
-        emit PosterChanged(id, poster);
     }
 
     function _setEndpoint(Entry storage entry, uint32 id, string calldata endpoint) private {

@@ -33,15 +33,18 @@ contract Tally is ITally, Deployment, SigningDomain {
         bool missed;
         /// Its leader settled a batch of the turn.
         bool posted;
+        /// The last batch tallied was regular.
+        bool regular;
         /// Zero if no turn is open.
         address leader;
         uint64 turn;
         uint32 generation;
     }
 
-    /// What is booked at once: batches in a row of one poster and one attesting epoch.
+    /// What is booked at once: batches in a row of one poster and one attesting epoch, all regular or none.
     struct Run {
         address poster;
+        bool regular;
         uint32 generation;
         uint64 epoch;
         uint64 last;
@@ -115,8 +118,10 @@ contract Tally is ITally, Deployment, SigningDomain {
         require(batches.length != 0, NothingToTally());
         require(first == expected, TallyNotNext(expected, first));
 
-        // A batch that lapsed may have been the one that its leader settled: the open turn blames nobody.
-        if (first != cursor.number + 1) cursor.leader = address(0);
+        // A batch that lapsed may have been the one that its leader settled, or irregular: the open turn blames nobody, nor
+        // does the next batch.
+        if (first != cursor.number + 1) (cursor.leader, cursor.regular) = (address(0), false);
+        else if (first == 1) cursor.regular = true;
 
         Run memory run;
         for (uint256 i = 0; i < batches.length; ++i) {
@@ -127,7 +132,7 @@ contract Tally is ITally, Deployment, SigningDomain {
 
             if (
                 run.batches == 0 || run.epoch != batch.header.epoch || run.generation != batch.header.generation
-                    || run.poster != batch.poster
+                    || run.poster != batch.poster || run.regular != _isRegular(batch)
             ) {
                 if (run.batches != 0) _book(run);
                 run = _startRun(batch);
@@ -140,9 +145,10 @@ contract Tally is ITally, Deployment, SigningDomain {
                 run.refundWei += _gasOf(batch) * batch.baseFeeWei;
                 run.attended.add(batch.signers);
             }
-            _watchTurn(cursor, run.set, batch);
+            if (run.regular) _watchTurn(cursor, run.set, batch);
             cursor.number = number;
             cursor.epoch = batch.header.epoch;
+            cursor.regular = run.regular;
         }
         _cursor = cursor;
         emit Tallied(first, cursor.number);
@@ -166,8 +172,13 @@ contract Tally is ITally, Deployment, SigningDomain {
         });
     }
 
+    function _isRegular(Settled calldata batch) private pure returns (bool) {
+        return batch.header.regularSince != 0;
+    }
+
     function _startRun(Settled calldata batch) private view returns (Run memory run) {
         run.poster = batch.poster;
+        run.regular = _isRegular(batch);
         run.generation = batch.header.generation;
         run.epoch = batch.header.epoch;
         run.set = _setOf(batch.header.generation, batch.header.epoch);
@@ -190,7 +201,8 @@ contract Tally is ITally, Deployment, SigningDomain {
             AttendanceLib.addTo(run.attended, participation.lanes, run.set.count());
         }
 
-        REWARD_POOL.creditPoster(run.poster, run.last, run.refundWei + POSTER_MARGIN_WEI * signedWeight / total);
+        uint256 marginWei = run.regular ? POSTER_MARGIN_WEI * signedWeight / total : 0;
+        REWARD_POOL.creditPoster(run.poster, run.last, run.refundWei + marginWei);
         if (counted) {
             REWARD_POOL.reserve(run.generation, run.epoch, run.last, SIGNERS_REWARD_WEI * signedWeight / total);
         }
@@ -203,10 +215,12 @@ contract Tally is ITally, Deployment, SigningDomain {
         uint256 feesWei = FORCED.lateEntries(number).feesWei;
         if (feesWei == 0) return;
 
-        Lanes memory attended;
-        attended.add(batch.signers);
-        uint256 marginWei = POSTER_MARGIN_WEI * AttendanceLib.signedWeight(attended, set) / set.total();
-        uint256 earnedWei = _gasOf(batch) * batch.baseFeeWei + marginWei;
+        uint256 earnedWei = _gasOf(batch) * batch.baseFeeWei;
+        if (_isRegular(batch)) {
+            Lanes memory attended;
+            attended.add(batch.signers);
+            earnedWei += POSTER_MARGIN_WEI * AttendanceLib.signedWeight(attended, set) / set.total();
+        }
 
         _compensation[number] = REWARD_POOL.reserveForSenders(number, earnedWei < feesWei ? earnedWei : feesWei);
     }
@@ -248,13 +262,13 @@ contract Tally is ITally, Deployment, SigningDomain {
 
     /* BLAME */
 
-    /// @dev R29. Turns are kept apart by their leader too: when a turn's batches were attested by two sets, each leader
-    /// answers for its own.
+    /// @dev R29, of a regular batch: others are nobody's turn. Turns are kept apart by their leader too: when a turn's batches
+    /// were attested by two sets, each leader answers for its own.
     function _watchTurn(Cursor memory cursor, FrozenSet set, Settled calldata batch) private {
         uint64 turn = batch.header.lastHeight / TURN_LENGTH;
         if (
             cursor.leader == address(0) || turn != cursor.turn || batch.header.epoch != cursor.epoch
-                || batch.header.generation != cursor.generation
+                || batch.header.generation != cursor.generation || !cursor.regular
         ) {
             address leader = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
             if (leader != cursor.leader || turn != cursor.turn || batch.header.generation != cursor.generation) {
@@ -268,10 +282,11 @@ contract Tally is ITally, Deployment, SigningDomain {
         }
 
         cursor.settledEpoch = _epochAt(batch.settledAt);
-        if (batch.poster == cursor.leader || REGISTRY.wasPoster(cursor.leader, batch.poster)) {
+        if (batch.led) {
             cursor.posted = true;
-        } else {
-            uint64 ready = batch.header.timestamp;
+        } else if (cursor.regular) {
+            // Behind an irregular one the leader had to have its batch signed anew.
+            uint64 ready = batch.header.regularSince;
             if (batch.parentSettledAt > ready) ready = batch.parentSettledAt;
             if (batch.settledAt >= ready + TAKEOVER_SECONDS && batch.header.epoch <= _epochAt(batch.header.timestamp)) {
                 cursor.missed = true;

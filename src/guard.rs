@@ -390,6 +390,7 @@ mod tests {
             blobs_hash: B256::ZERO,
             usage_hash: B256::repeat_byte(3),
             state_root: B256::ZERO,
+            regular_since: Seconds::new(0),
         };
         (header, blocks)
     }

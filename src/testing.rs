@@ -157,5 +157,11 @@ pub(crate) fn batch_header(last_height: u64) -> BatchHeader {
         blobs_hash: B256::ZERO,
         usage_hash: B256::repeat_byte(5),
         state_root: B256::ZERO,
+        regular_since: Seconds::new(0),
     }
+}
+
+/// The header of a batch that ends with the block that shows that it does.
+pub(crate) fn regular(header: BatchHeader) -> BatchHeader {
+    BatchHeader { regular_since: header.timestamp, ..header }
 }

@@ -77,7 +77,7 @@ contract BatchInboxTest is Chain {
         Signature[] memory signatures = _attest(header, signers);
 
         vm.expectEmit(address(settlement));
-        emit IBatchInbox.BatchSettled(1, digest, leader, signers, parentSettledAt, PAYLOAD_TOKENS, false);
+        emit IBatchInbox.BatchSettled(1, digest, leader, signers, parentSettledAt, PAYLOAD_TOKENS, false, true);
         vm.prank(leader, leader);
         settlement.settle(header, signers, signatures, PAYLOAD);
 
@@ -104,7 +104,8 @@ contract BatchInboxTest is Chain {
                     block.blobbasefee,
                     PAYLOAD_TOKENS,
                     0,
-                    false
+                    false,
+                    true
                 )
             )
         );
@@ -271,6 +272,7 @@ contract BatchInboxTest is Chain {
     function test_settle_takesTimestampAheadByTheDrift() external {
         BatchHeader memory header = _nextHeader(8);
         header.timestamp += p.driftSeconds;
+        header.regularSince = header.timestamp;
         _settle(header);
         assertEq(settlement.tip().timestamp, header.timestamp);
     }

@@ -102,6 +102,7 @@ contract GenerationsTest is Chain {
 
         // Nor when anyone may post.
         header.timestamp = settlement.tip().timestamp;
+        header.regularSince = header.timestamp;
         vm.expectRevert(DrawLib.EmptySet.selector);
         settlement.settle(header, 0, none, PAYLOAD);
     }

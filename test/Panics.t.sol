@@ -17,9 +17,9 @@ import {Actor} from "./utils/System.sol";
 contract PanicsTest is Offences {
     /// What takes plain words and may be called by anyone.
     string private constant REGISTRY = "topUp(uint32,uint256) delegate(uint32,uint256) unjail(uint32)"
-        " requestExit(uint32,uint256) flush(uint256) claim(uint256) claimableAt(uint256) setPoster(uint32,address)"
+        " requestExit(uint32,uint256) flush(uint256) claim(uint256) claimableAt(uint256)"
         " sequencer(uint32) exit(uint256) sharesOf(uint32,address) idOf(address) ownerOf(uint32) assetsOf(uint32)"
-        " posterOf(address) wasPoster(address,address) membersAtEpochStart(uint64) membersCheckedIn(uint64)";
+        " posterOf(address) membersAtEpochStart(uint64) membersCheckedIn(uint64)";
     string private constant SETTLEMENT = "seal(uint64) epochAt(uint64) startOf(uint64) leaderSet(uint64)"
         " leaderSetOf(uint32,uint64) setOf(uint32,uint64) leaderOf(uint64,uint64) schedule(uint64,uint64,uint64)"
         " endOf(uint32,uint64) countsFrom(uint64) memberAt(uint32,uint64,uint256) totalAt(uint32,uint64)"
@@ -62,8 +62,8 @@ contract PanicsTest is Offences {
         BatchHeader memory header = _nextHeader(1);
         address leader = _leader(header);
         uint128 signers = _quorum(header.epoch);
-        // generation, epoch, firstHeight, lastHeight, forcedThrough, l1OriginNumber, timestamp
-        uint256[7] memory fields = [uint256(0), 1, 2, 3, 7, 8, 10];
+        // generation, epoch, firstHeight, lastHeight, forcedThrough, l1OriginNumber, timestamp, regularSince
+        uint256[8] memory fields = [uint256(0), 1, 2, 3, 7, 8, 10, 15];
         for (uint256 i = 0; i < fields.length; ++i) {
             uint256[] memory values = _edges(fields[i] == 0 ? 32 : 64);
             for (uint256 j = 0; j < values.length; ++j) {

@@ -29,10 +29,7 @@ contract PosterWindowTest is Chain {
 
     function test_formerPosterOfTheLeaderDoesNot() external {
         address former = _posterOf(_draw(0));
-        address owner = registry.ownerOf(registry.idOf(_draw(0)));
-        uint32 id = registry.idOf(_draw(0));
-        vm.prank(owner);
-        registry.setPoster(id, address(0));
+        _dropPoster(registry.idOf(_draw(0)));
         _expectNotAdmitted(former);
     }
 
@@ -84,11 +81,7 @@ contract PosterWindowTest is Chain {
     }
 
     function _posterOf(address signer) private returns (address poster) {
-        uint32 id = registry.idOf(signer);
-        address owner = registry.ownerOf(id);
-        poster = makeAddr("poster");
-        vm.prank(owner);
-        registry.setPoster(id, poster);
+        return _namePoster(registry.idOf(signer), "poster");
     }
 
     function _expectNotAdmitted(address poster) private {

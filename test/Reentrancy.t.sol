@@ -171,7 +171,7 @@ contract ReentrancyTest is Offences {
 
     function _joins() private {
         vm.prank(_newcomer.owner);
-        registry.join(_newcomer.signer, address(0), ENDPOINT, STAKE_WEI, _newcomersProof);
+        registry.join(_newcomer.signer, ENDPOINT, STAKE_WEI, _newcomersProof);
     }
 
     function _topsUp() private {
@@ -235,7 +235,7 @@ contract ReentrancyTest is Offences {
 
     function _movesOfRegistry() private view returns (bytes[] memory calls) {
         calls = new bytes[](4);
-        calls[0] = abi.encodeCall(registry.join, (_newcomer.signer, address(0), ENDPOINT, STAKE_WEI, _newcomersProof));
+        calls[0] = abi.encodeCall(registry.join, (_newcomer.signer, ENDPOINT, STAKE_WEI, _newcomersProof));
         calls[1] = abi.encodeCall(registry.topUp, (1, 1 ether));
         calls[2] = abi.encodeCall(registry.delegate, (2, 1 ether));
         calls[3] = abi.encodeCall(registry.claim, (_exitId));

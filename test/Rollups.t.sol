@@ -231,7 +231,8 @@ contract RollupsTest is Chain {
                 batch.blobBaseFeeWei,
                 batch.payloadTokens,
                 batch.blobs,
-                batch.late
+                batch.late,
+                batch.led
             )
         );
         bytes32 expected = settlement.ringValue(number);

@@ -30,7 +30,7 @@ import {Staking} from "./utils/Staking.sol";
 /// │   └── when not the owner's, or leaving: it reverts
 /// ├── setPoster, setEndpoint
 /// │   ├── they change what they say; an earlier poster stays known
-/// │   ├── posterOf, wasPoster: nobody posts for an unknown signer
+/// │   ├── posterOf: nobody posts for an unknown signer
 /// │   └── when not the owner's: they revert
 /// ├── checkIn, comeBack
 /// │   └── when not the settlement contract: they revert
@@ -56,7 +56,6 @@ contract SequencerRegistryTest is Staking {
     function test_join_takesStakeAndGivesShares() public {
         _give(alice.owner, 150 ether);
         bytes memory proof = _proof(alice.owner, alice.key);
-        address poster = makeAddr("poster");
 
         vm.expectEmit(address(registry));
         emit ISequencerRegistry.Joined(1, alice.owner, alice.signer, 150 ether, 150_000 ether);
@@ -64,10 +63,8 @@ contract SequencerRegistryTest is Staking {
         emit ISequencerRegistry.StatusChanged(1, Status.Active);
         vm.expectEmit(address(registry));
         emit ISequencerRegistry.EndpointChanged(1, ENDPOINT);
-        vm.expectEmit(address(registry));
-        emit ISequencerRegistry.PosterChanged(1, poster);
         vm.prank(alice.owner);
-        uint32 id = registry.join(alice.signer, poster, ENDPOINT, 150 ether, proof);
+        uint32 id = registry.join(alice.signer, ENDPOINT, 150 ether, proof);
 
         assertEq(id, 1);
         assertEq(registry.count(), 1);
@@ -75,13 +72,13 @@ contract SequencerRegistryTest is Staking {
         assertEq(registry.sharesOf(1, alice.owner), 150_000 ether);
         assertEq(registry.idOf(alice.signer), 1);
         assertEq(registry.ownerOf(1), alice.owner);
-        assertEq(registry.posterOf(alice.signer), poster);
+        assertEq(registry.posterOf(alice.signer), address(0));
         assertEq(registry.stakeToken(), address(token));
 
         Sequencer memory found = registry.sequencer(1);
         assertEq(found.owner, alice.owner);
         assertEq(found.signer, alice.signer);
-        assertEq(found.poster, poster);
+        assertEq(found.poster, address(0));
         assertEq(uint8(found.status), uint8(Status.Active));
         assertEq(found.joinedAt, block.timestamp);
         assertEq(found.assetsWei, 150 ether);
@@ -97,7 +94,7 @@ contract SequencerRegistryTest is Staking {
             abi.encodeWithSelector(ISequencerRegistry.StakeBelowMinimum.selector, p.minStakeWei, p.minStakeWei - 1)
         );
         vm.prank(alice.owner);
-        registry.join(alice.signer, address(0), ENDPOINT, p.minStakeWei - 1, proof);
+        registry.join(alice.signer, ENDPOINT, p.minStakeWei - 1, proof);
     }
 
     function test_join_revertsWhen_signerIsNotAllowed() public {
@@ -105,11 +102,11 @@ contract SequencerRegistryTest is Staking {
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerNotAllowed.selector, address(0)));
         vm.prank(alice.owner);
-        registry.join(address(0), address(0), ENDPOINT, STAKE_WEI, proof);
+        registry.join(address(0), ENDPOINT, STAKE_WEI, proof);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerNotAllowed.selector, alice.owner));
         vm.prank(alice.owner);
-        registry.join(alice.owner, address(0), ENDPOINT, STAKE_WEI, proof);
+        registry.join(alice.owner, ENDPOINT, STAKE_WEI, proof);
     }
 
     function test_join_revertsWhen_signerIsTaken() public {
@@ -118,7 +115,7 @@ contract SequencerRegistryTest is Staking {
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerTaken.selector, alice.signer, 1));
         vm.prank(alice.owner);
-        registry.join(alice.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        registry.join(alice.signer, ENDPOINT, STAKE_WEI, proof);
     }
 
     function test_join_revertsWhen_proofIsOfAnotherKey() public {
@@ -143,14 +140,14 @@ contract SequencerRegistryTest is Staking {
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.EndpointLength.selector, 1, 256, 0));
         vm.prank(alice.owner);
-        registry.join(alice.signer, address(0), "", STAKE_WEI, proof);
+        registry.join(alice.signer, "", STAKE_WEI, proof);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.EndpointLength.selector, 1, 256, 257));
         vm.prank(alice.owner);
-        registry.join(alice.signer, address(0), string(new bytes(257)), STAKE_WEI, proof);
+        registry.join(alice.signer, string(new bytes(257)), STAKE_WEI, proof);
 
         vm.prank(alice.owner);
-        registry.join(alice.signer, address(0), string(new bytes(256)), STAKE_WEI, proof);
+        registry.join(alice.signer, string(new bytes(256)), STAKE_WEI, proof);
     }
 
     function test_join_revertsWhen_allSeatsAreTaken() public {
@@ -161,7 +158,7 @@ contract SequencerRegistryTest is Staking {
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, 110 ether, STAKE_WEI));
         vm.prank(late.owner);
-        registry.join(late.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        registry.join(late.signer, ENDPOINT, STAKE_WEI, proof);
     }
 
     function test_join_takesTheSeatOfSomebodyJailed() public {
@@ -269,7 +266,7 @@ contract SequencerRegistryTest is Staking {
         vm.expectEmit(address(registry));
         emit ISequencerRegistry.Evicted(beside.id, beside.id + 1);
         vm.prank(large.owner);
-        registry.join(large.signer, address(0), ENDPOINT, 110 ether, proof);
+        registry.join(large.signer, ENDPOINT, 110 ether, proof);
     }
 
     /* TOP UP */
@@ -390,36 +387,82 @@ contract SequencerRegistryTest is Staking {
         registry.rotateSigner(1, address(1), "");
     }
 
-    function test_setPoster_keepsEarlierPostersKnown() public {
+    function test_setPoster_takesWhoeverProvesToBeIt() public {
         _join(0, STAKE_WEI);
-        (address first, address second) = (makeAddr("first"), makeAddr("second"));
+        (address first, uint256 key) = makeAddrAndKey("first");
+        address second = makeAddr("second");
+        bytes memory proof = _posterProof(1, key);
+
+        vm.expectEmit(address(registry));
+        emit ISequencerRegistry.PosterChanged(1, first);
+        vm.prank(alice.owner);
+        registry.setPoster(1, first, proof);
+        assertEq(registry.posterOf(alice.signer), first);
+        assertEq(registry.idOf(first), 1);
+
+        assertEq(_namePoster(1, "second"), second);
+        assertEq(registry.posterOf(alice.signer), second);
+        _dropPoster(1);
+        assertEq(registry.posterOf(alice.signer), address(0));
+
+        // What was once its own can be so again; nobody else's.
+        _namePoster(1, "first");
+        assertEq(registry.posterOf(alice.signer), first);
+    }
+
+    function test_setPoster_revertsWhen_theAddressDoesNotProveIt() public {
+        _join(0, STAKE_WEI);
+        (address poster, uint256 key) = makeAddrAndKey("poster");
+        bytes memory ofAnother = _posterProof(2, key);
+        bytes memory asSigner = _proof(alice.owner, key);
+        (, uint256 strange) = makeAddrAndKey("stranger");
+        bytes memory byAnother = _posterProof(1, strange);
 
         vm.startPrank(alice.owner);
-        registry.setPoster(1, first);
-        vm.expectEmit(address(registry));
-        emit ISequencerRegistry.PosterChanged(1, second);
-        registry.setPoster(1, second);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ProofNotBySigner.selector, poster, address(0)));
+        registry.setPoster(1, poster, "");
+        vm.expectPartialRevert(ISequencerRegistry.ProofNotBySigner.selector);
+        registry.setPoster(1, poster, ofAnother);
+        vm.expectPartialRevert(ISequencerRegistry.ProofNotBySigner.selector);
+        registry.setPoster(1, poster, asSigner);
+        vm.expectPartialRevert(ISequencerRegistry.ProofNotBySigner.selector);
+        registry.setPoster(1, poster, byAnother);
+        vm.stopPrank();
+        assertEq(registry.idOf(poster), 0);
+    }
 
-        assertEq(registry.posterOf(alice.signer), second);
-        assertTrue(registry.wasPoster(alice.signer, first));
-        assertTrue(registry.wasPoster(alice.signer, second));
-        assertFalse(registry.wasPoster(alice.signer, makeAddr("third")));
+    function test_setPoster_revertsWhen_theAddressIsAnothers() public {
+        _join(0, STAKE_WEI);
+        Actor memory bob = _join(1, STAKE_WEI);
+        address poster = _namePoster(2, "poster");
+        _dropPoster(2);
+        (, uint256 key) = makeAddrAndKey("poster");
+        bytes memory proof = _posterProof(1, key);
+        bytes memory bobs = _posterProof(1, bob.key);
 
-        registry.setPoster(1, address(0));
-        assertEq(registry.posterOf(alice.signer), address(0));
-        assertFalse(registry.wasPoster(alice.signer, address(0)));
+        vm.startPrank(alice.owner);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PosterTaken.selector, poster, 2));
+        registry.setPoster(1, poster, proof);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.PosterTaken.selector, bob.signer, 2));
+        registry.setPoster(1, bob.signer, bobs);
+        vm.stopPrank();
+
+        // Nor does a poster's address become anybody's signer.
+        proof = _proof(alice.owner, key);
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerTaken.selector, poster, 2));
+        vm.prank(alice.owner);
+        registry.rotateSigner(1, poster, proof);
     }
 
     function test_posterOf_unknownSignerIsZero() public {
         assertEq(registry.posterOf(makeAddr("nobody")), address(0));
-        assertFalse(registry.wasPoster(makeAddr("nobody"), address(0)));
     }
 
     function test_setters_revertWhen_callerIsNotTheOwner() public {
         _join(0, STAKE_WEI);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, alice.owner, address(this)));
-        registry.setPoster(1, address(this));
+        registry.setPoster(1, address(this), "");
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, alice.owner, address(this)));
         registry.setEndpoint(1, ENDPOINT);
     }
@@ -558,6 +601,6 @@ contract SequencerRegistryTest is Staking {
     function _tryJoin(address owner, address signer, bytes memory proof) private returns (bool, bytes memory) {
         _give(owner, STAKE_WEI);
         vm.prank(owner);
-        return address(registry).call(abi.encodeCall(registry.join, (signer, address(0), ENDPOINT, STAKE_WEI, proof)));
+        return address(registry).call(abi.encodeCall(registry.join, (signer, ENDPOINT, STAKE_WEI, proof)));
     }
 }

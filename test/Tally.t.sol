@@ -209,7 +209,7 @@ contract TallyTest is Chain {
     function testFuzz_tally_revertsWhen_anyFieldWasChanged(uint8 field) external {
         _settleSome(1);
         Settled memory batch = _settledBatches[0];
-        field = uint8(bound(field, 0, 9));
+        field = uint8(bound(field, 0, 11));
         if (field == 0) batch.header.usageHash = keccak256("other");
         if (field == 1) batch.signers ^= 1;
         if (field == 2) batch.poster = address(1);
@@ -220,6 +220,8 @@ contract TallyTest is Chain {
         if (field == 7) ++batch.payloadTokens;
         if (field == 8) ++batch.blobs;
         if (field == 9) batch.late = !batch.late;
+        if (field == 10) batch.led = !batch.led;
+        if (field == 11) ++batch.header.regularSince;
         Settled[] memory batches = new Settled[](1);
         batches[0] = batch;
 
@@ -280,14 +282,10 @@ contract TallyTest is Chain {
         BatchHeader memory header = _nextHeader(8);
         address leader = _leader(header);
         uint32 id = registry.idOf(leader);
-        address owner = registry.ownerOf(id);
-        address poster = makeAddr("poster");
-        vm.prank(owner);
-        registry.setPoster(id, poster);
+        address poster = _namePoster(id, "poster");
         _advance(2 * p.takeoverSeconds);
         _settleAs(poster, header);
-        vm.prank(owner);
-        registry.setPoster(id, address(0));
+        _dropPoster(id);
 
         _closeTurn();
         _expectTurns(leader, 1, 0);
@@ -314,7 +312,7 @@ contract TallyTest is Chain {
         _settle(parent);
 
         BatchHeader memory header = _nextHeader(8);
-        header.timestamp = parentTime;
+        (header.timestamp, header.regularSince) = (parentTime, parentTime);
         _advance(p.takeoverSeconds - 1);
         address next = _memberDrawn(1, header.lastHeight / p.turnLength, 1);
         assertNotEq(next, _leader(header));
@@ -328,7 +326,7 @@ contract TallyTest is Chain {
         uint64 time = uint64(block.timestamp);
         _sealThrough(2);
         header.epoch = 2;
-        header.timestamp = time;
+        (header.timestamp, header.regularSince) = (time, time);
         _settleAs(makeAddr("stranger"), header);
         _closeTurn();
         _expectTurns(_leader(header), 1, 0);

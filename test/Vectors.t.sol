@@ -335,6 +335,7 @@ contract VectorsTest is Test {
         header.blobsHash = _word(list, i, "blobsHash");
         header.usageHash = _word(list, i, "usageHash");
         header.stateRoot = _word(list, i, "stateRoot");
+        header.regularSince = uint64(_uint(list, i, "regularSince"));
     }
 
     /* CHECKING */

@@ -36,7 +36,8 @@ struct Tip {
 interface IBatchInbox {
     /// @notice A batch settled. With the transaction's input and its block, this is all that {tally} and derivation
     /// need. `headerHash` is {batchDigest}; `payloadTokens` is what L1 prices its payload in calldata by (EIP-7623): one
-    /// for a zero byte, four for any other.
+    /// for a zero byte, four for any other; `led` says that its turn's leader posted it, under the key that the set has or
+    /// from the poster address that it had then.
     event BatchSettled(
         uint64 indexed number,
         bytes32 indexed headerHash,
@@ -44,7 +45,8 @@ interface IBatchInbox {
         uint128 signers,
         uint64 parentSettledAt,
         uint64 payloadTokens,
-        bool late
+        bool late,
+        bool led
     );
 
     /// @notice A payload is the input of its transaction only if the sender itself made the call.
@@ -88,6 +90,12 @@ interface IBatchInbox {
 
     error PayloadHashMismatch(bytes32 expected, bytes32 actual);
 
+    /// @notice A regular batch is known to be one from its last block on, and no block is ahead of L1 by more than the drift.
+    error RegularSinceOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
+
+    /// @notice Anybody settles a batch that is not regular, but not before `openFrom` (R28).
+    error IrregularTooEarly(uint64 openFrom, uint64 time);
+
     /// @notice Not more than two thirds of the set's weight signed.
     error QuorumNotReached(uint256 total, uint256 signed);
 
@@ -108,7 +116,7 @@ interface IBatchInbox {
     /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {GenerationMismatch}, {FirstHeightNotNext},
     /// {LastHeightOutOfRange}, {ParentBlockMismatch}, {StateRootNotZero}, {EpochOutOfRange}, {TimestampOutOfRange},
     /// {OriginOutOfRange}, {OriginHashMismatch}, {IForcedInbox.ForcedThroughGoesBack}, {IForcedInbox.ForcedThroughAboveQueue},
-    /// {IForcedInbox.ForcedEntryLeftBehind}, {IRota.NoSetInForce}, {PosterNotAdmitted}, {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
+    /// {IForcedInbox.ForcedEntryLeftBehind}, {IRota.NoSetInForce}, {RegularSinceOutOfRange}, {PosterNotAdmitted}, {IrregularTooEarly}, {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
     /// {CertificateLib.SignatureCountWrong}, {CertificateLib.SignatureInvalid}, {QuorumNotReached}.
     /// @param signers Bit i set: member i of the set signed.
     /// @param signatures Signatures of {batchDigest}, in member order.
@@ -129,7 +137,7 @@ interface IBatchInbox {
     function tip() external view returns (Tip memory);
 
     /// @notice keccak256(abi.encode(header hash, signers, poster, settledAt, parentSettledAt, baseFeeWei, blobBaseFeeWei,
-    /// payloadTokens, blobs, late)) of batch `number`, named as in {Settled}. Reverts with {NotInRing}.
+    /// payloadTokens, blobs, late, led)) of batch `number`, named as in {Settled}. Reverts with {NotInRing}.
     function ringValue(uint64 number) external view returns (bytes32);
 
     /// @notice The batches whose ring values are still there; `first` > `last` before the first batch.

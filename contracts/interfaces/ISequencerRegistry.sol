@@ -96,6 +96,9 @@ interface ISequencerRegistry {
     /// @notice A key belongs to one sequencer for ever, also after a rotation (R9).
     error SignerTaken(address signer, uint32 id);
 
+    /// @notice A poster address belongs to one sequencer for ever, and is never another's signer (R28).
+    error PosterTaken(address poster, uint32 id);
+
     /// @notice The proof of possession was not signed by `expected`; `actual` is zero if it is no signature at all.
     error ProofNotBySigner(address expected, address actual);
 
@@ -166,7 +169,7 @@ interface ISequencerRegistry {
     ///
     /// Reverts with {StakeBelowMinimum}, {SignerNotAllowed}, {SignerTaken}, {ProofNotBySigner}, {TotalStakeAboveMaximum},
     /// {ActiveSetFull}, {EndpointLength}, {TokenDelivered}.
-    function join(address signer, address poster, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
+    function join(address signer, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
         external
         returns (uint32 id);
 
@@ -217,7 +220,13 @@ interface ISequencerRegistry {
     /// @notice Makes `signer` the key of `id` (R3: counts from the first set sealed for two epochs on). Owner only.
     function rotateSigner(uint32 id, address signer, bytes calldata proof) external;
 
-    function setPoster(uint32 id, address poster) external;
+    /// @notice Lets `poster` post for `id` besides its signer, instead of any other; zero is nobody, and takes no proof.
+    /// `proof` is `poster`'s 65-byte signature over the EIP-712 message PosterPossession(uint32 sequencer,address poster) in
+    /// the domain (Rota, 1, chain id, this registry). The address belongs to `id` from then on, also once it posts no more.
+    /// Owner only.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner}, {PosterTaken}, {ProofNotBySigner}.
+    function setPoster(uint32 id, address poster, bytes calldata proof) external;
 
     function setEndpoint(uint32 id, string calldata endpoint) external;
 
@@ -228,8 +237,8 @@ interface ISequencerRegistry {
     /// @notice Shares of `holder` in the pool of `id`, without those that are leaving.
     function sharesOf(uint32 id, address holder) external view returns (uint256);
 
-    /// @notice Id of the sequencer that `signer` belongs or ever belonged to; 0 if none.
-    function idOf(address signer) external view returns (uint32);
+    /// @notice Id of the sequencer that `key` belongs or ever belonged to, as its signer or as its poster; 0 if none.
+    function idOf(address key) external view returns (uint32);
 
     /// @notice Ids run from 1 to `count`.
     function count() external view returns (uint32);
@@ -243,12 +252,8 @@ interface ISequencerRegistry {
     function assetsOf(uint32 id) external view returns (uint256 assetsWei);
 
     /// @notice The address that may post for the sequencer that `signer` belongs or ever belonged to, besides its key
-    /// (R28); zero if it named none, or if the key is unknown.
+    /// (R28); zero if it has named none, or if the key is unknown.
     function posterOf(address signer) external view returns (address);
-
-    /// @notice Whether `poster` is or ever was the poster address of the sequencer behind `signer`. Blame (R29) is booked
-    /// after the fact, when an honest leader may have named another poster already.
-    function wasPoster(address signer, address poster) external view returns (bool);
 
     /* FOR THE SETTLEMENT CONTRACT */
 

@@ -17,6 +17,8 @@ struct Settled {
     uint64 payloadTokens;
     uint64 blobs;
     bool late;
+    /// Settled by the leader of its turn.
+    bool led;
 }
 
 /// What one member of a set did in one epoch, as far as it was tallied.

@@ -21,7 +21,8 @@ library DigestLib {
     bytes32 internal constant BATCH_TYPEHASH = keccak256(
         "Batch(uint32 generation,uint64 epoch,uint64 firstHeight,uint64 lastHeight,bytes32 parentBlockHash,"
         "bytes32 blocksRoot,bytes32 lastBlockHash,uint64 forcedThrough,uint64 l1OriginNumber,bytes32 l1OriginHash,"
-        "uint64 timestamp,bytes32 payloadHash,bytes32 blobsHash,bytes32 usageHash,bytes32 stateRoot)"
+        "uint64 timestamp,bytes32 payloadHash,bytes32 blobsHash,bytes32 usageHash,bytes32 stateRoot,"
+        "uint64 regularSince)"
     );
 
     bytes32 internal constant ORDER_RECEIPT_TYPEHASH = keccak256(
@@ -79,8 +80,8 @@ library DigestLib {
         assembly ("memory-safe") {
             let start := mload(0x40)
             mstore(start, typehash)
-            calldatacopy(add(start, 32), header, 480)
-            hashed := keccak256(start, 512)
+            calldatacopy(add(start, 32), header, 512)
+            hashed := keccak256(start, 544)
         }
     }
 

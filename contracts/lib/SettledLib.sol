@@ -20,7 +20,8 @@ library SettledLib {
                 batch.blobBaseFeeWei,
                 batch.payloadTokens,
                 batch.blobs,
-                batch.late
+                batch.late,
+                batch.led
             )
         );
     }

@@ -40,6 +40,8 @@ struct BatchHeader {
     bytes32 blobsHash;
     bytes32 usageHash;
     bytes32 stateRoot;
+    /// Zero unless the batch is regular (R23): then the seconds, rounded down, of the block that showed where it ends.
+    uint64 regularSince;
 }
 
 /// An EIP-2098 compact signature: `vs` is s with the parity of y in its top bit. Low s only.

@@ -12,7 +12,7 @@ use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_l
 use crate::crypto::Signature;
 use crate::domain::{
     BatchHeader, BatchNumber, Block, Epoch, Evidence, Generation, Height, LeaderSet, Params,
-    SequencerId,
+    Seconds, SequencerId,
 };
 use crate::guard::{Guard, GuardError};
 use crate::l1::MirrorHandle;
@@ -32,6 +32,9 @@ const REPEAT: Duration = Duration::from_secs(2);
 /// How long a quorum of a packed payload may be missing before one of the raw payload is asked for (R24): agents whose
 /// compression differs sign different packed ones.
 const RAW_AFTER: Duration = Duration::from_secs(20);
+/// After so many takeover times without a settlement members sign what is not regular (R23). By then anyone may post the
+/// regular batch (R28), and nobody has.
+const TAKEOVERS_UNTIL_IRREGULAR: u64 = 5;
 /// Open batches, from the oldest on, whose attestations are repeated and asked for.
 const REPEATED_BATCHES: usize = 32;
 /// Attestations are dropped this many settled batches later, if their batch is final by then.
@@ -73,6 +76,8 @@ pub struct Attester {
     convicted: BTreeSet<Address>,
     /// Since when a quorum is asked for, by first height.
     asked_since: BTreeMap<Height, Instant>,
+    /// Headers of open batches that this agent has tried to sign, by first height: what the guard refuses is not tried again.
+    tried: BTreeMap<Height, B256>,
     /// Attestations of batches before this one are dropped already.
     pruned: BatchNumber,
 }
@@ -94,6 +99,8 @@ struct View {
     settled: Height,
     settled_hash: B256,
     settled_epoch: Epoch,
+    settled_at: Seconds,
+    head: Option<Seconds>,
     at_head: Epoch,
     at_depth: Epoch,
 }
@@ -122,6 +129,7 @@ impl Attester {
             unsaved: Vec::new(),
             convicted: BTreeSet::new(),
             asked_since: BTreeMap::new(),
+            tried: BTreeMap::new(),
             pruned: BatchNumber::new(0),
         }
     }
@@ -135,6 +143,7 @@ impl Attester {
         self.follow_settlement(&view)?;
         self.cut(&view)?;
         self.renew_epochs(&view)?;
+        self.sign_open(&view)?;
         for (from, message) in messages {
             if !self.may_cost(from, 1) {
                 debug!(%from, "more than a peer may say");
@@ -193,6 +202,8 @@ impl Attester {
             settled: tip.last_height,
             settled_hash: tip.last_block_hash,
             settled_epoch: tip.epoch,
+            settled_at: tip.settled_at,
+            head: mirror.head.map(|head| head.timestamp),
             at_head: epoch_of(mirror.head),
             at_depth: epoch_of(mirror.at_depth),
         }))
@@ -230,6 +241,7 @@ impl Attester {
 
     fn start_over(&mut self, view: &View) -> Result<(), AttestError> {
         self.cutter = None;
+        self.tried.clear();
         // L1 shows a later generation's batches already: this agent is about to go over to it.
         if view.settled_generation > view.generation {
             return Ok(());
@@ -312,19 +324,58 @@ impl Attester {
         let params = self.mirror.read().params.clone();
         let epoch = default_epoch(&params, last_block_epoch, before, view.at_head, view.at_depth);
         let header = match payload::encode_cheapest(blocks) {
-            Ok(payload) => build_header(blocks, epoch, &payload),
+            Ok(payload) => build_header(blocks, epoch, &payload).map(|header| BatchHeader {
+                regular_since: regular_since(epoch, last_block_epoch, before, range.since),
+                ..header
+            }),
             Err(error) => {
                 error!(%error, first = %range.first, last = %range.last, "batch has no payload");
                 None
             }
         };
         let Some(header) = header else { return Ok(()) };
-        let cut = Cut { digest: self.guard.domain().batch(&header), header, last_block_epoch };
+        let digest = self.guard.domain().batch(&header);
+        let cut = Cut { digest, header, last_block_epoch, since: range.since };
         debug!(first = %range.first, last = %range.last, %epoch, "batch cut");
-        if let Some(ledger) = self.ledger.lock().as_mut() {
-            self.unsaved.extend(ledger.push(cut.clone()));
+        let may_sign = match self.ledger.lock().as_mut() {
+            Some(ledger) => {
+                self.unsaved.extend(ledger.push(cut.clone()));
+                ledger.follows_regular(ledger.open().len().saturating_sub(1))
+            }
+            None => false,
+        };
+        if !may_sign {
+            return Ok(());
         }
+        self.tried.insert(cut.header.first_height, cut.digest);
         self.sign_and_send(&cut.header, blocks)
+    }
+
+    /// Signs the open batches that may be signed and are not yet: those that follow on regular ones, in the header that they
+    /// have now. What comes behind one that is not regular waits until that has settled.
+    fn sign_open(&mut self, view: &View) -> Result<(), AttestError> {
+        let due: Vec<Cut> = {
+            let ledger = self.ledger.lock();
+            let Some(ledger) = ledger.as_ref() else { return Ok(()) };
+            let mut due = Vec::new();
+            for cut in ledger.open() {
+                if self.tried.get(&cut.header.first_height) != Some(&cut.digest) {
+                    due.push(cut.clone());
+                }
+                if !cut.header.is_regular() {
+                    break;
+                }
+            }
+            due
+        };
+        for cut in due {
+            let (first, last) = (cut.header.first_height, cut.header.last_height);
+            self.tried.insert(first, cut.digest);
+            let blocks = read_blocks(&self.store, first, last)?;
+            self.sign_and_send(&cut.header, &blocks)?;
+        }
+        self.tried = self.tried.split_off(&view.settled.next());
+        Ok(())
     }
 
     /// Signs if this agent is in the set, and tells the poster of the turn and the next in line.
@@ -504,10 +555,15 @@ impl Attester {
             self.peers.answer(from, Message::Attestation { header, signature });
             return Ok(());
         }
+        if !self.may_sign(view, header) {
+            debug!(%from, first = %header.first_height, "asked to sign what is not regular here, or not yet due");
+            return Ok(());
+        }
         let known = self
             .ledger
             .lock()
             .as_ref()
+            .filter(|_| !header.is_regular())
             .map_or(0, |ledger| ledger.signed_variants(header.first_height, own));
         let blocks = header.last_height.get().saturating_sub(header.first_height.get());
         if known >= MAX_VARIANTS || !self.may_cost(from, blocks.saturating_add(1)) {
@@ -523,6 +579,41 @@ impl Attester {
             self.peers.answer(from, Message::Attestation { header, signature });
         }
         Ok(())
+    }
+
+    /// Whether a header that somebody asks for may be signed now (R23), as far as its blocks do not matter. A regular one if it
+    /// is what this agent has cut itself: whatever it cannot judge yet, as it has not seen the tip or not decided the block
+    /// that shows the end, it may be asked for again. Any other one only when the regular batch over its blocks, which all
+    /// could bring to L1 for some time now, has not settled, nor any other: before that, it would do nothing but take the
+    /// regular one from those whose turn it is.
+    fn may_sign(&self, view: &View, header: &BatchHeader) -> bool {
+        let ledger = self.ledger.lock();
+        let Some(ledger) = ledger.as_ref() else { return false };
+        let cut = ledger.cut_at(header.last_height);
+        if header.is_regular() {
+            return cut.is_some_and(|(index, cut)| {
+                let as_ours =
+                    BatchHeader { payload_hash: header.payload_hash, ..cut.header.clone() };
+                as_ours == *header && ledger.follows_regular(index)
+            });
+        }
+        let params = &self.mirror.read().params;
+        let since = match cut {
+            Some((_, cut)) => Some(cut.since),
+            // It has not ended. Had agreement gone on it would have by this time.
+            None => {
+                self.cutter.as_ref().and_then(|cutter| cutter.splitter.open_began()).map(|began| {
+                    let age = params.idle_batch_age_seconds;
+                    Seconds::new(began.to_seconds().get().saturating_add(age))
+                })
+            }
+        };
+        let wait = params.takeover_seconds.saturating_mul(TAKEOVERS_UNTIL_IRREGULAR);
+        let is_due = |since: Seconds| {
+            let due = since.max(view.settled_at).get().saturating_add(wait);
+            view.head.is_some_and(|head| head.get() >= due)
+        };
+        since.is_some_and(is_due)
     }
 
     /// Whether a sequencer is in a set, by any of its keys.
@@ -560,14 +651,15 @@ impl Attester {
         Ok(payload_of(header, &blocks).is_some().then_some(blocks))
     }
 
-    /// Gives open batches a later epoch where R22 asks for one: after an outage, or because the batch before got one.
+    /// Gives open batches another epoch where R22 asks for one: a later one after an outage, or because the batch before got
+    /// one. Which of them are regular follows.
     fn renew_epochs(&mut self, view: &View) -> Result<(), AttestError> {
         let params: Params = self.mirror.read().params.clone();
         let mirror = self.mirror.clone();
         let set_in = |epoch| mirror.read().set_for(view.generation, epoch);
         let mut index = 0_usize;
         loop {
-            let (cut, epoch) = {
+            let (cut, epoch, since) = {
                 let ledger = self.ledger.lock();
                 let Some(ledger) = ledger.as_ref() else { return Ok(()) };
                 let Some(cut) = ledger.open().get(index) else { return Ok(()) };
@@ -578,33 +670,27 @@ impl Attester {
                 let certified = ledger
                     .certificate(index, legal, at_head, set_in)
                     .map(|certificate| certificate.header);
-                match certified {
-                    // What a quorum signed and can still settle stays; the batches after it follow its epoch.
-                    Some(header) if header.epoch == cut.header.epoch => (None, header.epoch),
-                    Some(header) => (Some(cut.clone()), header.epoch),
-                    None => {
-                        let epoch = default_epoch(
-                            &params,
-                            cut.last_block_epoch,
-                            before,
-                            at_head,
-                            view.at_depth,
-                        );
-                        ((epoch != cut.header.epoch).then(|| cut.clone()), epoch)
+                let epoch =
+                    default_epoch(&params, cut.last_block_epoch, before, at_head, view.at_depth);
+                let since = regular_since(epoch, cut.last_block_epoch, before, cut.since);
+                let (epoch, since) = match certified {
+                    // What a quorum signed and can still settle stays; the batches after it follow its epoch. A regular one
+                    // does not give way to one that is not.
+                    Some(header) if header.is_regular() || since.get() == 0 => {
+                        (header.epoch, header.regular_since)
                     }
-                }
+                    _ => (epoch, since),
+                };
+                let is_same = (epoch, since) == (cut.header.epoch, cut.header.regular_since);
+                ((!is_same).then(|| cut.clone()), epoch, since)
             };
             if let Some(cut) = cut {
-                let blocks =
-                    read_blocks(&self.store, cut.header.first_height, cut.header.last_height)?;
-                let header = BatchHeader { epoch, ..cut.header };
+                let header = BatchHeader { epoch, regular_since: since, ..cut.header };
                 let digest = self.guard.domain().batch(&header);
-                info!(first = %header.first_height, %epoch, "batch attested in a later epoch");
-                let renewed = Cut { header: header.clone(), digest, ..cut };
+                info!(first = %header.first_height, %epoch, "batch attested in another epoch");
                 if let Some(ledger) = self.ledger.lock().as_mut() {
-                    ledger.replace(index, renewed);
+                    ledger.replace(index, Cut { header, digest, ..cut });
                 }
-                self.sign_and_send(&header, &blocks)?;
             }
             index = index.saturating_add(1);
         }
@@ -627,24 +713,26 @@ impl Attester {
             let ledger = self.ledger.lock();
             let Some(ledger) = ledger.as_ref() else { return Ok(()) };
             let cuts = ledger.open().iter().take(REPEATED_BATCHES).enumerate();
-            cuts.map(|(index, cut)| {
-                let set = self.set_of(&cut.header);
-                let certified =
-                    ledger.certificate(index, Epoch::new(0), view.at_head, set_in).is_some();
-                let missing = match set {
-                    Some(set) if !certified => ledger.missing(index, &set),
-                    _ => Vec::new(),
-                };
-                (cut.clone(), missing)
-            })
-            .collect()
+            let signable = cuts.take_while(|(index, _)| ledger.follows_regular(*index));
+            signable
+                .map(|(index, cut)| {
+                    let set = self.set_of(&cut.header);
+                    let certified =
+                        ledger.certificate(index, Epoch::new(0), view.at_head, set_in).is_some();
+                    let missing = match set {
+                        Some(set) if !certified => ledger.missing(index, &set),
+                        _ => Vec::new(),
+                    };
+                    (cut.clone(), missing)
+                })
+                .collect()
         };
         for (cut, missing) in open {
             let Some(set) = self.set_of(&cut.header) else { continue };
             if let Ok(Some(signature)) = self.store.attestation(own, cut.digest) {
                 self.tell_posters(&cut.header, signature, &set);
             }
-            let opens = poster::opens_at(&params, &set, &cut.header, own);
+            let opens = poster::opens_at(&params, &set, &cut.header, view.settled_at, own);
             let is_turn =
                 head.timestamp.get().saturating_add(params.l1_block_seconds) >= opens.get();
             let first = cut.header.first_height;
@@ -673,7 +761,10 @@ impl Attester {
         let (first, last) = (cut.header.first_height, cut.header.last_height);
         let blocks = read_blocks(&self.store, first, last)?;
         let raw = payload::encode(&blocks, payload::Version::Raw).ok();
-        let header = raw.and_then(|payload| build_header(&blocks, cut.header.epoch, &payload));
+        let regular_since = cut.header.regular_since;
+        let header = raw
+            .and_then(|payload| build_header(&blocks, cut.header.epoch, &payload))
+            .map(|header| BatchHeader { regular_since, ..header });
         let Some(header) = header.filter(|header| header.payload_hash != cut.header.payload_hash)
         else {
             return Ok(());
@@ -697,4 +788,10 @@ impl Attester {
     fn set_of(&self, header: &BatchHeader) -> Option<Arc<LeaderSet>> {
         self.mirror.read().set_for(header.generation, header.epoch)
     }
+}
+
+/// What the header of a cut in `epoch` says of being regular (R23): that it is, since the cut was known, in the one epoch in
+/// which it can be. `before` is the epoch of the batch before.
+fn regular_since(epoch: Epoch, last_block: Epoch, before: Epoch, since: Seconds) -> Seconds {
+    if epoch == last_block.max(before) { since } else { Seconds::new(0) }
 }

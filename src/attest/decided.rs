@@ -79,6 +79,8 @@ pub(super) fn payload_of(header: &BatchHeader, blocks: &[Block]) -> Option<Bytes
     [Version::Zstd, Version::Raw].into_iter().find_map(|version| {
         let payload = payload::encode(blocks, version).ok()?;
         let built = build_header(blocks, header.epoch, &payload)?;
+        // Whether it is regular is not the blocks' to say.
+        let built = BatchHeader { regular_since: header.regular_since, ..built };
         (built == *header).then_some(payload)
     })
 }

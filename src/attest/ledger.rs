@@ -6,7 +6,9 @@
 //! so that a message costs the same however much is open.
 
 use crate::crypto::Signature;
-use crate::domain::{BatchHeader, BlockProof, Epoch, Evidence, Generation, Height, LeaderSet};
+use crate::domain::{
+    BatchHeader, BlockProof, Epoch, Evidence, Generation, Height, LeaderSet, Seconds,
+};
 use alloy::primitives::{Address, B256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -29,6 +31,8 @@ pub struct Cut {
     pub digest: B256,
     /// Epoch of its last block.
     pub last_block_epoch: Epoch,
+    /// When it was known to end: what its header says if it is regular (R23).
+    pub since: Seconds,
 }
 
 /// A header with the signatures of a quorum.
@@ -226,18 +230,26 @@ impl Ledger {
         before.map_or(self.settled.1, |cut| cut.header.epoch)
     }
 
+    /// Whether open batch `index` follows on regular ones from the settled tip. Only then is it known what regular means for it:
+    /// one that is not may settle in whatever epoch, or not at all.
+    pub fn follows_regular(&self, index: usize) -> bool {
+        self.cuts.iter().take(index).all(|cut| cut.header.is_regular())
+    }
+
+    /// The batch of the own cut that `height` is in, and its place among the open ones.
+    pub fn cut_at(&self, height: Height) -> Option<(usize, &Cut)> {
+        let index = self.cuts.partition_point(|cut| cut.header.last_height < height);
+        let cut = self.cuts.get(index)?;
+        (cut.header.first_height <= height).then_some((index, cut))
+    }
+
     /// The batch of the own cut over the same blocks, if the header may be of another payload version of it and it is not
     /// known what hash that has: [`Ledger::learn_payload`] has to be told.
     pub fn asks_for_payload(&self, header: &BatchHeader) -> Option<&Cut> {
         let cut = self.cut_from(header.first_height)?;
-        let as_ours = BatchHeader {
-            epoch: header.epoch,
-            payload_hash: header.payload_hash,
-            ..cut.header.clone()
-        };
         let is_known = header.payload_hash == cut.header.payload_hash
             || self.other_payloads.contains_key(&header.first_height);
-        (as_ours == *header && !is_known).then_some(cut)
+        (is_of(header, cut) && !is_known).then_some(cut)
     }
 
     /// Takes the hash of the payload of the cut from `first` on in the other version.
@@ -291,15 +303,10 @@ impl Ledger {
         self.cuts.get(index)
     }
 
-    /// Whether this is a header of a batch of the own cut, in any epoch and payload version.
+    /// Whether this is a header of a batch of the own cut, in any epoch and payload version, regular or not.
     fn is_decided(&self, header: &BatchHeader) -> bool {
         let Some(cut) = self.cut_from(header.first_height) else { return false };
-        let as_ours = BatchHeader {
-            epoch: header.epoch,
-            payload_hash: header.payload_hash,
-            ..cut.header.clone()
-        };
-        as_ours == *header
+        is_of(header, cut)
             && (header.payload_hash == cut.header.payload_hash
                 || self.other_payloads.get(&header.first_height) == Some(&header.payload_hash))
     }
@@ -379,7 +386,7 @@ impl Ledger {
     }
 
     /// The certificate of open batch `index`: of its own header, or of another one over the same blocks whose epoch is
-    /// between `oldest` and `newest`. `None` without a quorum.
+    /// between `oldest` and `newest`, rather of a regular one. `None` without a quorum.
     pub fn certificate(
         &self,
         index: usize,
@@ -398,7 +405,7 @@ impl Ledger {
                     && (oldest..=newest).contains(&variant.header.epoch)
             })
             .collect();
-        usable.sort_by_key(|variant| variant.digest != cut.digest);
+        usable.sort_by_key(|variant| (variant.digest != cut.digest, !variant.header.is_regular()));
         usable.into_iter().find_map(|variant| {
             let set = set_of(variant.header.epoch)?;
             certify(variant, &set)
@@ -487,6 +494,18 @@ impl Ledger {
     }
 }
 
+/// Whether a header is of the blocks of a cut: all but epoch and payload is that of the cut's, and it is regular since then, or
+/// not at all.
+fn is_of(header: &BatchHeader, cut: &Cut) -> bool {
+    let as_ours = BatchHeader {
+        epoch: header.epoch,
+        payload_hash: header.payload_hash,
+        regular_since: header.regular_since,
+        ..cut.header.clone()
+    };
+    as_ours == *header && (!header.is_regular() || header.regular_since == cut.since)
+}
+
 /// All signatures of a header, if they are those of a quorum. Every one that there is goes to L1: absent members earn
 /// nothing (R42), and above about a kilobyte of payload they cost no execution (EIP-7623).
 fn certify(variant: &Variant, set: &LeaderSet) -> Option<Certificate> {
@@ -547,6 +566,7 @@ mod tests {
             blobs_hash: B256::ZERO,
             usage_hash: B256::ZERO,
             state_root: B256::ZERO,
+            regular_since: Seconds::new(0),
         }
     }
 
@@ -556,7 +576,8 @@ mod tests {
     }
 
     fn cut(header: BatchHeader) -> Cut {
-        Cut { digest: digest(&header), last_block_epoch: header.epoch, header }
+        let (last_block_epoch, since) = (header.epoch, header.regular_since);
+        Cut { digest: digest(&header), last_block_epoch, since, header }
     }
 
     fn add(

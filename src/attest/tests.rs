@@ -198,8 +198,11 @@ async fn a_short_batch_of_other_blocks_is_convicted_whichever_comes_first() {
 async fn whoever_asks_for_more_than_its_share_waits_and_others_do_not() {
     let mut member = Member4::new();
     let header = member.cut(0);
-    // Each asks to read a long range that is not all here.
-    let wide = |n: u64| forged(&header, 1, 4_000 + n, 1);
+    // Each asks to read all blocks, for a header that is not of them.
+    let wide = |n: u64| BatchHeader {
+        regular_since: Seconds::new(0),
+        ..forged(&header, 1, BLOCKS, u8::try_from(n % 251).unwrap())
+    };
     let wants: Vec<(SequencerId, Message)> =
         (0..2_000).map(|n| (id(4), Message::Want { header: Box::new(wide(n)) })).collect();
     member.attester.advance(wants).unwrap();

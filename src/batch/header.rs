@@ -3,7 +3,7 @@
 use crate::batch::payload::{self, PayloadError};
 use crate::batch::{usage, usage_hash};
 use crate::crypto::merkle;
-use crate::domain::{BatchHeader, Block, Epoch, Params};
+use crate::domain::{BatchHeader, Block, Epoch, Params, Seconds};
 use alloy::primitives::{B256, keccak256};
 
 /// Why a header does not stand for a payload.
@@ -28,7 +28,8 @@ pub enum HeaderError {
     },
 }
 
-/// The header of a batch of these blocks, attested in `epoch`, with these payload bytes. `None` without blocks.
+/// The header of a batch of these blocks, attested in `epoch`, with these payload bytes, that does not say that it is
+/// regular: blocks cannot. `None` without blocks.
 pub fn build_header(blocks: &[Block], epoch: Epoch, payload: &[u8]) -> Option<BatchHeader> {
     let (first, last) = (&blocks.first()?.header, &blocks.last()?.header);
     let hashes: Vec<B256> = blocks.iter().map(|block| block.header.hash()).collect();
@@ -49,6 +50,7 @@ pub fn build_header(blocks: &[Block], epoch: Epoch, payload: &[u8]) -> Option<Ba
         blobs_hash: B256::ZERO,
         usage_hash: usage_hash(&usage(blocks)),
         state_root: B256::ZERO,
+        regular_since: Seconds::new(0),
     })
 }
 
@@ -72,8 +74,8 @@ pub fn open(header: &BatchHeader, payload: &[u8], limit: usize) -> Result<Vec<Bl
     }
 }
 
-/// The first field, in the order of the header, that the blocks determine otherwise than `header` says. Epoch, blobs and
-/// state are not theirs to determine.
+/// The first field, in the order of the header, that the blocks determine otherwise than `header` says. Epoch, blobs, state
+/// and whether the batch is regular are not theirs to determine.
 fn first_difference(built: &BatchHeader, header: &BatchHeader) -> Option<&'static str> {
     [
         (built.blocks_root == header.blocks_root, "blocksRoot"),
@@ -89,7 +91,8 @@ fn first_difference(built: &BatchHeader, header: &BatchHeader) -> Option<&'stati
 }
 
 /// The epoch in which a batch is attested unless somebody asks for another (R22). `last_block` is the epoch of its last
-/// block; `before` that of the batch before, as settled or attested by a quorum; `at_head` and `at_depth` are the epochs
+/// block; `before` that of the batch before, as settled or attested by a quorum: the larger of the two is the only one in
+/// which the batch can be regular (R23); `at_head` and `at_depth` are the epochs
 /// of the newest L1 block and of the one at depth.
 ///
 /// It is as old as it may be, so that agents with different views of L1 arrive at the same, until that would be too old

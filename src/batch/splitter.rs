@@ -10,6 +10,9 @@ pub struct BatchRange {
     pub first: Height,
     /// Height of its last block.
     pub last: Height,
+    /// Timestamp, rounded down, of the block that showed that it ends: its last one, or the one after it, which may come much
+    /// later where agreement stood still in between.
+    pub since: Seconds,
 }
 
 /// Why a block cannot come next.
@@ -74,6 +77,11 @@ impl Splitter {
         self.open.map(|open| open.first)
     }
 
+    /// Timestamp of the first block of the batch that is still open, if it has a block yet.
+    pub fn open_began(&self) -> Option<Millis> {
+        self.open.map(|open| open.began)
+    }
+
     /// Takes the next decided block, given the bytes of its body, and gives the batch that is now known to end: before this
     /// block, because the block does not fit, or with it, because the batch is old enough. Never both: a batch that
     /// begins with this block is no time old.
@@ -116,7 +124,11 @@ impl Splitter {
         let due = open.first_content.is_some_and(|since| age(since) >= self.max_age_millis)
             || age(open.began) >= self.idle_age_millis;
         let old = self.open.take_if(|_| due);
-        Ok(full.or(old).map(|batch| BatchRange { first: batch.first, last: batch.last }))
+        Ok(full.or(old).map(|batch| BatchRange {
+            first: batch.first,
+            last: batch.last,
+            since: header.timestamp.to_seconds(),
+        }))
     }
 }
 

@@ -77,6 +77,7 @@ enum Command {
     Endpoint(stake::Endpoint),
     Params(params::Options),
     Rotate(stake::Rotate),
+    Poster(stake::Poster),
     Exit(stake::Exit),
     Claim(stake::Claim),
     #[command(subcommand)]
@@ -241,6 +242,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Endpoint(options) => stake::set_endpoint(options, output).await,
         Command::Params(options) => params::run(options, output).await,
         Command::Rotate(options) => stake::rotate(options, output).await,
+        Command::Poster(options) => stake::set_poster(options, output).await,
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Report(command) => report::run(command, output).await,

@@ -1,13 +1,13 @@
-//! `rota join`, `stake`, `delegate`, `rotate`, `endpoint`, `unjail`, `exit`, `claim`: what the owner of a sequencer does on L1.
+//! `rota join`, `stake`, `delegate`, `rotate`, `poster`, `endpoint`, `unjail`, `exit`, `claim`: what the owner of a sequencer does on L1.
 
 use crate::cli::amount::{StakeToken, Written, units};
 use crate::cli::output::{Output, progress};
 use crate::cli::{Chain, Owner};
 use crate::config::{Config, ConfigError, Identity, Settings, open_key, read_password};
 use crate::crypto::SecretKey;
-use crate::domain::{Deployment, Epoch};
+use crate::domain::{Deployment, Epoch, SequencerId};
 use crate::l1::{Client, actions};
-use alloy::primitives::{Address, U256};
+use alloy::primitives::U256;
 use clap::Args;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -30,9 +30,6 @@ pub(super) struct Join {
     /// The address under which other agents reach this one
     #[arg(long, value_name = "IP", value_parser = ip)]
     advertise: IpAddr,
-    /// Another account that may post batches for the agent
-    #[arg(long, value_name = "ADDRESS")]
-    poster: Option<Address>,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
@@ -69,6 +66,34 @@ pub(super) struct Rotate {
     /// File that holds the new key's password
     #[arg(long, value_name = "FILE")]
     new_password_file: PathBuf,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// Let another account post a sequencer's batches besides its hot key
+///
+/// It proves that it agrees, so its key is needed too. An address belongs to one sequencer for ever, also once it posts no more.
+#[derive(Args)]
+pub(super) struct Poster {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// The account's key, in Web3 Secret Storage form
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "poster_password_file",
+        required_unless_present = "none"
+    )]
+    poster_keystore: Option<PathBuf>,
+    /// File that holds that key's password
+    #[arg(long, value_name = "FILE", requires = "poster_keystore")]
+    poster_password_file: Option<PathBuf>,
+    /// Nobody but the hot key
+    #[arg(long, conflicts_with = "poster_keystore")]
+    none: bool,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
@@ -190,12 +215,8 @@ pub(super) async fn join(options: Join, output: Output) -> eyre::Result<()> {
     let account = options.owner.account(client)?;
     let signer = SecretKey::from_bytes(config.signer.to_bytes().0)?;
 
-    let joining = actions::Joining {
-        signer: &signer,
-        poster: options.poster.unwrap_or_default(),
-        endpoint: endpoint.clone(),
-        stake_wei: stake,
-    };
+    let joining =
+        actions::Joining { signer: &signer, endpoint: endpoint.clone(), stake_wei: stake };
     let waiting = progress("staking");
     let joined = actions::join(&account, &config.deployment, joining).await;
     waiting.finish_and_clear();
@@ -310,6 +331,29 @@ pub(super) async fn rotate(options: Rotate, output: Output) -> eyre::Result<()> 
             key.address()
         ),
         &json!({ "sequencer": options.id, "signer": key.address() }),
+    );
+    Ok(())
+}
+
+pub(super) async fn set_poster(options: Poster, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let account = options.owner.account(client)?;
+    let key = match (&options.poster_keystore, &options.poster_password_file) {
+        (Some(keystore), Some(password)) => {
+            let password = read_password("poster-password-file", password)?;
+            Some(SecretKey::from_bytes(open_key(keystore, &password)?.to_bytes().0)?)
+        }
+        _ => None,
+    };
+    actions::set_poster(&account, &deployment, SequencerId::new(options.id), key.as_ref()).await?;
+    let poster = key.as_ref().map(SecretKey::address);
+    let said = poster.map_or_else(
+        || "nobody but its hot key posts".to_owned(),
+        |poster| format!("{poster} posts besides its hot key"),
+    );
+    output.print(
+        format!("sequencer {}: {said}", options.id),
+        &json!({ "sequencer": options.id, "poster": poster }),
     );
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! EIP-712 digests: what members sign and L1 recovers signers from. Consensus-critical.
 
 use crate::crypto::words::Words;
-use crate::domain::{BatchHeader, OrderReceipt, Proposal, Vote, VoteType};
+use crate::domain::{BatchHeader, OrderReceipt, Proposal, SequencerId, Vote, VoteType};
 use alloy::primitives::{Address, B256, keccak256};
 use std::sync::LazyLock;
 
@@ -14,6 +14,7 @@ struct Types {
     proposal: B256,
     receipt: B256,
     possession: B256,
+    poster_possession: B256,
 }
 
 static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
@@ -24,7 +25,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
         "Batch(uint32 generation,uint64 epoch,uint64 firstHeight,uint64 lastHeight,\
          bytes32 parentBlockHash,bytes32 blocksRoot,bytes32 lastBlockHash,uint64 forcedThrough,\
          uint64 l1OriginNumber,bytes32 l1OriginHash,uint64 timestamp,bytes32 payloadHash,\
-         bytes32 blobsHash,bytes32 usageHash,bytes32 stateRoot)",
+         bytes32 blobsHash,bytes32 usageHash,bytes32 stateRoot,uint64 regularSince)",
     ),
     prevote: keccak256("Prevote(uint32 generation,uint64 height,uint32 round,bytes32 blockHash)"),
     precommit: keccak256(
@@ -38,6 +39,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
          address sender,bytes32 prevReceiptHash)",
     ),
     possession: keccak256("Possession(address owner,address signer)"),
+    poster_possession: keccak256("PosterPossession(uint32 sequencer,address poster)"),
 });
 
 /// The EIP-712 domain of one contract of one deployment: name `Rota`, version `1`. The settlement contract's domain is
@@ -76,7 +78,7 @@ impl SigningDomain {
 
     /// Digest of a batch header; also the `headerHash` that L1 stores and names in its events.
     pub fn batch(&self, header: &BatchHeader) -> B256 {
-        let words = Words::with_capacity(16)
+        let words = Words::with_capacity(17)
             .word(TYPES.batch)
             .uint(header.generation.get().into())
             .uint(header.epoch.get())
@@ -92,7 +94,8 @@ impl SigningDomain {
             .word(header.payload_hash)
             .word(header.blobs_hash)
             .word(header.usage_hash)
-            .word(header.state_root);
+            .word(header.state_root)
+            .uint(header.regular_since.get());
         self.digest(words)
     }
 
@@ -140,6 +143,15 @@ impl SigningDomain {
     /// Digest by which a signer key proves that it agrees to serve `owner`. In the registry's domain.
     pub fn possession(&self, owner: Address, signer: Address) -> B256 {
         let words = Words::with_capacity(3).word(TYPES.possession).address(owner).address(signer);
+        self.digest(words)
+    }
+
+    /// Digest by which an address proves that it agrees to post for a sequencer. In the registry's domain.
+    pub fn poster_possession(&self, sequencer: SequencerId, poster: Address) -> B256 {
+        let words = Words::with_capacity(3)
+            .word(TYPES.poster_possession)
+            .uint(sequencer.get().into())
+            .address(poster);
         self.digest(words)
     }
 

@@ -471,7 +471,6 @@ impl Network {
                     .expect("a keccak256 hash is a key");
                 let joining = actions::Joining {
                     signer: &signer,
-                    poster: Address::ZERO,
                     endpoint: agent.endpoint()?,
                     stake_wei: U256::from(STAKE_WEI),
                 };

@@ -51,6 +51,15 @@ pub struct BatchHeader {
     /// Zero until an executor exists.
     #[borsh(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub state_root: B256,
+    /// Zero unless the batch is regular (R23): then the seconds, rounded down, of the block that showed where it ends.
+    pub regular_since: Seconds,
+}
+
+impl BatchHeader {
+    /// Whether members signed it as the one batch that is next (R23).
+    pub const fn is_regular(&self) -> bool {
+        self.regular_since.get() != 0
+    }
 }
 
 /// One member's signature over a batch header.

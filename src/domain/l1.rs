@@ -72,6 +72,8 @@ pub struct SettledBatch {
     pub payload_tokens: u64,
     /// Whether it served a forced entry too late.
     pub late: bool,
+    /// Whether the leader of its turn posted it: under the key in the set, or from the poster address that it had then.
+    pub led: bool,
 }
 
 impl SettledBatch {

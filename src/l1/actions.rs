@@ -8,8 +8,8 @@ use super::client::Client;
 use super::error::L1Error;
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
-    BatchNumber, Deployment, Epoch, Height, RollupId, Seconds, SequencerRecord, SequencerStatus,
-    SettledTip,
+    BatchNumber, Deployment, Epoch, Height, RollupId, Seconds, SequencerId, SequencerRecord,
+    SequencerStatus, SettledTip,
 };
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::TransactionReceipt;
@@ -20,8 +20,6 @@ use alloy::sol_types::SolEvent;
 pub struct Joining<'a> {
     /// The hot key, which signs votes and attestations.
     pub signer: &'a SecretKey,
-    /// Another account that may post batches for it; zero if none.
-    pub poster: Address,
     /// "<agreement multiaddr>,<link multiaddr>".
     pub endpoint: String,
     /// Stake in wei of the stake token.
@@ -41,7 +39,6 @@ pub async fn join(
     approve(owner, deployment, deployment.registry, joining.stake_wei).await?;
     let call = ISequencerRegistry::joinCall {
         signer: joining.signer.address(),
-        poster: joining.poster,
         endpoint: joining.endpoint,
         stakeWei: joining.stake_wei,
         proof: possession(deployment, owner.address(), joining.signer),
@@ -210,6 +207,30 @@ pub async fn rotate(
         signer: signer.address(),
         proof: possession(deployment, owner.address(), signer),
     };
+    owner.execute(&Order::call(deployment.registry, &call)).await?;
+    Ok(())
+}
+
+/// Lets `poster` post for a sequencer of `owner`, in place of any other address; nobody but its signer without one.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn set_poster(
+    owner: &Account,
+    deployment: &Deployment,
+    id: SequencerId,
+    poster: Option<&SecretKey>,
+) -> Result<(), L1Error> {
+    let domain = SigningDomain::new(deployment.chain_id, deployment.registry);
+    let (poster, proof) = match poster {
+        Some(key) => {
+            let digest = domain.poster_possession(id, key.address());
+            (key.address(), Bytes::from(key.sign(digest).to_rsv().to_vec()))
+        }
+        None => (Address::ZERO, Bytes::new()),
+    };
+    let call = ISequencerRegistry::setPosterCall { id: id.get(), poster, proof };
     owner.execute(&Order::call(deployment.registry, &call)).await?;
     Ok(())
 }
@@ -430,7 +451,7 @@ pub async fn sequencers(
     Ok(all)
 }
 
-/// Id of the sequencer behind a signer; `None` if there is none.
+/// Id of the sequencer behind a signer or a poster address; `None` if there is none.
 ///
 /// # Errors
 ///
@@ -440,7 +461,8 @@ pub async fn id_of(
     deployment: &Deployment,
     signer: Address,
 ) -> Result<Option<u32>, L1Error> {
-    let id = client.call(deployment.registry, &ISequencerRegistry::idOfCall { signer }).await?;
+    let id =
+        client.call(deployment.registry, &ISequencerRegistry::idOfCall { key: signer }).await?;
     Ok((id != 0).then_some(id))
 }
 

@@ -16,9 +16,9 @@ use alloy::sol_types::SolCall as _;
 const SELECTOR: U256 = U256::from_limbs([4, 0, 0, 0]);
 const WORD: U256 = U256::from_limbs([32, 0, 0, 0]);
 /// A header: 15 words.
-const HEADER: U256 = U256::from_limbs([480, 0, 0, 0]);
+const HEADER: U256 = U256::from_limbs([512, 0, 0, 0]);
 /// Header, bitmap, and the offsets of signatures and payload: the head of a submission, and of the arguments of `settle`.
-const HEAD: U256 = U256::from_limbs([576, 0, 0, 0]);
+const HEAD: U256 = U256::from_limbs([608, 0, 0, 0]);
 const SIGNATURE: U256 = U256::from_limbs([64, 0, 0, 0]);
 const BYTE: U256 = U256::ONE;
 /// A bitmap has as many bits.
@@ -171,6 +171,7 @@ impl Calldata<'_> {
             blobs_hash: hash(next()),
             usage_hash: hash(next()),
             state_root: hash(next()),
+            regular_since: Seconds::new(number(next())?),
         })
     }
 }
@@ -279,7 +280,7 @@ mod tests {
         [IBatchInbox::settleManyCall::SELECTOR.as_slice(), &parts.concat()].concat().into()
     }
 
-    const HEAD_BYTES: usize = 576;
+    const HEAD_BYTES: usize = 608;
 
     #[test]
     fn reads_what_agents_send() {

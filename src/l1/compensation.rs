@@ -237,7 +237,7 @@ mod tests {
         let header =
             crate::batch::build_header(std::slice::from_ref(&block), genesis.epoch, &payload)
                 .unwrap();
-        let batch = world.certify(&set, header, payload);
+        let batch = world.certify(&set, crate::testing::regular(header), payload);
         let order = settlement::order(deployment, std::slice::from_ref(&batch));
         poster.execute(&order).await.unwrap();
         following.until("all consumed", |mirror| mirror.forced.consumed() == 3).await;

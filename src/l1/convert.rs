@@ -75,6 +75,7 @@ pub(super) const fn sol_batch_header(header: &BatchHeader) -> bindings::BatchHea
         blobsHash: header.blobs_hash,
         usageHash: header.usage_hash,
         stateRoot: header.state_root,
+        regularSince: header.regular_since.get(),
     }
 }
 

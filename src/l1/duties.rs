@@ -256,6 +256,7 @@ async fn settled_of(client: &Client, batch: &SettledBatch) -> Result<Settled, L1
         payloadTokens: batch.payload_tokens,
         blobs: 0,
         late: batch.late,
+        led: batch.led,
     })
 }
 

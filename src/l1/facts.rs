@@ -275,6 +275,7 @@ pub(super) async fn read(
                     payload_bytes,
                     payload_tokens: event.payloadTokens,
                     late: event.late,
+                    led: event.led,
                 }))
             }
             _ => continue,

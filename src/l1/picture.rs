@@ -17,7 +17,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use std::sync::Arc;
 
 /// Raised with every change of what is written here.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Everything that a start needs.
 #[derive(Clone, Debug)]
@@ -249,6 +249,7 @@ mod tests {
             payload_bytes: 1,
             payload_tokens: 2,
             late: true,
+            led: true,
         };
         let escape = ForcedEscape { first: 0, through: 1, block: block(5), tx_hash: B256::ZERO };
         vec![

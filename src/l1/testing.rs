@@ -81,7 +81,6 @@ impl World {
         let signer = signer(index);
         let joining = actions::Joining {
             signer: &signer,
-            poster: Address::ZERO,
             endpoint: format!("/ip4/127.0.0.1/tcp/{index},/ip4/127.0.0.1/tcp/{}", index + 1_000),
             stake_wei,
         };
@@ -145,6 +144,7 @@ impl World {
         let blocks = [block.clone()];
         let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
         let header = crate::batch::build_header(&blocks, parent.epoch, &payload).unwrap();
+        let header = crate::testing::regular(header);
         (block, self.certify(set, header, payload))
     }
 

@@ -212,6 +212,7 @@ async fn follows_the_forced_queue_through_reorgs_batches_and_escape() {
     let blocks = [block.clone()];
     let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
     let header = crate::batch::build_header(&blocks, genesis.epoch, &payload).unwrap();
+    let header = crate::testing::regular(header);
     let batch = world.certify(&set, header, payload);
     world.mine(1, 2).await;
     let poster = world.poster(world.turn_of(&set, block.header.height));

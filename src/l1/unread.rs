@@ -64,6 +64,7 @@ const fn unknown() -> BatchHeader {
         blobs_hash: B256::ZERO,
         usage_hash: B256::ZERO,
         state_root: B256::ZERO,
+        regular_since: Seconds::new(0),
     }
 }
 
@@ -125,7 +126,7 @@ fn complete(batch: &mut SettledBatch, before: &BatchHeader) {
     header.parent_block_hash = before.last_block_hash;
     (header.blocks_root, header.payload_hash) = (B256::ZERO, B256::ZERO);
     (header.usage_hash, header.blobs_hash) = (B256::ZERO, B256::ZERO);
-    header.state_root = B256::ZERO;
+    (header.state_root, header.regular_since) = (B256::ZERO, Seconds::new(0));
     batch.header = header;
 }
 
@@ -149,6 +150,7 @@ mod tests {
             payload_bytes: 0,
             payload_tokens: 0,
             late: false,
+            led: false,
         }))
     }
 

@@ -13,7 +13,7 @@ mod schedule;
 mod tests;
 
 pub use pipeline::{Action, Look, MAX_FLIGHTS, plan};
-pub use schedule::{may_post, opens_at};
+pub use schedule::{may_post, opens_at, opens_to_all};
 
 use crate::attest::{LedgerHandle, payload_for};
 use crate::blocking::blocking;
@@ -204,6 +204,8 @@ impl Poster {
             let lagging = Epoch::new(newest.get().saturating_sub(params.max_epoch_lag));
             let mut oldest = tip.epoch.max(lagging);
             let mut next = tip.last_height.next();
+            // When the batch before will have settled, at the earliest.
+            let mut settled_at = tip.settled_at;
             let mut found = Vec::new();
             for index in 0..ledger.open().len().min(MAX_READY) {
                 let Some(certificate) = ledger.certificate(index, oldest, newest, set_of) else {
@@ -212,12 +214,13 @@ impl Poster {
                 let header = &certificate.header;
                 let Some(set) = set_of(header.epoch) else { break };
                 if header.first_height != next
-                    || !may_post(params, &set, header, self.signer, head.timestamp)
+                    || !may_post(params, &set, header, settled_at, self.signer, head.timestamp)
                 {
                     break;
                 }
                 oldest = header.epoch;
                 next = header.last_height.next();
+                settled_at = head.timestamp;
                 found.push(certificate);
             }
             found

@@ -86,8 +86,10 @@ impl Agent {
             }
             let payload = payload::encode_cheapest(&blocks).unwrap();
             let header = build_header(&blocks, Epoch::new(0), &payload).unwrap();
+            let header = crate::testing::regular(header);
             let digest = domain.batch(&header);
-            batches.push(Cut { header, digest, last_block_epoch: Epoch::new(0) });
+            let (last_block_epoch, since) = (Epoch::new(0), header.regular_since);
+            batches.push(Cut { header, digest, last_block_epoch, since });
         }
         let path = around.folder.path().join("l1-flights.json");
         let ledger = LedgerHandle::default();

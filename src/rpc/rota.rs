@@ -288,6 +288,7 @@ struct BatchView {
     l1_transaction: B256,
     payload_bytes: u64,
     late: bool,
+    led: bool,
 }
 
 fn batch(call: &Call<'_>) -> Answer {
@@ -318,6 +319,7 @@ fn batch(call: &Call<'_>) -> Answer {
         l1_transaction: batch.tx_hash,
         payload_bytes: batch.payload_bytes,
         late: batch.late,
+        led: batch.led,
         header: batch.header,
     })
 }

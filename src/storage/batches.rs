@@ -273,6 +273,7 @@ mod tests {
             blobs_hash: B256::ZERO,
             usage_hash: B256::repeat_byte(8),
             state_root: B256::ZERO,
+            regular_since: Seconds::new(0),
         }
     }
 
@@ -292,6 +293,7 @@ mod tests {
             payload_bytes: 13,
             payload_tokens: 14,
             late: false,
+            led: false,
         }
     }
 

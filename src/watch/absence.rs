@@ -2,7 +2,7 @@
 
 use super::duty::{Agent, Due, Duty, DutyError};
 use crate::domain::{BatchNumber, Epoch, SettledBatch};
-use crate::l1::{L1Error, Mirror, actions, reports};
+use crate::l1::{L1Error, Mirror, reports};
 use crate::rota::draw;
 use alloy::primitives::Address;
 use std::collections::BTreeMap;
@@ -29,12 +29,10 @@ pub(super) struct Absence {
     looked: Option<Instant>,
     /// The member asked about last, so that the next look goes on behind it.
     last: u32,
-    /// Other accounts that post for members, as L1 told them in an epoch.
-    posters: BTreeMap<u32, (Epoch, Address)>,
 }
 
-/// Turns of members whose batches settled in the running epoch, with who posted each.
-type RunningTurns = BTreeMap<Address, Vec<Address>>;
+/// Members in whose turns batches settled in the running epoch; whether they posted one of them.
+type RunningTurns = BTreeMap<Address, bool>;
 
 impl Duty for Absence {
     const NAME: &'static str = "absence";
@@ -61,27 +59,16 @@ impl Duty for Absence {
         let Some(ended) = running.get().checked_sub(1).map(Epoch::new) else { return Ok(()) };
         let first = Epoch::new(running.get().saturating_sub(ENDED_EPOCHS));
         let turns = running_turns(agent, running)?;
-        // Whoever posted a batch of its own turn is here, whatever L1 says of it: that is known without asking.
-        let mut suspects: Vec<(Address, u32)> = others
+        // Whoever posted a batch of its own turn is here: that is known without asking.
+        let mut suspects: Vec<u32> = others
             .into_iter()
-            .filter(|(signer, _)| turns.get(signer).is_some_and(|posted| !posted.contains(signer)))
+            .filter(|(signer, _)| turns.get(signer) == Some(&false))
+            .map(|(_, id)| id)
             .collect();
-        suspects.sort_by_key(|(_, id)| (*id <= self.last, *id));
-        self.posters.retain(|_, (epoch, _)| *epoch == running);
-        for (signer, id) in suspects.into_iter().take(ASKED_AT_ONCE) {
+        suspects.sort_by_key(|id| (*id <= self.last, *id));
+        for id in suspects.into_iter().take(ASKED_AT_ONCE) {
             self.last = id;
             let (client, deployment) = (agent.account.client(), &agent.deployment);
-            let poster = match self.posters.get(&id) {
-                Some((_, poster)) => *poster,
-                None => {
-                    let poster = actions::sequencer(client, deployment, id).await?.poster;
-                    self.posters.insert(id, (running, poster));
-                    poster
-                }
-            };
-            if turns.get(&signer).is_some_and(|posted| posted.contains(&poster)) {
-                continue;
-            }
             let booked = reports::turns_between(client, deployment, id, first, ended).await?;
             if !booked.are_absence() || !self.due.is_turn(agent, id, u64::from(id), &params) {
                 continue;
@@ -100,7 +87,8 @@ impl Duty for Absence {
     }
 }
 
-/// Whose turns the batches were that settled in the running epoch, and who posted them. What was tallied does not say so yet.
+/// Whose turns the batches were that settled in the running epoch, and whether they posted any. What was tallied does not say
+/// so yet.
 fn running_turns(agent: &Agent, running: Epoch) -> Result<RunningTurns, DutyError> {
     let tip = agent.mirror.read().tip.as_ref().map(|tip| tip.number.get());
     let mut turns = RunningTurns::new();
@@ -113,7 +101,7 @@ fn running_turns(agent: &Agent, running: Epoch) -> Result<RunningTurns, DutyErro
             break;
         }
         if let Some(leader) = leader(&mirror, &batch) {
-            turns.entry(leader).or_default().push(batch.poster);
+            *turns.entry(leader).or_default() |= batch.led;
         }
     }
     Ok(turns)

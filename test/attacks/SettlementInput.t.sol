@@ -15,7 +15,7 @@ import {Chain} from "../utils/Chain.sol";
 /// ├── when an empty payload stands in front of the input itself: it reverts
 /// └── when parts stand further back than they have to, or in another order: it settles
 contract SettlementInputAttacks is Chain {
-    uint256 private constant HEAD_BYTES = 18 * 32;
+    uint256 private constant HEAD_BYTES = 19 * 32;
     /// Where the array's heads end if nothing stands in front of the array: selector, offset, length, one offset.
     uint256 private constant FIRST = 4 + 3 * 32;
 

@@ -271,9 +271,7 @@ contract SlashingAttacks is Offences {
     /// The accused is who signed, whoever its owner or poster is.
     function test_attack067_identityIsTheSigners() external {
         uint32 id = _idAt(OFFENDER);
-        address owner = registry.ownerOf(id);
-        vm.prank(owner);
-        registry.setPoster(id, makeAddr("poster"));
+        _namePoster(id, "poster");
         assertEq(slasher.caseOf(_reportVotes(OFFENDER, HEIGHT)).sequencer, id);
     }
 

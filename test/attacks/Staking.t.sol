@@ -32,7 +32,7 @@ contract StakingAttacksTest is Staking {
             bytes memory proof = _proof(bob.owner, keys[i]);
             vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerTaken.selector, vm.addr(keys[i]), alice.id));
             vm.prank(bob.owner);
-            registry.join(vm.addr(keys[i]), address(0), ENDPOINT, STAKE_WEI, proof);
+            registry.join(vm.addr(keys[i]), ENDPOINT, STAKE_WEI, proof);
         }
     }
 
@@ -49,8 +49,8 @@ contract StakingAttacksTest is Staking {
         ];
         for (uint256 i = 0; i < proofs.length; ++i) {
             vm.prank(mallory.owner);
-            (bool ok, bytes memory answer) = address(registry)
-                .call(abi.encodeCall(registry.join, (alice.signer, address(0), ENDPOINT, STAKE_WEI, proofs[i])));
+            (bool ok, bytes memory answer) =
+                address(registry).call(abi.encodeCall(registry.join, (alice.signer, ENDPOINT, STAKE_WEI, proofs[i])));
             assertFalse(ok);
             assertEq(bytes4(answer), ISequencerRegistry.ProofNotBySigner.selector);
         }
@@ -267,7 +267,7 @@ contract StakingAttacksTest is Staking {
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.TokenDelivered.selector, 100 ether, 99 ether));
         vm.prank(alice.owner);
-        registry.join(alice.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        registry.join(alice.signer, ENDPOINT, STAKE_WEI, proof);
     }
 
     /// 15: a token that keeps a fee, on the other ways in.
@@ -280,7 +280,7 @@ contract StakingAttacksTest is Staking {
         fee.setFree(true);
         bytes memory proof = _proof(alice.owner, alice.key);
         vm.prank(alice.owner);
-        uint32 id = registry.join(alice.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        uint32 id = registry.join(alice.signer, ENDPOINT, STAKE_WEI, proof);
         fee.setFree(false);
         _give(address(this), 100 ether);
 
@@ -339,9 +339,7 @@ contract StakingAttacksTest is Staking {
 
         mallory.arm(topUp);
         mallory.run(
-            abi.encodeCall(
-                registry.join, (keys.signer, address(0), ENDPOINT, STAKE_WEI, _proof(address(mallory), keys.key))
-            )
+            abi.encodeCall(registry.join, (keys.signer, ENDPOINT, STAKE_WEI, _proof(address(mallory), keys.key)))
         );
         assertEq(mallory.attempts(), 1);
         assertEq(mallory.answer(), abi.encodePacked(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector));

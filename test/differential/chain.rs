@@ -117,7 +117,6 @@ impl Chain {
             actions::mint(&owner, &deployment, owner.address(), *stake_wei).await.unwrap();
             let joining = actions::Joining {
                 signer,
-                poster: Address::ZERO,
                 endpoint: format!(
                     "/ip4/127.0.0.1/tcp/{index},/ip4/127.0.0.1/tcp/{}",
                     index + 1_000

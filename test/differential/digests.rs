@@ -49,6 +49,7 @@ pub(crate) fn batch_header(random: &mut StdRng) -> BatchHeader {
         blobs_hash: word(random),
         usage_hash: word(random),
         state_root: word(random),
+        regular_since: Seconds::new(number(random, 64)),
     }
 }
 
@@ -147,6 +148,7 @@ pub(crate) fn sol_batch_header(header: &BatchHeader) -> harness::BatchHeader {
         blobsHash: header.blobs_hash,
         usageHash: header.usage_hash,
         stateRoot: header.state_root,
+        regularSince: header.regular_since.get(),
     }
 }
 

@@ -42,6 +42,7 @@ alloy::sol! {
         bytes32 blobsHash;
         bytes32 usageHash;
         bytes32 stateRoot;
+        uint64 regularSince;
     }
 
     struct Signature {

@@ -17,7 +17,8 @@ const INPUTS: usize = 3_000;
 /// EIP-712 type of what members sign.
 const BATCH_TYPE: &str = "Batch(uint32 generation,uint64 epoch,uint64 firstHeight,uint64 lastHeight,\
     bytes32 parentBlockHash,bytes32 blocksRoot,bytes32 lastBlockHash,uint64 forcedThrough,uint64 l1OriginNumber,\
-    bytes32 l1OriginHash,uint64 timestamp,bytes32 payloadHash,bytes32 blobsHash,bytes32 usageHash,bytes32 stateRoot)";
+    bytes32 l1OriginHash,uint64 timestamp,bytes32 payloadHash,bytes32 blobsHash,bytes32 usageHash,bytes32 stateRoot,\
+    uint64 regularSince)";
 /// Inputs of one call.
 const AT_ONCE: usize = 250;
 

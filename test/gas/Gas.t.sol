@@ -266,7 +266,7 @@ contract GasTest is Measuring {
         bytes memory proof = _proof(actor.owner, actor.key);
 
         vm.prank(actor.owner);
-        uint32 id = registry.join(actor.signer, address(0), ENDPOINT, STAKE_WEI, proof);
+        uint32 id = registry.join(actor.signer, ENDPOINT, STAKE_WEI, proof);
         _note("join");
 
         _measureSettings(actor, id);
@@ -315,8 +315,10 @@ contract GasTest is Measuring {
         registry.rotateSigner(id, next.signer, proof);
         _note("rotate");
 
+        (address poster, uint256 key) = makeAddrAndKey("poster");
+        proof = _posterProof(id, key);
         vm.prank(actor.owner);
-        registry.setPoster(id, makeAddr("poster"));
+        registry.setPoster(id, poster, proof);
         _note("set_poster");
 
         vm.prank(actor.owner);
@@ -360,7 +362,7 @@ contract GasTest is Measuring {
         _give(late.owner, 2 * STAKE_WEI);
         bytes memory proof = _proof(late.owner, late.key);
         vm.prank(late.owner);
-        registry.join(late.signer, address(0), ENDPOINT, 2 * STAKE_WEI, proof);
+        registry.join(late.signer, ENDPOINT, 2 * STAKE_WEI, proof);
         _note("join_evicting");
     }
 

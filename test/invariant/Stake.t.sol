@@ -206,7 +206,7 @@ contract StakeHandler is System {
         Actor memory actor = _actor(number);
         _give(actor.owner, stakeWei);
         bytes memory proof = _proof(actor.owner, actor.key);
-        bytes memory call = abi.encodeCall(registry.join, (actor.signer, address(0), ENDPOINT, stakeWei, proof));
+        bytes memory call = abi.encodeCall(registry.join, (actor.signer, ENDPOINT, stakeWei, proof));
         if (!_try(actor.owner, call, ISequencerRegistry.ActiveSetFull.selector)) return;
 
         _numberOf[registry.idOf(actor.signer)] = number;

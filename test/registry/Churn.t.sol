@@ -387,7 +387,7 @@ contract ChurnTest is Staking {
             abi.encodeWithSelector(ISequencerRegistry.ActiveSetFull.selector, 110 ether, uint256(110 ether) - 1)
         );
         vm.prank(late.owner);
-        registry.join(late.signer, address(0), ENDPOINT, 110 ether - 1, proof);
+        registry.join(late.signer, ENDPOINT, 110 ether - 1, proof);
     }
 
     function test_evict_inSlicesWhenTheLimitIsUsedUp() public {
@@ -511,7 +511,7 @@ contract ChurnTest is Staking {
     function _joinExpected(Actor memory actor, uint256 stakeWei) private returns (Actor memory) {
         bytes memory proof = _proof(actor.owner, actor.key);
         vm.prank(actor.owner);
-        actor.id = registry.join(actor.signer, address(0), ENDPOINT, stakeWei, proof);
+        actor.id = registry.join(actor.signer, ENDPOINT, stakeWei, proof);
         return actor;
     }
 

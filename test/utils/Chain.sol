@@ -58,7 +58,7 @@ abstract contract Chain is System {
         _deploy(config);
     }
 
-    /// @notice A header of `blocks` blocks on the tip, as of now, for {PAYLOAD}.
+    /// @notice A regular header of `blocks` blocks on the tip, as of now, for {PAYLOAD}.
     function _nextHeader(uint64 blocks) internal view returns (BatchHeader memory header) {
         Tip memory tip = settlement.tip();
         header.generation = settlement.generation();
@@ -74,6 +74,7 @@ abstract contract Chain is System {
         header.timestamp = uint64(block.timestamp);
         header.payloadHash = keccak256(PAYLOAD);
         header.usageHash = keccak256("usage");
+        header.regularSince = header.timestamp;
     }
 
     /// @notice {_nextHeader} that ends in a turn whose leader is member `index`, within 2^14 blocks.
@@ -123,8 +124,14 @@ abstract contract Chain is System {
             blobBaseFeeWei: blobBaseFeeWei,
             payloadTokens: PAYLOAD_TOKENS,
             blobs: 0,
-            late: _isLate()
+            late: _isLate(),
+            led: _isLedBy(poster, header)
         });
+    }
+
+    function _isLedBy(address poster, BatchHeader memory header) internal view returns (bool) {
+        address leader = _leader(header);
+        return poster == leader || poster == registry.posterOf(leader);
     }
 
     /// @notice What the ring would have to hold for `batch` to be tallied. External, so that the batch is calldata.

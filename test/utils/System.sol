@@ -39,6 +39,7 @@ struct Actor {
 /// sign. Time and block numbers advance together.
 abstract contract System is Test {
     bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
+    bytes32 private constant POSTER_TYPEHASH = keccak256("PosterPossession(uint32 sequencer,address poster)");
     bytes32 private constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     bytes32 private constant PREVOTE_TYPEHASH =
@@ -125,7 +126,7 @@ abstract contract System is Test {
         bytes memory proof = _proof(actor.owner, actor.key);
 
         vm.prank(actor.owner);
-        actor.id = registry.join(actor.signer, address(0), ENDPOINT, stakeWei, proof);
+        actor.id = registry.join(actor.signer, ENDPOINT, stakeWei, proof);
     }
 
     /// @notice Lets sequencers 0 to `n` - 1 join with the same stake.
@@ -156,6 +157,30 @@ abstract contract System is Test {
         bytes32 message = keccak256(abi.encode(POSSESSION_TYPEHASH, owner, vm.addr(key)));
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, _digest(message, verifying, chainId));
         return abi.encodePacked(r, s, v);
+    }
+
+    /// @notice Proof of possession of the poster address of `key` for sequencer `id`.
+    function _posterProof(uint32 id, uint256 key) internal view returns (bytes memory) {
+        bytes32 message = keccak256(abi.encode(POSTER_TYPEHASH, id, vm.addr(key)));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, _digest(message, address(registry), block.chainid));
+        return abi.encodePacked(r, s, v);
+    }
+
+    /// @notice The owner of `id` names the address of `name` as its poster.
+    function _namePoster(uint32 id, string memory name) internal returns (address poster) {
+        uint256 key;
+        (poster, key) = makeAddrAndKey(name);
+        bytes memory proof = _posterProof(id, key);
+        address owner = registry.ownerOf(id);
+        vm.prank(owner);
+        registry.setPoster(id, poster, proof);
+    }
+
+    /// @notice The owner of `id` takes its poster's name back.
+    function _dropPoster(uint32 id) internal {
+        address owner = registry.ownerOf(id);
+        vm.prank(owner);
+        registry.setPoster(id, address(0), "");
     }
 
     /* TIME */

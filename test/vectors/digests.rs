@@ -80,6 +80,7 @@ fn batches() -> impl Iterator<Item = BatchHeader> {
         blobs_hash: sample_hash("blobs", i),
         usage_hash: sample_hash("usage", i),
         state_root: sample_hash("state", i),
+        regular_since: Seconds::new(if i == 0 { 0 } else { sample("regular", i) }),
     })
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn batch_header(header: &BatchHeader) -> Map<String, Value> {
         ("blobsHash", hex(header.blobs_hash)),
         ("usageHash", hex(header.usage_hash)),
         ("stateRoot", hex(header.state_root)),
+        ("regularSince", dec(header.regular_since.get())),
     ])
 }
 

@@ -49,6 +49,7 @@ fn settled(last: u64) -> SettledBatch {
         payload_bytes: 0,
         payload_tokens: 0,
         late: false,
+        led: false,
     }
 }
 

@@ -80,6 +80,7 @@ fn by_the_rule(params: &Params, facts: &[Facts]) -> Vec<BatchRange> {
     let mut batches = Vec::new();
     let mut b = 0;
     while b < chain.len() {
+        let mut is_old = false;
         let ends = (b..chain.len()).find(|&h| {
             let f = (b..=h).find(|&f| {
                 chain[f].0.tx_count > 0 || chain[f].0.forced_through > consumed_before(f)
@@ -88,10 +89,17 @@ fn by_the_rule(params: &Params, facts: &[Facts]) -> Vec<BatchRange> {
             let full = chain.get(h + 1).is_some()
                 && (size + bytes(h + 1) > params.max_batch_bytes as usize
                     || h + 1 - b == MAX_BLOCKS);
-            full || f.is_some_and(|f| ts(h) - ts(f) >= max_age) || ts(h) - ts(b) >= idle_age
+            is_old = f.is_some_and(|f| ts(h) - ts(f) >= max_age) || ts(h) - ts(b) >= idle_age;
+            full || is_old
         });
         let Some(h) = ends else { break };
-        batches.push(BatchRange { first: chain[b].0.height, last: chain[h].0.height });
+        // It is known from its last block on, or by the one that does not fit any more.
+        let shown_by = if is_old { h } else { h + 1 };
+        batches.push(BatchRange {
+            first: chain[b].0.height,
+            last: chain[h].0.height,
+            since: chain[shown_by].0.timestamp.to_seconds(),
+        });
         b = h + 1;
     }
     batches
@@ -139,10 +147,12 @@ fn a_block_that_is_too_large_alone_is_still_a_batch() {
 fn no_batch_has_more_blocks_than_l1_takes() {
     let params = Params { max_batch_bytes: u64::MAX, ..params() };
     let mut splitter = Splitter::new(&params, &settled());
-    let batches = split(&mut splitter, &headers(&vec![empty(0); MAX_BLOCKS + 1]));
+    let chain = headers(&vec![empty(0); MAX_BLOCKS + 1]);
+    let batches = split(&mut splitter, &chain);
     let first = settled().height.next();
     let last = Height::new(settled().height.get() + MAX_BLOCKS as u64);
-    assert_eq!(batches, [BatchRange { first, last }]);
+    let since = chain[MAX_BLOCKS].0.timestamp.to_seconds();
+    assert_eq!(batches, [BatchRange { first, last, since }]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(super) enum Record {
         poster: Address,
         signers: String,
         late: bool,
+        led: bool,
         /// Of all rollups, with and without effect.
         transactions: usize,
         #[serde(flatten)]
@@ -226,6 +227,7 @@ pub(super) fn batch(batch: &SettledBatch, transactions: usize) -> Record {
         poster: batch.poster,
         signers: format!("{:#x}", batch.signers),
         late: batch.late,
+        led: batch.led,
         transactions,
         l1: L1Place::of_batch(batch),
     }

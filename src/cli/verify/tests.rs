@@ -100,6 +100,7 @@ async fn each_line_is_an_object_and_the_last_alone_is_the_summary() {
     let blocks = [block.clone()];
     let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
     let header = crate::batch::build_header(&blocks, genesis.epoch, &payload).unwrap();
+    let header = crate::testing::regular(header);
     world.mine(1, 2).await;
     settle(&world, &set, &world.certify(&set, header, payload)).await;
     let head = world.client.head().await.unwrap();

@@ -10,6 +10,7 @@ alloy::sol! {
         uint32 generation; uint64 epoch; uint64 firstHeight; uint64 lastHeight; bytes32 parentBlockHash;
         bytes32 blocksRoot; bytes32 lastBlockHash; uint64 forcedThrough; uint64 l1OriginNumber; bytes32 l1OriginHash;
         uint64 timestamp; bytes32 payloadHash; bytes32 blobsHash; bytes32 usageHash; bytes32 stateRoot;
+        uint64 regularSince;
     }
     struct Prevote { uint32 generation; uint64 height; uint32 round; bytes32 blockHash; }
     struct Precommit { uint32 generation; uint64 height; uint32 round; bytes32 blockHash; }
@@ -19,6 +20,7 @@ alloy::sol! {
         bytes32 prevReceiptHash;
     }
     struct Possession { address owner; address signer; }
+    struct PosterPossession { uint32 sequencer; address poster; }
 }
 
 const CONTRACT: Address = Address::repeat_byte(0x42);
@@ -58,6 +60,7 @@ fn a_batch_is_hashed_field_by_field() {
         blobs_hash: word("blobs"),
         usage_hash: word("usage"),
         state_root: word("state"),
+        regular_since: Seconds::new(77),
     };
     let expected = Batch {
         generation: 1,
@@ -75,6 +78,7 @@ fn a_batch_is_hashed_field_by_field() {
         blobsHash: word("blobs"),
         usageHash: word("usage"),
         stateRoot: word("state"),
+        regularSince: 77,
     };
     assert_eq!(ours().batch(&header), expected.eip712_signing_hash(&theirs()));
 }

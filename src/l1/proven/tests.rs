@@ -191,6 +191,7 @@ async fn settle(world: &World, set: &LeaderSet, block: &Block) {
     let blocks = [block.clone()];
     let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
     let header = crate::batch::build_header(&blocks, block.header.epoch, &payload).unwrap();
+    let header = crate::testing::regular(header);
     let batch = world.certify(set, header, payload);
     world.mine(1, 3).await;
     let poster = world.poster(world.turn_of(set, block.header.height));

@@ -31,6 +31,7 @@ fn header() -> BatchHeader {
         blobs_hash: B256::ZERO,
         usage_hash: B256::ZERO,
         state_root: B256::ZERO,
+        regular_since: Seconds::new(0),
     }
 }
 
@@ -86,6 +87,7 @@ async fn a_transaction_passes_through_its_stages() {
         payload_bytes: 13,
         payload_tokens: 14,
         late: false,
+        led: false,
     };
     store.settle_from(BatchNumber::new(1), &[batch]).unwrap();
     service.around.mirror.update(|mirror| {

@@ -130,8 +130,7 @@ abstract contract Ledger is Offences, Refusals {
         address signer = _actor(number).signer;
         _give(owner, stakeWei);
         bytes memory proof = _proof(owner, _keyOf(signer));
-        (done,) =
-            _try(owner, at.registry, abi.encodeCall(registry.join, (signer, address(0), ENDPOINT, stakeWei, proof)));
+        (done,) = _try(owner, at.registry, abi.encodeCall(registry.join, (signer, ENDPOINT, stakeWei, proof)));
         if (!done) return false;
 
         _tokensInWei += stakeWei;

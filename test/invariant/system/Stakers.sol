@@ -133,10 +133,11 @@ abstract contract Stakers is Ledger {
 
     function setPoster(uint256 who) external {
         (uint32 id, address owner) = _pickOwner(who);
-        address poster = makeAddr(string.concat("poster ", vm.toString(id)));
+        (address poster, uint256 key) = makeAddrAndKey(string.concat("poster ", vm.toString(id)));
+        bytes memory proof = _posterProof(id, key);
         _name(poster);
         vm.prank(owner);
-        registry.setPoster(id, poster);
+        registry.setPoster(id, poster, proof);
     }
 
     function flush(uint256 max) external {

@@ -82,7 +82,7 @@ abstract contract Thieves is Watchers {
         _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.setCommission, (id, 0)), error_);
         error_ = abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, owner, _thief);
         _refused(_thief, at.registry, abi.encodeCall(registry.topUp, (id, 1 ether)), error_);
-        _refused(_thief, at.registry, abi.encodeCall(registry.setPoster, (id, _thief)), error_);
+        _refused(_thief, at.registry, abi.encodeCall(registry.setPoster, (id, _thief, "")), error_);
         error_ = abi.encodeWithSelector(IRollups.AlreadyRegistered.selector, ROLLUP, address(this));
         _refused(_thief, at.rollups, abi.encodeCall(rollups.register, (ROLLUP)), error_);
         error_ = abi.encodeWithSelector(ISlasher.NoBounty.selector, _thief);
