@@ -263,3 +263,121 @@ async fn the_raw_payload_is_asked_for_once_the_packed_one_finds_no_quorum() {
     member.attester.advance(messages).unwrap();
     assert!(member.is_certified(0), "two others and this agent have signed it");
 }
+
+/// What a member of the set is answered when it asks for a header.
+fn answer_to(member: &mut Member4, header: &BatchHeader) -> bool {
+    member.sent.take();
+    let want = Message::Want { header: Box::new(header.clone()) };
+    member.attester.advance(vec![(id(4), want)]).unwrap();
+    member.sent.take().iter().any(
+        |message| matches!(message, Message::Attestation { header: one, .. } if **one == *header),
+    )
+}
+
+/// The header of other splits of the decided chain.
+fn split(member: &Member4, first: u64, last: u64, regular_since: Seconds) -> BatchHeader {
+    let blocks: Vec<Block> = (first..=last)
+        .map(|height| member.around.store.block(Height::new(height)).unwrap().unwrap().block)
+        .collect();
+    let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
+    let header = crate::batch::build_header(&blocks, Epoch::new(0), &payload).unwrap();
+    BatchHeader { regular_since, ..header }
+}
+
+fn at(member: &Member4, head: u64, settled_at: u64) {
+    member.around.mirror.update(|mirror| {
+        let timestamp = Seconds::new(head);
+        mirror.head = Some(L1Block { number: 10, hash: B256::ZERO, timestamp });
+        mirror.tip.as_mut().unwrap().settled_at = Seconds::new(settled_at);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn signs_regular_for_nothing_but_its_own_cut() {
+    let mut member = Member4::new();
+    let own = member.cut(0);
+    let since = own.regular_since;
+    assert_eq!(since, own.timestamp, "shown by its last block");
+    let last = own.last_height.get();
+    for (first, last) in [(1, 1), (1, last - 1), (1, last + 1), (2, last), (last, last + 1)] {
+        let other = split(&member, first, last, since);
+        assert!(!answer_to(&mut member, &other), "{first} to {last}");
+    }
+    let earlier = BatchHeader { regular_since: Seconds::new(since.get() - 1), ..own.clone() };
+    assert!(!answer_to(&mut member, &earlier));
+    let elsewhere = Epoch::new(1);
+    member.around.mirror.update(|mirror| {
+        let set = mirror.set_for(Generation::new(0), Epoch::new(0)).unwrap();
+        mirror.sets.insert((Generation::new(0), elsewhere), set);
+    });
+    assert!(!answer_to(&mut member, &BatchHeader { epoch: elsewhere, ..own.clone() }));
+    // Its own cuts, the first and what follows on it.
+    let next = member.cut(1);
+    assert!(answer_to(&mut member, &own));
+    assert!(answer_to(&mut member, &next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn signs_what_is_not_regular_once_nobody_has_brought_what_is() {
+    let mut member = Member4::new();
+    let takeovers = 5 * member.around.mirror.read().params.takeover_seconds;
+    let own = member.cut(0);
+    let due = own.regular_since.get() + takeovers;
+    let first = split(&member, 1, 1, Seconds::new(0));
+    at(&member, due - 1, 0);
+    assert!(!answer_to(&mut member, &first), "its batch may be posted by those whose turn it is");
+    at(&member, due, due - takeovers + 1);
+    assert!(!answer_to(&mut member, &first), "something settled since");
+    // A split that ends in the next batch, and one of it alone.
+    let next = member.cut(1);
+    for (first, last) in
+        [(1, next.first_height.get()), (next.first_height.get(), next.last_height.get() - 1)]
+    {
+        at(&member, next.regular_since.get() + takeovers - 1, 0);
+        let other = split(&member, first, last, Seconds::new(0));
+        assert!(!answer_to(&mut member, &other), "{first} to {last}");
+    }
+    at(&member, due, 0);
+    assert!(answer_to(&mut member, &first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_batch_that_is_not_regular_waits_until_that_has_settled() {
+    let mut member = Member4::new();
+    let (own, next) = (member.cut(0), member.cut(1));
+    // An outage of some epochs: the default epoch is too old now.
+    let late = own.timestamp.get() + 100_000;
+    member.around.mirror.update(|mirror| {
+        let set = mirror.set_for(Generation::new(0), Epoch::new(0)).unwrap();
+        mirror.params.epoch_seconds = 1_000;
+        let head = L1Block { number: 9, hash: B256::ZERO, timestamp: Seconds::new(late) };
+        (mirror.head, mirror.at_depth) = (Some(head), Some(head));
+        let running = mirror.params.epoch_at(head.timestamp);
+        mirror.sets.insert((Generation::new(0), running), set);
+    });
+    member.sent.take();
+    member.attester.advance(Vec::new()).unwrap();
+    let running = member.cut(0).epoch;
+    assert_ne!(running, own.epoch);
+    assert!(!member.cut(0).is_regular());
+    assert_eq!((member.cut(1).epoch, member.cut(1).regular_since), (running, next.regular_since));
+    let attested = |member: &Member4| -> Vec<BatchHeader> {
+        let headers = member.sent.take().into_iter().filter_map(|message| match message {
+            Message::Attestation { header, .. } => Some(*header),
+            Message::Want { .. } => None,
+        });
+        headers.filter(|header| header.epoch == running).collect()
+    };
+    let (first, second) = (member.cut(0), member.cut(1));
+    let sent = attested(&member);
+    assert!(sent.contains(&first) && !sent.contains(&second));
+    assert!(!answer_to(&mut member, &second));
+
+    member.around.mirror.update(|mirror| {
+        let tip = mirror.tip.as_mut().unwrap();
+        (tip.number, tip.last_height) = (BatchNumber::new(1), first.last_height);
+        (tip.last_block_hash, tip.epoch) = (first.last_block_hash, first.epoch);
+    });
+    member.attester.advance(Vec::new()).unwrap();
+    assert!(attested(&member).contains(&second));
+}

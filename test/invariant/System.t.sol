@@ -30,6 +30,7 @@ contract SystemInvariants is StdInvariant, Test {
         _everyShareIsSomebodys();
         _noOffenceCostsTwice();
         _theSettledChainIsOneLine();
+        _whoeverIsUpMissesNothing();
     }
 
     function _everyTokenIsSomewhere() private view {
@@ -91,6 +92,13 @@ contract SystemInvariants is StdInvariant, Test {
         assertEq(tip.consumed, _handler.consumed());
     }
 
+    function _whoeverIsUpMissesNothing() private view {
+        for (uint32 id = 1; id <= _handler.count(); ++id) {
+            (uint256 missed, uint256 silent) = _handler.missesOf(id);
+            assertLe(missed, silent, "whoever was there has missed a turn");
+        }
+    }
+
     /// A long walk of the same actions, always the same: none of them is idle, or the invariant would hold for want of
     /// anything to hold.
     function test_everyActionComesToSomething() external {
@@ -110,7 +118,7 @@ contract SystemInvariants is StdInvariant, Test {
         }
         this.invariant_nothingIsLostMadeOrTaken();
 
-        string[27] memory all = [
+        string[28] memory all = [
             "sealed",
             "joined",
             "topped up",
@@ -123,6 +131,7 @@ contract SystemInvariants is StdInvariant, Test {
             "claimed commissions",
             "settled",
             "settled late",
+            "settled splits",
             "forced",
             "escaped",
             "compensated",

@@ -34,6 +34,8 @@ abstract contract Posters is Ledger {
     /// Bytes of {ROLLUP} in a batch; {_usageOf} makes the whole list of them.
     mapping(uint64 number => uint32 bytes_) internal _bytesIn;
     mapping(uint64 number => bool) internal _debited;
+    /// Regular batches of each sequencer's turns that others settled: it was not there, or too late.
+    mapping(uint32 id => uint256) internal _silentFor;
 
     /* SETTLING */
 
@@ -63,6 +65,22 @@ abstract contract Posters is Ledger {
         }
         _post(poster, header, _quorum(header.epoch));
         _did("settled late");
+    }
+
+    /// Whoever is a member has a part of what would be the next batch signed, in any lawful epoch, and settles it once all could.
+    /// Its leader was there all the time, and had nothing to settle yet.
+    function settleSplit(uint256 blocks, uint256 how, uint256 who) external {
+        if (!_canSettle()) return;
+        BatchHeader memory header = _nextHeader(uint64(bound(blocks, 1, 20)));
+        header.regularSince = 0;
+        _followQueue(header, how & 12 == 0);
+        _advance(5 * p.takeoverSeconds);
+        if (how & 1 == 0) header.epoch = _epoch();
+        uint256 n = settlement.leaderSetOf(header.generation, header.epoch).members.length;
+        if (n == 0) return;
+        address poster = settlement.memberAt(header.generation, header.epoch, who % n).signer;
+        _post(poster, header, _quorum(header.epoch));
+        _did("settled splits");
     }
 
     /// @dev Somebody leads, and there is a block to be the origin since the generation began.
@@ -99,6 +117,7 @@ abstract contract Posters is Ledger {
     function _post(address poster, BatchHeader memory header, uint128 signers) internal {
         Signature[] memory signatures = _attest(header, signers);
         _settledBatches.push(_settledBy(poster, header, signers));
+        if (header.regularSince != 0 && !_isLedBy(poster, header)) ++_silentFor[registry.idOf(_leader(header))];
         vm.prank(poster, poster);
         settlement.settle(header, signers, signatures, PAYLOAD);
 
@@ -109,6 +128,13 @@ abstract contract Posters is Ledger {
         if (header.forcedThrough > consumed) consumed = header.forcedThrough;
         _name(poster);
         _did("settled");
+    }
+
+    /// @notice Turns that `id` has missed by the tally of the last 200 epochs, and those in which it was not there.
+    function missesOf(uint32 id) external view returns (uint256 missed, uint256 silent) {
+        uint64 epoch = _epoch();
+        (, missed) = tally.turnsBetween(id, epoch < 200 ? 0 : epoch - 200, epoch);
+        silent = _silentFor[id];
     }
 
     /* FORCED QUEUE */

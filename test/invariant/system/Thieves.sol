@@ -70,6 +70,20 @@ abstract contract Thieves is Watchers {
         _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.creditSealer, (_thief, amountWei)), error_);
     }
 
+    /// Names an address as its poster that is another's, even with the other's consent, or that has not been asked.
+    function stealPosters(uint256 who, uint256 whose) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        uint32 other = _pickId(whose);
+        address signer = registry.sequencer(other).signer;
+        bytes memory proof = _posterProof(id, _keyOf(signer));
+        if (other != id) {
+            bytes memory taken = abi.encodeWithSelector(ISequencerRegistry.PosterTaken.selector, signer, other);
+            _refused(owner, at.registry, abi.encodeCall(registry.setPoster, (id, signer, proof)), taken);
+        }
+        bytes memory unproven = abi.encodeWithSelector(ISequencerRegistry.ProofNotBySigner.selector, _thief, address(0));
+        _refused(owner, at.registry, abi.encodeCall(registry.setPoster, (id, _thief, "")), unproven);
+    }
+
     /// Claims what is in no thief's name, and changes what is another's.
     function stealNames(uint256 who) external {
         (uint32 id, address owner) = _pickOwner(who);

@@ -181,6 +181,12 @@ abstract contract Watchers is Posters {
         uint256 n = settlement.leaderSet(_epoch()).members.length;
         if (n < 2) return;
         address silent = settlement.memberAt(settlement.generation(), _epoch(), who % n).signer;
+        // Right behind a batch that is not regular nobody misses anything.
+        if (_settledBatches.length != 0 && _settledBatches[_settledBatches.length - 1].header.regularSince == 0) {
+            BatchHeader memory regular = _nextHeader(1);
+            _followQueue(regular, false);
+            _post(_leader(regular), regular, _quorum(regular.epoch));
+        }
         for (uint256 i = 0; i < 3; ++i) {
             if (!_missTurnOf(silent)) return;
         }
