@@ -12,7 +12,7 @@
 
 mod archive;
 
-pub use archive::{Archive, ArchiveError, TakenIn, export, import};
+pub use archive::{Archive, ArchiveError, ExportError, TakenIn, export, export_incomplete, import};
 
 use crate::crypto::{SecretKey, Signature, SigningDomain, merkle};
 use crate::domain::{BatchHeader, Generation, Height, Proposal, Round, Vote, VoteType};

@@ -32,6 +32,8 @@ pub enum Silence {
     New,
     /// The store's file is not the one that was used last, so it may be a copy, and older than what was signed.
     Moved,
+    /// What the key signed was exported, so that another machine signs in this one's place.
+    HandedOver,
     /// An earlier run ended before it was sure of its records.
     Unsure,
     /// The key signed something of which the store has no record: the store is older than that.
@@ -51,6 +53,9 @@ impl fmt::Display for Silence {
         match self {
             Self::New => f.write_str("signs nothing yet: the store is new and the key is not"),
             Self::Moved => f.write_str("signs nothing yet: the store's file was moved or copied"),
+            Self::HandedOver => {
+                f.write_str("signs nothing yet: its records were exported to another machine")
+            }
             Self::Unsure => f.write_str("signs nothing yet: it was not sure of its records before"),
             Self::Older { height } => write!(
                 f,
@@ -253,9 +258,17 @@ impl Silencer {
         company.is_honest(ahead)
     }
 
-    /// What to do with what is to be said at the running height.
-    pub(super) fn verdict(&mut self, height: Height, company: &Company, now: Instant) -> Verdict {
-        if self.silence().is_some() || self.muted_through >= Some(height) {
+    /// What to do with what is to be said at the running height; `settled` is what L1 has settled. What has settled was
+    /// decided: who is asked for a word about it has forgotten that it gave one.
+    pub(super) fn verdict(
+        &mut self,
+        height: Height,
+        settled: Height,
+        company: &Company,
+        now: Instant,
+    ) -> Verdict {
+        let is_over = height <= settled || self.muted_through >= Some(height);
+        if self.silence().is_some() || is_over {
             return Verdict::Mute;
         }
         if self.caught_up {
@@ -349,7 +362,7 @@ mod tests {
         }
 
         fn verdict(&mut self, height: u64) -> Verdict {
-            self.silencer.verdict(Height::new(height), &self.company, self.now)
+            self.silencer.verdict(Height::new(height), Height::default(), &self.company, self.now)
         }
 
         fn listens(&mut self, height: u64) -> bool {
@@ -386,6 +399,21 @@ mod tests {
         let mut alone = Scene::new(None);
         alone.company.others.clear();
         assert_eq!(alone.verdict(9), Verdict::Speak);
+    }
+
+    #[test]
+    fn says_nothing_at_a_height_that_has_settled_also_when_nobody_can_be_asked() {
+        let mut alone = Scene::new(None);
+        alone.company.others.clear();
+        let mut verdict = |height, settled| {
+            let (height, settled) = (Height::new(height), Height::new(settled));
+            alone.silencer.verdict(height, settled, &alone.company, alone.now)
+        };
+        assert_eq!(verdict(9, 9), Verdict::Mute);
+        assert_eq!(verdict(8, 9), Verdict::Mute);
+        assert_eq!(verdict(10, 9), Verdict::Speak);
+        assert_eq!(verdict(9, 9), Verdict::Mute, "also once it has caught up");
+        assert_eq!(verdict(9, 8), Verdict::Speak, "l1 took a batch back");
     }
 
     #[test]

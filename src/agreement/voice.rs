@@ -130,13 +130,19 @@ impl Voice {
         Some(company)
     }
 
+    /// What L1 has settled.
+    fn settled(&self) -> Height {
+        self.0.mirror.read().tip.as_ref().map(|tip| tip.last_height).unwrap_or_default()
+    }
+
     /// What to do with what is to be said at the running height.
     pub(super) fn verdict(&self, height: Height) -> Verdict {
         if self.0.careless {
             return Verdict::Speak;
         }
         let Some(company) = self.company(height) else { return Verdict::Mute };
-        let verdict = lock(&self.0.silencer).verdict(height, &company, Instant::now());
+        let (settled, now) = (self.settled(), Instant::now());
+        let verdict = lock(&self.0.silencer).verdict(height, settled, &company, now);
         if verdict == Verdict::Mute {
             *lock(&self.0.kept_back) = Some(height);
         }
@@ -173,10 +179,8 @@ impl Voice {
             return false;
         }
         let Some(company) = self.company(height) else { return false };
-        let settled = self.0.mirror.read().tip.as_ref().map(|tip| tip.last_height);
-        let now = Instant::now();
-        let over =
-            lock(&self.0.silencer).listen(height, settled.unwrap_or_default(), &company, now);
+        let (settled, now) = (self.settled(), Instant::now());
+        let over = lock(&self.0.silencer).listen(height, settled, &company, now);
         if !over {
             return false;
         }
@@ -355,6 +359,7 @@ pub fn doubt_of(
         Some((Standing::Trusted, true)) => None,
         Some((Standing::Trusted, false)) => Some(Silence::Moved),
         Some((Standing::Doubted, _)) => Some(Silence::Unsure),
+        Some((Standing::HandedOver, _)) => Some(Silence::HandedOver),
     };
     let standing = if doubt.is_some() { Standing::Doubted } else { Standing::Trusted };
     store.keep_standing(signer, standing)?;

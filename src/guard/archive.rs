@@ -5,17 +5,21 @@ use crate::domain::{Generation, Height, Round};
 use crate::storage::{Ballot, BallotKind, BallotRecord, Standing, Store, StoreError};
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-/// The only form there is so far.
-const VERSION: u32 = 1;
+/// The form that is written. The first one did not say whether it is complete, and counts as if it were not.
+const VERSION: u32 = 2;
 
-/// All that one key has signed in one deployment, position by position.
+/// What one key has signed in one deployment, position by position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Archive {
     version: u32,
     key: Address,
     domain: B256,
+    /// Whether it was all, when it was written, and the store that it came from signs no more.
+    #[serde(default)]
+    complete: bool,
     ballots: Vec<ArchivedBallot>,
     attested: Vec<ArchivedBlock>,
 }
@@ -40,13 +44,37 @@ struct ArchivedBlock {
     block_hash: B256,
 }
 
+/// Why there are no records to take elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store may not know all that the key has signed: who takes its records for all of them signs what contradicts the
+    /// rest.
+    #[error(
+        "the store does not know all that {key} has signed ({}): a machine that trusts these records may sign twice. Is \
+         data-dir the right one? With --incomplete they are written for a machine that listens before it signs", match standing {
+            None => "it was never used with this key",
+            Some((Standing::Trusted, _)) => "its file was moved or copied",
+            Some(_) => "it is in doubt itself",
+        }
+    )]
+    Incomplete {
+        /// The key.
+        key: Address,
+        /// How it stands, and whether the store is where it was.
+        standing: Option<(Standing, bool)>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a file was not taken in. The store is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Of a later release.
-    #[error("version is {actual}, this release reads {expected}")]
+    #[error("version is {actual}, this release reads 1 to {expected}")]
     Version {
-        /// The one that is read.
+        /// The last one that is read.
         expected: u32,
         /// The file's.
         actual: u32,
@@ -95,14 +123,37 @@ pub struct TakenIn {
     pub ballots: usize,
     /// Attested blocks.
     pub attested: usize,
+    /// Whether the store is now taken to know all that the key has signed.
+    pub trusted: bool,
 }
 
-/// All records of a key.
+/// All that a key has signed, for another machine to sign in this one's place. From then on this store does not sign with the
+/// key, until records are taken in again: it is on disk that it does not when this returns. As long as the agent has not run
+/// again, the same can be had again.
+///
+/// # Errors
+///
+/// [`ExportError::Incomplete`] unless the store was used with the key, where it is now, with all its records.
+pub fn export(store: &Store, key: Address, domain: &SigningDomain) -> Result<Archive, ExportError> {
+    match store.key_standing(key)? {
+        Some((Standing::Trusted | Standing::HandedOver, true)) => {}
+        standing => return Err(ExportError::Incomplete { key, standing }),
+    }
+    let archive = Archive { complete: true, ..export_incomplete(store, key, domain)? };
+    store.keep_standing(key, Standing::HandedOver)?;
+    Ok(archive)
+}
+
+/// What a store knows of a key, for a machine that will listen before it signs.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub fn export(store: &Store, key: Address, domain: &SigningDomain) -> Result<Archive, StoreError> {
+pub fn export_incomplete(
+    store: &Store,
+    key: Address,
+    domain: &SigningDomain,
+) -> Result<Archive, StoreError> {
     let ballots = store.ballots_of(key)?.into_iter().map(|(ballot, record)| ArchivedBallot {
         kind: ballot.kind,
         generation: ballot.generation,
@@ -118,11 +169,13 @@ pub fn export(store: &Store, key: Address, domain: &SigningDomain) -> Result<Arc
         .into_iter()
         .map(|(generation, height, block_hash)| ArchivedBlock { generation, height, block_hash });
     let attested = attested.collect();
-    Ok(Archive { version: VERSION, key, domain: domain.separator(), ballots, attested })
+    let (version, domain) = (VERSION, domain.separator());
+    Ok(Archive { version, key, domain, complete: false, ballots, attested })
 }
 
 /// Takes records in. It only adds: what the store holds stays. From then on the records are taken for all that the key has
-/// signed.
+/// signed if the file says that it holds all, and the store held none besides (else the key has signed since, and nobody knows
+/// what more) or was known to hold all itself. Otherwise the key is in doubt with this store, whatever it was before.
 ///
 /// # Errors
 ///
@@ -133,7 +186,7 @@ pub fn import(
     domain: &SigningDomain,
     archive: &Archive,
 ) -> Result<TakenIn, ArchiveError> {
-    if archive.version != VERSION {
+    if !(1..=VERSION).contains(&archive.version) {
         return Err(ArchiveError::Version { expected: VERSION, actual: archive.version });
     }
     if archive.key != key {
@@ -163,25 +216,38 @@ pub fn import(
         .iter()
         .map(|block| (block.generation, block.height, block.block_hash))
         .collect();
-    if let Some((generation, height)) = store.take_in(key, &ballots, &attested)? {
+    let positions: BTreeSet<Ballot> = ballots.iter().map(|(ballot, _)| *ballot).collect();
+    let blocks: BTreeSet<_> =
+        attested.iter().map(|(generation, height, _)| (*generation, *height)).collect();
+    let has_more = store.ballots_of(key)?.iter().any(|(ballot, _)| !positions.contains(ballot))
+        || store
+            .attested_of(key)?
+            .iter()
+            .any(|(generation, height, _)| !blocks.contains(&(*generation, *height)));
+    let is_complete = archive.complete && archive.version > 1;
+    let knew_all = store.key_standing(key)? == Some((Standing::Trusted, true));
+    let trusted = is_complete && (knew_all || !has_more);
+    let standing = if trusted { Standing::Trusted } else { Standing::Doubted };
+    if let Some((generation, height)) = store.take_in(key, &ballots, &attested, standing)? {
         return Err(ArchiveError::Contradiction { generation, height });
     }
-    store.keep_standing(key, Standing::Trusted)?;
-    Ok(TakenIn { ballots: ballots.len(), attested: attested.len() })
+    Ok(TakenIn { ballots: ballots.len(), attested: attested.len(), trusted })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{batch, guard_at, vote};
     use super::super::{Guard, GuardError, Recorded};
-    use super::{ArchiveError, export, import};
+    use super::{Archive, ArchiveError, ExportError, export, export_incomplete, import};
     use crate::crypto::SigningDomain;
     use crate::domain::{Proposal, VoteType};
     use crate::storage::Standing;
     use alloy::primitives::{Address, B256};
+    use std::path::Path;
 
-    fn used(folder: &std::path::Path) -> Guard {
+    fn used(folder: &Path) -> Guard {
         let guard = guard_at(folder);
+        guard.store.keep_standing(guard.address(), Standing::Trusted).unwrap();
         guard.sign_vote(VoteType::Prevote, &vote(1), Recorded::First).unwrap();
         guard.sign_vote(VoteType::Precommit, &vote(0), Recorded::First).unwrap();
         let of = vote(3);
@@ -208,7 +274,7 @@ mod tests {
 
         let new = guard_at(to.path());
         let taken = import(&new.store, new.address(), new.domain(), &archive).unwrap();
-        assert_eq!((taken.ballots, taken.attested), (3, 2));
+        assert_eq!((taken.ballots, taken.attested, taken.trusted), (3, 2, true));
         let refused = new.sign_vote(VoteType::Prevote, &vote(2), Recorded::First);
         assert!(matches!(refused, Err(GuardError::Conflict { .. })), "{refused:?}");
         let (header, blocks) = batch(1, &[B256::repeat_byte(9)], B256::ZERO);
@@ -232,9 +298,9 @@ mod tests {
         let elsewhere = SigningDomain::new(1, other);
         let refused = import(store, key, &elsewhere, &archive);
         assert!(matches!(refused, Err(ArchiveError::OtherDomain { .. })), "{refused:?}");
-        let later = super::Archive { version: 2, ..archive };
+        let later = Archive { version: 3, ..archive };
         let refused = import(store, key, domain, &later);
-        assert!(matches!(refused, Err(ArchiveError::Version { actual: 2, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ArchiveError::Version { actual: 3, .. })), "{refused:?}");
     }
 
     #[test]
@@ -250,10 +316,110 @@ mod tests {
         assert!(matches!(refused, Err(ArchiveError::NotSigned { index: 1 })), "{refused:?}");
 
         new.sign_vote(VoteType::Prevote, &vote(2), Recorded::First).unwrap();
-        let before = export(&new.store, new.address(), new.domain()).unwrap();
+        let held = |guard: &Guard| {
+            export_incomplete(&guard.store, guard.address(), guard.domain()).unwrap()
+        };
+        let before = held(&new);
         let refused = import(&new.store, new.address(), new.domain(), &archive);
         assert!(matches!(refused, Err(ArchiveError::Contradiction { .. })), "{refused:?}");
-        assert_eq!(export(&new.store, new.address(), new.domain()).unwrap(), before);
-        assert_eq!(new.store.key_standing(new.address()).unwrap(), None);
+        assert_eq!(held(&new), before);
+        assert_eq!(standing(&new), None);
+    }
+
+    fn standing(guard: &Guard) -> Option<(Standing, bool)> {
+        guard.store.key_standing(guard.address()).unwrap()
+    }
+
+    fn exported(guard: &Guard) -> Result<Archive, ExportError> {
+        export(&guard.store, guard.address(), guard.domain())
+    }
+
+    fn taken_into(folder: &Path, archive: &Archive) -> Option<(Standing, bool)> {
+        let guard = guard_at(folder);
+        let taken = import(&guard.store, guard.address(), guard.domain(), archive).unwrap();
+        let standing = standing(&guard);
+        assert_eq!(taken.trusted, standing == Some((Standing::Trusted, true)));
+        standing
+    }
+
+    /// A store that may not know all must not become one that does by way of a file: neither one that was never used with
+    /// the key (the wrong folder, the wrong key), nor one that was lost and made anew, nor a restored backup.
+    #[test]
+    fn a_store_that_may_not_know_all_gives_no_file_that_says_so() {
+        let (folder, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let empty = guard_at(folder.path());
+        let refused = exported(&empty);
+        assert!(matches!(refused, Err(ExportError::Incomplete { standing: None, .. })));
+
+        empty.store.keep_standing(empty.address(), Standing::Doubted).unwrap();
+        let refused = exported(&empty).unwrap_err();
+        assert!(refused.to_string().contains("is in doubt itself"), "{refused}");
+        drop(empty);
+
+        let restored = tempfile::tempdir().unwrap();
+        drop(used(restored.path()));
+        std::fs::remove_file(restored.path().join("rota.redb.seal")).unwrap();
+        let restored = guard_at(restored.path());
+        let refused = exported(&restored).unwrap_err();
+        assert!(refused.to_string().contains("moved or copied"), "{refused}");
+
+        let partly = export_incomplete(&restored.store, restored.address(), restored.domain());
+        let partly = partly.unwrap();
+        assert_eq!(taken_into(to.path(), &partly), Some((Standing::Doubted, true)));
+        assert_eq!(standing(&restored), Some((Standing::Trusted, false)), "it is as it was");
+    }
+
+    #[test]
+    fn a_store_that_was_exported_signs_no_more_until_records_are_taken_in_again() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let old = used(from.path());
+        let archive = exported(&old).unwrap();
+        assert_eq!(standing(&old), Some((Standing::HandedOver, true)));
+        assert_eq!(exported(&old).unwrap(), archive, "a file that was not written can be again");
+        assert_eq!(taken_into(to.path(), &archive), Some((Standing::Trusted, true)));
+        drop(old);
+
+        let doubt = crate::agreement::doubt_of;
+        let old = guard_at(from.path());
+        let why = doubt(&old.store, old.address(), true).unwrap();
+        assert_eq!(why, Some(crate::agreement::Silence::HandedOver));
+        assert!(exported(&old).is_err(), "it has run since");
+        import(&old.store, old.address(), old.domain(), &archive).unwrap();
+        assert_eq!(
+            doubt(&old.store, old.address(), true).unwrap(),
+            None,
+            "the move was called off"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_older_than_what_the_store_holds_is_not_taken_for_all() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let old = used(from.path());
+        let archive = exported(&old).unwrap();
+        let new = guard_at(to.path());
+        let later = crate::domain::Vote { height: crate::domain::Height::new(9), ..vote(1) };
+        new.sign_vote(VoteType::Prevote, &later, Recorded::First).unwrap();
+        drop(new);
+        assert_eq!(taken_into(to.path(), &archive), Some((Standing::Doubted, true)));
+        // One that knows all anyhow goes on.
+        let new = guard_at(to.path());
+        new.store.keep_standing(new.address(), Standing::Trusted).unwrap();
+        drop(new);
+        assert_eq!(taken_into(to.path(), &archive), Some((Standing::Trusted, true)));
+    }
+
+    #[test]
+    fn a_file_of_the_first_form_is_taken_in_and_not_for_all() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let archive = exported(&used(from.path())).unwrap();
+        let mut text = serde_json::to_value(&archive).unwrap();
+        let fields = text.as_object_mut().unwrap();
+        fields.remove("complete");
+        fields.insert("version".to_owned(), 1.into());
+        let first: Archive = serde_json::from_value(text).unwrap();
+        assert_eq!(taken_into(to.path(), &first), Some((Standing::Doubted, true)));
+        let claims = Archive { version: 1, ..archive };
+        assert_eq!(taken_into(to.path(), &claims), Some((Standing::Doubted, true)));
     }
 }

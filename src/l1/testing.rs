@@ -75,7 +75,7 @@ impl World {
     }
 
     async fn join(&self, index: usize) {
-        let owner = account(&self.client, &self.anvil, index + 1);
+        let owner = self.owner(index);
         let stake_wei = ONE * U256::from(100);
         actions::mint(&owner, &self.deployment, owner.address(), stake_wei).await.unwrap();
         let signer = signer(index);
@@ -87,6 +87,11 @@ impl World {
         let id = actions::join(&owner, &self.deployment, joining).await.unwrap();
         assert_eq!(usize::try_from(id).unwrap(), index + 1);
         actions::send_eth(&self.rich(), signer.address(), ONE).await.unwrap();
+    }
+
+    /// The account that owns the sequencer which joined as number `index`.
+    pub(crate) fn owner(&self, index: usize) -> Account {
+        account(&self.client, &self.anvil, index + 1)
     }
 
     /// An account with ETH that is no sequencer.

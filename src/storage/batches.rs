@@ -222,6 +222,22 @@ impl Store {
         })
     }
 
+    /// Whether an attestation of this key is kept, of whichever batch.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn has_attested(&self, signer: Address) -> Result<bool, StoreError> {
+        self.view(|transaction| {
+            for entry in transaction.open_table(ATTESTATIONS)?.iter()? {
+                if entry?.0.value().2 == &signer.0.0 {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
     /// Drops what is kept of blocks before `first` only until they are settled for good: attestations, and what it would
     /// take to undo them.
     ///

@@ -2,7 +2,7 @@
 
 use super::{Store, StoreError, decode, encode};
 use crate::domain::{
-    Authorization, Block, BlockHeader, Certificate, DecidedBlock, Height, RollupId,
+    Authorization, Block, BlockHeader, Certificate, DecidedBlock, Epoch, Height, RollupId,
     RollupTransaction, SignedTransaction,
 };
 use alloy::primitives::{Address, B256};
@@ -253,7 +253,7 @@ impl Store {
             let nonces = transaction.open_table(NONCES)?;
             let mut counting = Counting { nonces, moved: BTreeMap::new() };
             for entry in super::forced::read(transaction, counted..header.forced_through)? {
-                let Ok(signed) = entry.transaction.decode(usize::MAX) else { continue };
+                let Ok(signed) = self.meaning_of(&entry.transaction) else { continue };
                 let rollup = entry.transaction.rollup;
                 if places.get((rollup.get(), &signed.hash.0))?.is_none() {
                     counting.count(rollup, &IncludedTransaction::from(&signed))?;
@@ -328,6 +328,29 @@ impl Store {
                 None => Certificate::default(),
             };
             Ok(Some(DecidedBlock { block: Block { header, transactions }, certificate }))
+        })
+    }
+
+    /// Whether this key signed a decided block of `first` or a later epoch, as far as the certificates tell that are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn has_certified(&self, signer: Address, first: Epoch) -> Result<bool, StoreError> {
+        self.view(|transaction| {
+            let certificates = transaction.open_table(CERTIFICATES)?;
+            for entry in transaction.open_table(HEADERS)?.iter()?.rev() {
+                let (height, header) = entry?;
+                if decode_header(header.value())?.1.epoch < first {
+                    break;
+                }
+                let Some(found) = certificates.get(height.value())? else { continue };
+                let certificate: Certificate = decode("certificates", found.value())?;
+                if certificate.signatures.iter().any(|(by, _)| by.0 == signer.0.0) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
     }
 

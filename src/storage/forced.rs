@@ -109,7 +109,7 @@ impl Store {
             let entry = transaction.open_table(FORCED)?.get(index)?;
             let entry: Option<ForcedEntry> =
                 entry.map(|entry| decode("forced", entry.value())).transpose()?;
-            Ok(entry.filter(|entry| entry.transaction.decode(usize::MAX).is_ok()))
+            Ok(entry.filter(|entry| self.meaning_of(&entry.transaction).is_ok()))
         })
     }
 

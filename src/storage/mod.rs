@@ -25,7 +25,8 @@
 //! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
 //! | | `attested_blocks` | (signer, generation, height) | block hash |
 //! | | `signed_batches` | (signer, digest) | signature |
-//! | [`standing`] | `standings` | signer | whether its records are taken for all of them, and which file this was |
+//! | [`standing`] | `standings` | signer | whether its records are taken for all of them, and where the store was |
+//! | [`place`] | `places` | 0 | where the store is, and its seals |
 //! | [`evidence`] | `evidence` | (offender, position) | evidence |
 //! | [`forced`] | `forced` | number in the queue | entry |
 //! | | `forced_hashes` | (rollup, transaction hash, number) | |
@@ -49,6 +50,7 @@ mod forced;
 mod generations;
 mod journal;
 mod picture;
+mod place;
 mod records;
 mod signed;
 mod standing;
@@ -58,22 +60,24 @@ mod views;
 
 pub use blocks::{IncludedTransaction, NextNonceOf};
 pub use journal::{Journal, JournalError};
+pub use place::RENEWAL;
 pub use signed::{Ballot, BallotKind, BallotRecord};
 pub use standing::Standing;
 pub use trial::Trial;
 pub use views::{Listed, NonceAt, RollupView};
 
+use crate::domain::{RollupTransaction, SignedTransaction, TransactionError};
 use alloy::primitives::B256;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Opens the tables of an area.
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 11] = [
+const AREAS: [Create; 12] = [
     blocks::create,
     batches::create,
     undecided::create,
@@ -85,6 +89,7 @@ const AREAS: [Create; 11] = [
     views::create,
     picture::create,
     standing::create,
+    place::create,
 ];
 
 /// What the store keeps in memory of its file if nothing else is asked for.
@@ -97,7 +102,10 @@ pub struct Store {
     path: Arc<Path>,
     /// Whether something rides that is not on disk. Changes only while its changer is the one writer.
     rides: Arc<AtomicBool>,
-    place: Option<standing::Place>,
+    place: place::Place,
+    sealing: Arc<place::Sealing>,
+    /// See [`Store::bound_transactions`].
+    largest_transaction: Arc<AtomicUsize>,
     /// Whether the process is to die, see [`Store::die_after`].
     #[cfg(test)]
     life: Arc<std::sync::Mutex<Life>>,
@@ -125,6 +133,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What redb says.
         source: Box<redb::Error>,
+    },
+    /// The file that tells the store from its copies cannot be read or written.
+    #[error("cannot seal the store, {}: {source}", path.display())]
+    Seal {
+        /// Where it lies.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// The disk or the file failed; nothing of the transaction was kept.
     #[error("store: {0}")]
@@ -193,7 +209,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Open`].
+    /// [`StoreError::Open`], [`StoreError::Seal`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with_cache(path, DEFAULT_CACHE_BYTES)
     }
@@ -202,23 +218,53 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Open`].
+    /// [`StoreError::Open`], [`StoreError::Seal`].
     pub fn open_with_cache(path: impl AsRef<Path>, cache_bytes: usize) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let database =
             Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| {
                 StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) }
             })?;
-        let store = Self {
+        let (sealing, place) = place::Sealing::begin(path, |seal| {
+            let transaction = database.begin_write()?;
+            AREAS.iter().try_for_each(|create| create(&transaction))?;
+            let place = seal(&transaction)?;
+            transaction.commit()?;
+            Ok(place)
+        })?;
+        Ok(Self {
             database: Arc::new(database),
             path: Arc::from(path),
             rides: Arc::default(),
-            place: standing::Place::of(path),
+            place,
+            sealing: Arc::new(sealing),
+            largest_transaction: Arc::new(AtomicUsize::new(usize::MAX)),
             #[cfg(test)]
             life: Arc::default(),
-        };
-        store.write(|transaction| AREAS.iter().try_for_each(|create| create(transaction)))?;
-        Ok(store)
+        })
+    }
+
+    /// Says how large a transaction may be that has an effect: no larger than the body of a block of this deployment (R44). An
+    /// entry of the forced queue can be, and counts for nothing then, here as where it is derived.
+    pub fn bound_transactions(&self, bytes: usize) {
+        self.largest_transaction.store(bytes, Ordering::SeqCst);
+    }
+
+    /// What a decided transaction means, from a block or from the forced queue.
+    ///
+    /// # Errors
+    ///
+    /// [`TransactionError`]: nothing.
+    pub fn meaning_of(
+        &self,
+        transaction: &RollupTransaction,
+    ) -> Result<SignedTransaction, TransactionError> {
+        transaction.decode(self.largest_transaction.load(Ordering::SeqCst))
+    }
+
+    /// Whether nobody else holds the store: dropping it closes the file.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.database) == 1
     }
 
     /// Bytes of the file.

@@ -1,7 +1,7 @@
 //! What this machine's keys have signed: the records behind the guard (R46). Each is on disk before its signature leaves.
 //! Records of votes and proposals come here with the entries of the engine's log, in its transaction.
 
-use super::{Store, StoreError, decode, encode};
+use super::{Standing, Store, StoreError, decode, encode};
 use crate::crypto::Signature;
 use crate::domain::{Generation, Height, Round};
 use alloy::primitives::{Address, B256};
@@ -249,8 +249,8 @@ impl Store {
         })
     }
 
-    /// Adds records of a file, unless one of them names another block than a record that stands: then its generation and
-    /// height are returned and nothing is written.
+    /// Adds records of a file and notes how the key stands with them, unless one of them names another block than a record
+    /// that stands: then its generation and height are returned and nothing is written.
     ///
     /// # Errors
     ///
@@ -260,6 +260,7 @@ impl Store {
         signer: Address,
         ballots: &[(Ballot, BallotRecord)],
         attested: &[(Generation, Height, B256)],
+        standing: Standing,
     ) -> Result<Option<(Generation, Height)>, StoreError> {
         let transaction = self.database.begin_write()?;
         for (ballot, record) in ballots {
@@ -281,6 +282,7 @@ impl Store {
                 }
             }
         }
+        super::standing::keep(&transaction, signer, standing, self.place)?;
         self.commit(transaction)?;
         Ok(None)
     }

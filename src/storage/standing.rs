@@ -2,12 +2,10 @@
 //! key had signed, or if its file is a copy, of which nobody knows how old it is.
 
 use super::{Store, StoreError, decode, encode};
-use alloy::primitives::{Address, keccak256};
+use crate::storage::place::Place;
+use alloy::primitives::Address;
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 const STANDINGS: TableDefinition<&[u8; 20], &[u8]> = TableDefinition::new("standings");
 
@@ -18,23 +16,8 @@ pub enum Standing {
     Trusted,
     /// It may not be.
     Doubted,
-}
-
-/// Which file a store is: it changes when the file is copied, restored or moved to another disk, and with the machine. An
-/// image of a whole machine, put back, is the same file to all that can be asked: then what others have decided tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct Place([u8; 32]);
-
-impl Place {
-    /// The place of a file; `None` when the system does not say.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        let made = file.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let made = made.map(|time| time.as_nanos()).unwrap_or_default();
-        let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
-        let text = [&file.ino().to_be_bytes()[..], &made.to_be_bytes()[..], &machine[..]].concat();
-        Some(Self(keccak256(text).0))
-    }
+    /// It was, when it was exported so that another machine signs in this one's place.
+    HandedOver,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -45,6 +28,18 @@ struct Kept {
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(STANDINGS)?;
+    Ok(())
+}
+
+/// Notes how a key stands, as part of a transaction.
+pub(super) fn keep(
+    transaction: &WriteTransaction,
+    signer: Address,
+    standing: Standing,
+    place: Place,
+) -> Result<(), StoreError> {
+    let kept = encode(&Kept { standing, place: Some(place) });
+    transaction.open_table(STANDINGS)?.insert(&signer.0.0, kept.as_slice())?;
     Ok(())
 }
 
@@ -60,26 +55,27 @@ impl Store {
             let found = transaction.open_table(STANDINGS)?.get(&signer.0.0)?;
             let kept: Option<Kept> =
                 found.map(|kept| decode("standings", kept.value())).transpose()?;
-            Ok(kept.map(|kept| (kept.standing, kept.place == self.place)))
+            Ok(kept.map(|kept| (kept.standing, kept.place == Some(self.place))))
         })
     }
 
-    /// Whether another key than this one was used with this store where it is now, with all its records.
+    /// The other keys that were used with this store where it is now, with all their records.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`] or [`StoreError::Damaged`].
-    pub fn is_trusted_with_another(&self, signer: Address) -> Result<bool, StoreError> {
+    pub fn trusted_besides(&self, signer: Address) -> Result<Vec<Address>, StoreError> {
         self.view(|transaction| {
+            let mut found = Vec::new();
             for entry in transaction.open_table(STANDINGS)?.iter()? {
                 let (key, kept) = entry?;
                 let kept: Kept = decode("standings", kept.value())?;
-                let trusted = kept.standing == Standing::Trusted && kept.place == self.place;
+                let trusted = kept.standing == Standing::Trusted && kept.place == Some(self.place);
                 if trusted && *key.value() != signer.0.0 {
-                    return Ok(true);
+                    found.push(Address::new(*key.value()));
                 }
             }
-            Ok(false)
+            Ok(found)
         })
     }
 
@@ -89,11 +85,7 @@ impl Store {
     ///
     /// [`StoreError::Database`].
     pub fn keep_standing(&self, signer: Address, standing: Standing) -> Result<(), StoreError> {
-        let kept = encode(&Kept { standing, place: self.place });
-        self.write(|transaction| {
-            transaction.open_table(STANDINGS)?.insert(&signer.0.0, kept.as_slice())?;
-            Ok(())
-        })
+        self.write(|transaction| keep(transaction, signer, standing, self.place))
     }
 }
 
@@ -110,16 +102,18 @@ mod tests {
         let (here, there) = (folder.path().join("a.redb"), folder.path().join("b.redb"));
         let next = Address::repeat_byte(2);
         let store = Store::open(&here).unwrap();
-        assert!(!store.is_trusted_with_another(next).unwrap());
-        store.keep_standing(KEY, Standing::Doubted).unwrap();
-        assert!(!store.is_trusted_with_another(next).unwrap());
+        assert!(store.trusted_besides(next).unwrap().is_empty());
+        for standing in [Standing::Doubted, Standing::HandedOver] {
+            store.keep_standing(KEY, standing).unwrap();
+            assert!(store.trusted_besides(next).unwrap().is_empty(), "{standing:?}");
+        }
         store.keep_standing(KEY, Standing::Trusted).unwrap();
-        assert!(store.is_trusted_with_another(next).unwrap());
-        assert!(!store.is_trusted_with_another(KEY).unwrap(), "it is no other than itself");
+        assert_eq!(store.trusted_besides(next).unwrap(), [KEY]);
+        assert!(store.trusted_besides(KEY).unwrap().is_empty(), "it is no other than itself");
         drop(store);
         std::fs::copy(&here, &there).unwrap();
         let copy = Store::open(&there).unwrap();
-        assert!(!copy.is_trusted_with_another(next).unwrap(), "nobody knows how old a copy is");
+        assert!(copy.trusted_besides(next).unwrap().is_empty(), "nobody knows how old a copy is");
     }
 
     #[test]
@@ -144,6 +138,20 @@ mod tests {
         // As a restored backup comes to stand where the store was.
         std::fs::rename(&there, &here).unwrap();
         let restored = Store::open(&here).unwrap();
-        assert_eq!(restored.key_standing(KEY).unwrap(), Some((Standing::Doubted, true)));
+        assert_eq!(restored.key_standing(KEY).unwrap(), Some((Standing::Doubted, false)));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_release_is_read_and_its_store_counts_as_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("a.redb")).unwrap();
+        // Whether the key's records are taken for all of them, then a digest of the file's inode, birth and machine.
+        let kept = [&[0, 1][..], &[7; 32]].concat();
+        let written = store.write(|transaction| {
+            transaction.open_table(super::STANDINGS)?.insert(&KEY.0.0, kept.as_slice())?;
+            Ok(())
+        });
+        written.unwrap();
+        assert_eq!(store.key_standing(KEY).unwrap(), Some((Standing::Trusted, false)));
     }
 }

@@ -125,7 +125,7 @@ impl Store {
                     if entry.transaction.rollup != rollup {
                         continue;
                     }
-                    let Ok(signed) = entry.transaction.decode(usize::MAX) else { continue };
+                    let Ok(signed) = self.meaning_of(&entry.transaction) else { continue };
                     let earlier = place(signed.hash)?.is_some_and(|(at, _)| at < height.get());
                     if !earlier && entry_of(signed.hash)? == Some(entry.index) {
                         let (hash, sender) = (signed.hash, signed.sender);
@@ -153,14 +153,14 @@ impl Store {
                 }
                 // All entries of one hash decode alike, and those that this block has passed stand before it.
                 let forced = entry_of(hash)?.is_some_and(|entry| entry < header.forced_through);
-                if forced && one.decode(usize::MAX).is_ok() {
+                if forced && self.meaning_of(&one).is_ok() {
                     continue;
                 }
                 let known = usize::try_from(index).ok().and_then(|index| senders.get(index));
                 let sender = match known {
                     Some(sender) => Address::from(*sender),
                     // A block that was stored before senders were.
-                    None => match one.decode(usize::MAX) {
+                    None => match self.meaning_of(&one) {
                         Ok(signed) => signed.sender,
                         Err(_) => continue,
                     },

@@ -6,7 +6,7 @@ use super::{all_reach, votes};
 use crate::agreement::{Silence, doubt_of};
 use crate::domain::{Evidence, Height};
 use crate::storage::Store;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What became of the store of the last member while it was away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ enum Damage {
     Wiped,
     /// A backup was restored.
     OlderCopy,
+    /// A backup's bytes were written into the file that is there.
+    Overwritten,
     /// An image of the machine was put back: the same file to all that can be asked.
     PutBack,
 }
@@ -37,7 +39,13 @@ fn tip(agent: &Agent) -> u64 {
 fn backup(agent: &Agent) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     agent.store.back_up(&folder.path().join("rota.redb"));
+    // The file itself, as an image of the disk holds it.
+    std::fs::hard_link(seal(&agent.path), folder.path().join("rota.redb.seal")).unwrap();
     folder
+}
+
+fn seal(store: &Path) -> PathBuf {
+    store.with_extension("redb.seal")
 }
 
 fn damage(damage: Damage, backup: &Path, path: &Path) {
@@ -47,8 +55,10 @@ fn damage(damage: Damage, backup: &Path, path: &Path) {
             std::fs::remove_file(path).unwrap();
             std::fs::copy(backup, path).unwrap();
         }
+        Damage::Overwritten => std::fs::write(path, std::fs::read(backup).unwrap()).unwrap(),
         Damage::PutBack => {
             std::fs::write(path, std::fs::read(backup).unwrap()).unwrap();
+            std::fs::rename(seal(backup), seal(path)).unwrap();
         }
     }
 }
@@ -100,7 +110,7 @@ async fn is_never_guilty(harm: Damage, weather: Weather) {
     let doubted = agents[back].quiet.borrow().silence;
     match harm {
         Damage::Wiped => assert_eq!(doubted, Some(Silence::New)),
-        Damage::OlderCopy => assert_eq!(doubted, Some(Silence::Moved)),
+        Damage::OlderCopy | Damage::Overwritten => assert_eq!(doubted, Some(Silence::Moved)),
         Damage::PutBack => assert_eq!(doubted, None, "there is nothing to see on it"),
     }
     for seat in gone {
@@ -138,6 +148,7 @@ matrix! {
     an_older_copy_in_an_idle_network: OlderCopy in Idle;
     an_older_copy_under_traffic: OlderCopy in Traffic;
     an_older_copy_in_a_network_that_is_stuck: OlderCopy in Partition;
+    a_backup_written_into_the_file_under_traffic: Overwritten in Traffic;
     an_image_that_was_put_back_in_an_idle_network: PutBack in Idle;
     an_image_that_was_put_back_under_traffic: PutBack in Traffic;
 }

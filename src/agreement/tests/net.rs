@@ -155,7 +155,7 @@ pub(super) struct Agent {
     pub(super) evidence: mpsc::Receiver<Evidence>,
     pub(super) clock: Clock,
     pub(super) quiet: watch::Receiver<Quiet>,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     stop: CancellationToken,
     running: JoinHandle<Result<(), AgreementError>>,
 }
