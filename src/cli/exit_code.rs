@@ -11,6 +11,8 @@ use crate::node::NodeError;
 use crate::rpc_client::RpcClientError;
 use serde_json::json;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Shown at the end of `rota --help`.
 pub(super) const HELP: &str = "\
@@ -34,24 +36,56 @@ pub(crate) const HUNG: i32 = 10;
 /// The process was told to stop and did not.
 pub(crate) const NOT_STOPPED: i32 = 11;
 
-/// Ends the process from any thread, with word of why on standard error: the logs may be what hangs.
-pub(crate) fn end_now(code: i32, why: &str) -> ! {
-    eprintln!("rota: {why}");
+/// How long whoever reads standard error may take to take the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Says something before the end, from a thread of its own, and waits for that no longer than a second: standard error may be
+/// a pipe that nobody reads, and the logs what hangs.
+pub(crate) fn last_words(say: impl FnOnce() + Send + 'static) {
+    let (said, done) = mpsc::channel();
+    let saying = move || {
+        say();
+        let _ = said.send(());
+    };
+    if std::thread::Builder::new().name("last words".to_owned()).spawn(saying).is_ok() {
+        let _ = done.recv_timeout(LAST_WORDS);
+    }
+}
+
+/// Ends the process from any thread, with word of why on standard error if that takes it.
+pub(crate) fn end_now(code: i32, why: &'static str) -> ! {
+    last_words(move || eprintln!("rota: {why}"));
     std::process::exit(code)
 }
 
 /// Prints the error and picks the code.
 pub(super) fn report(error: &eyre::Report, output: Output) -> ExitCode {
-    if let Some(Told { code }) = error.downcast_ref() {
-        return ExitCode::from(*code);
+    let code = picked(error);
+    if error.downcast_ref::<Told>().is_some() {
+        return ExitCode::from(code);
     }
-    let code = code_of(error);
     if output.json() {
         println!("{}", json!({ "error": message(error), "exitCode": code }));
     } else {
         eprintln!("rota: {}", message(error));
     }
     ExitCode::from(code)
+}
+
+/// The same for what nobody may be watching: ends in any case.
+pub(super) fn report_in_time(error: eyre::Report, output: Output) -> ExitCode {
+    let code = picked(&error);
+    last_words(move || {
+        report(&error, output);
+    });
+    ExitCode::from(code)
+}
+
+fn picked(error: &eyre::Report) -> u8 {
+    match error.downcast_ref() {
+        Some(Told { code }) => *code,
+        None => code_of(error),
+    }
 }
 
 /// The error and its causes, each told once: many of ours tell their cause themselves.

@@ -215,11 +215,14 @@ pub fn main() -> std::process::ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit_code::report(&eyre::Report::new(error), output),
     };
+    let is_agent = matches!(cli.command, Command::Node(_));
     let result = runtime.block_on(run(cli.command, output));
     // Whatever still reads standard input or sleeps must not hold the process back.
     runtime.shutdown_background();
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        // Its supervisor waits for the end, not for the words.
+        Err(error) if is_agent => exit_code::report_in_time(error, output),
         Err(error) => exit_code::report(&error, output),
     }
 }

@@ -29,6 +29,9 @@ pub(super) struct Options {
     /// Sign at once though the store may not know all that the key has signed. What it does not know costs the stake
     #[arg(long)]
     skip_listening: bool,
+    /// Try again to take in what was accepted and set aside because the agent ended on it again and again
+    #[arg(long)]
+    retry_set_aside: bool,
     /// End when standard input does: for agents that a development network starts
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -68,7 +71,11 @@ pub(super) async fn run(options: Options) -> eyre::Result<()> {
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone(), options.exit_with_parent)
         .wrap_err("cannot wait for signals")?;
-    let said = Takeover { new_store: options.new_store, skip_listening: options.skip_listening };
+    let said = Takeover {
+        new_store: options.new_store,
+        skip_listening: options.skip_listening,
+        retry_set_aside: options.retry_set_aside,
+    };
     #[cfg(feature = "byzantine")]
     let faults = Faults {
         equivocate: options.equivocate.then_some(10..=60),

@@ -35,9 +35,9 @@ pub(super) fn listen(shutdown: CancellationToken, exit_with_parent: bool) -> io:
                 () = parent => "parent ended",
             }
         });
-        // First of all: whoever writes logs may be what hangs.
+        // First of all, and no word from here before the time runs: whoever writes logs may be what hangs.
         shutdown.cancel();
-        info!(reason, "stopping");
+        let _ = std::thread::Builder::new().spawn(move || info!(reason, "stopping"));
         runtime.block_on(async {
             let again = told(&mut terminate, &mut interrupt);
             let _ = tokio::time::timeout(BUDGET, again).await;

@@ -10,6 +10,8 @@
 //! | poster: settles | never; it tries again |
 //! | progress: counts blocks and offences | never |
 //! | watcher: seals, reports, books | never; it tries again |
+//! | intake: the thread that takes transactions in | it panics: the agent ends |
+//! | seal: tells the store from its copies | never; it tries again |
 //! | rpc: serves users | the port is lost: the agent ends |
 //! | telemetry: serves operators | the port is lost: the agent ends |
 //!
@@ -34,6 +36,7 @@ use self::throttle::Throttled;
 use self::watchdog::Watchdog;
 use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Quiet, Timeouts};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
+use crate::blocking::blocking;
 use crate::cli::exit_code;
 use crate::config::Config;
 use crate::crypto::{SecretKey, SigningDomain};
@@ -44,7 +47,7 @@ use crate::mempool::{self, Forwarder, Intake, Limits, Pool};
 use crate::network::{Network, NetworkConfig, NetworkError};
 use crate::poster::{self, Poster};
 use crate::rpc::{self, RpcContext};
-use crate::storage::{Journal, JournalError, Store, StoreError};
+use crate::storage::{Journal, JournalError, RENEWAL, Store, StoreError};
 use crate::telemetry::{self, Metrics};
 use crate::watch::{self, Watcher};
 use alloy::primitives::Address;
@@ -68,6 +71,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// How long all tasks together may take to stop.
 const STOP_BUDGET: Duration = Duration::from_secs(8);
+/// How long the store is waited for after that.
+const CLOSE_BUDGET: Duration = Duration::from_secs(2);
 
 /// Why an agent ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +171,10 @@ pub async fn run(
     let taking = standing::take_over(&config, existing, &params, &client, said);
     let Some(taken) = shutdown.run_until_cancelled(taking).await else { return Ok(()) };
     let (store, doubt) = taken?;
-    let (journal, held) = Journal::open(config.data_dir.join("journal"))?;
+    let (mut journal, mut held) = Journal::open(config.data_dir.join("journal"))?;
+    if said.retry_set_aside {
+        held.extend(journal.offer_again()?);
+    }
     let mirror = MirrorHandle::new(Mirror::new(params.clone()));
     let l1 = client.clone();
     let checked = l1.clone();
@@ -184,8 +192,6 @@ pub async fn run(
     let quiet = signal::Sender::new(Quiet { silence: doubt, ..Quiet::default() });
     let limits = Limits::of(config.mempool_transactions);
     let pool = Arc::new(Pool::new(limits, store.clone(), mirror.clone())?);
-    let (intake, _thread) = Intake::start(Arc::clone(&pool), journal, held)
-        .map_err(|source| NodeError::Thread { source })?;
     let (network, link, incoming) = Network::bind(
         {
             let identity = config.identity.keypair();
@@ -214,9 +220,20 @@ pub async fn run(
     );
     let peers = Arc::new(link::LinkPeers::new(link.clone()));
 
+    let listener = listen("rpc-listen", ports.rpc()).await?;
+    let telemetry = match ports.telemetry() {
+        Some(address) => Some(listen("telemetry-listen", address).await?),
+        None => None,
+    };
+    // From here on whatever ends the agent lets the intake end in order, which tells its ends from those that an entry causes.
     let watchdog = Watchdog::default();
-    let watched = Arc::clone(&pool);
-    watchdog.lock("the mempool", move || watched.is_free());
+    let beat = watchdog.thread("the intake");
+    let step = Box::new(move || beat.step());
+    let (intake, intake_ended) = Intake::start(Arc::clone(&pool), journal, held, step)
+        .map_err(|source| NodeError::Thread { source })?;
+    // The watchdog outlasts what it watches, and must not keep the store open.
+    let watched = Arc::downgrade(&pool);
+    watchdog.lock("the mempool", move || watched.upgrade().is_none_or(|pool| pool.is_free()));
     let watched = mirror.clone();
     watchdog.lock("the picture of l1", move || watched.is_free());
     let watched = ledger.clone();
@@ -225,7 +242,12 @@ pub async fn run(
     watchdog.start(hung).map_err(|source| NodeError::Thread { source })?;
     #[cfg(feature = "byzantine")]
     faults.hang_when_told(&pool);
-    let mut tasks = Tasks::new(shutdown, watchdog);
+    let mut tasks = Tasks::new(shutdown, watchdog.clone());
+    tasks.spawn("intake", async move {
+        intake_ended.await;
+        Ok(())
+    });
+    tasks.spawn("seal", seal_again(store.clone(), tasks.stop.clone()));
     let (watched, watched_rx) = mpsc::channel(EVIDENCE);
     tasks.spawn("progress", {
         let (metrics, stop) = (metrics.clone(), tasks.stop.clone());
@@ -242,7 +264,6 @@ pub async fn run(
             Ok(())
         }
     });
-    let listener = listen("rpc-listen", ports.rpc()).await?;
     tasks.spawn("rpc", {
         let context = RpcContext {
             store: store.clone(),
@@ -259,15 +280,15 @@ pub async fn run(
             signer,
             limits: config.rpc_limits.clone(),
         };
-        let serving = rpc::serve_apart(listener, context, tasks.stop.clone())
+        let beats = watchdog.runtime("the runtime of rpc");
+        let serving = rpc::serve_apart(listener, context, beats, tasks.stop.clone())
             .map_err(|source| NodeError::Thread { source })?;
         async move {
             serving.await;
             Ok(())
         }
     });
-    if let Some(address) = ports.telemetry() {
-        let listener = listen("telemetry-listen", address).await?;
+    if let Some(listener) = telemetry {
         let serving = telemetry::serve(listener, metrics, probe, tasks.stop.clone());
         tasks.spawn("telemetry", async move {
             serving.await.map_err(|source| NodeError::Server { server: "telemetry", source })
@@ -386,6 +407,7 @@ pub async fn run(
     });
     let max_payload = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
     let history = L1History::new(l1, config.deployment.clone(), max_payload);
+    let closing = store.clone();
     let agreement = AgreementConfig {
         listen: multiaddr(ports.agreement()),
         identity: config.identity.keypair(),
@@ -411,7 +433,40 @@ pub async fn run(
         async move { Ok(agreeing.await?) }
     });
     info!(%signer, "agent runs");
-    tasks.supervise().await
+    let result = tasks.supervise().await;
+    close(closing).await;
+    // Until here somebody must see to it that it ends.
+    drop(watchdog);
+    result
+}
+
+/// Seals the store anew every now and then, so that a backup of it is told from it.
+async fn seal_again(store: Store, stop: CancellationToken) -> Result<(), NodeError> {
+    while stop.run_until_cancelled(tokio::time::sleep(RENEWAL)).await.is_some() {
+        let store = store.clone();
+        if let Err(error) = blocking(move || store.renew_seal()).await {
+            // The seal that lies there stays good. A disk that fails ends the agent elsewhere.
+            warn!(%error, "the store could not be sealed anew");
+        }
+    }
+    Ok(())
+}
+
+/// Closes the store in order once nobody uses it any more, so that the next start need not repair it.
+async fn close(store: Store) {
+    let sealed = store.clone();
+    if let Err(error) = blocking(move || sealed.renew_seal()).await {
+        warn!(%error, "the store could not be sealed at its end");
+    }
+    let alone = async {
+        while !store.is_last() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(CLOSE_BUDGET, alone).await.is_err() {
+        warn!("the store is still in use: the next start will repair it");
+    }
+    blocking(move || drop(store)).await;
 }
 
 /// A client of L1, and the deployment's parameters: those that an earlier start has read, whether or not a node answers
@@ -485,9 +540,12 @@ async fn check_deployment(
 
 /// Ends the process: who hangs ends by no other way.
 fn hung(what: &str) {
-    // First to whoever reads standard error: the logs may be what hangs.
-    eprintln!("rota: {what}");
-    error!(what, "the agent hangs, ending it");
+    let what = what.to_owned();
+    exit_code::last_words(move || {
+        // First to whoever reads standard error: the logs may be what hangs.
+        eprintln!("rota: {what}");
+        error!(what, "the agent hangs, ending it");
+    });
     exit_code::end_now(exit_code::HUNG, "the agent hung and was ended");
 }
 
@@ -562,3 +620,6 @@ fn multiaddr(address: SocketAddr) -> String {
     let family = if address.is_ipv4() { "ip4" } else { "ip6" };
     format!("/{family}/{}/tcp/{}", address.ip(), address.port())
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,23 @@ const PATIENCE: u32 = 120;
 #[derive(Clone, Debug, Default)]
 struct Step(Arc<AtomicU64>);
 
+impl Step {
+    /// Whether whoever took the steps is gone, and has not hung.
+    fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// The steps of a thread, which takes one at least every few seconds. Once it is dropped, the thread is not watched any more.
+#[derive(Debug)]
+pub(crate) struct Beat(Step);
+
+impl Beat {
+    pub(crate) fn step(&self) {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// A future whose steps the watchdog sees.
 #[derive(Debug)]
 pub(crate) struct Watched<F> {
@@ -48,6 +65,8 @@ enum Subject {
     Task(Step),
     /// Hangs if it takes no step.
     Runtime(Step),
+    /// The same of a thread.
+    Thread(Step),
     /// Hangs if it is never free.
     Lock(IsFree),
 }
@@ -68,7 +87,9 @@ impl Entry {
                 let now = step.0.load(Ordering::SeqCst);
                 (now, now % 2 == 1)
             }
-            Subject::Runtime(step) => (step.0.load(Ordering::SeqCst), true),
+            Subject::Runtime(step) | Subject::Thread(step) => {
+                (step.0.load(Ordering::SeqCst), !step.is_over())
+            }
             Subject::Lock(is_free) => (0, !is_free()),
         };
         let same = may_hang && now == self.last;
@@ -80,6 +101,7 @@ impl Entry {
         Some(match self.subject {
             Subject::Task(_) => format!("task {} hangs", self.name),
             Subject::Runtime(_) => format!("{} runs no task any more", self.name),
+            Subject::Thread(_) => format!("{} does nothing any more", self.name),
             Subject::Lock(_) => format!("nobody gives back the lock of {}", self.name),
         })
     }
@@ -120,6 +142,13 @@ impl Watchdog {
         }
     }
 
+    /// Watches over a thread.
+    pub(crate) fn thread(&self, name: &'static str) -> Beat {
+        let step = Step::default();
+        self.add(name, Subject::Thread(step.clone()));
+        Beat(step)
+    }
+
     /// Watches over a lock that tasks share.
     pub(crate) fn lock(&self, name: &'static str, is_free: impl Fn() -> bool + Send + 'static) {
         self.add(name, Subject::Lock(Box::new(is_free)));
@@ -131,15 +160,16 @@ impl Watchdog {
         entries.iter_mut().filter_map(|entry| entry.look(patience)).collect()
     }
 
-    /// Starts to look, until `end` is called with what has hung.
+    /// Starts to look, until `end` is called with what has hung, or all clones are gone.
     ///
     /// # Errors
     ///
     /// When no thread can be started.
     pub(crate) fn start(&self, end: impl FnOnce(&str) + Send + 'static) -> std::io::Result<()> {
-        let watchdog = self.clone();
+        let entries = Arc::downgrade(&self.0);
         let watching = move || loop {
             std::thread::sleep(LOOK);
+            let Some(watchdog) = entries.upgrade().map(Self) else { return };
             let hung = watchdog.look(PATIENCE);
             if !hung.is_empty() {
                 return end(&hung.join("; "));
@@ -224,8 +254,23 @@ mod tests {
             tokio::time::sleep(super::LOOK).await;
             assert_eq!(watchdog.look(PATIENCE), Vec::<String>::new());
         }
+        // Nobody runs it: its runtime hangs.
+        assert_eq!(looks(&watchdog, 4).first().unwrap(), "the runtime runs no task any more");
         beating.abort();
         let _ = beating.await;
-        assert_eq!(looks(&watchdog, 4).first().unwrap(), "the runtime runs no task any more");
+        assert_eq!(looks(&watchdog, 8), Vec::<String>::new(), "a runtime that was ended");
+    }
+
+    #[test]
+    fn a_thread_that_takes_no_step_is_named_and_one_that_ended_is_not() {
+        let watchdog = Watchdog::default();
+        let beat = watchdog.thread("the intake");
+        for _ in 0..10 {
+            beat.step();
+            assert_eq!(looks(&watchdog, 2), Vec::<String>::new());
+        }
+        assert_eq!(looks(&watchdog, 4).first().unwrap(), "the intake does nothing any more");
+        drop(beat);
+        assert_eq!(looks(&watchdog, 8), Vec::<String>::new());
     }
 }

@@ -78,7 +78,7 @@ pub struct RpcContext {
 }
 
 /// Serves until `shutdown` on threads of its own, few and of low priority: whatever clients ask for, the agent's other tasks
-/// have theirs. What is returned waits for the end.
+/// have theirs. `beats` runs there meanwhile, for whoever watches that anything does. What is returned waits for the end.
 ///
 /// # Errors
 ///
@@ -86,6 +86,7 @@ pub struct RpcContext {
 pub fn serve_apart(
     listener: TcpListener,
     context: RpcContext,
+    beats: impl Future<Output = ()> + Send + 'static,
     shutdown: CancellationToken,
 ) -> std::io::Result<impl Future<Output = ()>> {
     let listener = listener.into_std()?;
@@ -105,7 +106,10 @@ pub fn serve_apart(
             }
         };
         // In a task, so that it runs on the runtime's own threads.
-        let _ = runtime.block_on(async { tokio::spawn(serving).await });
+        let _ = runtime.block_on(async {
+            tokio::spawn(beats);
+            tokio::spawn(serving).await
+        });
         runtime.shutdown_background();
         drop(ended);
     })?;

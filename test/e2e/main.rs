@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod ending;
 mod faults;
 mod forced;
 mod hostile;

@@ -115,7 +115,7 @@ fn wei(whole: u128) -> Value {
 }
 
 /// Where an operator works: a folder, an L1, and the `rota` command.
-struct Desk {
+pub(super) struct Desk {
     // Ends with the desk, before its folder.
     _anvil: Running,
     l1: Url,
@@ -125,7 +125,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let params = include_str!("../../script/config/devnet.json")
             .replace("\"genesisDelaySeconds\": 8", "\"genesisDelaySeconds\": 24");
@@ -156,7 +156,7 @@ impl Desk {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
         command
             .args(arguments)
@@ -180,7 +180,7 @@ impl Desk {
         (output.status.code().unwrap(), answer)
     }
 
-    fn done(&self, arguments: &[&str]) -> Value {
+    pub(super) fn done(&self, arguments: &[&str]) -> Value {
         let (code, answer) = self.rota(arguments);
         assert_eq!(code, 0, "{arguments:?}: {answer}");
         answer
@@ -193,7 +193,7 @@ impl Desk {
         answer["error"].as_str().unwrap().to_owned()
     }
 
-    fn new_key(&self, name: &str) -> Address {
+    pub(super) fn new_key(&self, name: &str) -> Address {
         let keystore = format!("{name}/signer.json");
         let key =
             self.done(&["keys", "new", "--keystore", &keystore, "--password-file", "password"]);
@@ -206,7 +206,7 @@ impl Desk {
     }
 
     /// The example's settings with folders and ports of their own. Returns where its JSON-RPC will be.
-    fn settings(&self, name: &str) -> Url {
+    pub(super) fn settings(&self, name: &str) -> Url {
         let [agreement, link, rpc, telemetry]: [SocketAddr; 4] = std::array::from_fn(|_| {
             let held = HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
             let address = held.address();
@@ -247,10 +247,10 @@ impl Desk {
 }
 
 /// A process that ends when its standard input does, which is when this is dropped.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(super) fn start(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::piped()).spawn().unwrap())
     }
 }

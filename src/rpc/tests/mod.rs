@@ -41,7 +41,7 @@ impl Service {
         let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone());
         let pool = Arc::new(pool.unwrap());
         let (journal, held) = Journal::open(around.folder.path().join("journal")).unwrap();
-        let (intake, _) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+        let (intake, _) = Intake::start(Arc::clone(&pool), journal, held, Box::new(|| {})).unwrap();
         let decided = watch::Sender::new(Height::new(0));
         let zero = Address::ZERO;
         let context = RpcContext {

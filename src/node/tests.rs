@@ -1,0 +1,72 @@
+use super::{Takeover, run};
+use crate::agreement::Faults;
+use crate::config::{Config, Identity, RestartDuty};
+use crate::domain::RollupId;
+use crate::l1::testing::World;
+use alloy::primitives::B256;
+use alloy::signers::local::PrivateKeySigner;
+use std::path::Path;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What the first sequencer's agent is told, with ports that the system gives.
+fn config(world: &World, data_dir: &Path) -> Config {
+    let any = ([127, 0, 0, 1], 0).into();
+    Config {
+        l1_rpc: vec![world.url()],
+        l1_poll: Duration::from_millis(50),
+        deployment: world.deployment.clone(),
+        data_dir: data_dir.to_owned(),
+        signer: PrivateKeySigner::from_bytes(&B256::repeat_byte(0x51)).unwrap(),
+        identity: Identity::open_or_create(&data_dir.join("identity.key")).unwrap(),
+        agreement_listen: any,
+        link_listen: any,
+        rpc_listen: any,
+        telemetry_listen: Some(any),
+        default_rollup: RollupId::new(77),
+        mempool_transactions: 100,
+        store_cache_bytes: 1 << 20,
+        restart_duty: RestartDuty::None,
+        rpc_limits: crate::rpc::RpcLimits::default(),
+        max_l1_fee_wei: 1 << 40,
+    }
+}
+
+/// The file as redb finds it: one that was not closed in order is repaired, with a look at all of it.
+fn needs_repair(path: &Path) -> bool {
+    let opened =
+        redb::Database::builder().set_repair_callback(|session| session.abort()).open(path);
+    match opened {
+        Ok(_) => false,
+        Err(redb::DatabaseError::RepairAborted) => true,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_ends_in_order_leaves_a_store_that_needs_no_repair_and_is_trusted() {
+    let world = World::with_members(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = config(&world, folder.path()).store_path();
+    for start in 0..2 {
+        let config = config(&world, folder.path());
+        let first = start == 0;
+        let said = Takeover { new_store: first, skip_listening: first, retry_set_aside: true };
+        let shutdown = CancellationToken::new();
+        let agent = tokio::spawn(run(config, said, Faults::default(), shutdown.clone()));
+        // It has written something, and has readers.
+        let told = folder.path().join("listening.json");
+        while !told.exists() || !store.exists() {
+            assert!(!agent.is_finished(), "{:?}", agent.await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        shutdown.cancel();
+        agent.await.unwrap().unwrap();
+        assert!(!needs_repair(&store), "start {start}");
+        let kept = crate::storage::Store::open(&store).unwrap();
+        let signer = PrivateKeySigner::from_bytes(&B256::repeat_byte(0x51)).unwrap().address();
+        let trusted = Some((crate::storage::Standing::Trusted, true));
+        assert_eq!(kept.key_standing(signer).unwrap(), trusted, "start {start}");
+    }
+}
