@@ -49,16 +49,7 @@ impl Identity {
                     fs::create_dir_all(folder).map_err(io)?;
                 }
                 let text = Zeroizing::new(alloy::hex::encode(*seed));
-                fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .and_then(|mut file| {
-                        file.write_all(text.as_bytes())?;
-                        file.sync_all()
-                    })
-                    .map_err(io)?;
+                write_whole(path, text.as_bytes()).map_err(io)?;
                 Self::from_hex(&text)
                     .ok_or_else(|| IdentityError::Malformed { path: path.to_owned() })
             }
@@ -83,6 +74,24 @@ impl Identity {
     }
 }
 
+/// Writes a file that is there whole or not at all, whenever the process or the machine ends.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut from = path.as_os_str().to_owned();
+    from.push(".new");
+    let from = PathBuf::from(from);
+    match fs::remove_file(&from) {
+        // One that such an end left behind.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&from, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.peer_id())
@@ -104,6 +113,18 @@ mod tests {
 
         assert_eq!(created.peer_id(), opened.peer_id());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_end_while_it_is_created_leaves_nothing_that_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        // What is there of it at such an end: never the file itself, of any length.
+        fs::write(folder.path().join("identity.key.new"), "ab").unwrap();
+        let created = Identity::open_or_create(&path).unwrap();
+        assert_eq!(Identity::open_or_create(&path).unwrap().peer_id(), created.peer_id());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -152,18 +152,24 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`JournalError`] when a file cannot be deleted or moved; nothing that is needed was lost.
+    /// The first [`JournalError`] when a file cannot be read, deleted or moved; nothing that is needed was lost, and what
+    /// could not be done now is tried again the next time.
     pub fn prune(&mut self, is_needed: &dyn Fn(B256) -> bool) -> Result<(), JournalError> {
         let mut kept = VecDeque::new();
+        let mut failed = Ok(());
         while let Some(mut segment) = self.closed.pop_front() {
             segment.hashes.retain(|hash| is_needed(*hash));
             if segment.hashes.is_empty() {
-                self.delete(segment.number)?;
+                if let Err(error) = self.delete(segment.number) {
+                    kept.push_back(segment);
+                    failed = failed.and(Err(error));
+                }
             } else {
                 kept.push_back(segment);
             }
         }
         self.closed = kept;
+        failed?;
         if self.closed.len() <= CLOSED_SEGMENTS {
             return Ok(());
         }
@@ -172,6 +178,15 @@ impl Journal {
         let Some(sparse) = sparse.and_then(|index| self.closed.remove(index)) else {
             return Ok(());
         };
+        self.fold(&sparse, is_needed).inspect_err(|_| self.closed.push_front(sparse))
+    }
+
+    /// Moves what is needed of a segment to the newest one.
+    fn fold(
+        &mut self,
+        sparse: &Closed,
+        is_needed: &dyn Fn(B256) -> bool,
+    ) -> Result<(), JournalError> {
         let (held, _) = read(&path_of(&self.folder, sparse.number))?;
         let needed: Vec<(B256, &RollupTransaction)> = held
             .iter()
@@ -180,6 +195,19 @@ impl Journal {
             .collect();
         self.append(&needed)?;
         self.delete(sparse.number)
+    }
+
+    /// Takes back what was set aside ([`Trial`]), for a start that shall try it again: it is in the journal when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]: some of it may be in the journal and set aside as well, and stays aside.
+    pub fn offer_again(&mut self) -> Result<Vec<RollupTransaction>, JournalError> {
+        let aside = super::trial::set_aside(&self.folder)?;
+        let listed: Vec<_> = aside.iter().map(|(hash, transaction)| (*hash, transaction)).collect();
+        self.append(&listed)?;
+        super::trial::forget_aside(&self.folder)?;
+        Ok(aside.into_iter().map(|(_, transaction)| transaction).collect())
     }
 
     fn create(&mut self) -> Result<Segment, JournalError> {
@@ -313,6 +341,53 @@ mod tests {
         append(&mut journal, std::slice::from_ref(&one));
         drop(journal);
         assert_eq!(Journal::open(folder.path()).unwrap().1, [one]);
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_deleted_costs_no_other_one_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        journal.segment_bytes = 1;
+        let all: Vec<_> = (0..4).map(|n| transaction(n, 20)).collect();
+        for one in &all {
+            append(&mut journal, std::slice::from_ref(one));
+        }
+        // The second one's name is a folder's, which is not deleted like a file.
+        let stuck = path_of(folder.path(), 1);
+        fs::remove_file(&stuck).unwrap();
+        fs::create_dir(&stuck).unwrap();
+        let needed = all[3].hash();
+        journal.prune(&|hash| hash == needed).unwrap_err();
+        let left = [stuck.clone(), path_of(folder.path(), 3)];
+        assert_eq!(segments(folder.path()), left, "the others went, what is needed stays");
+        journal.prune(&|_| false).unwrap_err();
+        assert_eq!(segments(folder.path()), [stuck.clone()], "all are known still");
+        fs::remove_dir(&stuck).unwrap();
+        fs::write(&stuck, []).unwrap();
+        journal.prune(&|_| false).unwrap();
+        assert!(segments(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_folded_stays_with_what_is_needed_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        journal.segment_bytes = 1;
+        for n in 0..=u32::try_from(CLOSED_SEGMENTS).unwrap() {
+            append(&mut journal, &[1, 2, 3].map(|i| transaction(n * 10 + i, 20)));
+        }
+        let needed = |hash| (0..=8).any(|n| transaction(n * 10 + 1, 20).hash() == hash);
+        let first = path_of(folder.path(), 0);
+        let bytes = fs::read(&first).unwrap();
+        fs::remove_file(&first).unwrap();
+        fs::create_dir(&first).unwrap();
+        journal.prune(&needed).unwrap_err();
+        fs::remove_dir(&first).unwrap();
+        fs::write(&first, bytes).unwrap();
+        journal.prune(&needed).unwrap();
+        assert!(!first.exists(), "it was folded after all");
+        let (_, held) = Journal::open(folder.path()).unwrap();
+        assert!(held.contains(&transaction(1, 20)));
     }
 
     #[test]
