@@ -4,6 +4,7 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of the tests' own making")]
 
+mod forced;
 mod fuzz;
 mod orders;
 mod rlp;

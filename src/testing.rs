@@ -8,7 +8,8 @@ use crate::domain::{
 use crate::l1::{Allowance, Mirror, MirrorHandle};
 use crate::storage::{IncludedTransaction, Store};
 use alloy::consensus::transaction::RlpEcdsaEncodableTx;
-use alloy::consensus::{SignableTransaction, TxEip1559};
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEip7702};
+use alloy::eips::eip7702;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 
 /// The rollup of these tests.
@@ -34,6 +35,36 @@ pub(crate) fn raw_priced(from: &SecretKey, nonce: u64, rollup: RollupId, fee_wei
         max_priority_fee_per_gas: fee_wei,
         to: TxKind::Call(Address::repeat_byte(0xaa)),
         value: U256::from(1),
+        ..Default::default()
+    };
+    let signature = from.sign(tx.signature_hash()).to_rsv();
+    let signature = alloy::primitives::Signature::from_raw_array(&signature).unwrap();
+    let mut raw = Vec::new();
+    tx.eip2718_encode(&signature, &mut raw);
+    raw.into()
+}
+
+/// A type 4 transaction of [`ROLLUP`] with so many authorizations, all of an account that is not the sender.
+pub(crate) fn raw_delegating(from: &SecretKey, nonce: u64, authorizations: usize) -> Bytes {
+    let by = key(0x77);
+    let authorization = |nonce| {
+        let authorization = eip7702::Authorization {
+            chain_id: U256::from(ROLLUP.get()),
+            address: Address::ZERO,
+            nonce,
+        };
+        let signature = by.sign(authorization.signature_hash()).to_rsv();
+        let signature = alloy::primitives::Signature::from_raw_array(&signature).unwrap();
+        authorization.into_signed(signature)
+    };
+    let count = u64::try_from(authorizations).unwrap();
+    let tx = TxEip7702 {
+        chain_id: ROLLUP.get(),
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 1_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        authorization_list: (0..count).map(authorization).collect(),
         ..Default::default()
     };
     let signature = from.sign(tx.signature_hash()).to_rsv();

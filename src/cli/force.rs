@@ -1,5 +1,6 @@
 //! `rota force`: a transaction past every sequencer, through L1.
 
+use crate::batch::payload::max_body_bytes;
 use crate::cli::output::{Output, progress};
 use crate::cli::send::{self, Transfer};
 use crate::cli::{Chain, Owner, ether, keys, units};
@@ -91,6 +92,13 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let params = client.verify(&deployment).await?;
     let account = options.owner.account(client.clone())?;
+    let (limit, actual) = (max_body_bytes(&params), signed.transaction.raw.len());
+    if actual > limit {
+        eyre::bail!(
+            "the transaction is {actual} bytes, more than a block may hold ({limit}): L1 would take it and burn the fee, and it \
+             would have no effect"
+        );
+    }
 
     let found = force::find(&client, &deployment, &signed.transaction).await?;
     if let Some(index) = found.filter(|_| !options.again) {

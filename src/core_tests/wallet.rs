@@ -201,10 +201,11 @@ async fn whatever_comes_back_from_the_journal_an_agent_starts_and_serves() {
         let (store, mirror) = (core.around.store.clone(), core.around.mirror.clone());
         let pool = Arc::new(Pool::new(Limits::default(), store, mirror).unwrap());
         let (journal, held) = Journal::open(&folder).unwrap();
-        let (intake, thread) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+        let (intake, thread) =
+            Intake::start(Arc::clone(&pool), journal, held, Box::new(|| {})).unwrap();
         intake.submit(ROLLUP, raw_transaction(&key(5), start)).await.unwrap();
         assert!(pool.waiting().transactions > 100);
         drop(intake);
-        thread.join().unwrap();
+        thread.await;
     }
 }

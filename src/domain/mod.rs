@@ -29,9 +29,11 @@ pub use place::Place;
 pub use receipt::OrderReceipt;
 pub use relations::{Violation, violations};
 pub use sequencer::{SequencerRecord, SequencerStatus};
+#[cfg(test)]
+pub(crate) use transaction::recoveries;
 pub use transaction::{
-    Authorization, InvalidTransaction, MAX_NONCE, RollupTransaction, SignedTransaction,
-    TransactionError,
+    Authorization, InvalidTransaction, MAX_NONCE, PartlyDecoded, RollupTransaction,
+    SignedTransaction, TransactionError, authorizations_listed,
 };
 pub use units::{
     BatchNumber, Epoch, Generation, Height, Millis, RollupId, Round, Seconds, SequencerId, Turn,

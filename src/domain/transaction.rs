@@ -7,6 +7,7 @@ use alloy::consensus::transaction::{RlpEcdsaDecodableTx, SignableTransaction};
 use alloy::consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy::eips::eip7702::SignedAuthorization;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::rlp::Header;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// The last nonce of an account (EIP-2681), so that the one after it is a number too. No transaction has a higher one.
@@ -14,6 +15,10 @@ pub const MAX_NONCE: u64 = u64::MAX - 1;
 
 /// Type byte of EIP-4844.
 const BLOB_TYPE: u8 = 3;
+
+/// Type byte of EIP-7702, and how many fields stand before its list of authorizations.
+const DELEGATING_TYPE: u8 = 4;
+const FIELDS_BEFORE_AUTHORIZATIONS: usize = 9;
 
 /// A transaction as a block holds it: the rollup and the raw EIP-2718 bytes. Consensus-critical.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
@@ -99,6 +104,15 @@ impl SignedTransaction {
     /// [`TransactionError::TooLarge`] beyond `limit` bytes, [`TransactionError::Malformed`], [`TransactionError::NoChainId`],
     /// [`TransactionError::NoSuchNonce`], [`TransactionError::BadSignature`].
     pub fn decode(raw: Bytes, limit: usize) -> Result<Self, TransactionError> {
+        Self::decode_partly(raw, limit).map(PartlyDecoded::whole)
+    }
+
+    /// The same, and leaves the authorizations for later: each asks for a recovery of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`SignedTransaction::decode`].
+    pub fn decode_partly(raw: Bytes, limit: usize) -> Result<PartlyDecoded, TransactionError> {
         if raw.first() == Some(&BLOB_TYPE) {
             return Err(TransactionError::Blob);
         }
@@ -109,7 +123,7 @@ impl SignedTransaction {
             None => Err(TransactionError::malformed("it is empty")),
             Some(1) => decode_as::<TxEip2930>(raw),
             Some(2) => decode_as::<TxEip1559>(raw),
-            Some(4) => decode_as::<TxEip7702>(raw),
+            Some(DELEGATING_TYPE) => decode_as::<TxEip7702>(raw),
             Some(0xc0..) => decode_as::<TxLegacy>(raw),
             Some(other) => {
                 Err(TransactionError::malformed(format_args!("type {other} is not known")))
@@ -118,8 +132,61 @@ impl SignedTransaction {
     }
 }
 
+/// A transaction whose sender is known, and whose authorizations are not looked at yet.
+#[derive(Clone, Debug)]
+pub struct PartlyDecoded {
+    signed: SignedTransaction,
+    listed: Vec<SignedAuthorization>,
+}
+
+impl PartlyDecoded {
+    /// What is known. It shows no authorizations.
+    pub const fn signed(&self) -> &SignedTransaction {
+        &self.signed
+    }
+
+    /// All of it.
+    pub fn whole(self) -> SignedTransaction {
+        let Self { mut signed, listed } = self;
+        let chain_id = signed.transaction.rollup.get();
+        signed.authorizations =
+            listed.iter().filter_map(|one| authorization(one, chain_id)).collect();
+        signed
+    }
+}
+
+/// How many authorizations a transaction lists, by its bytes alone; 0 for what is none of type 4 that far.
+pub fn authorizations_listed(raw: &[u8]) -> usize {
+    let Some((&DELEGATING_TYPE, content)) = raw.split_first() else { return 0 };
+    counted(content).unwrap_or(0)
+}
+
+fn counted(mut content: &[u8]) -> alloy::rlp::Result<usize> {
+    let mut fields = Header::decode_bytes(&mut content, true)?;
+    for _ in 0..FIELDS_BEFORE_AUTHORIZATIONS {
+        skip(&mut fields)?;
+    }
+    let mut list = Header::decode_bytes(&mut fields, true)?;
+    let mut count: usize = 0;
+    while !list.is_empty() {
+        skip(&mut list)?;
+        count = count.saturating_add(1);
+    }
+    Ok(count)
+}
+
+/// Goes past one item, whatever it is. Takes a byte at least.
+fn skip(rest: &mut &[u8]) -> alloy::rlp::Result<()> {
+    let before = *rest;
+    let header = Header::decode(rest)?;
+    *rest = rest.get(header.payload_length..).ok_or(alloy::rlp::Error::InputTooShort)?;
+    // A single byte is its own header, and then still there: it is the payload that was skipped.
+    debug_assert!(rest.len() < before.len(), "an item is a byte at least");
+    Ok(())
+}
+
 /// Decodes one type; a trailing byte or any other encoding than alloy's own is refused.
-fn decode_as<T>(raw: Bytes) -> Result<SignedTransaction, TransactionError>
+fn decode_as<T>(raw: Bytes) -> Result<PartlyDecoded, TransactionError>
 where
     T: RlpEcdsaDecodableTx + SignableTransaction<alloy::primitives::Signature>,
 {
@@ -142,26 +209,40 @@ where
     let sender = recover(signature.r(), signature.s(), signature.v(), tx.signature_hash())
         .map_err(TransactionError::BadSignature)?;
 
-    let authorizations = match tx.authorization_list() {
+    let listed = match tx.authorization_list() {
         // EIP-7702 knows no such transaction: accepted, it would hold up its sender's later ones.
         Some([]) => return Err(TransactionError::malformed("its authorization list is empty")),
-        Some(listed) => listed.iter().filter_map(|one| authorization(one, chain_id)).collect(),
+        Some(listed) => listed.to_vec(),
         None => Vec::new(),
     };
-    Ok(SignedTransaction {
+    let signed = SignedTransaction {
         hash: keccak256(&raw),
         sender,
         nonce: tx.nonce(),
         gas_limit: tx.gas_limit(),
         max_fee_wei: tx.max_fee_per_gas(),
         priority_fee_wei: tx.priority_fee_or_price(),
-        authorizations,
+        authorizations: Vec::new(),
         transaction: RollupTransaction { rollup: RollupId::new(chain_id), raw },
-    })
+    };
+    Ok(PartlyDecoded { signed, listed })
+}
+
+#[cfg(test)]
+thread_local! {
+    static RECOVERIES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Keys that this thread has recovered.
+#[cfg(test)]
+pub(crate) fn recoveries() -> usize {
+    RECOVERIES.get()
 }
 
 /// Who signed `digest`.
 fn recover(r: U256, s: U256, odd_y: bool, digest: B256) -> Result<Address, SignatureError> {
+    #[cfg(test)]
+    RECOVERIES.set(RECOVERIES.get().saturating_add(1));
     let mut rs = [0; 64];
     rs[..32].copy_from_slice(&r.to_be_bytes::<32>());
     rs[32..].copy_from_slice(&s.to_be_bytes::<32>());

@@ -8,9 +8,10 @@
 //! between a proposal and their vote, when all of them do and everybody waits; and whoever takes over from a leader that
 //! is gone has something to propose.
 
-use crate::domain::{Height, RollupTransaction, SequencerId, SignedTransaction};
+use crate::domain::{Height, RollupTransaction, SequencerId, SignedTransaction, TransactionError};
 use crate::l1::MirrorHandle;
-use crate::mempool::{Origin, Pool};
+use crate::mempool::arrival::take_in;
+use crate::mempool::{Origin, Pool, Refusal};
 use crate::network::{Delivery, Link, LinkMessage, MAX_TRANSACTIONS};
 use crate::rota;
 use crate::storage::Store;
@@ -225,19 +226,16 @@ pub(crate) fn admit(pool: &Pool, from: SequencerId, forwarded: &[RollupTransacti
         if pool.has_seen(transaction.rollup, transaction.hash()) {
             continue;
         }
-        let limit = pool.limits().transaction_bytes;
-        match SignedTransaction::decode(transaction.raw.clone(), limit) {
-            Ok(signed) if signed.transaction.rollup == transaction.rollup => {
-                if let Err(refusal) = pool.admit(signed, Origin::Peer(from)) {
-                    debug!(peer = %from, %refusal, "a forwarded transaction is refused");
-                }
-            }
-            Ok(_) => return false,
+        let raw = transaction.raw.clone();
+        match take_in(pool, transaction.rollup, raw, Origin::Peer(from)) {
+            Ok(_) => {}
             // The bound on size is this agent's own.
-            Err(crate::domain::TransactionError::TooLarge { .. }) => {}
-            Err(error) => {
+            Err(Refusal::Invalid(error)) if !matches!(error, TransactionError::TooLarge { .. }) => {
                 debug!(peer = %from, %error, "a forwarded transaction is none");
                 return false;
+            }
+            Err(refusal) => {
+                debug!(peer = %from, %refusal, "a forwarded transaction is refused");
             }
         }
     }

@@ -7,13 +7,13 @@
 //! The thread also tends the pool ([`Pool::tend`]), and keeps what the journal holds and the pool has no room for until it has.
 
 use crate::agreement::BlockSource as _;
-use crate::domain::{RollupId, RollupTransaction, SignedTransaction};
+use crate::domain::{RollupId, RollupTransaction, SignedTransaction, TransactionError};
+use crate::mempool::arrival::take_in;
 use crate::mempool::{Admission, Origin, Pool, Refusal};
 use crate::storage::{Journal, JournalError};
 use alloy::primitives::{B256, Bytes};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -41,7 +41,8 @@ struct Submission {
 }
 
 impl Intake {
-    /// Fills the pool with what `journal` held, and starts the thread.
+    /// Fills the pool with what `journal` held, and starts the thread. `step` is called between any two of its works, and at
+    /// least every few seconds. What is returned ends with the thread, whichever way that ends, when it has let go of the pool.
     ///
     /// # Errors
     ///
@@ -50,15 +51,23 @@ impl Intake {
         pool: Arc<Pool>,
         journal: Journal,
         held: Vec<RollupTransaction>,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        step: Box<dyn Fn() + Send>,
+    ) -> std::io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         let (submissions, incoming) = mpsc::channel(QUEUE);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let mut desk = Desk { pool, journal, returning: VecDeque::new() };
-        let thread = std::thread::Builder::new().name("intake".into()).spawn(move || {
-            desk.restore(held);
+        let (ended, end) = oneshot::channel::<()>();
+        let desk = Desk { pool, journal, returning: VecDeque::new(), step };
+        std::thread::Builder::new().name("intake".into()).spawn(move || {
+            // Dropped last, also by a panic: nobody else would see that nothing is taken in any more.
+            let _ended = ended;
+            let mut desk = desk;
+            desk.restore(held, &incoming);
             desk.run(&runtime, incoming);
         })?;
-        Ok((Self { submissions }, thread))
+        let end = async move {
+            let _ = end.await;
+        };
+        Ok((Self { submissions }, end))
     }
 
     /// Submits a transaction to `rollup`. `Ok` is a promise: it is on disk, and stays until it is decided
@@ -85,13 +94,15 @@ struct Desk {
     journal: Journal,
     /// Accepted before the process ended, and not back in the pool for want of room. They stay in the journal.
     returning: VecDeque<(B256, RollupTransaction)>,
+    /// Tells that it works.
+    step: Box<dyn Fn() + Send>,
 }
 
 impl Desk {
     /// Admits again what was accepted before the process ended; what was decided since is known to the pool.
-    fn restore(&mut self, held: Vec<RollupTransaction>) {
+    fn restore(&mut self, held: Vec<RollupTransaction>, incoming: &mpsc::Receiver<Submission>) {
         let count = held.len();
-        if let Err(error) = self.try_restore(held) {
+        if let Err(error) = self.try_restore(held, &|| incoming.is_closed()) {
             // Nothing that was accepted may get lost unsaid, and nobody can be told any other way.
             error!(%error, "the journal's transactions cannot be taken in");
         }
@@ -103,7 +114,11 @@ impl Desk {
         self.pool.announce();
     }
 
-    fn try_restore(&mut self, held: Vec<RollupTransaction>) -> Result<(), JournalError> {
+    fn try_restore(
+        &mut self,
+        held: Vec<RollupTransaction>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), JournalError> {
         if held.is_empty() {
             return Ok(());
         }
@@ -120,12 +135,17 @@ impl Desk {
             }
         };
         while let Some((hash, transaction)) = ordered.pop_front() {
+            if is_over() {
+                // The agent stops, in order or with an error: that says nothing against the entry that would be next.
+                return trial.end();
+            }
             if let Err(error) = trial.mark(hash) {
                 self.returning.push_back((hash, transaction));
                 self.returning.extend(ordered);
                 return Err(error);
             }
             self.take_back(hash, transaction);
+            (self.step)();
         }
         // What a block would do with them belongs to the trial.
         let _ = self.pool.has_work();
@@ -135,7 +155,9 @@ impl Desk {
 
     /// Admits a transaction that was accepted before, now or later. False if there is no room in the pool.
     fn take_back(&mut self, hash: B256, transaction: RollupTransaction) -> bool {
-        let admitted = decode(&self.pool, transaction.rollup, transaction.raw.clone())
+        let admitted = transaction
+            .decode(self.pool.limits().transaction_bytes)
+            .map_err(|error| of_the_endpoint(error.into()))
             .and_then(|signed| self.pool.admit_again(signed, Origin::Local));
         match admitted {
             Ok(_) | Err(Refusal::NonceTooLow { .. }) => true,
@@ -154,6 +176,7 @@ impl Desk {
         let mut group = Vec::with_capacity(GROUP);
         let mut tended = Instant::now();
         loop {
+            (self.step)();
             let received = runtime.block_on(async {
                 tokio::time::timeout(TEND, incoming.recv_many(&mut group, GROUP)).await
             });
@@ -175,6 +198,7 @@ impl Desk {
         self.pool.tend();
         for _ in 0..self.returning.len() {
             let Some((hash, transaction)) = self.returning.pop_front() else { break };
+            (self.step)();
             if !self.take_back(hash, transaction) {
                 break;
             }
@@ -199,17 +223,19 @@ impl Desk {
         let mut fresh: Vec<(B256, RollupTransaction)> = Vec::new();
         let mut replaced: Vec<SignedTransaction> = Vec::new();
         for Submission { rollup, raw, answer } in group.drain(..) {
-            let result = decode(&self.pool, rollup, raw).and_then(|signed| {
-                let (hash, transaction) = (signed.hash, signed.transaction.clone());
-                match self.pool.admit(signed, Origin::Local)? {
-                    Admission::Known => return Ok(hash),
+            (self.step)();
+            let taken = take_in(&self.pool, rollup, raw, Origin::Local);
+            let result = taken.map_err(of_the_endpoint).map(|(signed, admission)| {
+                let (hash, transaction) = (signed.hash, signed.transaction);
+                match admission {
+                    Admission::Known => return hash,
                     Admission::Replaced { transaction, origin: Origin::Local } => {
                         replaced.push(*transaction);
                     }
                     Admission::Added | Admission::Adopted | Admission::Replaced { .. } => {}
                 }
                 fresh.push((hash, transaction));
-                Ok(hash)
+                hash
             });
             answers.push((answer, result));
         }
@@ -247,13 +273,14 @@ impl Desk {
     }
 }
 
-/// Decodes a transaction and checks that it is for `rollup`.
-fn decode(pool: &Pool, rollup: RollupId, raw: Bytes) -> Result<SignedTransaction, Refusal> {
-    let signed = SignedTransaction::decode(raw, pool.limits().transaction_bytes)?;
-    if signed.transaction.rollup != rollup {
-        return Err(Refusal::WrongRollup { expected: rollup, actual: signed.transaction.rollup });
+/// A client has named no rollup but that of the endpoint it speaks to.
+fn of_the_endpoint(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Invalid(TransactionError::WrongRollup { expected, actual }) => {
+            Refusal::WrongRollup { expected, actual }
+        }
+        other => other,
     }
-    Ok(signed)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //!
 //! Whose transactions are accepted at all is an [`AdmissionPolicy`]: by default those of open rollups.
 
+mod arrival;
 mod dropped;
 mod forward;
 mod intake;

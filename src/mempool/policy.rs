@@ -8,7 +8,7 @@ use crate::mempool::Refusal;
 /// or anything else that an operator can answer for. Asked once, when a transaction arrives; a block is judged without it,
 /// and whatever another leader orders is ordered.
 pub trait AdmissionPolicy: Send + Sync {
-    /// Says why not.
+    /// Says why not. Of a type 4 transaction the authorizations are not shown: they are recovered afterwards.
     ///
     /// # Errors
     ///

@@ -74,6 +74,8 @@ impl Pool {
     pub fn new(mut limits: Limits, store: Store, mirror: MirrorHandle) -> Result<Self, StoreError> {
         let largest = max_body_bytes(&mirror.read().params).saturating_sub(OVERHEAD_BYTES);
         limits.transaction_bytes = limits.transaction_bytes.min(largest);
+        // What was forced and is larger counts for nothing.
+        store.bound_transactions(max_body_bytes(&mirror.read().params));
         let (generation, through) = store.standing()?;
         let returning = store.undone()?.into();
         Ok(Self {
@@ -113,6 +115,21 @@ impl Pool {
     ) -> Result<Admission, Refusal> {
         self.policy.admit(&self.mirror.read(), &transaction)?;
         self.admit_again(transaction, origin)
+    }
+
+    /// Whether a transaction could be admitted, as far as its sender and nonce tell: before its authorizations are looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub(super) fn screen(&self, transaction: &SignedTransaction) -> Result<(), Refusal> {
+        self.policy.admit(&self.mirror.read(), transaction)?;
+        let (rollup, actual) = (transaction.transaction.rollup, transaction.nonce);
+        let expected = self.decided_nonce(rollup, transaction.sender);
+        if actual < expected && !self.is_decided(rollup, transaction.hash) {
+            return Err(Refusal::NonceTooLow { expected, actual });
+        }
+        Ok(())
     }
 
     /// Admits a transaction that was accepted before: the policy took it then, also if L1 has not been read yet.
@@ -260,11 +277,10 @@ impl Pool {
         self.in_step().count_of(rollup)
     }
 
-    /// Whether nobody works on it at this moment, for whoever watches that it is given back.
+    /// Whether nobody works on the mempool at this moment, for whoever watches that it is given back. Who reads decided blocks
+    /// meanwhile does so without it, and on a slow disk may take long.
     pub fn is_free(&self) -> bool {
-        let mempool = matches!(self.mempool.try_lock(), Err(TryLockError::WouldBlock));
-        let following = matches!(self.following.try_lock(), Err(TryLockError::WouldBlock));
-        !mempool && !following
+        !matches!(self.mempool.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Never gives it back, for a test of that.
@@ -331,7 +347,7 @@ impl Pool {
             .forced_in(&decided.block.header)?
             .into_iter()
             .map(|entry| entry.transaction)
-            .filter(|transaction| transaction.decode(usize::MAX).is_ok())
+            .filter(|transaction| self.store.meaning_of(transaction).is_ok())
             .collect();
         all.extend(decided.block.transactions);
         let moved = self.store.moved_in(height)?;

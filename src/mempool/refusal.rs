@@ -9,6 +9,14 @@ pub enum Refusal {
     /// The bytes are no transaction that this network orders.
     #[error("{0}")]
     Invalid(#[from] TransactionError),
+    /// It asks for more recoveries than this agent makes for one transaction.
+    #[error("transaction lists {actual} authorizations, at most {limit} are taken")]
+    TooManyAuthorizations {
+        /// The bound.
+        limit: usize,
+        /// How many it lists.
+        actual: usize,
+    },
     /// Submitted under one rollup, signed for another.
     #[error(
         "invalid chain id: this endpoint orders rollup {expected}, the transaction is for {actual}"
@@ -139,6 +147,7 @@ impl Refusal {
             Self::Stopping => -32025,
             Self::ClosedRollup { .. } => -32026,
             Self::SenderBytesFull { .. } => -32029,
+            Self::TooManyAuthorizations { .. } => -32032,
         }
     }
 
@@ -178,6 +187,7 @@ mod tests {
             Refusal::SenderFull { limit: 0 },
             Refusal::SenderBytesFull { limit: 0 },
             Refusal::PeerFull { limit: 0 },
+            Refusal::TooManyAuthorizations { limit: 0, actual: 0 },
             Refusal::PoolFull { transactions: 0, bytes: 0 },
             Refusal::Busy,
             Refusal::NotStored { reason: String::new() },

@@ -275,6 +275,9 @@ fn refusal_data(refusal: &Refusal) -> Option<Value> {
             }
             TransactionError::WrongRollup { expected, actual } => wrong_chain(expected, actual),
         },
+        Refusal::TooManyAuthorizations { limit, actual } => {
+            json!({ "field": "authorizationList", "limit": limit, "actual": actual })
+        }
         Refusal::WrongRollup { expected, actual } => wrong_chain(expected, actual),
         Refusal::ClosedRollup { rollup, reserve_wei, balance_wei } => json!({
             "field": "rollup", "rollup": rollup, "reserveWei": reserve_wei, "balanceWei": balance_wei,

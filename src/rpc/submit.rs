@@ -1,14 +1,14 @@
 //! `eth_sendRawTransaction`, and its form that waits (EIP-7966).
 
 use crate::blocking::blocking;
-use crate::domain::RollupId;
+use crate::domain::{RollupId, authorizations_listed};
 use crate::rpc::methods::{Method, Run, encode, registered_rollup};
 use crate::rpc::service::{Caller, Shared};
 use crate::rpc::view::RollupBlock;
 use crate::rpc::{RpcError, arguments::Arguments};
 use alloy::primitives::B256;
 use alloy::rpc::types::TransactionReceipt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a client waits for a decision if it does not say.
 const SYNC_DEFAULT: Duration = Duration::from_secs(2);
@@ -34,6 +34,9 @@ pub(super) async fn submit(
 ) -> Result<(RollupId, B256), RpcError> {
     let raw = arguments.bytes(0, "transaction")?;
     let rollup = registered_rollup(&shared.context, &caller.endpoint)?;
+    // Each asks for a recovery, as the sender does.
+    let listed = u32::try_from(authorizations_listed(&raw)).unwrap_or(u32::MAX);
+    caller.guest.charge(listed, Instant::now());
     Ok((rollup, shared.context.intake.submit(rollup, raw).await?))
 }
 

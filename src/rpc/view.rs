@@ -245,7 +245,7 @@ fn queued(
     hash: B256,
 ) -> Result<Option<SignedTransaction>, RpcError> {
     let entry = store.forced_as(rollup, hash)?;
-    Ok(entry.and_then(|entry| entry.transaction.decode(usize::MAX).ok()))
+    Ok(entry.and_then(|entry| store.meaning_of(&entry.transaction).ok()))
 }
 
 /// A transaction that no decided block holds.

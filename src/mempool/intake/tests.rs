@@ -3,19 +3,20 @@ use crate::agreement::BlockSource;
 use crate::domain::{
     RollupId, RollupTransaction, SequencerId, SignedTransaction, TransactionError,
 };
-use crate::mempool::{Limits, Origin, Pool, Refusal};
+use crate::l1::Mirror;
+use crate::mempool::{AdmissionPolicy, Limits, Origin, Pool, Refusal};
 use crate::storage::Journal;
 use crate::testing::{
     ROLLUP, Surroundings, forced, key, params, raw_priced, raw_transaction, transaction,
 };
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-fn start(around: &Surroundings) -> (Arc<Pool>, Intake, JoinHandle<()>) {
+fn start(around: &Surroundings) -> (Arc<Pool>, Intake, impl Future<Output = ()>) {
     let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
     let pool = Arc::new(pool);
     let (journal, held) = Journal::open(around.folder.path().join("journal")).unwrap();
-    let (intake, thread) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+    let (intake, thread) =
+        Intake::start(Arc::clone(&pool), journal, held, Box::new(|| {})).unwrap();
     (pool, intake, thread)
 }
 
@@ -36,7 +37,7 @@ async fn what_was_accepted_survives_the_process_until_it_is_decided() {
     }
     assert_eq!(pool.pending_nonce(ROLLUP, from.address()), 3);
     drop((pool, intake));
-    thread.join().unwrap();
+    thread.await;
 
     around.decide(&[transaction(&from, 0)]);
     let (pool, intake, _) = start(&around);
@@ -132,7 +133,7 @@ async fn a_disk_that_fails_promises_nothing() {
     let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
     let pool = Arc::new(pool);
     let (journal, held) = Journal::open(&folder).unwrap();
-    let (intake, _) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+    let (intake, _) = Intake::start(Arc::clone(&pool), journal, held, Box::new(|| {})).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     let from = key(1);
     let refused = intake.submit(ROLLUP, raw_transaction(&from, 0)).await;
@@ -207,7 +208,8 @@ async fn a_replacement_that_is_not_stored_leaves_what_it_replaced() {
     std::fs::remove_dir_all(&folder).unwrap();
     drop(intake);
     let (journal, _) = Journal::open(&folder).unwrap();
-    let (intake, _) = Intake::start(Arc::clone(&pool), journal, Vec::new()).unwrap();
+    let (intake, _) =
+        Intake::start(Arc::clone(&pool), journal, Vec::new(), Box::new(|| {})).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     let dearer = raw_priced(&from, 0, ROLLUP, 2_000_000_000);
     let refused = intake.submit(ROLLUP, dearer).await;
@@ -226,14 +228,15 @@ async fn what_finds_no_room_after_a_start_stays_in_the_journal_and_comes_back() 
         intake.submit(ROLLUP, one.transaction.raw.clone()).await.unwrap();
     }
     drop(intake);
-    thread.join().unwrap();
+    thread.await;
 
     for _ in 0..2 {
         let limits = Limits { transactions: 2, ..Limits::default() };
         let pool = Pool::new(limits, around.store.clone(), around.mirror.clone()).unwrap();
         let pool = Arc::new(pool);
         let (journal, held) = Journal::open(around.folder.path().join("journal")).unwrap();
-        let (intake, thread) = Intake::start(Arc::clone(&pool), journal, held).unwrap();
+        let (intake, thread) =
+            Intake::start(Arc::clone(&pool), journal, held, Box::new(|| {})).unwrap();
         while around.store.decided_tip().unwrap().unwrap().0.get() < 2 {
             let waiting = collected(&pool);
             assert!(waiting.len() <= 2);
@@ -243,7 +246,7 @@ async fn what_finds_no_room_after_a_start_stays_in_the_journal_and_comes_back() 
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         drop(intake);
-        thread.join().unwrap();
+        thread.await;
     }
     // A process with room has the rest.
     let (pool, intake, _) = start(&around);
@@ -254,4 +257,62 @@ async fn what_finds_no_room_after_a_start_stays_in_the_journal_and_comes_back() 
     assert!(
         undecided.clone().count() == 4 && undecided.into_iter().all(|one| left.contains(&one.hash))
     );
+}
+
+/// Takes no transaction of one sender, and panics at it.
+struct Fragile(alloy::primitives::Address);
+
+impl AdmissionPolicy for Fragile {
+    fn admit(&self, _: &Mirror, transaction: &SignedTransaction) -> Result<(), Refusal> {
+        assert_ne!(transaction.sender, self.0, "as a bug would");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_is_known_to_have_ended_with_all_that_it_held() {
+    let around = Surroundings::new(params());
+    let fragile = Fragile(key(2).address());
+    let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
+    let pool = Arc::new(pool.with_policy(fragile));
+    let (journal, held) = Journal::open(around.folder.path().join("journal")).unwrap();
+    let (intake, ended) = Intake::start(Arc::clone(&pool), journal, held, Box::new(|| {})).unwrap();
+    let mut ended = std::pin::pin!(ended);
+    intake.submit(ROLLUP, raw_transaction(&key(1), 0)).await.unwrap();
+    let ends = futures::poll!(&mut ended);
+    assert!(ends.is_pending(), "it works");
+    let refused = intake.submit(ROLLUP, raw_transaction(&key(2), 0)).await;
+    assert_eq!(refused, Err(Refusal::Stopping));
+    ended.await;
+    assert_eq!(Arc::strong_count(&pool), 1);
+}
+
+#[tokio::test]
+async fn a_start_that_is_stopped_while_it_takes_entries_in_suspects_none() {
+    let around = Surroundings::new(params());
+    let folder = around.folder.path().join("journal");
+    let (mut journal, _) = Journal::open(&folder).unwrap();
+    let all: Vec<_> = (1..=3).map(|by| transaction(&key(by), 0)).collect();
+    let listed: Vec<_> = all.iter().map(|one| (one.hash, &one.transaction)).collect();
+    journal.append(&listed).unwrap();
+    drop(journal);
+    for _ in 0..10 {
+        let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone());
+        let pool = Arc::new(pool.unwrap());
+        let (journal, held) = Journal::open(&folder).unwrap();
+        // The first entry is taken in; before the second one the agent was told to stop.
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let step = Box::new(move || {
+            let _ = gate.recv();
+        });
+        let (intake, ended) = Intake::start(Arc::clone(&pool), journal, held, step).unwrap();
+        drop(intake);
+        drop(go);
+        ended.await;
+        assert!(!folder.join("taking-in").exists(), "nothing is suspected");
+    }
+    let (pool, _intake, _) = start(&around);
+    while pool.waiting().transactions < 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }

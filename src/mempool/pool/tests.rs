@@ -120,3 +120,16 @@ fn what_was_promised_leaves_for_a_closed_rollup_only_once_l1_is_read() {
     assert!(nonces(&pool).is_empty());
     assert_eq!(pool.dropped(ROLLUP, one.hash), Some(DropReason::RollupClosed));
 }
+
+#[test]
+fn a_pool_that_reads_decided_blocks_for_long_is_free() {
+    let around = Surroundings::new(params());
+    let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
+    let following = pool.following();
+    assert!(pool.is_free(), "the disk is slow, and nobody holds the mempool");
+    drop(following);
+    let mempool = pool.lock();
+    assert!(!pool.is_free());
+    drop(mempool);
+    assert!(pool.is_free());
+}
