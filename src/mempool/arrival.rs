@@ -62,7 +62,7 @@ mod tests {
         let raw = raw_delegating(&key(1), nonce, authorizations);
         let before = recoveries();
         let taken = take_in(pool, ROLLUP, raw, Origin::Local).map(|(_, admission)| admission);
-        (taken, recoveries() - before)
+        (taken, recoveries().saturating_sub(before))
     }
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
         let elsewhere = raw_delegating(&key(1), 1, most);
         let before = recoveries();
         take_in(&pool, RollupId::new(7), elsewhere, Origin::Local).unwrap_err();
-        assert_eq!(recoveries() - before, 1);
+        assert_eq!(recoveries().saturating_sub(before), 1);
     }
 
     #[test]

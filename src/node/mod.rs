@@ -293,6 +293,9 @@ pub async fn run(
         tasks.spawn("telemetry", async move {
             serving.await.map_err(|source| NodeError::Server { server: "telemetry", source })
         });
+    } else {
+        // It holds the store, which is to be closed in the end.
+        drop(probe);
     }
     tasks.spawn("follower", {
         let checking = check_deployment(checked, config.deployment.clone(), tasks.stop.clone());
