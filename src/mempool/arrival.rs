@@ -70,7 +70,7 @@ mod tests {
         let around = Surroundings::new(params());
         let pool = pool(&around);
         let most = MOST_AUTHORIZATIONS;
-        for listed in [most + 1, 700] {
+        for listed in [most + 1, 680] {
             let too_many = Refusal::TooManyAuthorizations { limit: most, actual: listed };
             assert_eq!(taken(&pool, 0, listed), (Err(too_many), 0));
         }
