@@ -192,7 +192,7 @@ async fn decided_blocks_settle_once_through_restarts_and_reorgs() {
 
 /// The batch of some of the blocks, by whose headers members are asked to sign it, in the two ways that it can be claimed.
 fn splits(blocks: &[Block], first: usize, last: usize) -> [BatchHeader; 2] {
-    let blocks = &blocks[first - 1..last];
+    let blocks = &blocks[first.saturating_sub(1)..last];
     let payload = payload::encode_cheapest(blocks).unwrap();
     let header = build_header(blocks, blocks[0].header.epoch, &payload).unwrap();
     [crate::testing::regular(header.clone()), header]
