@@ -22,6 +22,7 @@ mod rotation;
 mod simulate;
 mod stakers;
 mod starting;
+mod stores;
 
 use alloy::primitives::{Address, U256, keccak256};
 use rota::devnet::{Network, Plan, Session};
