@@ -5,7 +5,7 @@ use super::between::Between;
 use super::codec::BorshCodec;
 use super::context::RotaContext;
 use super::evidence::Witness;
-use super::gate::{Gate, Registered};
+use super::gate::Registered;
 use super::log::{EngineLog, Page};
 use super::network::{self, GatedNetwork};
 use super::signing::GuardedSigner;
@@ -147,7 +147,8 @@ impl Settings {
                 enabled: false,
                 persistent_peers_only: true,
                 num_outbound_peers: LINKS,
-                num_inbound_peers: LINKS,
+                // Four times as many handshakes and connections are let in: who they are of is asked at the door.
+                num_inbound_peers: LINKS * 4,
                 max_connections_per_ip: LINKS * 2,
                 ..transport::DiscoveryConfig::default()
             },
@@ -187,7 +188,7 @@ async fn listen(
     ears: Ears,
 ) -> Result<(NetworkRef<RotaContext>, mpsc::Sender<NetworkMsg<RotaContext>>), AgreementError> {
     let Ears { verifier, witness, registered } = ears;
-    let network = GatedNetwork::spawn(Gate::new(registered), witness, verifier, identity, settings)
+    let network = GatedNetwork::spawn(registered, witness, verifier, identity, settings)
         .await
         .map_err(|error| AgreementError::EngineStart { reason: error.to_string() })?;
     let (parts, mut sent) = mpsc::channel::<NetworkMsg<RotaContext>>(1);
@@ -374,6 +375,75 @@ mod tests {
     use crate::agreement::evidence::EvidencePool;
     use crate::agreement::heights::Heights;
     use crate::agreement::tests::net::{Net, soon};
+    use futures::StreamExt as _;
+    use libp2p::swarm::SwarmEvent;
+    use libp2p::{SwarmBuilder, noise, yamux};
+    use std::collections::HashSet;
+
+    /// What the engine's transport has no list for.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_is_not_registered_is_told_nothing_and_not_connected() {
+        let net = Net::new(1, 1);
+        let config = net.config(0);
+        let (store, guard) = net.store_and_guard(0);
+        let generation = Generation::new(0);
+        let heights = Heights::default();
+        let verifier = RecoveringVerifier::new(generation, *guard.domain(), heights.clone());
+        let pool = EvidencePool::new(generation, verifier.clone(), heights);
+        let (witness, _found) = Witness::new(pool);
+        let member = libp2p::identity::Keypair::generate_ed25519();
+        let registered = Registered::default();
+        let name = PeerId::from_bytes(&member.public().to_peer_id().to_bytes()).unwrap();
+        registered.replace(HashSet::from([name]), []);
+        let started = Engine::start(
+            &config,
+            generation,
+            &guard,
+            &store,
+            net.voice(&guard, &store),
+            Ears { verifier, witness, registered },
+            Vec::new(),
+        );
+        let engine = started.await.unwrap();
+        let stranger = libp2p::identity::Keypair::generate_ed25519();
+        for (identity, is_heard) in [(stranger, false), (member, true)] {
+            let mut swarm = SwarmBuilder::with_existing_identity(identity)
+                .with_tokio()
+                .with_tcp(libp2p::tcp::Config::new(), noise::Config::new, yamux::Config::default)
+                .unwrap()
+                .with_behaviour(|_| {
+                    let mut behaviour =
+                        libp2p_scatter::Behaviour::new(libp2p_scatter::Config::default());
+                    for what in ["consensus", "parts", "sync", "liveness"] {
+                        let topic = format!("/rota/{WIRE}/{generation}/{what}");
+                        behaviour.subscribe(libp2p_scatter::Topic::new(topic.as_bytes()));
+                    }
+                    behaviour
+                })
+                .unwrap()
+                .build();
+            let mut connects = false;
+            let told = async {
+                loop {
+                    if !connects {
+                        let address: Multiaddr = config.listen.parse().unwrap();
+                        connects = swarm.dial(address).is_ok();
+                    }
+                    match swarm.select_next_some().await {
+                        SwarmEvent::Behaviour(libp2p_scatter::Event::Subscribed(..)) => {
+                            return true;
+                        }
+                        SwarmEvent::ConnectionClosed { .. } => return false,
+                        // It does not listen yet.
+                        SwarmEvent::OutgoingConnectionError { .. } => connects = false,
+                        _ => {}
+                    }
+                }
+            };
+            assert_eq!(soon("it is told, or refused", told).await, is_heard);
+        }
+        engine.stop().await;
+    }
 
     /// However an engine ends, another one can listen at once where it did, also when nobody is connected whose next
     /// message would wake it.

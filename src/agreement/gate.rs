@@ -8,6 +8,9 @@
 //! connection is closed, and stays so for a while. That costs the flooder its own place and nobody else theirs, since frames
 //! come from who signed them and no peer passes on another's. Lines in the log are one a minute for each kind of trouble.
 
+use crate::network::{Door, ListedIps};
+use libp2p::Multiaddr;
+use libp2p::swarm::{ConnectionDenied, ConnectionId};
 use malachitebft_app_channel::app::types::PeerId;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -42,17 +45,73 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The peers whose endpoints the registry shows, shared with those who ask.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registered(Arc<RwLock<HashSet<PeerId>>>);
+pub(super) struct Registered {
+    peers: Arc<RwLock<HashSet<PeerId>>>,
+    ips: ListedIps,
+}
 
 impl Registered {
-    /// From now on these are they.
-    pub(super) fn replace(&self, peers: HashSet<PeerId>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = peers;
+    /// From now on these are they, and these their addresses.
+    pub(super) fn replace<'a>(
+        &self,
+        peers: HashSet<PeerId>,
+        addresses: impl IntoIterator<Item = &'a Multiaddr>,
+    ) {
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = peers;
+        self.ips.replace(addresses);
     }
 
     /// Whether this is one.
     pub(super) fn holds(&self, peer: &PeerId) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(peer)
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).contains(peer)
+    }
+}
+
+/// Before the gate: whoever is not registered is not connected at all.
+#[derive(Debug)]
+pub(super) struct FrontDoor {
+    registered: Registered,
+    handshakes: Door,
+    strange: Trouble,
+}
+
+/// A connection is refused: nobody registered has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{peer} is not registered")]
+struct Stranger {
+    peer: libp2p::PeerId,
+}
+
+impl FrontDoor {
+    pub(super) fn new(registered: Registered) -> Self {
+        let handshakes = Door::new(registered.ips.clone());
+        Self { registered, handshakes, strange: Trouble::default() }
+    }
+}
+
+impl libp2p_scatter::Door for FrontDoor {
+    fn pending(&mut self, id: ConnectionId, from: &Multiaddr) -> Result<(), ConnectionDenied> {
+        self.handshakes.begins(id, from).map_err(ConnectionDenied::new)
+    }
+
+    fn established(
+        &mut self,
+        id: ConnectionId,
+        peer: &libp2p::PeerId,
+    ) -> Result<(), ConnectionDenied> {
+        self.handshakes.ended(id);
+        let known = PeerId::from_bytes(&peer.to_bytes()).ok();
+        if known.is_some_and(|peer| self.registered.holds(&peer)) {
+            return Ok(());
+        }
+        if let Some(times) = self.strange.again(Instant::now()) {
+            tracing::warn!(%peer, times, "a peer that is not registered was refused");
+        }
+        Err(ConnectionDenied::new(Stranger { peer: *peer }))
+    }
+
+    fn failed(&mut self, id: ConnectionId) {
+        self.handshakes.ended(id);
     }
 }
 
@@ -213,6 +272,17 @@ impl Gate {
         passage
     }
 
+    /// Judges that a peer connected or subscribed. Who may not is closed each time: nothing else of it need ever come by which
+    /// it could be judged.
+    pub(super) fn enter(&mut self, peer: &PeerId, now: Instant) -> Passage {
+        let judged = self.judge(peer, 0, now);
+        let is_shut = |account: &Account| account.shut.is_some();
+        if !self.registered.holds(peer) || self.accounts.get(peer).is_some_and(is_shut) {
+            return Passage::Thrown;
+        }
+        judged
+    }
+
     /// A message of this peer that went on was not signed by whom it names.
     pub(super) fn unsigned(&mut self, peer: &PeerId, now: Instant) {
         self.charge(peer);
@@ -270,7 +340,7 @@ mod tests {
 
     fn gate(registered: &[PeerId]) -> Gate {
         let all = Registered::default();
-        all.replace(registered.iter().copied().collect());
+        all.replace(registered.iter().copied().collect(), []);
         Gate::new(all)
     }
 
@@ -289,13 +359,28 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_stay_is_cut_off_whenever_it_connects_or_subscribes() {
+        let (stranger, loud, now) = (peer(), peer(), Instant::now());
+        let mut gate = gate(&[loud]);
+        assert_eq!(gate.judge(&stranger, 1, now), Passage::Thrown);
+        assert_eq!(gate.judge(&stranger, 1, now), Passage::Closed);
+        assert_eq!(gate.enter(&stranger, now), Passage::Thrown, "within the second");
+        assert_eq!(gate.enter(&stranger, now), Passage::Thrown);
+
+        assert_eq!(gate.enter(&loud, now), Passage::Open);
+        passed(&mut gate, &loud, 1, MESSAGES.at_once + EXCESS, now);
+        assert_eq!(gate.enter(&loud, now), Passage::Thrown, "shut out");
+        assert_eq!(gate.enter(&loud, now + SHUT_OUT), Passage::Open);
+    }
+
+    #[test]
     fn whoever_leaves_the_registry_is_a_stranger_from_then_on() {
         let (leaver, now) = (peer(), Instant::now());
         let registered = Registered::default();
-        registered.replace(HashSet::from([leaver]));
+        registered.replace(HashSet::from([leaver]), []);
         let mut gate = Gate::new(registered.clone());
         assert_eq!(gate.judge(&leaver, 1, now), Passage::Open);
-        registered.replace(HashSet::new());
+        registered.replace(HashSet::new(), []);
         assert_eq!(gate.judge(&leaver, 1, now), Passage::Thrown);
         assert!(gate.accounts.is_empty());
     }

@@ -434,7 +434,7 @@ impl Member {
         let claims = peers::claims(&self.mirror, own);
         let peers: BTreeSet<_> = claims.values().cloned().collect();
         let registered = gate::Registered::default();
-        registered.replace(peers::names(&claims));
+        registered.replace(peers::names(&claims), claims.values());
         let pool = evidence::EvidencePool::new(generation, verifier.clone(), heights.clone());
         let (witness, found) = evidence::Witness::new(pool);
 

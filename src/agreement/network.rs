@@ -3,19 +3,20 @@
 //!
 //! What the engine's actor lacks: it takes frames of peers that never identified themselves (`persistent_peers_only` is
 //! asked when they do), decodes before anybody could object, says each failure in a line at `ERROR`, and drops messages
-//! when whoever reads them is slow. Its transport has no list of who may connect; a connection that sends nothing stands
-//! until it is idle for long, within the limits of connections for each address and in all.
+//! when whoever reads them is slow. Its transport has no list of who may connect: it gets a door, through the crate that it
+//! broadcasts with (`vendor/README.md`), at which handshakes are counted and strangers are refused once theirs is over.
 
 use super::codec::BorshCodec;
 use super::context::{Part, RotaContext, Vote};
 use super::evidence::{Heard, Witness};
-use super::gate::{Gate, Passage};
+use super::gate::{FrontDoor, Gate, Passage, Registered};
 use super::verify::RecoveringVerifier;
 use crate::blocking::blocking;
 use crate::crypto::Signature;
 use crate::domain::{Height, Signer};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use malachitebft_app_channel::app::metrics::SharedRegistry;
 use malachitebft_app_channel::app::types::PeerId;
 use malachitebft_app_channel::app::types::codec::Codec;
@@ -48,6 +49,7 @@ pub(super) struct GatedNetwork {
 
 /// What it is started with.
 pub(super) struct Start {
+    door: FrontDoor,
     identity: NetworkIdentity,
     config: Config,
 }
@@ -103,14 +105,18 @@ impl GatedNetwork {
     ///
     /// The actor system's, or the network's, which says why.
     pub(super) async fn spawn(
-        gate: Gate,
+        registered: Registered,
         witness: Witness,
         verifier: RecoveringVerifier,
         identity: NetworkIdentity,
         config: Config,
     ) -> Result<NetworkRef<RotaContext>, SpawnErr> {
-        let network = Self { gate: Arc::new(Mutex::new(gate)), witness, verifier };
-        Actor::spawn(None, network, Start { identity, config }).await.map(|(network, _)| network)
+        let door = FrontDoor::new(registered.clone());
+        let gate = Arc::new(Mutex::new(Gate::new(registered)));
+        let network = Self { gate, witness, verifier };
+        Actor::spawn(None, network, Start { door, identity, config })
+            .await
+            .map(|(network, _)| network)
     }
 
     /// Lets through what may be heard. It waits for nothing: the network waits for it.
@@ -122,7 +128,12 @@ impl GatedNetwork {
         while let Some(event) = events.recv().await {
             let passage = origin(&event).map_or(Passage::Open, |(peer, bytes)| {
                 let mut gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-                gate.judge(&peer, bytes, Instant::now())
+                match &event {
+                    Event::PeerConnected(_) | Event::PeerSubscribed(..) => {
+                        gate.enter(&peer, Instant::now())
+                    }
+                    _ => gate.judge(&peer, bytes, Instant::now()),
+                }
             });
             // A request that is dropped has its place until it is overdue or its connection is closed.
             let message = match (passage, origin(&event)) {
@@ -472,10 +483,18 @@ impl Actor for GatedNetwork {
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        Start { identity, config }: Self::Arguments,
+        Start { door, identity, config }: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let registry = SharedRegistry::global().with_moniker(&identity.moniker);
-        let handle = malachitebft_network::spawn(identity, config, registry).await?;
+        // It makes all of itself at once, and has no other place for a door.
+        let (made, has_door) = libp2p_scatter::with_door(Box::new(door), || {
+            malachitebft_network::spawn(identity, config, registry).now_or_never()
+        });
+        let handle = made.ok_or("the network does not start at once any more")??;
+        if !has_door {
+            handle.shutdown().await?;
+            return Err("the network has no door".into());
+        }
         let (events, ctrl) = handle.split();
         let receiving = tokio::spawn(Self::receive(Arc::clone(&self.gate), events, myself));
         Ok(State {

@@ -2,7 +2,7 @@
 //!
 //! The registry takes anybody's word for an endpoint, and the engine disconnects a peer when one of its addresses is taken
 //! away. So several sequencers that claim one name in the network are told apart: once one of them has proven to be it,
-//! on the peer link, what the others say of that name changes nothing.
+//! on the peer link, what the others say of that name changes nothing, also while it is not connected there.
 
 use super::gate::Registered;
 use super::source::Reach;
@@ -15,6 +15,7 @@ use malachitebft_app_channel::app::net::Multiaddr;
 use malachitebft_app_channel::app::types::PeerId as EnginePeerId;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Addresses by the name that they end in, and by who says so.
@@ -119,6 +120,31 @@ fn advance(
     changes
 }
 
+/// Who has proven to be whom, for as long as both say so in the registry: whoever is disconnected for a moment is still the
+/// one whose name it is.
+#[derive(Debug, Default)]
+struct Owners(BTreeMap<PeerId, SequencerId>);
+
+impl Owners {
+    /// Takes over what has been proven since, and forgets whoever does not claim its name any more.
+    fn learn(&mut self, wanted: &Claims, proven: impl Fn(&PeerId) -> Option<SequencerId>) {
+        self.0.retain(|name, owner| wanted.contains_key(&(*name, *owner)));
+        for (name, _) in wanted.keys() {
+            if let Some(owner) = proven(name).filter(|owner| wanted.contains_key(&(*name, *owner)))
+            {
+                self.0.insert(*name, owner);
+            }
+        }
+    }
+
+    fn of(&self, name: &PeerId) -> Option<SequencerId> {
+        self.0.get(name).copied()
+    }
+}
+
+/// How often it is asked who has proven to be whom.
+const LEARN_EVERY: Duration = Duration::from_secs(1);
+
 /// Follows the mirror until the engine ends.
 pub(super) async fn follow(
     mirror: MirrorHandle,
@@ -130,10 +156,15 @@ pub(super) async fn follow(
 ) {
     let mut changes = mirror.subscribe();
     let mut named = Undialable::new();
+    let mut owners = Owners::default();
+    let mut learning = tokio::time::interval(LEARN_EVERY);
+    learning.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tell(undialable(&mirror), &mut named);
-        let told = advance(&mut known, &claims(&mirror, own), |name| reach.sequencer_of(name));
-        registered.replace(names(&known));
+        let wanted = claims(&mirror, own);
+        owners.learn(&wanted, |name| reach.sequencer_of(name));
+        let told = advance(&mut known, &wanted, |name| owners.of(name));
+        registered.replace(names(&known), known.values());
         for gone in told.remove {
             let asked = NetworkRequest::remove_persistent_peer(&network, gone.clone()).await;
             tracing::info!(peer = %gone, result = ?asked, "peer removed");
@@ -142,8 +173,14 @@ pub(super) async fn follow(
             let asked = NetworkRequest::add_persistent_peer(&network, new.clone()).await;
             tracing::info!(peer = %new, result = ?asked, "peer added");
         }
-        if changes.changed().await.is_err() {
-            return;
+        loop {
+            tokio::select! {
+                changed = changes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                _ = learning.tick() => owners.learn(&known, |name| reach.sequencer_of(name)),
+            }
         }
     }
 }
@@ -191,6 +228,31 @@ mod tests {
         assert_eq!(changes, Changes::default());
         let changes = advance(&mut known, &Claims::new(), owner);
         assert_eq!(changes.remove.len(), 2, "with the owner all of it goes");
+    }
+
+    #[test]
+    fn who_has_proven_its_name_keeps_it_while_it_is_away_and_as_long_as_it_claims_it() {
+        let victim = PeerId::random();
+        let mut known = Claims::from([claim(7, 7, victim), claim(1, 1, victim)]);
+        let mut owners = Owners::default();
+        owners.learn(&known, |_| Some(SequencerId::new(7)));
+        for port in 2..10 {
+            let wanted = Claims::from([claim(7, 7, victim), claim(1, port, victim)]);
+            owners.learn(&wanted, |_| None);
+            let changes = advance(&mut known, &wanted, |name| owners.of(name));
+            assert_eq!(changes, Changes::default(), "the liar moves while its victim is away");
+        }
+        // It is found where it moved itself, and its name is free once it does not claim it.
+        let moved = Claims::from([claim(7, 8, victim), claim(1, 9, victim)]);
+        owners.learn(&moved, |_| None);
+        assert_eq!(
+            advance(&mut known, &moved, |name| owners.of(name)).add,
+            [address(8, victim), address(1, victim)]
+        );
+        let left = Claims::from([claim(1, 9, victim)]);
+        owners.learn(&left, |_| Some(SequencerId::new(7)));
+        assert_eq!(owners.of(&victim), None);
+        assert_eq!(advance(&mut known, &left, |name| owners.of(name)).add, [address(9, victim)]);
     }
 
     #[test]

@@ -252,6 +252,11 @@ impl Book {
         self.names.keys().map(|one| (*one, self.way_to(*one).is_some()))
     }
 
+    /// Where the registry says that peers are.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.peers.values().flat_map(|peer| peer.claims.values())
+    }
+
     /// All keys of sequencers.
     pub(super) const fn keys(&self) -> &HashMap<Address, SequencerId> {
         &self.keys

@@ -16,6 +16,8 @@
 //! | messages of a peer that its consumer has not finished, per lane | [`INBOX_PER_PEER`] | no acknowledgement until it has |
 //! | streams of a connection | [`MAX_STREAMS`] | further ones fail |
 //! | connections of a peer | 2 | further ones are refused |
+//! | handshakes under way | 8 of an address and 1,024 in all; of addresses in the registry 64 each, beside those | further ones are refused |
+//! | a handshake | 3 s | it is given up |
 //! | greetings of a peer that are looked at | 8 a second | others are not acknowledged; it greets again |
 //!
 //! So a peer that floods fills its own places, and nobody else's. One that sends what does not decode, or whose content a
@@ -23,10 +25,12 @@
 
 mod book;
 mod codec;
+mod door;
 mod link;
 mod message;
 mod task;
 
+pub(crate) use door::{Door, ListedIps};
 pub use link::{Link, PeerState, Sent};
 pub use message::{LinkMessage, MessageError};
 pub use task::{Delivery, Incoming, Network, NetworkConfig, NetworkError, SignedBatchMessage};

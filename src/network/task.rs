@@ -7,7 +7,7 @@ use crate::network::book::Book;
 use crate::network::codec::{Frames, PROTOCOL};
 use crate::network::link::{Link, Outgoing};
 use crate::network::message::Lane;
-use crate::network::{INBOX_PER_PEER, LinkMessage, MAX_STREAMS};
+use crate::network::{Door, INBOX_PER_PEER, LinkMessage, ListedIps, MAX_STREAMS};
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::allow_block_list::{self, AllowedPeers};
@@ -39,8 +39,8 @@ const ATTEMPTS: u8 = 3;
 /// How often dials and bars are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Connections that have not finished their handshake, at most.
-const HANDSHAKES: u32 = 64;
+/// A handshake that takes longer is given up: it is three round trips.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Connections of one peer: both sides may dial at the same moment.
 const CONNECTIONS_PER_PEER: u32 = 2;
@@ -117,6 +117,7 @@ pub struct Incoming {
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
+    door: Door,
     gate: allow_block_list::Behaviour<AllowedPeers>,
     limits: connection_limits::Behaviour,
     requests: request_response::Behaviour<Frames>,
@@ -134,6 +135,7 @@ pub struct Network {
     mirror: MirrorHandle,
     link: Link,
     book: Book,
+    listed: ListedIps,
     domain: SigningDomain,
     hello: Bytes,
     address: Multiaddr,
@@ -163,8 +165,9 @@ impl Network {
         let hello = LinkMessage::Hello { signature, session: rand::random() };
         let hello =
             hello.encode().map_err(|error| NetworkError::Setup { reason: error.to_string() })?;
-        let mut swarm =
-            build(identity).map_err(|error| NetworkError::Setup { reason: error.to_string() })?;
+        let listed = ListedIps::default();
+        let mut swarm = build(identity, listed.clone())
+            .map_err(|error| NetworkError::Setup { reason: error.to_string() })?;
         let refused =
             |reason: &dyn ToString| NetworkError::Listen { listen, reason: reason.to_string() };
         let wanted = Multiaddr::from(listen.ip()).with(Protocol::Tcp(listen.port()));
@@ -189,6 +192,7 @@ impl Network {
             mirror,
             link: link.clone(),
             book: Book::default(),
+            listed,
             domain,
             hello,
             address,
@@ -243,6 +247,7 @@ impl Network {
             self.swarm.behaviour_mut().gate.disallow_peer(id);
             self.inboxes.remove(&id);
         }
+        self.listed.replace(self.book.addresses());
         self.publish_peers();
         self.on_tick();
     }
@@ -472,7 +477,10 @@ async fn place<T>(
     Some(channel)
 }
 
-fn build(identity: Keypair) -> Result<Swarm<Behaviour>, Box<dyn std::error::Error + Send + Sync>> {
+fn build(
+    identity: Keypair,
+    listed: ListedIps,
+) -> Result<Swarm<Behaviour>, Box<dyn std::error::Error + Send + Sync>> {
     let swarm = libp2p::SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, || {
@@ -481,10 +489,10 @@ fn build(identity: Keypair) -> Result<Swarm<Behaviour>, Box<dyn std::error::Erro
             config
         })?
         .with_behaviour(|_| Behaviour {
+            door: Door::new(listed),
             gate: allow_block_list::Behaviour::default(),
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
-                    .with_max_pending_incoming(Some(HANDSHAKES))
                     .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER)),
             ),
             requests: request_response::Behaviour::new(
@@ -495,6 +503,7 @@ fn build(identity: Keypair) -> Result<Swarm<Behaviour>, Box<dyn std::error::Erro
             ),
         })?
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::MAX))
+        .with_connection_timeout(HANDSHAKE_WITHIN)
         .build();
     Ok(swarm)
 }

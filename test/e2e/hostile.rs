@@ -173,7 +173,13 @@ fn swarm(identity: Keypair) -> Swarm<Behaviour> {
         .with_tokio()
         .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
         .unwrap()
-        .with_behaviour(|_| Behaviour::new(Config::default()))
+        .with_behaviour(|_| {
+            let mut behaviour = Behaviour::new(Config::default());
+            for name in ["parts", "consensus", "liveness", "sync"] {
+                behaviour.subscribe(topic(name));
+            }
+            behaviour
+        })
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
         .build()
@@ -304,10 +310,10 @@ fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
         hostile.task.abort();
         println!("{quiet} blocks in quiet, {attacked} under attack; {sent} frames, {cut} cuts");
         assert!(quiet > 0 && attacked * 10 >= quiet * 9, "{quiet} in quiet, {attacked} attacked");
-        assert!(sent > 100 && cut >= 4, "{sent} frames arrived, {cut} connections were cut");
+        assert!(sent == 0 && cut >= 4, "{sent} frames arrived, {cut} connections were cut");
         for agent in 0..4 {
             let log = log(&session, agent);
-            let told = log.matches("a peer that is not registered was cut off").count();
+            let told = log.matches("a peer that is not registered was refused").count();
             assert!((1..=10).contains(&told), "{told} lines at agent {agent}");
             let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
             assert!(errors.is_empty(), "{errors:?}");

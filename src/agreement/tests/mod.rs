@@ -7,6 +7,7 @@ pub(super) mod net;
 mod parts;
 mod restart;
 mod restarts;
+mod wire;
 
 use super::codec::BorshCodec;
 use super::context::{BlockId, RotaContext};

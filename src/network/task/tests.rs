@@ -5,7 +5,7 @@ use super::{
 use crate::crypto::{Signature, SigningDomain};
 use crate::domain::{BatchHeader, PeerEndpoint, RollupId, RollupTransaction, SequencerId};
 use crate::l1::{Mirror, MirrorHandle};
-use crate::network::{LANE_MESSAGES, Link, LinkMessage, MAX_MESSAGE_BYTES, Sent};
+use crate::network::{LANE_MESSAGES, Link, LinkMessage, ListedIps, MAX_MESSAGE_BYTES, Sent};
 use crate::testing::{batch_header, key as secret, params};
 use alloy::primitives::Address;
 use futures::StreamExt;
@@ -15,6 +15,9 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -213,7 +216,7 @@ async fn a_slow_peer_costs_its_own_oldest_messages_only() {
 
 /// A peer that speaks the protocol but not its rules, connected as far as it can tell itself.
 async fn rogue(identity: Keypair, to: &Node) -> Swarm<Behaviour> {
-    let mut swarm = build(identity).unwrap();
+    let mut swarm = build(identity, ListedIps::default()).unwrap();
     let id = to.identity.public().to_peer_id();
     swarm.behaviour_mut().gate.allow_peer(id);
     swarm.dial(to.address.clone()).unwrap();
@@ -467,4 +470,57 @@ async fn who_claims_the_name_of_another_cuts_nobody_off() {
     }
     let liars = a.link.peers().into_iter().find(|peer| peer.sequencer == liar).unwrap();
     assert!(!liars.connected, "nobody proved to be the liar");
+}
+
+/// Keeps so many connections open on which nothing is said, from an address that no endpoint names.
+fn silent(count: usize, to: &Node) -> JoinSet<()> {
+    let port = to.address.iter().find_map(|part| match part {
+        libp2p::multiaddr::Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap()));
+    let mut all = JoinSet::new();
+    for _ in 0..count {
+        all.spawn(async move {
+            loop {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0))).unwrap();
+                let begun = tokio::time::Instant::now();
+                if let Ok(mut stream) = socket.connect(target).await {
+                    // What the other side says first, and then until it gives up.
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
+                // Who was refused comes back; who timed out does so at once.
+                if begun.elapsed() < Duration::from_secs(1) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        });
+    }
+    all
+}
+
+#[tokio::test]
+async fn silent_connections_keep_no_member_out() {
+    for count in [64, 500] {
+        let mirror = mirror();
+        let a = start(&mirror, 1).await;
+        let attack = silent(count, &a);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // It can be dialled nowhere, so that it has to come in.
+        let identity = Keypair::generate_ed25519();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let signature = sign(2, &identity);
+        let nowhere = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
+        let sequencer = enlist(&mirror, 2, &identity, &nowhere);
+        listed(&a.link, sequencer).await;
+        let config = NetworkConfig { identity, listen, domain: domain(), signature };
+        let (network, link, _incoming) = Network::bind(config, mirror.clone()).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let _running = shutdown.clone().drop_guard();
+        tokio::spawn(network.run(shutdown));
+        connected(&link, a.sequencer).await;
+        connected(&a.link, sequencer).await;
+        drop(attack);
+    }
 }
