@@ -8,7 +8,7 @@ use super::context::{HeaderValue, Part, Proposal, RotaContext};
 use super::evidence::{Heard, Witness};
 use super::heights::{Heights, Term, Unknown};
 use super::origin::Origins;
-use super::pace::{Pace, Start};
+use super::pace::{Begun, Pace, Start};
 use super::silence::Verdict;
 use super::source::{BlockSource, Reach};
 use super::streams::{Piece, Streams, cut, stream_id};
@@ -103,6 +103,7 @@ pub(super) struct App {
     streams: Streams,
     origins: Origins,
     pace: Pace,
+    begun: Begun,
     waiting: Option<Waiting>,
     /// What the waiting height lacks, so that it is said once.
     lacking: Option<Unknown>,
@@ -119,7 +120,7 @@ impl App {
         let candidates =
             Candidates::new(tools.store.clone(), tools.mirror.clone(), Arc::clone(&tools.source));
         let streams = Streams::new(payload::max_body_bytes(&tools.params));
-        let pace = Pace { started: Instant::now(), behind: true, seen: tip.0.height };
+        let pace = Pace { started: Instant::now(), behind: true };
         let mut app = Self {
             tools,
             tip,
@@ -129,6 +130,7 @@ impl App {
             streams,
             origins: Origins::default(),
             pace,
+            begun: Begun::default(),
             waiting: None,
             lacking: None,
             streams_sent: 0,
@@ -197,17 +199,17 @@ impl App {
         if matches!(waiting, Waiting::Next(_)) {
             let has_work = self.has_forced() || self.tools.source.has_work();
             let idle = self.tools.params.idle_interval();
-            if let Start::At(then) = self.pace.start_of(next, has_work, idle)
+            let has_begun = self.begun.by_first(next, || {
+                let term = self.term_of_next().ok()?;
+                Some(*term.set.proposer(0).address())
+            });
+            if let Start::At(then) = self.pace.start_of_next(has_work, has_begun, idle)
                 && Instant::now() < then
             {
                 return Ok(Some(then));
             }
         }
-        let term = {
-            let mirror = self.tools.mirror.read();
-            Term::after(&mirror, self.tools.start.as_ref(), &self.tip.0, self.tip.1)
-        };
-        let term = match term {
+        let term = match self.term_of_next() {
             Ok(term) => term,
             Err(reason) => {
                 if self.lacking.replace(reason) != Some(reason) {
@@ -217,6 +219,12 @@ impl App {
             }
         };
         self.start(term).await.map(|()| None)
+    }
+
+    /// The terms of the height after the last decided one.
+    fn term_of_next(&self) -> Result<Term, Unknown> {
+        let mirror = self.tools.mirror.read();
+        Term::after(&mirror, self.tools.start.as_ref(), &self.tip.0, self.tip.1)
     }
 
     async fn start(&mut self, term: Term) -> Result<(), AgreementError> {
@@ -230,7 +238,8 @@ impl App {
         self.candidates.begin(&term).await?;
         self.streams.begin(height);
         self.round = 0;
-        self.pace = Pace { started: Instant::now(), behind: false, seen: self.pace.seen };
+        self.pace = Pace { started: Instant::now(), behind: false };
+        self.begun.start(height);
 
         let interval = self.tools.params.interval();
         let first = Address::new(term.set.proposer(0).address().0);
@@ -617,7 +626,10 @@ impl App {
         });
         match believed.await {
             Ok(signed) => {
-                self.pace.seen = self.pace.seen.max(height);
+                let by = signed.as_ref().map(|signed| *signed.message().validator_address());
+                if let Some(by) = by.filter(|_| self.tools.heights.set_of(height).is_none()) {
+                    self.begun.note(height, by);
+                }
                 signed.as_ref().inspect(|signed| self.compare_clock(signed));
                 signed
             }

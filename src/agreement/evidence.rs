@@ -5,7 +5,7 @@
 //! It happens on the way in, in the task that hands messages to the engine, and not beside it: nothing can pass unread
 //! because somebody sends much.
 
-use super::context::{Proposal, RotaContext, Vote};
+use super::context::{HeightSet, Proposal, RotaContext, Vote};
 use super::heights::Heights;
 use super::verify::RecoveringVerifier;
 use crate::blocking::blocking;
@@ -27,8 +27,9 @@ const KEPT: usize = 32_768;
 const A_MEMBER: usize = 64;
 
 /// Messages of one member for a height that has not begun which are passed on: what the engine puts aside for a height is
-/// bounded, and all members' together stay below that.
-const EARLY: u32 = 24;
+/// bounded, and all members' together stay below that. Each counts once, and is passed on once: whoever sends another's again
+/// uses up nothing of the other's.
+const EARLY: usize = 24;
 
 /// Members, one for each height, whose early messages are counted: those of the largest set at the heights ahead, and more.
 const EARLY_SIGNERS: usize = 512;
@@ -64,7 +65,8 @@ pub(super) struct EvidencePool {
     heights: Heights,
     votes: BTreeMap<(Height, Signer, Round, VoteType), Seen<domain::Vote>>,
     proposals: BTreeMap<(Height, Signer, Round), Seen<domain::Proposal>>,
-    early: BTreeMap<(Height, Signer), u32>,
+    /// Messages that were passed on, by their signatures.
+    early: BTreeMap<(Height, Signer), BTreeSet<[u8; 64]>>,
 }
 
 impl EvidencePool {
@@ -84,37 +86,38 @@ impl EvidencePool {
     }
 
     /// Whether a message of `signer` at `height` is worth a look: it is a member's where the set is known, and where it is
-    /// not, of a height that is about to begin. Before this agent's first one it knows no members.
+    /// not, of a height that is about to begin. Before this agent's first one it knows no members, but who is registered.
     fn matters(&self, height: Height, signer: &Signer) -> bool {
-        let running = self.heights.running();
-        match self.heights.set_of(height) {
-            Some(set) => set.contains(signer),
-            None => {
-                let ahead = running.map_or(1, |running| height.get().saturating_sub(running.get()));
-                (1..=Heights::AHEAD).contains(&ahead)
-                    && (running.is_none() || self.heights.expects(signer))
+        match (self.heights.set_of(height), self.heights.running()) {
+            (Some(set), _) => set.contains(signer),
+            (None, Some(running)) => {
+                let ahead = height.get().saturating_sub(running.get());
+                (1..=Heights::AHEAD).contains(&ahead) && self.heights.expects(signer)
             }
+            (None, None) => self.heights.may_begin(height, signer),
         }
     }
 
     /// What a signed message that matters is worth.
-    fn worth(&mut self, height: Height, signer: Signer) -> Heard {
+    fn worth(&mut self, height: Height, signer: Signer, signature: &Signature) -> Heard {
         let running = self.heights.running();
         if self.heights.set_of(height).is_some() {
             return if Some(height) < running { Heard::Useless } else { Heard::Signed };
         }
         if let Some(running) = running {
-            self.early = self.early.split_off(&(running.next(), Signer([0; 20])));
+            self.early.retain(|(height, _), _| {
+                let ahead = height.get().saturating_sub(running.get());
+                (1..=Heights::AHEAD).contains(&ahead)
+            });
         }
         let room = self.early.len() < EARLY_SIGNERS;
-        match self.early.get_mut(&(height, signer)) {
-            Some(count) if *count < EARLY => *count = count.saturating_add(1),
-            None if room => {
-                self.early.insert((height, signer), 1);
-            }
-            _ => return Heard::Useless,
-        }
-        Heard::Signed
+        let passed = match self.early.get_mut(&(height, signer)) {
+            Some(passed) => passed,
+            None if room => self.early.entry((height, signer)).or_default(),
+            None => return Heard::Useless,
+        };
+        let fits = passed.len() < EARLY && passed.insert(signature.to_compact());
+        if fits { Heard::Signed } else { Heard::Useless }
     }
 
     /// Looks at a vote; returns what it is worth and the offence that it completes, if that may be reported.
@@ -135,7 +138,7 @@ impl EvidencePool {
         if !self.verifier.checks_vote(vote, &signature, offender) {
             return (Heard::Unsigned, None);
         }
-        let heard = self.worth(signed.height, voter);
+        let heard = self.worth(signed.height, voter, &signature);
         if self.heights.set_of(signed.height).is_none() {
             return (heard, None);
         }
@@ -176,7 +179,7 @@ impl EvidencePool {
         if !self.verifier.checks_proposal(proposal, &signature, offender) {
             return (Heard::Unsigned, None);
         }
-        let heard = self.worth(signed.height, proposer);
+        let heard = self.worth(signed.height, proposer, &signature);
         if self.heights.set_of(signed.height).is_none() {
             return (heard, None);
         }
@@ -239,17 +242,27 @@ impl Witness {
         votes: &[(Vote, Signature)],
         thirds: u128,
     ) -> Heard {
-        let set = match self.heights.set_of(height) {
-            Some(set) if self.heights.running() == Some(height) => set,
-            _ => return Heard::Useless,
-        };
+        match self.heights.set_of(height) {
+            Some(set) if self.heights.running() == Some(height) => {
+                self.certified(&set, votes, thirds)
+            }
+            _ => Heard::Useless,
+        }
+    }
+
+    /// Looks at each vote of a certificate of this set. If the height is over meanwhile, it is of no use, and nobody's fault.
+    fn certified(&self, set: &HeightSet, votes: &[(Vote, Signature)], thirds: u128) -> Heard {
         let mut voters = BTreeSet::new();
         let mut weight = 0_u128;
         for (vote, signature) in votes {
             let voter = vote.validator_address();
             let Some(member) = set.get_by_address(voter) else { return Heard::Unsigned };
-            if !voters.insert(*voter) || self.vote(vote, *signature) != Heard::Signed {
+            if !voters.insert(*voter) {
                 return Heard::Unsigned;
+            }
+            match self.vote(vote, *signature) {
+                Heard::Signed => {}
+                worthless => return worthless,
             }
             weight = weight.saturating_add(member.voting_power().into());
         }
@@ -304,10 +317,17 @@ pub(super) async fn report(
     sink: mpsc::Sender<Evidence>,
 ) {
     while let Some(offence) = found.recv().await {
-        tracing::warn!(offender = %offence.offender(), position = ?offence.position(), "offence seen");
         let (kept, copy) = (store.clone(), offence.clone());
-        if let Err(error) = blocking(move || kept.keep_evidence(&copy)).await {
-            tracing::warn!(%error, "evidence not kept: a crash before the report loses it");
+        match blocking(move || kept.keep_evidence(&copy)).await {
+            // It is there already, or as many of its offender as are of use: nothing is written or told again.
+            Ok(false) => {}
+            Ok(true) => {
+                let (offender, position) = (offence.offender(), offence.position());
+                tracing::warn!(%offender, ?position, "offence seen");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "evidence not kept: a crash before the report loses it");
+            }
         }
         if sink.send(offence).await.is_err() {
             return;
@@ -325,9 +345,11 @@ mod tests {
     use crate::domain::{
         BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Member, Millis, Seconds, Signer,
     };
+    use crate::storage::Store;
     use crate::testing::{header, key};
     use alloy::primitives::{Address, B256};
     use malachitebft_core_types::{Context, NilOrVal, Round};
+    use tokio::sync::mpsc;
 
     const GENERATION: Generation = Generation::new(0);
     const HEIGHT: Height = Height::new(8);
@@ -338,14 +360,23 @@ mod tests {
 
     /// A pool that knows one member, the key 1, at one height.
     fn pool() -> EvidencePool {
+        pool_at(Heights::default())
+    }
+
+    fn pool_at(heights: Heights) -> EvidencePool {
+        begin(&heights, HEIGHT);
+        let verifier = RecoveringVerifier::new(GENERATION, domain(), heights.clone());
+        EvidencePool::new(GENERATION, verifier, heights)
+    }
+
+    fn begin(heights: &Heights, height: Height) {
         let members = vec![Member { signer: key(1).address(), weight: 1 }];
         let set = LeaderSet::new(GENERATION, Epoch::new(0), B256::ZERO, members).unwrap();
-        let parent = header(7, B256::ZERO);
-        let heights = Heights::default();
+        let parent = header(height.get().saturating_sub(1), B256::ZERO);
         heights.note(
             &Term {
                 generation: GENERATION,
-                height: HEIGHT,
+                height,
                 epoch: Epoch::new(0),
                 parent_hash: parent.hash(),
                 earliest_origin: L1Block {
@@ -358,8 +389,6 @@ mod tests {
             },
             None,
         );
-        let verifier = RecoveringVerifier::new(GENERATION, domain(), heights.clone());
-        EvidencePool::new(GENERATION, verifier, heights)
     }
 
     fn signer_of(key: &SecretKey) -> Signer {
@@ -491,12 +520,84 @@ mod tests {
     }
 
     #[test]
+    fn whoever_sends_anothers_message_again_uses_up_nothing_of_its() {
+        let (mut pool, by) = (pool(), key(1));
+        let next = HEIGHT.next();
+        let (first, signature) = vote(&by, next, Some(1));
+        assert_eq!(pool.vote(&first, signature, true), (Heard::Signed, None));
+        for _ in 0..10 * EARLY {
+            assert_eq!(pool.vote(&first, signature, true), (Heard::Useless, None));
+        }
+        let (second, signature) = vote(&by, next, Some(2));
+        assert_eq!(pool.vote(&second, signature, true), (Heard::Signed, None));
+    }
+
+    #[test]
+    fn before_the_first_height_whoever_is_registered_is_heard_and_only_about_that() {
+        let heights = Heights::default();
+        let verifier = RecoveringVerifier::new(GENERATION, domain(), heights.clone());
+        let mut pool = EvidencePool::new(GENERATION, verifier, heights.clone());
+        let (honest, made_up) = (key(1), key(2));
+        let (early, signature) = vote(&honest, HEIGHT, Some(1));
+        assert_eq!(pool.vote(&early, signature, true), (Heard::Useless, None), "nobody is known");
+        heights.begin_after(Height::new(HEIGHT.get() - 1), [signer_of(&honest)].into_iter());
+        for height in [HEIGHT.get() - 1, HEIGHT.get() + Heights::AHEAD, u64::MAX] {
+            let (vote, signature) = vote(&honest, Height::new(height), Some(1));
+            assert_eq!(pool.vote(&vote, signature, true), (Heard::Useless, None), "{height}");
+        }
+        let (vote, forged) = vote(&made_up, HEIGHT, Some(1));
+        assert_eq!(pool.vote(&vote, forged, true), (Heard::Useless, None));
+        assert!(pool.early.is_empty());
+        assert_eq!(pool.vote(&early, signature, true), (Heard::Signed, None));
+    }
+
+    #[test]
+    fn a_certificate_whose_height_is_over_while_it_is_looked_at_is_nobodys_fault() {
+        let heights = Heights::default();
+        let (witness, _found) = Witness::new(pool_at(heights.clone()));
+        let set = heights.set_of(HEIGHT).unwrap();
+        let by = key(1);
+        begin(&heights, HEIGHT.next());
+        assert_eq!(witness.certified(&set, &[vote(&by, HEIGHT, Some(1))], 2), Heard::Useless);
+    }
+
+    #[tokio::test]
+    async fn of_offences_without_number_a_few_are_kept_and_each_is_handed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("rota.redb")).unwrap();
+        let (found, offences) = mpsc::channel(1_000);
+        let (sink, mut told) = mpsc::channel(1_000);
+        let (mut pool, by) = (pool(), key(1));
+        for round in 0..u32::try_from(A_MEMBER).unwrap() {
+            for block in [1, 2] {
+                let value = NilOrVal::Val(BlockId([block; 32]));
+                let signer = signer_of(&by);
+                let vote = RotaContext.new_prevote(HEIGHT, Round::new(round), value, signer);
+                let (vote_type, signed) = vote.to_domain(GENERATION).unwrap();
+                let signature = by.sign(domain().vote(vote_type, &signed));
+                if let (_, Some(offence)) = pool.vote(&vote, signature, true) {
+                    found.send(offence).await.unwrap();
+                }
+            }
+        }
+        drop(found);
+        super::report(offences, store.clone(), sink).await;
+        let mut handed_on = 0;
+        while told.recv().await.is_some() {
+            handed_on += 1;
+        }
+        assert_eq!(handed_on, A_MEMBER);
+        let kept = store.evidence().unwrap().len();
+        assert!((1..10).contains(&kept), "{kept}");
+    }
+
+    #[test]
     fn what_comes_early_is_bounded_for_each_member() {
         let (mut pool, by) = (pool(), key(1));
         let next = HEIGHT.next();
         for byte in 0..60_u8 {
             let (vote, signature) = vote(&by, next, Some(byte));
-            let expected = if u32::from(byte) < EARLY { Heard::Signed } else { Heard::Useless };
+            let expected = if usize::from(byte) < EARLY { Heard::Signed } else { Heard::Useless };
             assert_eq!(pool.vote(&vote, signature, true), (expected, None));
         }
         let (other, signature) = vote(&key(2), next, None);

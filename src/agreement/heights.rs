@@ -99,6 +99,8 @@ pub(super) struct Heights(Arc<RwLock<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
+    /// What was decided before the first height begins here, and who may sign at those after it.
+    beginning: Option<(Height, BTreeSet<Signer>)>,
     sets: BTreeMap<Height, HeightSet>,
     expected: BTreeSet<Signer>,
 }
@@ -110,6 +112,20 @@ impl Heights {
     /// How many heights ahead of the running one a message is taken in: honest agents are at most one ahead of those whom
     /// they need.
     pub(super) const AHEAD: u64 = 2;
+
+    /// Notes what was decided last, and who may be a member of anything, before the first height begins here.
+    pub(super) fn begin_after(&self, decided: Height, signers: impl Iterator<Item = Signer>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.beginning = Some((decided, signers.collect()));
+    }
+
+    /// Whether a message that comes before the first height has begun here may be of use once it has.
+    pub(super) fn may_begin(&self, height: Height, signer: &Signer) -> bool {
+        self.read().beginning.as_ref().is_some_and(|(decided, signers)| {
+            let ahead = height.get().saturating_sub(decided.get());
+            (1..=Self::AHEAD).contains(&ahead) && signers.contains(signer)
+        })
+    }
 
     /// Notes who agrees on a height that begins, and who else may on the next ones: the members of `next`, the set of the
     /// epoch after this.

@@ -428,6 +428,11 @@ impl Member {
         let params = self.mirror.read().params.clone();
         let clock_off = self.config.faults.clock_off_millis();
         let heights = Heights::default();
+        {
+            let mirror = self.mirror.read();
+            let signers = mirror.peers.keys().map(|signer| crate::domain::Signer(signer.0.0));
+            heights.begin_after(tip.0.height, signers);
+        }
         let domain = *self.guard.domain();
         let verifier = RecoveringVerifier::new(generation, domain, heights.clone());
         let own = self.config.identity.public().to_peer_id();

@@ -7,7 +7,7 @@
 //!
 //! Local policy, not consensus-critical: who is silent is absent, no more.
 
-use crate::domain::Height;
+use crate::domain::{Generation, Height};
 use malachitebft_app_channel::app::types::PeerId;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -141,6 +141,8 @@ enum Standing {
 /// The state of one agent.
 #[derive(Debug)]
 pub(super) struct Silencer {
+    /// In which generation heights are counted.
+    generation: Option<Generation>,
     standing: Standing,
     muted_through: Option<Height>,
     /// Whether a quorum was known to be no further than this agent, once.
@@ -165,6 +167,7 @@ impl Silencer {
             None => Standing::Trusted,
         };
         Self {
+            generation: None,
             standing,
             muted_through: None,
             caught_up: false,
@@ -184,10 +187,20 @@ impl Silencer {
         }
     }
 
-    /// Forgets who is connected: a new engine connects anew.
-    pub(super) fn forget_peers(&mut self) {
+    /// An engine begins, in a generation. Who is connected is forgotten: it connects anew. In another generation heights begin
+    /// at a lower one, and records are by generation (R33): what was said and heard at heights of the one before is about others.
+    /// Whoever is in doubt looks around and listens there from the beginning, as it may have been there already.
+    pub(super) fn begin(&mut self, generation: Generation, now: Instant) {
         self.tips.clear();
         self.connected.clear();
+        let before = self.generation.replace(generation);
+        if before.is_none_or(|before| before == generation) {
+            return;
+        }
+        self.muted_through = None;
+        if let Standing::Doubted { since, seen, listening, .. } = &mut self.standing {
+            (*since, *seen, *listening) = (now, Height::default(), None);
+        }
     }
 
     /// A peer is connected.
@@ -326,7 +339,7 @@ impl Silencer {
 #[cfg(test)]
 mod tests {
     use super::{Company, Heard, LOOK_AROUND, PATIENCE, Silence, Silencer, UNTOLD, Verdict};
-    use crate::domain::Height;
+    use crate::domain::{Generation, Height};
     use malachitebft_app_channel::app::types::PeerId;
     use std::time::{Duration, Instant};
 
@@ -535,6 +548,55 @@ mod tests {
         assert!(!scene.listens(10));
         scene.passes(LISTEN);
         assert!(scene.listens(12));
+    }
+
+    #[test]
+    fn what_was_muted_in_one_generation_is_no_height_of_the_next() {
+        let mut scene = Scene::new(None);
+        let (old, new) = (Generation::new(3), Generation::new(4));
+        scene.silencer.begin(old, scene.now);
+        scene.told(&[8, 8, 8]);
+        scene.silencer.mute_through(Height::new(90));
+        assert_eq!(scene.verdict(9), Verdict::Mute);
+        scene.silencer.begin(old, scene.now);
+        scene.told(&[8, 8, 8]);
+        assert_eq!(scene.verdict(9), Verdict::Mute, "an engine that is only started again");
+        scene.silencer.begin(new, scene.now);
+        scene.told(&[8, 8, 8]);
+        assert_eq!(scene.verdict(9), Verdict::Speak);
+        scene.silencer.mute_through(Height::new(10));
+        assert_eq!(scene.verdict(10), Verdict::Mute);
+    }
+
+    #[test]
+    fn a_store_in_doubt_listens_anew_in_another_generation_whatever_it_saw_in_the_one_before() {
+        let mut scene = Scene::new(Some(Silence::Moved));
+        let (old, new) = (Generation::new(0), Generation::new(1));
+        scene.silencer.begin(old, scene.now);
+        scene.told(&[200, 200, 200]);
+        assert_eq!(scene.hears(180), Heard::Expected);
+        scene.passes(LOOK_AROUND);
+        assert!(!scene.listens(201), "it has just begun to listen");
+        scene.silencer.begin(old, scene.now);
+        scene.told(&[200, 200, 200]);
+        assert_eq!(scene.hears(201), Heard::Elsewhere, "an engine that is only started again");
+
+        let mut scene = Scene::new(Some(Silence::Moved));
+        scene.silencer.begin(old, scene.now);
+        scene.told(&[200, 200, 200]);
+        assert_eq!(scene.hears(180), Heard::Expected);
+        scene.passes(LOOK_AROUND);
+        assert!(!scene.listens(201));
+        scene.silencer.begin(new, scene.now);
+        scene.told(&[100, 100, 100]);
+        assert_eq!(scene.hears(101), Heard::Expected, "it may have been there before");
+        scene.passes(LOOK_AROUND);
+        assert!(!scene.listens(101));
+        scene.told(&[101, 101, 101]);
+        assert!(!scene.listens(102));
+        scene.passes(LISTEN);
+        assert!(scene.listens(104));
+        assert_eq!(scene.verdict(104), Verdict::Speak);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Voice {
 
     /// An engine begins.
     pub(super) fn begin(&self, ear: Ear) {
-        lock(&self.0.silencer).forget_peers();
+        lock(&self.0.silencer).begin(ear.generation, Instant::now());
         *lock(&self.0.ear) = Some(ear);
         *lock(&self.0.kept_back) = None;
     }

@@ -217,9 +217,9 @@ mod tests {
     fn door() -> (Door, impl FnMut(&mut Door, &str) -> Result<ConnectionId, Refused>) {
         let listed = ListedIps::default();
         listed.replace([&at("9.9.9.9")]);
-        let mut next = 0;
+        let mut next = 0_usize;
         let begin = move |door: &mut Door, ip: &str| {
-            next += 1;
+            next = next.saturating_add(1);
             let id = ConnectionId::new_unchecked(next);
             door.begins(id, &at(ip)).map(|()| id)
         };

@@ -3,7 +3,8 @@
 
 use super::{Store, StoreError, decode, encode};
 use crate::domain::Evidence;
-use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use alloy::primitives::Address;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 const EVIDENCE: TableDefinition<(&[u8; 20], &[u8]), &[u8]> = TableDefinition::new("evidence");
 /// Of one offender: its cases count once, so a few are enough to convict it.
@@ -21,6 +22,25 @@ fn place(evidence: &Evidence) -> Vec<u8> {
     encode(&evidence.position())
 }
 
+/// Whether an offence is to be kept beside those that are.
+fn is_of_use(
+    table: &impl ReadableTable<(&'static [u8; 20], &'static [u8]), &'static [u8]>,
+    offender: Address,
+    place: &[u8],
+) -> Result<bool, StoreError> {
+    if table.get((&offender.0.0, place))?.is_some() {
+        return Ok(false);
+    }
+    let mut of_one = 0_usize;
+    for entry in table.range((&offender.0.0, [].as_slice())..)? {
+        if *entry?.0.value().0 != offender.0.0 {
+            break;
+        }
+        of_one = of_one.saturating_add(1);
+    }
+    Ok(of_one < KEPT_OF_ONE && table.len()? < KEPT)
+}
+
 impl Store {
     /// Keeps the proof of an offence. `false` if one of the same position is kept, or as many as are of use: then the new
     /// one is left out, because those that wait are reported first and convict as well.
@@ -30,21 +50,18 @@ impl Store {
     /// [`StoreError::Database`].
     pub fn keep_evidence(&self, evidence: &Evidence) -> Result<bool, StoreError> {
         let (offender, place) = (evidence.offender(), place(evidence));
+        // Whoever offends without end does not keep those waiting who write.
+        if !self
+            .view(|transaction| is_of_use(&transaction.open_table(EVIDENCE)?, offender, &place))?
+        {
+            return Ok(false);
+        }
         self.write(|transaction| {
             let mut table = transaction.open_table(EVIDENCE)?;
-            let key = (&offender.0.0, place.as_slice());
-            let known = table.get(key)?.is_some();
-            let mut of_one = 0_usize;
-            for entry in table.range((&offender.0.0, [].as_slice())..)? {
-                if *entry?.0.value().0 != offender.0.0 {
-                    break;
-                }
-                of_one = of_one.saturating_add(1);
-            }
-            if known || of_one >= KEPT_OF_ONE || table.len()? >= KEPT {
+            if !is_of_use(&table, offender, &place)? {
                 return Ok(false);
             }
-            table.insert(key, encode(evidence).as_slice())?;
+            table.insert((&offender.0.0, place.as_slice()), encode(evidence).as_slice())?;
             Ok(true)
         })
     }
@@ -117,6 +134,23 @@ mod tests {
         assert_eq!(store.evidence().unwrap(), std::slice::from_ref(&evidence));
         store.drop_evidence(&evidence).unwrap();
         assert_eq!(store.evidence().unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_of_no_use_waits_for_no_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("rota.redb")).unwrap();
+        for height in 0..KEPT_OF_ONE as u64 {
+            assert!(store.keep_evidence(&double_vote(1, height)).unwrap());
+        }
+        let (other, (done, looked)) = (store.clone(), std::sync::mpsc::channel());
+        let kept = store
+            .write(|_| {
+                std::thread::spawn(move || done.send(other.keep_evidence(&double_vote(1, 99))));
+                Ok(looked.recv_timeout(std::time::Duration::from_secs(60)))
+            })
+            .unwrap();
+        assert!(!kept.expect("it does not wait for the writer").unwrap());
     }
 
     #[test]
