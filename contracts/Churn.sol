@@ -5,8 +5,11 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Deployment} from "./Deployment.sol";
+import {IRestart} from "./interfaces/IRestart.sol";
+import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {IRota} from "./interfaces/IRota.sol";
 import {ChurnState, ISequencerRegistry, Status} from "./interfaces/ISequencerRegistry.sol";
+import {ITally} from "./interfaces/ITally.sol";
 import {Budget, ChurnLib} from "./lib/ChurnLib.sol";
 import {Pool} from "./lib/PoolLib.sol";
 import {SetLib} from "./lib/SetLib.sol";
@@ -15,12 +18,17 @@ import {Addresses, Params} from "./types/Params.sol";
 
 /// @title What counts, and how fast that changes (R4, R7)
 /// @notice Stake is in its pool, and slashable, from the moment of the deposit until it is claimed. Whether it *counts* is
-/// decided here: shares wait at the end of a queue until there is room for their weight in the epoch's budget, on the way
-/// in as on the way out. A place in the entry queue is a permission to let so many idle shares of a pool count, no more: if
-/// they are not there any more when its turn comes, it is passed over.
+/// decided here: a deposit rests at the end of a queue until there is room for its weight in the epoch's budget, and an exit
+/// works on until there is room for it to leave. A place in the entry queue is a permission, for so many resting shares of a
+/// holder or for all that a pool has working; what is not there any more when its turn comes is passed over.
+///
+/// Weight is what {Standing} says, in whole units, and never more than the working part of the pool is worth. {_admit} alone
+/// raises it, within the budget, and from nothing only behind a seat. So neither a reward nor a rounding nor a new key moves
+/// it: what rewards add counts once its owner or a deposit brings it in.
 ///
 /// Invariants: of the weight that a seal could read, no more than the limit enters and no more than the limit leaves in an
-/// epoch; what a report or a slash takes away comes on top. At most `maxMembers` sequencers weigh something at any time.
+/// epoch; what a report or a slash takes away comes on top. At most `maxMembers` sequencers have a seat at any time, and
+/// nobody else is ever sealed.
 abstract contract Churn is ISequencerRegistry, Deployment {
     using SafeCast for uint256;
 
@@ -28,13 +36,18 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     struct Entry {
         Standing standing;
         address owner;
-        uint40 joinedAt;
         /// When it last joined, was unjailed, checked in or came back: what a seal asks for after a restart (R33).
         uint40 aliveAt;
         address poster;
         uint40 checkedInAt;
         Pool pool;
-        string endpoint;
+    }
+
+    /// What a holder has in a pool, in one word.
+    struct Holding {
+        uint128 shares;
+        /// Resting shares that wait to work.
+        uint128 waiting;
     }
 
     /// An {Exit}, in two words. Its place in the exit queue is its id.
@@ -42,17 +55,23 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         uint32 sequencer;
         address holder;
         /// In which the last of it left the queue.
-        uint64 epoch;
-        uint128 shares;
+        uint56 epoch;
+        bool claimed;
+        uint128 restingShares;
         uint128 queuedShares;
     }
 
-    /// A place in the entry queue, in one word.
+    /// A place in the entry queue, in two words, of which the second is used for deposits alone.
     struct Entrance {
         uint32 sequencer;
         /// Whose seat it takes; zero once that counts no more, and for most.
         uint32 evicted;
+        /// L1 time at which it was taken.
+        uint64 since;
+        /// Resting shares of the holder.
         uint128 shares;
+        /// Zero if all of the pool's working part is to count.
+        address holder;
     }
 
     /// Both queues: the next place to serve, and the one behind the last.
@@ -67,11 +86,17 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     uint256 private constant EVICTION_TENTHS = 11;
 
     IRota internal immutable SETTLEMENT;
+    IRewardPool internal immutable REWARD_POOL;
+    ITally private immutable TALLY;
     uint64 internal immutable GENESIS;
     uint64 internal immutable EPOCH_SECONDS;
-    uint256 private immutable MIN_MEMBERS;
+    uint64 internal immutable EXIT_DELAY_SECONDS;
     uint256 private immutable MAX_MEMBERS;
     uint256 internal immutable WEIGHT_UNIT_WEI;
+
+    uint32 internal _count;
+    /// Who neither joined nor was heard of at this L1 time or later missed the restart that the running generation began with.
+    uint40 internal _aliveSince;
 
     /// Ids that may weigh something; a vacated seat is given away when somebody needs it. Eight to a slot. There can be up to
     /// twice `maxMembers`: who counted when the epoch began, and who counts now.
@@ -80,14 +105,17 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     Budget private _budget;
 
     mapping(uint32 id => Entry) internal _entries;
+    mapping(uint32 id => mapping(address holder => Holding)) internal _holdings;
     mapping(uint256 place => Entrance) private _entrances;
     mapping(uint256 exitId => ExitRecord) internal _exits;
 
     constructor(Params memory params, Addresses memory addresses) {
         SETTLEMENT = IRota(addresses.settlement);
+        REWARD_POOL = IRewardPool(addresses.rewardPool);
+        TALLY = ITally(addresses.tally);
         GENESIS = params.genesis;
         EPOCH_SECONDS = params.epochSeconds;
-        MIN_MEMBERS = params.minMembers;
+        EXIT_DELAY_SECONDS = params.exitDelaySeconds;
         MAX_MEMBERS = params.maxMembers;
         WEIGHT_UNIT_WEI = params.weightUnitWei;
         // Exits are numbered from 1 on.
@@ -101,7 +129,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         Budget memory budget = _budgetNow();
         Cursor memory cursor = _cursor;
 
-        steps = _flushEntrances(cursor, budget, max);
+        if (cursor.entrance != cursor.entrances) steps = _flushEntrances(cursor, budget, max);
         steps += _flushExits(cursor, budget, max);
         require(steps != 0, NothingMoves());
 
@@ -110,10 +138,16 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     }
 
     function _flushEntrances(Cursor memory cursor, Budget memory budget, uint256 max) private returns (uint256 steps) {
+        bool priced = REWARD_POOL.isUpToDate();
         for (; steps < max && cursor.entrance != cursor.entrances; ++steps) {
             Entrance memory entrance = _entrances[cursor.entrance];
+            // A deposit is priced only with what its pool has earned (R42), else it would share in what it did not carry; but
+            // nothing depends on the reward pool for ever.
+            bool waits = entrance.holder != address(0) && !priced;
+            if (waits && block.timestamp < entrance.since + EXIT_DELAY_SECONDS) return steps;
+
             uint64 entered = budget.entered;
-            if (_admit(entrance, budget, 0)) {
+            if (_serve(entrance, budget)) {
                 delete _entrances[cursor.entrance++];
                 continue;
             }
@@ -134,108 +168,154 @@ abstract contract Churn is ISequencerRegistry, Deployment {
 
     /* ENTERING */
 
-    /// @dev Lets `shares` of a pool count, now or when their turn comes; `fresh` of them are not among the idle ones yet.
-    function _enter(Entry storage entry, uint32 id, uint256 shares, uint256 fresh) internal {
+    /// @dev Lets `amountWei` that `holder` brings, or if there is no holder all of the pool's working part, count, now or when
+    /// its turn comes. Returns the working shares that it got at once.
+    function _enter(uint32 id, address holder, uint256 amountWei, bool priced) internal returns (uint256 shares) {
+        Pool storage pool = _entries[id].pool;
+        Holding storage holding = _holdings[id][holder];
         Cursor memory cursor = _cursor;
-        Budget memory budget = _budgetNow();
-        Entrance memory entrance = Entrance({sequencer: id, evicted: 0, shares: shares.toUint128()});
+        Entrance memory entrance =
+            Entrance({sequencer: id, evicted: 0, since: uint64(block.timestamp), shares: 0, holder: holder});
 
-        if (cursor.entrance == cursor.entrances) {
-            bool done = _admit(entrance, budget, fresh);
+        if (priced && cursor.entrance == cursor.entrances) {
+            Budget memory budget = _budgetNow();
+            (bool done, uint256 takenWei) = _admit(entrance, amountWei, budget);
             _keep(budget);
-            if (done) return;
+            if (takenWei != 0) {
+                shares = pool.deposit(takenWei);
+                holding.shares += shares.toUint128();
+            }
+            if (done) return shares;
+            amountWei -= takenWei;
+        }
+        if (holder == address(0)) {
+            pool.returning = true;
         } else {
-            entry.pool.idleShares += fresh.toUint128();
+            entrance.shares = pool.wait(amountWei).toUint128();
+            holding.waiting += entrance.shares;
         }
         _entrances[cursor.entrances] = entrance;
         _cursor.entrances = cursor.entrances + 1;
 
-        emit EntranceQueued(id, cursor.entrances, entrance.shares);
+        emit EntranceQueued(id, cursor.entrances, holder, entrance.shares);
     }
 
-    /// @dev Lets in what there is room for; says whether that was all. `fresh` shares are to become idle first.
-    function _admit(Entrance memory entrance, Budget memory budget, uint256 fresh) private returns (bool done) {
+    /// @dev Lets all that works of a pool count, now or when its turn comes.
+    function _comeBack(Entry storage entry, uint32 id) internal {
+        _requireRoomFor(entry, entry.pool.stakeWei());
+        _enter({id: id, holder: address(0), amountWei: 0, priced: true});
+    }
+
+    /// @dev Serves a place of the queue; says whether it is served.
+    function _serve(Entrance memory entrance, Budget memory budget) private returns (bool done) {
+        Pool storage pool = _entries[entrance.sequencer].pool;
+        Holding storage holding = _holdings[entrance.sequencer][entrance.holder];
+        uint256 waiting = Math.min(entrance.shares, holding.waiting);
+        bool ofPool = entrance.holder == address(0);
+        if (waiting == 0 && !ofPool) return true;
+        uint256 offeredWei = pool.restingWorth(waiting);
+        // What was slashed to next to nothing prices its shares beyond what 128 bits hold: it takes nothing in any more.
+        if (pool.shares + pool.sharesFor(offeredWei) > type(uint128).max) return true;
+
+        uint256 takenWei;
+        (done, takenWei) = _admit(entrance, offeredWei, budget);
+        if (ofPool && done) pool.returning = false;
+        if (takenWei == 0) return done;
+
+        if (takenWei != offeredWei) waiting = Math.min(waiting, pool.restingFor(takenWei));
+        uint256 shares = pool.wake(waiting);
+        // Casting is safe: parts of what the pool has.
+        entrance.shares -= uint128(waiting);
+        holding.waiting -= uint128(waiting);
+        holding.shares += uint128(shares);
+
+        emit Entered(entrance.sequencer, entrance.holder, waiting, shares);
+    }
+
+    /// @dev Raises the weight of a pool to which `offeredWei` are offered, as far as there is room. Says whether that was all,
+    /// and how much of what is offered goes to work.
+    function _admit(Entrance memory entrance, uint256 offeredWei, Budget memory budget)
+        private
+        returns (bool done, uint256 takenWei)
+    {
         Entry storage entry = _entries[entrance.sequencer];
         Pool storage pool = entry.pool;
-        uint256 idle = pool.idleShares + fresh;
+        Status status = entry.standing.status;
+        // What is offered to it stays where it is, for its holder to take out.
+        if (pool.closing || status == Status.Tombstoned) return (true, 0);
 
-        bool ready = _seat(entrance, entry, budget);
-        if (!ready || entry.standing.status != Status.Active) {
-            if (fresh != 0) pool.idleShares = idle.toUint128();
-            return ready;
+        uint256 weight = entry.standing.weight();
+        uint256 wanted = (pool.workingWei() + offeredWei) / WEIGHT_UNIT_WEI;
+        // It joins what does not count yet either, and comes in with that; or all together are worth less than a unit.
+        bool silent = status != Status.Active || wanted <= weight;
+        // Nor does whoever missed a restart take a seat before it says that it is there.
+        bool waits = weight == 0 && (_missedRestart(entry) || (pool.returning && entrance.holder != address(0)));
+        if (silent || waits) return (true, offeredWei);
+
+        if (budget.roomIn() == 0) return (false, 0);
+        if (weight == 0) {
+            uint256 stakeWei = pool.stakeWei() + (entrance.shares == 0 ? offeredWei : 0);
+            if (!_seat(entrance, entry.standing.signer, stakeWei, budget)) return (false, 0);
+            if (entrance.evicted != 0) {
+                // Too small when its turn came: it works without a seat, until it comes back or is topped up.
+                return (true, offeredWei);
+            }
         }
 
-        uint256 counted = pool.stayingShares() - idle;
-        uint256 admitted = Math.min(entrance.shares, idle);
-        uint256 before = _units(pool, counted);
-        uint256 rise = _units(pool, counted + admitted) - before;
         uint256 room = budget.roomIn();
-        done = rise <= room;
+        done = wanted - weight <= room;
+        takenWei = offeredWei;
         if (!done) {
-            rise = room;
-            // What counts already may be worth a little more than its whole units.
-            admitted = Math.max(counted, _sharesOf(pool, before + rise)) - counted;
+            wanted = weight + room;
+            // What works already may suffice for the slice.
+            takenWei = Math.saturatingSub(wanted * WEIGHT_UNIT_WEI, pool.workingWei());
         }
-
-        // Casting is safe here and below: parts of what fits.
-        entrance.shares -= uint128(admitted);
-        if (idle - admitted != pool.idleShares) pool.idleShares = (idle - admitted).toUint128();
-        budget.noteIn(rise);
-        _refresh(entry, entry.standing.signer);
+        budget.noteIn(wanted - weight);
+        _weigh(entry.standing, wanted);
     }
 
     /// @dev Has a seat ready for whoever weighs nothing yet, if need be that of the smallest, who sinks within the budget
-    /// first. Says whether the entrance can go on.
-    function _seat(Entrance memory entrance, Entry storage entry, Budget memory budget) private returns (bool ready) {
+    /// first. Says whether it is; leaves the newcomer as the evicted itself if nobody gives way to it.
+    function _seat(Entrance memory entrance, address signer, uint256 stakeWei, Budget memory budget)
+        private
+        returns (bool ready)
+    {
         if (entrance.evicted == 0) {
-            if (entry.standing.weight() != 0 || entry.standing.status != Status.Active) return true;
-            if (budget.roomIn() == 0) return false;
-
-            uint32 smallest = _evictable(entry);
-            if (smallest != 0) {
-                entrance.evicted = smallest;
-                emit Evicted(smallest, entrance.sequencer);
-                _close(_entries[smallest], smallest);
-            } else if (_isFull()) {
-                // Too small when its turn came: it is evicted itself, before it ever counted.
-                emit Evicted(entrance.sequencer, entrance.sequencer);
-                _close(entry, entrance.sequencer);
-                return true;
+            (bool full, uint32 smallest, uint256 smallestWei) = _smallest();
+            if (full) {
+                bool tooSmall = stakeWei * 10 < smallestWei * EVICTION_TENTHS;
+                entrance.evicted = tooSmall ? entrance.sequencer : smallest;
+                emit Evicted(entrance.evicted, entrance.sequencer);
+                if (tooSmall) return true;
             }
         }
         if (entrance.evicted != 0) {
-            if (!_sink(_entries[entrance.evicted], budget)) return false;
+            Standing storage standing = _entries[entrance.evicted].standing;
+            uint256 weight = standing.weight();
+            uint256 drop = Math.min(weight, budget.roomIn());
+            budget.noteIn(drop);
+            _weigh(standing, weight - drop);
+            if (drop != weight) return false;
             entrance.evicted = 0;
         }
-        if (entry.standing.status == Status.Active) _takeSeat(entrance.sequencer, entry.standing.signer);
+        _takeSeat(entrance.sequencer, signer);
         return true;
-    }
-
-    /// @dev Takes weight of an evicted sequencer away as far as the budget goes; says whether it counts no more.
-    function _sink(Entry storage entry, Budget memory budget) private returns (bool gone) {
-        Pool storage pool = entry.pool;
-        uint256 weight = entry.standing.weight();
-        uint256 drop = Math.min(weight, budget.roomIn());
-
-        pool.idleShares = (pool.stayingShares() - _sharesOf(pool, weight - drop)).toUint128();
-        budget.noteIn(drop);
-        _refresh(entry, entry.standing.signer);
-        return drop == weight;
     }
 
     /* LEAVING */
 
-    /// @dev Puts an exit at the end of the queue. What takes no weight away does not wait there.
-    function _leave(uint32 id, address holder, uint256 shares) internal returns (uint256 exitId) {
+    /// @dev Puts an exit at the end of the queue. What takes no weight away does not wait there, as what waited to work.
+    function _leave(uint32 id, address holder, uint256 shares, uint256 waiting) internal returns (uint256 exitId) {
         Cursor memory cursor = _cursor;
         Budget memory budget = _budgetNow();
         bool first = cursor.exit == cursor.exits;
         if (!first) budget.limit = budget.left;
 
         exitId = cursor.exits;
-        _exits[exitId] = ExitRecord({
-            sequencer: id, holder: holder, epoch: 0, shares: shares.toUint128(), queuedShares: shares.toUint128()
-        });
+        ExitRecord storage exit_ = _exits[exitId];
+        (exit_.sequencer, exit_.holder) = (id, holder);
+        (exit_.restingShares, exit_.queuedShares) = (waiting.toUint128(), shares.toUint128());
+        if (waiting != 0) _entries[id].pool.waitingShares -= uint128(waiting);
         bool done = _release(exitId, budget);
 
         if (first && done) ++cursor.exit;
@@ -245,44 +325,41 @@ abstract contract Churn is ISequencerRegistry, Deployment {
     }
 
     /// @dev Lets go what there is room for; says whether that was all. What an owner takes out of a pool that closes takes
-    /// all weight along; of others, idle shares go first.
+    /// all weight along; of others, what does not count goes first.
     function _release(uint256 exitId, Budget memory budget) private returns (bool done) {
         ExitRecord storage exit_ = _exits[exitId];
+        if (exit_.epoch != 0) return true;
         Entry storage entry = _entries[exit_.sequencer];
         Pool storage pool = entry.pool;
         uint256 queued = exit_.queuedShares;
-        if (queued == 0) return true;
 
-        bool whole = pool.closing && exit_.holder == entry.owner;
-        uint256 counted = pool.countedShares();
-        uint256 idle = whole ? 0 : Math.min(pool.idleShares, queued);
-        uint256 kept = whole ? 0 : counted + idle - queued;
-        if (_counts(entry)) {
-            uint256 before = _units(pool, counted);
-            uint256 drop = before - _units(pool, kept);
+        uint256 gone = queued;
+        uint256 weight = entry.standing.weight();
+        if (weight != 0 && queued != 0) {
+            bool whole = pool.closing && exit_.holder == entry.owner;
+            uint256 workingWei = pool.workingWei();
+            uint256 kept = whole ? 0 : Math.min(weight, (workingWei - pool.worth(queued)) / WEIGHT_UNIT_WEI);
             uint256 room = budget.roomOut();
-            if (drop > room) {
-                drop = room;
-                kept = room == 0 ? counted : Math.min(counted, _sharesOf(pool, before - room));
+            if (weight - kept > room) {
+                kept = weight - room;
+                gone = whole ? 0 : Math.min(queued, pool.sharesFor(workingWei - kept * WEIGHT_UNIT_WEI));
             }
-            budget.noteOut(drop);
+            if (kept != weight) {
+                budget.noteOut(weight - kept);
+                _weigh(entry.standing, kept);
+            }
         }
-
-        // Casting is safe below: all of these are parts of the pool's shares, which have 128 bits.
-        uint256 gone = idle + counted - kept;
-        if (whole) {
-            pool.idleShares += uint128(gone);
-            gone = kept == 0 ? queued : 0;
-            idle = gone;
+        if (gone != 0) {
+            // Casting is safe: both are parts of what the pool has.
+            exit_.restingShares += uint128(pool.retire(gone));
+            exit_.queuedShares = uint128(queued - gone);
         }
-        pool.idleShares -= uint128(idle);
-        pool.leavingShares += uint128(gone);
-        exit_.queuedShares = uint128(queued - gone);
-        _refresh(entry, entry.standing.signer);
         if (gone != queued) return false;
 
-        exit_.epoch = _epoch();
-        emit ExitLeft(exitId, exit_.epoch);
+        uint64 epoch = _epoch();
+        // One more, so that none is zero. Casting is safe: 2^56 epochs of a second are two billion years.
+        exit_.epoch = uint56(epoch + 1);
+        emit ExitLeft(exitId, epoch);
         return true;
     }
 
@@ -299,7 +376,20 @@ abstract contract Churn is ISequencerRegistry, Deployment {
 
     /// @inheritdoc ISequencerRegistry
     function membersAtEpochStart(uint64 aliveSince) public view returns (uint256[] memory words) {
-        uint64 running = _epoch();
+        return _members(aliveSince, 0);
+    }
+
+    /// @dev Everybody who checked in since `openedAt`; whoever did not has no seat from now on.
+    function _startGeneration(uint64 openedAt) internal returns (uint256[] memory words) {
+        // Casting is safe: a time of L1, as those that it is compared with.
+        _aliveSince = uint40(openedAt);
+        return _members(0, openedAt);
+    }
+
+    /// @dev Who was heard of since `aliveSince`, as of the start of the running epoch; or, if it is not zero, who checked in
+    /// since `openedAt`, as of now.
+    function _members(uint64 aliveSince, uint64 openedAt) private view returns (uint256[] memory words) {
+        uint64 running = openedAt == 0 ? _epoch() : type(uint64).max;
         uint32[] memory ids = _seats;
         words = new uint256[](ids.length);
 
@@ -310,78 +400,59 @@ abstract contract Churn is ISequencerRegistry, Deployment {
                 Entry storage entry = _entries[ids[i]];
                 uint256 word = entry.standing.wordAtStartOf(running);
                 if (SetLib.weightOf(word) == 0) continue;
-                if (aliveSince == 0 || entry.aliveAt >= aliveSince) words[found++] = word;
+                if (aliveSince != 0 && entry.aliveAt < aliveSince) continue;
+                if (openedAt == 0 || entry.checkedInAt >= openedAt) words[found++] = word;
             }
         }
-
-        // Memory-safe: only ever shortens the array.
-        assembly ("memory-safe") {
-            mstore(words, found)
-        }
+        SetLib.keepLargest(words, found, MAX_MEMBERS);
     }
 
-    /// @inheritdoc ISequencerRegistry
-    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words) {
-        uint32[] memory ids = _seats;
-        words = new uint256[](ids.length);
+    /// @dev Whoever missed the restart takes a free seat, and was not there at the start of the running epoch (R3).
+    function _reseat(Entry storage entry, uint32 id) internal {
+        (bool full,,) = _smallest();
+        require(!full, IRestart.NotEligible(id));
+        Standing storage standing = entry.standing;
+        _weigh(standing, standing.weight());
+        standing.weightBefore = 0;
+        _takeSeat(id, standing.signer);
+    }
 
-        uint256 found;
+    /// @dev Who is too small for a full set is told before its stake is taken, rather than when its turn comes.
+    function _requireRoomFor(Entry storage entry, uint256 stakeWei) internal view {
+        if (entry.standing.weight() != 0) return;
+        (bool full,, uint256 smallestWei) = _smallest();
+        uint256 minimumWei = Math.ceilDiv(smallestWei * EVICTION_TENTHS, 10);
+        require(!full || stakeWei >= minimumWei, ActiveSetFull(minimumWei, stakeWei));
+    }
+
+    /// @dev Whether as many as may have a seat do, and of them the one with the least stake: of equals the one that joined
+    /// later.
+    function _smallest() private view returns (bool full, uint32 smallest, uint256 smallestWei) {
+        uint32[] memory ids = _seats;
+        if (ids.length < MAX_MEMBERS) return (false, 0, 0);
+
+        uint256 seated;
+        smallestWei = type(uint128).max;
         for (uint256 i = 0; i < ids.length; ++i) {
             Entry storage entry = _entries[ids[i]];
-            if (entry.standing.weight() == 0 || entry.checkedInAt < openedAt) continue;
-            words[found++] = SetLib.word(entry.standing.signer, entry.standing.weight());
-        }
-
-        // Memory-safe: only ever shortens the array.
-        assembly ("memory-safe") {
-            mstore(words, found)
-        }
-    }
-
-    /// @dev A newcomer too small for a full set is told before its stake is taken, rather than when its turn comes.
-    function _requireRoomFor(Entry storage entry) internal view {
-        if (!_isFull() || _evictable(entry) != 0) return;
-        (, uint256 smallestWei) = _smallest();
-        revert ActiveSetFull(Math.ceilDiv(smallestWei * EVICTION_TENTHS, 10), _stakeWei(entry));
-    }
-
-    /// @dev Whether as many as may weigh something do.
-    function _isFull() private view returns (bool) {
-        uint32[] memory ids = _seats;
-        if (ids.length < MAX_MEMBERS) return false;
-
-        uint256 counting;
-        for (uint256 i = 0; i < ids.length; ++i) {
-            if (_entries[ids[i]].standing.weight() != 0) ++counting;
-        }
-        return counting >= MAX_MEMBERS;
-    }
-
-    /// @dev Who has to give way to `entry`; zero if nobody has to, or nobody does.
-    function _evictable(Entry storage entry) private view returns (uint32 id) {
-        if (!_isFull()) return 0;
-        uint256 stakeWei;
-        (id, stakeWei) = _smallest();
-        if (_stakeWei(entry) * 10 < stakeWei * EVICTION_TENTHS) return 0;
-    }
-
-    /// @dev Of those who weigh something the one with the least stake; of equals the one that joined later.
-    function _smallest() private view returns (uint32 smallest, uint256 smallestWei) {
-        uint32[] memory ids = _seats;
-        smallestWei = type(uint256).max;
-        for (uint256 i = 0; i < ids.length; ++i) {
-            Entry storage entry = _entries[ids[i]];
-            if (entry.standing.weight() == 0) continue;
-            uint256 stakeWei = _stakeWei(entry);
+            if (entry.standing.weight() == 0 || _missedRestart(entry)) continue;
+            ++seated;
+            uint256 stakeWei = entry.pool.stakeWei();
             if (stakeWei < smallestWei || (stakeWei == smallestWei && ids[i] > smallest)) {
                 (smallest, smallestWei) = (ids[i], stakeWei);
             }
         }
+        full = seated >= MAX_MEMBERS;
+    }
+
+    /// @dev Nothing asks for who was heard of while nobody missed one.
+    function _missedRestart(Entry storage entry) internal view returns (bool) {
+        return _aliveSince != 0 && entry.aliveAt < _aliveSince;
     }
 
     /// @dev Seats are kept in the order of the keys with which their holders took them, so that a seal finds its members
     /// nearly sorted; everybody between the freed seat and the new place moves by one. A seat is free if its holder weighs
-    /// nothing, now and at the start of the running epoch.
+    /// nothing, now and at the start of the running epoch, or missed the restart.
     function _takeSeat(uint32 id, address signer) private {
         uint32[] memory ids = _seats;
         uint64 running = _epoch();
@@ -389,8 +460,9 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         for (uint256 i = 0; i < ids.length; ++i) {
             if (ids[i] == id) return;
             if (ids.length < MAX_MEMBERS || seat != ids.length) continue;
-            Standing storage standing = _entries[ids[i]].standing;
-            if (standing.weight() == 0 && SetLib.weightOf(standing.wordAtStartOf(running)) == 0) seat = i;
+            Entry storage entry = _entries[ids[i]];
+            bool counts = entry.standing.weight() != 0 || SetLib.weightOf(entry.standing.wordAtStartOf(running)) != 0;
+            if (!counts || _missedRestart(entry)) seat = i;
         }
         if (seat == ids.length) _seats.push(id);
 
@@ -436,49 +508,17 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         if (budget.limit != ChurnLib.UNLIMITED) _budget = budget;
     }
 
-    /// @dev Before the first set there is only what it would be; as long as it would have too few members, nobody is kept
-    /// out.
     function _limit() private view returns (uint64) {
         if (block.timestamp < GENESIS) return ChurnLib.UNLIMITED;
 
-        try SETTLEMENT.setOf(SETTLEMENT.generation(), _epoch()) returns (address pointer, uint64) {
-            return ChurnLib.limitOf(ChurnLib.wordsOf(SetLib.load(pointer)));
-        } catch {
-            uint256[] memory words = membersAtEpochStart(0);
-            return words.length < MIN_MEMBERS ? ChurnLib.UNLIMITED : ChurnLib.limitOf(words);
-        }
+        return TALLY.churnLimit();
     }
 
     /* PARTS */
 
-    /// @dev Records key and weight as they are from now on (R3).
-    function _refresh(Entry storage entry, address signer) internal {
-        entry.standing.change(_stamp(), signer, _weight(entry));
-    }
-
-    /// @dev Casting is safe: the total of all pools is below 2^56 units.
-    function _weight(Entry storage entry) internal view returns (uint56) {
-        return _counts(entry) ? uint56(_units(entry.pool, entry.pool.countedShares())) : 0;
-    }
-
-    function _counts(Entry storage entry) private view returns (bool) {
-        Status status = entry.standing.status;
-        return status == Status.Active || status == Status.Leaving;
-    }
-
-    /// @dev Whole weight units that `shares` are worth.
-    function _units(Pool storage pool, uint256 shares) private view returns (uint256) {
-        return pool.worth(shares) / WEIGHT_UNIT_WEI;
-    }
-
-    /// @dev The fewest shares that are worth so many units.
-    function _sharesOf(Pool storage pool, uint256 units) private view returns (uint256) {
-        return pool.sharesWorth(units * WEIGHT_UNIT_WEI);
-    }
-
-    /// @dev What has not left the churn queue: by this sequencers are compared.
-    function _stakeWei(Entry storage entry) internal view returns (uint256) {
-        return entry.pool.worth(entry.pool.stayingShares());
+    /// @dev Records a weight as it is from now on (R3). Casting is safe: the total of all pools is below 2^56 units.
+    function _weigh(Standing storage standing, uint256 weight) internal {
+        standing.change(_stamp(), standing.signer, uint56(weight));
     }
 
     /// @dev The running epoch, as {IRota.epochAt}; 0 before genesis.

@@ -68,10 +68,9 @@ abstract contract Restart is IRestart, BatchInbox {
 
     /// @dev No restart is open: this is for who missed the one that the running generation began with.
     function _comeBack(uint32 id) private {
-        uint64 aliveSince = _aliveSince(generation());
-        require(aliveSince != 0, NoRestartOpen());
+        require(_aliveSince(generation()) != 0, NoRestartOpen());
 
-        REGISTRY.comeBack(id, msg.sender, aliveSince);
+        REGISTRY.comeBack(id, msg.sender);
 
         emit Returned(id);
     }
@@ -86,7 +85,7 @@ abstract contract Restart is IRestart, BatchInbox {
         require(attempt.openedAt > _tip.settledAt(), NoRestartOpen());
         require(time >= from && time < from + WINDOW_SECONDS, FinishNotOpen(from, from + WINDOW_SECONDS, time));
 
-        uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
+        uint256[] memory members = REGISTRY.startGeneration(attempt.openedAt);
         if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {
             uint256 needed = SetLib.load(_setAt(generation(), epoch)).total() / 3 + 1;
             uint256 weight = _weightOf(members);

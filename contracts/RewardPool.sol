@@ -34,6 +34,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     uint256 private constant BPS = 10_000;
+    uint256 private constant LARGEST_CAP_WEI = type(uint128).max;
 
     IERC20 private immutable STAKE_TOKEN;
     address private immutable SETTLEMENT;
@@ -41,6 +42,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     ISequencerRegistry private immutable REGISTRY;
     uint64 private immutable COMMISSION_RAISE_BPS;
     uint64 private immutable COMMISSION_DELAY_SECONDS;
+    uint256 private immutable MIN_SELF_BOND_BPS;
 
     uint256 private _freeEthWei;
     uint256 private _freeTokenWei;
@@ -54,6 +56,8 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     mapping(uint32 sequencer => Commission) private _commission;
     mapping(uint32 sequencer => uint256 tokenWei) private _commissionBalance;
+    /// How much less than the largest number others may delegate.
+    mapping(uint32 sequencer => uint256 tokenWei) private _belowLargestCap;
 
     modifier onlyTally() {
         require(msg.sender == address(TALLY), NotTally(address(TALLY), msg.sender));
@@ -67,6 +71,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         REGISTRY = ISequencerRegistry(addresses.registry);
         COMMISSION_RAISE_BPS = params.commissionRaiseBps;
         COMMISSION_DELAY_SECONDS = params.commissionDelaySeconds;
+        MIN_SELF_BOND_BPS = params.minSelfBondBps;
     }
 
     /* FUNDING */
@@ -242,6 +247,38 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         emit CommissionChanged(id, bps, uint64(from));
     }
 
+    /* WHAT OTHERS MAY DELEGATE */
+
+    /// @inheritdoc IRewardPool
+    function setDelegationCap(uint32 id, uint256 capWei) external {
+        address owner = REGISTRY.ownerOf(id);
+        require(msg.sender == owner, NotOwner(owner, msg.sender));
+        capWei = capWei < LARGEST_CAP_WEI ? capWei : LARGEST_CAP_WEI;
+        _belowLargestCap[id] = LARGEST_CAP_WEI - capWei;
+
+        emit DelegationCapChanged(id, capWei);
+    }
+
+    /// @inheritdoc IRewardPool
+    function delegationCap(uint32 id) public view returns (uint256 capWei) {
+        return LARGEST_CAP_WEI - _belowLargestCap[id];
+    }
+
+    /// @inheritdoc IRewardPool
+    function requireDelegable(uint32 id, uint256 ownWei, uint256 stakeWei) external view {
+        // Each is rounded down by itself.
+        uint256 othersWei = ownWei < stakeWei ? stakeWei - ownWei : 0;
+        uint256 capWei = delegationCap(id);
+        require(othersWei <= capWei, DelegationAboveCap(capWei, othersWei));
+        requireLed(ownWei, stakeWei);
+    }
+
+    /// @inheritdoc IRewardPool
+    function requireLed(uint256 ownWei, uint256 stakeWei) public view {
+        uint256 minimumWei = stakeWei * MIN_SELF_BOND_BPS / BPS;
+        require(ownWei >= minimumWei, SelfBondTooSmall(minimumWei, ownWei));
+    }
+
     /* READING */
 
     /// @inheritdoc IRewardPool
@@ -250,11 +287,17 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IRewardPool
-    function nextCredit() external view returns (bool waits, bool due, uint32 generation, uint64 epoch) {
+    function nextCredit() public view returns (bool waits, bool due, uint32 generation, uint64 epoch) {
         if (_credited == _epochs.length) return (false, false, 0, 0);
         EpochKey storage key = _epochs[_credited];
         (generation, epoch) = (key.generation, key.epoch);
         return (true, TALLY.isClosed(epoch), generation, epoch);
+    }
+
+    /// @inheritdoc IRewardPool
+    function isUpToDate() external view returns (bool) {
+        (, bool due,,) = nextCredit();
+        return !due && !TALLY.isBehind();
     }
 
     /// @inheritdoc IRewardPool

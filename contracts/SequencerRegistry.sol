@@ -5,14 +5,13 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Churn} from "./Churn.sol";
 import {Deployment} from "./Deployment.sol";
 import {IRestart} from "./interfaces/IRestart.sol";
-import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
 import {Standing} from "./lib/StandingLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
@@ -22,11 +21,13 @@ import {Addresses, Params} from "./types/Params.sol";
 ///
 /// Invariants: the stake token's balance here is at least the sum of all pools' assets, which is `_totalWei`. It holds
 /// because a deposit adds to a pool exactly what the token delivered, and a claim or a slash sends exactly what it took
-/// out of a pool. The weight of a sequencer times the weight unit is never above what stays in its pool.
-contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
+/// out of a pool. The weight of a sequencer times the weight unit is never above what works in its pool.
+contract SequencerRegistry is Churn, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
+    bytes32 private constant DOMAIN_TYPEHASH =
+        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
     bytes32 private constant POSTER_TYPEHASH = keccak256("PosterPossession(uint32 sequencer,address poster)");
     uint256 private constant MIN_ENDPOINT_BYTES = 1;
@@ -36,36 +37,29 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
 
     IERC20 private immutable STAKE_TOKEN;
     address private immutable SLASHER;
-    IRewardPool private immutable REWARD_POOL;
-    uint64 private immutable EXIT_DELAY_SECONDS;
     uint256 private immutable MIN_STAKE_WEI;
 
-    uint32 private _count;
     uint256 private _totalWei;
 
     /// Of every signer and every poster that there ever was: no address is two sequencers'.
     mapping(address key => uint32 id) private _idOf;
-    mapping(uint32 id => mapping(address holder => uint256 shares)) private _holdings;
 
     modifier onlySettlement() {
-        require(msg.sender == address(SETTLEMENT), NotSettlement(address(SETTLEMENT), msg.sender));
+        _requireSettlement();
         _;
     }
 
     modifier onlySlasher() {
-        require(msg.sender == SLASHER, NotSlasher(SLASHER, msg.sender));
+        _requireSlasher();
         _;
     }
 
     constructor(Params memory params, Addresses memory addresses)
         Deployment(params, addresses, addresses.registry)
         Churn(params, addresses)
-        EIP712("Rota", "1")
     {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
         SLASHER = addresses.slasher;
-        REWARD_POOL = IRewardPool(addresses.rewardPool);
-        EXIT_DELAY_SECONDS = params.exitDelaySeconds;
         MIN_STAKE_WEI = params.minStakeWei;
     }
 
@@ -84,17 +78,17 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
 
         _count = id;
         entry.owner = msg.sender;
-        (entry.joinedAt, entry.aliveAt) = (uint40(block.timestamp), uint40(block.timestamp));
+        entry.aliveAt = uint40(block.timestamp);
         entry.standing.status = Status.Active;
         _takeKey(id, msg.sender, signer, proof);
-        _refresh(entry, signer);
-        uint256 shares = _credit(entry, id, stakeWei);
-        _requireRoomFor(entry);
+        entry.standing.change(_stamp(), signer, 0);
+        _requireRoomFor(entry, stakeWei);
+        // It owes nothing to what its pool earned before: there was none.
+        uint256 shares = _put(id, stakeWei, true);
 
         emit Joined(id, msg.sender, signer, stakeWei, shares);
         emit StatusChanged(id, Status.Active);
-        _setEndpoint(entry, id, endpoint);
-        _enter({entry: entry, id: id, shares: shares, fresh: shares});
+        _setEndpoint(id, endpoint);
 
         _pull(stakeWei);
     }
@@ -122,6 +116,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(status == Status.Active, StatusNotAllowed(id, status));
 
         shares = _add(entry, id, amountWei);
+        REWARD_POOL.requireDelegable(id, _ownWei(entry, id), entry.pool.stakeWei());
 
         emit Delegated(id, msg.sender, amountWei, shares);
 
@@ -133,24 +128,22 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         Entry storage entry = _ownEntry(id);
         Status status = entry.standing.status;
 
-        require(status == Status.Jailed, StatusNotAllowed(id, status));
+        bool jailed = status == Status.Jailed;
+        require(jailed || (status == Status.Active && !entry.pool.returning), StatusNotAllowed(id, status));
         require(!entry.pool.closing, PoolClosing(id));
-        _requireNotHeld(entry, id);
-        uint64 until = entry.pool.jailedUntil;
-        require(block.timestamp >= until, JailNotServed(until, uint64(block.timestamp)));
+        if (jailed) {
+            _requireNotHeld(entry, id);
+            uint64 until = entry.pool.jailedUntil;
+            require(block.timestamp >= until, JailNotServed(until, uint64(block.timestamp)));
+            // Kept as the end of the jail: what was missed before it counts no more (R35).
+            entry.pool.jailedUntil = block.timestamp.toUint40();
+            entry.standing.revive();
+            entry.aliveAt = uint40(block.timestamp);
+            emit StatusChanged(id, Status.Active);
+        }
         uint256 ownWei = _ownWei(entry, id);
         require(ownWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, ownWei));
-        _requireRoomFor(entry);
-
-        // Kept as the end of the jail: what was missed before it counts no more (R35).
-        entry.pool.jailedUntil = block.timestamp.toUint40();
-        entry.standing.revive();
-        entry.aliveAt = uint40(block.timestamp);
-        uint256 staying = entry.pool.stayingShares();
-        entry.pool.idleShares = staying.toUint128();
-
-        emit StatusChanged(id, Status.Active);
-        _enter({entry: entry, id: id, shares: staying, fresh: 0});
+        _comeBack(entry, id);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -162,7 +155,7 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(status == Status.Active || status == Status.Jailed, StatusNotAllowed(id, status));
 
         _takeKey(id, msg.sender, signer, proof);
-        _refresh(entry, signer);
+        entry.standing.change(_stamp(), signer, entry.standing.weight());
 
         emit SignerRotated(id, oldSigner, signer);
     }
@@ -184,44 +177,61 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ISequencerRegistry
     function setEndpoint(uint32 id, string calldata endpoint) external {
-        _setEndpoint(_ownEntry(id), id, endpoint);
+        _ownEntry(id);
+        _setEndpoint(id, endpoint);
     }
 
     /* LEAVING */
 
     /// @inheritdoc ISequencerRegistry
     function requestExit(uint32 id, uint256 shares) external returns (uint256 exitId) {
+        return _requestExit(id, shares, 0);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function leave(uint32 id, uint256 shares, uint256 waitingShares) external returns (uint256 exitId) {
+        return _requestExit(id, shares, waitingShares);
+    }
+
+    function _requestExit(uint32 id, uint256 shares, uint256 waiting) private returns (uint256 exitId) {
         Entry storage entry = _entry(id);
-        uint256 holding = _holdings[id][msg.sender];
+        Holding memory holding = _holdings[id][msg.sender];
 
-        require(shares != 0, AmountIsZero());
-        require(shares <= holding, SharesAboveHolding(holding, shares));
+        require(shares != 0 || waiting != 0, AmountIsZero());
+        require(shares <= holding.shares, SharesAboveHolding(holding.shares, shares));
+        require(waiting <= holding.waiting, SharesAboveHolding(holding.waiting, waiting));
 
-        _holdings[id][msg.sender] = holding - shares;
-        if (msg.sender == entry.owner && !entry.pool.closing) _keepMinimum(entry, id, holding - shares);
-        exitId = _leave(id, msg.sender, shares);
+        // Casting is safe: both are no more than what is held.
+        holding.shares -= uint128(shares);
+        holding.waiting -= uint128(waiting);
+        _holdings[id][msg.sender] = holding;
+        bool leads = msg.sender == entry.owner && !entry.pool.closing;
+        bool keeps = holding.shares != 0 || holding.waiting != 0;
+        if (leads && !keeps) _close(entry, id);
+        exitId = _leave(id, msg.sender, shares, waiting);
+        if (leads && keeps) _requireOwnStake(entry, id);
 
-        emit ExitRequested(exitId, id, msg.sender, shares, _epoch());
+        emit ExitRequested(exitId, id, msg.sender, shares, waiting, _epoch());
     }
 
     /// @inheritdoc ISequencerRegistry
     function claim(uint256 exitId) external nonReentrant returns (uint256 amountWei) {
         ExitRecord storage exit_ = _exits[exitId];
-        (uint32 id, address holder, uint256 shares) = (exit_.sequencer, exit_.holder, exit_.shares);
+        (uint32 id, address holder) = (exit_.sequencer, exit_.holder);
         Entry storage entry = _entries[id];
 
         require(id != 0, UnknownExit(exitId));
         require(msg.sender == holder, NotHolder(holder, msg.sender));
-        require(shares != 0, ExitAlreadyClaimed(exitId));
-        require(exit_.queuedShares == 0, ExitQueued(exitId, exit_.queuedShares));
+        require(!exit_.claimed, ExitAlreadyClaimed(exitId));
+        require(exit_.epoch != 0, ExitQueued(exitId, exit_.queuedShares));
         (bool known, uint64 time) = claimableAt(exitId);
-        require(known, ExitClockNotStarted(exit_.epoch + 2));
+        require(known, ExitClockNotStarted(exit_.epoch + 1));
         require(block.timestamp >= time, ExitNotDue(time, uint64(block.timestamp)));
         _requireNotHeld(entry, id);
-        if (block.timestamp < time + EXIT_DELAY_SECONDS) _requireCredited();
 
-        exit_.shares = 0;
-        amountWei = entry.pool.redeem(shares);
+        exit_.claimed = true;
+        amountWei = entry.pool.redeem(exit_.restingShares);
+        exit_.restingShares = 0;
         _totalWei -= amountWei;
 
         emit ExitClaimed(exitId, id, holder, amountWei);
@@ -232,30 +242,38 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     /* FOR THE SETTLEMENT CONTRACT */
 
     /// @inheritdoc ISequencerRegistry
+    function startGeneration(uint64 openedAt) external onlySettlement returns (uint256[] memory words) {
+        return _startGeneration(openedAt);
+    }
+
+    /// @inheritdoc ISequencerRegistry
     function checkIn(uint32 id, address caller, uint64 openedAt) external onlySettlement returns (uint64 weight) {
         Entry storage entry = _entryOf(id, caller);
+        require(entry.standing.weight() != 0, IRestart.NotEligible(id));
         require(entry.checkedInAt < openedAt, IRestart.AlreadyCheckedIn(id));
 
+        if (_missedRestart(entry)) _reseat(entry, id);
         (entry.aliveAt, entry.checkedInAt) = (uint40(block.timestamp), uint40(block.timestamp));
         return entry.standing.weight();
     }
 
     /// @inheritdoc ISequencerRegistry
-    function comeBack(uint32 id, address caller, uint64 aliveSince) external onlySettlement {
+    function comeBack(uint32 id, address caller) external onlySettlement {
         Entry storage entry = _entryOf(id, caller);
         Standing storage standing = entry.standing;
-        require(entry.aliveAt < aliveSince, IRestart.AlreadyCheckedIn(id));
+        require(_missedRestart(entry), IRestart.AlreadyCheckedIn(id));
 
         entry.aliveAt = uint40(block.timestamp);
-        standing.change(_stamp(), standing.signer, standing.weight());
+        _weigh(standing, 0);
         standing.weightBefore = 0;
+        _comeBack(entry, id);
     }
 
     /// @dev For its owner or its signer, while it may be in sets.
     function _entryOf(uint32 id, address caller) private view returns (Entry storage entry) {
         entry = _entry(id);
         require(caller == entry.owner || caller == entry.standing.signer, IRestart.NotOwnerOrSigner(id, caller));
-        require(entry.standing.weight() != 0 && !entry.pool.closing, IRestart.NotEligible(id));
+        require(entry.standing.status == Status.Active, IRestart.NotEligible(id));
     }
 
     /* FOR THE REWARD POOL */
@@ -264,12 +282,10 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     function creditReward(uint32 id, uint256 amountWei) external nonReentrant returns (bool taken) {
         require(msg.sender == address(REWARD_POOL), NotRewardPool(address(REWARD_POOL), msg.sender));
         Entry storage entry = _entries[id];
-        Status status = entry.standing.status;
         uint256 total = _totalWei + amountWei;
 
-        if (status != Status.Active && status != Status.Leaving) return false;
-        if (entry.pool.assetsWei == 0 || entry.pool.shares == 0) return false;
-        if (total > WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1) return false;
+        // What weighs something has shares that work.
+        if (entry.standing.weight() == 0 || total > WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1) return false;
 
         _totalWei = total;
         entry.pool.reward(amountWei);
@@ -340,10 +356,10 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         slashedWei = entry.pool.slash(amountWei);
         _totalWei -= slashedWei;
         if (slashedWei != 0) {
-            // Both values sink at once: this is no change that could wait for two epochs (R3).
-            standing.sink(_weight(entry));
+            // Both values sink at once: this is no change that could wait for two epochs (R3). Casting is safe: below 2^56.
+            standing.sink(uint56(Math.min(weightBefore, entry.pool.workingWei() / WEIGHT_UNIT_WEI)));
             // Casting is safe: the product is divided by more than it was multiplied with.
-            standing.weightBefore = uint56(Math.mulDiv(standing.weightBefore, assetsBefore - slashedWei, assetsBefore));
+            standing.weightBefore = uint56(standing.weightBefore * (assetsBefore - slashedWei) / assetsBefore);
         }
         bool sunk = standing.weight() == 0 && weightBefore != 0;
         if (tombstone && standing.status != Status.Tombstoned) {
@@ -366,8 +382,8 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(exit_.sequencer != 0, UnknownExit(exitId));
 
         // In the queue it has no epoch yet.
-        if (exit_.queuedShares != 0) return (false, 0);
-        (known, time) = SETTLEMENT.countsFrom(exit_.epoch);
+        if (exit_.epoch == 0) return (false, 0);
+        (known, time) = SETTLEMENT.countsFrom(exit_.epoch - 1);
         if (known) time += EXIT_DELAY_SECONDS;
     }
 
@@ -379,13 +395,13 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
             signer: entry.standing.signer,
             poster: entry.poster,
             status: entry.standing.status,
-            joinedAt: entry.joinedAt,
             assetsWei: entry.pool.assetsWei,
             shares: entry.pool.shares,
-            leavingShares: entry.pool.leavingShares,
-            idleShares: entry.pool.idleShares,
-            jailedUntil: uint64(Math.max(entry.standing.heldUntil(), entry.pool.jailedUntil)),
-            endpoint: entry.endpoint
+            weight: entry.standing.weight(),
+            restingWei: entry.pool.restingWei,
+            restingShares: entry.pool.restingShares,
+            waitingShares: entry.pool.waitingShares,
+            jailedUntil: uint64(Math.max(entry.standing.heldUntil(), entry.pool.jailedUntil))
         });
     }
 
@@ -396,15 +412,21 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         return Exit({
             sequencer: exit_.sequencer,
             holder: exit_.holder,
-            shares: exit_.shares,
+            restingShares: exit_.restingShares,
             queuedShares: exit_.queuedShares,
-            epoch: exit_.epoch
+            epoch: exit_.epoch == 0 ? 0 : exit_.epoch - 1,
+            claimed: exit_.claimed
         });
     }
 
     /// @inheritdoc ISequencerRegistry
     function sharesOf(uint32 id, address holder) external view returns (uint256) {
-        return _holdings[id][holder];
+        return _holdings[id][holder].shares;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function waitingSharesOf(uint32 id, address holder) external view returns (uint256) {
+        return _holdings[id][holder].waiting;
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -444,6 +466,14 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(entry.owner != address(0), UnknownSequencer(id));
     }
 
+    function _requireSettlement() private view {
+        require(msg.sender == address(SETTLEMENT), NotSettlement(address(SETTLEMENT), msg.sender));
+    }
+
+    function _requireSlasher() private view {
+        require(msg.sender == SLASHER, NotSlasher(SLASHER, msg.sender));
+    }
+
     function _ownEntry(uint32 id) private view returns (Entry storage entry) {
         entry = _entry(id);
         require(msg.sender == entry.owner, NotOwner(entry.owner, msg.sender));
@@ -454,27 +484,17 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
     }
 
-    /// @dev A share is priced only with what its pool has earned (R42): else a deposit just before a payout would share in
-    /// what it did not carry, and a claim would leave its part behind.
-    function _requireCredited() private view {
-        (, bool due, uint32 generation, uint64 epoch) = REWARD_POOL.nextCredit();
-        require(!due, RewardsNotCredited(generation, epoch));
-    }
-
-    /// @dev What the owner's own shares that stay are worth.
+    /// @dev What the owner's own stake that stays is worth.
     function _ownWei(Entry storage entry, uint32 id) private view returns (uint256) {
-        return entry.pool.worth(_holdings[id][entry.owner]);
+        Holding storage own = _holdings[id][entry.owner];
+        return entry.pool.worth(own.shares) + entry.pool.restingWorth(own.waiting);
     }
 
-    /// @dev An owner that keeps `rest` shares keeps the minimum, or nothing: then the sequencer leaves with it.
-    function _keepMinimum(Entry storage entry, uint32 id, uint256 rest) private {
-        if (rest != 0) {
-            uint256 restWei = entry.pool.worth(rest);
-            require(restWei >= MIN_STAKE_WEI, RestBelowMinimum(MIN_STAKE_WEI, restWei));
-            return;
-        }
-
-        _close(entry, id);
+    /// @dev An owner that keeps something keeps the minimum, and its least part of what it leads.
+    function _requireOwnStake(Entry storage entry, uint32 id) private view {
+        uint256 ownWei = _ownWei(entry, id);
+        require(ownWei >= MIN_STAKE_WEI, RestBelowMinimum(MIN_STAKE_WEI, ownWei));
+        REWARD_POOL.requireLed(ownWei, entry.pool.stakeWei());
     }
 
     /// @dev Takes all weight away at once; a report holds the pool (R36).
@@ -492,7 +512,10 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     }
 
     function _requireProof(bytes32 message, address key, bytes calldata proof) private view {
-        (address recovered,,) = ECDSA.tryRecover(_hashTypedDataV4(message), proof);
+        // Worked out anew each time: a fork of L1 that takes another chain id takes no proofs of this one.
+        bytes32 domain =
+            keccak256(abi.encode(DOMAIN_TYPEHASH, keccak256("Rota"), keccak256("1"), block.chainid, address(this)));
+        (address recovered,,) = ECDSA.tryRecover(MessageHashUtils.toTypedDataHash(domain, message), proof);
         require(recovered == key, ProofNotBySigner(key, recovered));
     }
 
@@ -500,23 +523,18 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
     function _add(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
         _requireNotHeld(entry, id);
         require(entry.pool.assetsWei != 0, PoolDead(id));
-        _requireCredited();
         require(amountWei >= WEIGHT_UNIT_WEI, AmountBelowUnit(WEIGHT_UNIT_WEI, amountWei));
 
-        shares = _credit(entry, id, amountWei);
-        // Who is jailed enters with everything when it comes back.
-        if (entry.standing.status == Status.Active) _enter({entry: entry, id: id, shares: shares, fresh: shares});
-        else entry.pool.idleShares += shares.toUint128();
+        return _put(id, amountWei, REWARD_POOL.isUpToDate());
     }
 
-    function _credit(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
+    function _put(uint32 id, uint256 amountWei, bool priced) private returns (uint256 shares) {
         uint256 total = Math.saturatingAdd(_totalWei, amountWei);
         uint256 maximum = WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1;
         require(total <= maximum, TotalStakeAboveMaximum(maximum, total));
 
         _totalWei = total;
-        shares = entry.pool.deposit(amountWei);
-        _holdings[id][msg.sender] += shares;
+        return _enter({id: id, holder: msg.sender, amountWei: amountWei, priced: priced});
     }
 
     /// @dev Takes the tokens last: all that they could see by calling back is settled.
@@ -527,13 +545,13 @@ contract SequencerRegistry is Churn, EIP712, ReentrancyGuardTransient {
         require(delivered == amountWei, TokenDelivered(amountWei, delivered));
     }
 
-    function _setEndpoint(Entry storage entry, uint32 id, string calldata endpoint) private {
+    /// @dev Agents read it from the event; L1 has no use for it, and a slot costs more than a hundred bytes of an event.
+    function _setEndpoint(uint32 id, string calldata endpoint) private {
         uint256 length = bytes(endpoint).length;
         require(
             length >= MIN_ENDPOINT_BYTES && length <= MAX_ENDPOINT_BYTES,
             EndpointLength(MIN_ENDPOINT_BYTES, MAX_ENDPOINT_BYTES, length)
         );
-        entry.endpoint = endpoint;
 
         emit EndpointChanged(id, endpoint);
     }

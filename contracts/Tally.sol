@@ -11,6 +11,7 @@ import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {Attendance, ITally, Settled} from "./interfaces/ITally.sol";
 import {AttendanceLib, Lanes} from "./lib/AttendanceLib.sol";
 import {CertificateLib} from "./lib/CertificateLib.sol";
+import {ChurnLib} from "./lib/ChurnLib.sol";
 import {DigestLib} from "./lib/DigestLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {RefundLib} from "./lib/RefundLib.sol";
@@ -74,6 +75,7 @@ contract Tally is ITally, Deployment, SigningDomain {
     uint64 private immutable MAX_EPOCH_LAG;
     uint64 private immutable TURN_LENGTH;
     uint64 private immutable TAKEOVER_SECONDS;
+    uint256 private immutable MIN_MEMBERS;
     uint256 private immutable POSTER_MARGIN_WEI;
     uint256 private immutable SIGNERS_REWARD_WEI;
 
@@ -104,6 +106,7 @@ contract Tally is ITally, Deployment, SigningDomain {
         MAX_EPOCH_LAG = p.maxEpochLag;
         TURN_LENGTH = p.turnLength;
         TAKEOVER_SECONDS = p.takeoverSeconds;
+        MIN_MEMBERS = p.minMembers;
         POSTER_MARGIN_WEI = p.posterMarginWei;
         SIGNERS_REWARD_WEI = p.signersRewardWei;
     }
@@ -383,10 +386,31 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// @inheritdoc ITally
     /// @dev Attesting epochs never go back along the chain, and a batch cannot name one that lags further than R22 allows.
     function isClosed(uint64 epoch) public view returns (bool) {
-        uint256 beforeLagIsOver = uint256(epoch) + MAX_EPOCH_LAG + 1;
-        if (block.timestamp < GENESIS + beforeLagIsOver * EPOCH_SECONDS) return false;
+        if (!_isLagOver(epoch)) return false;
         (, uint64 last) = INBOX.ringRange();
         return _cursor.epoch > epoch || nextTally() > last;
+    }
+
+    /// @inheritdoc ITally
+    /// @dev What is not tallied was attested by the epoch of the last batch tallied or a later one.
+    function isBehind() external view returns (bool) {
+        (, uint64 last) = INBOX.ringRange();
+        return nextTally() <= last && _isLagOver(_cursor.epoch);
+    }
+
+    /// @inheritdoc ITally
+    /// @dev Before the first set there is only what it would be; as long as it would have too few members, nobody is kept out.
+    function churnLimit() external view returns (uint64) {
+        try ROTA.setOf(ROTA.generation(), ROTA.epochAt(uint64(block.timestamp))) returns (address pointer, uint64) {
+            return ChurnLib.limitOf(ChurnLib.wordsOf(SetLib.load(pointer)));
+        } catch {
+            uint256[] memory words = REGISTRY.membersAtEpochStart(0);
+            return words.length < MIN_MEMBERS ? ChurnLib.UNLIMITED : ChurnLib.limitOf(words);
+        }
+    }
+
+    function _isLagOver(uint64 epoch) private view returns (bool) {
+        return block.timestamp >= GENESIS + (uint256(epoch) + MAX_EPOCH_LAG + 1) * EPOCH_SECONDS;
     }
 
     function _setOf(uint32 generation, uint64 epoch) private view returns (FrozenSet) {

@@ -77,6 +77,7 @@ library ConfigLib {
     function _readAmounts(Params memory p, string memory json) private pure {
         p.minStakeWei = json.readUint(".minStakeWei");
         p.weightUnitWei = json.readUint(".weightUnitWei");
+        p.minSelfBondBps = _number(json, ".minSelfBondBps");
         p.doubleSignBps = _number(json, ".doubleSignBps");
         p.correlationFactor = _number(json, ".correlationFactor");
         p.brokenPromiseBps = _number(json, ".brokenPromiseBps");

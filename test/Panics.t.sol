@@ -17,9 +17,9 @@ import {Actor} from "./utils/System.sol";
 contract PanicsTest is Offences {
     /// What takes plain words and may be called by anyone.
     string private constant REGISTRY = "topUp(uint32,uint256) delegate(uint32,uint256) unjail(uint32)"
-        " requestExit(uint32,uint256) flush(uint256) claim(uint256) claimableAt(uint256)"
-        " sequencer(uint32) exit(uint256) sharesOf(uint32,address) idOf(address) ownerOf(uint32) assetsOf(uint32)"
-        " posterOf(address) membersAtEpochStart(uint64) membersCheckedIn(uint64)";
+        " requestExit(uint32,uint256) leave(uint32,uint256,uint256) flush(uint256) claim(uint256) claimableAt(uint256)"
+        " sequencer(uint32) exit(uint256) sharesOf(uint32,address) waitingSharesOf(uint32,address) idOf(address)"
+        " ownerOf(uint32) assetsOf(uint32) posterOf(address) membersAtEpochStart(uint64) startGeneration(uint64)";
     string private constant SETTLEMENT = "seal(uint64) epochAt(uint64) startOf(uint64) leaderSet(uint64)"
         " leaderSetOf(uint32,uint64) setOf(uint32,uint64) leaderOf(uint64,uint64) schedule(uint64,uint64,uint64)"
         " endOf(uint32,uint64) countsFrom(uint64) memberAt(uint32,uint64,uint256) totalAt(uint32,uint64)"

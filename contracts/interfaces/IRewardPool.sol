@@ -42,6 +42,8 @@ interface IRewardPool {
 
     /// @notice From L1 time `from` on the owner keeps `bps`.
     event CommissionChanged(uint32 indexed sequencer, uint16 bps, uint64 from);
+    /// @notice Others may delegate up to `capWei` to the sequencer.
+    event DelegationCapChanged(uint32 indexed sequencer, uint256 capWei);
     event CommissionClaimed(uint32 indexed sequencer, address indexed owner, uint256 amountWei);
 
     error NotSettlement(address expected, address actual);
@@ -61,6 +63,13 @@ interface IRewardPool {
     error TokenDelivered(uint256 expectedWei, uint256 actualWei);
 
     error NotOwner(address expected, address actual);
+
+    /// @notice With this the pool would hold `actualWei` of others, and its owner takes no more than `maximumWei`.
+    error DelegationAboveCap(uint256 maximumWei, uint256 actualWei);
+
+    /// @notice Of a pool of this size the owner has to hold `minimumWei` itself.
+    error SelfBondTooSmall(uint256 minimumWei, uint256 actualWei);
+
     error CommissionAboveWhole(uint256 wholeBps, uint256 actualBps);
 
     /// @notice Commissions rise in steps, and each step is announced.
@@ -112,6 +121,10 @@ interface IRewardPool {
     /// be priced before. All zeros if none waits.
     function nextCredit() external view returns (bool waits, bool due, uint32 generation, uint64 epoch);
 
+    /// @notice Whether all is credited that is over: no epoch is due, and no batch waits to be tallied that may be of an epoch
+    /// whose lag is over. Until then no deposit goes to work (R42).
+    function isUpToDate() external view returns (bool);
+
     /// @notice Wei of the stake token that the member at `index` of the epoch's set has earned in it as far as is tallied,
     /// its owner's commission included; zero once the epoch is credited. Reverts with {SetLib.IndexOutsideSet}.
     function signerReward(uint32 generation, uint64 epoch, uint256 index) external view returns (uint256);
@@ -124,6 +137,21 @@ interface IRewardPool {
     function setCommission(uint32 id, uint16 bps) external;
 
     function commission(uint32 id) external view returns (Commission memory);
+
+    /// @notice Sets how much others may delegate to `id`; zero takes no more of them. What is delegated stays. Owner only; a
+    /// sequencer begins without a cap, which is 2^128 - 1.
+    ///
+    /// Reverts with {ISequencerRegistry.UnknownSequencer}, {NotOwner}.
+    function setDelegationCap(uint32 id, uint256 capWei) external;
+
+    function delegationCap(uint32 id) external view returns (uint256 capWei);
+
+    /// @notice Reverts with {DelegationAboveCap} or {SelfBondTooSmall} unless others may have so much of a stake of `stakeWei`
+    /// that the owner of `id` has `ownWei` of.
+    function requireDelegable(uint32 id, uint256 ownWei, uint256 stakeWei) external view;
+
+    /// @notice Reverts with {SelfBondTooSmall} if an owner has less of `stakeWei` than this deployment asks for.
+    function requireLed(uint256 ownWei, uint256 stakeWei) external view;
 
     /// @notice Commissions that the owner of `id` can claim.
     function commissionBalance(uint32 id) external view returns (uint256 tokenWei);

@@ -13,35 +13,36 @@ enum Status {
     Tombstoned
 }
 
-/// One sequencer. Stake is `shares` of a pool that holds `assetsWei` of the stake token; `leavingShares` of them have left
-/// the churn queue and stay slashable until claimed, `idleShares` stay and do not count as weight.
+/// One sequencer. Its pool holds `assetsWei` of the stake token. Of these `restingWei` rest, as `restingShares`: what waits to
+/// work, `waitingShares` of them, and what has left the churn queue and is not claimed yet. The others work, as `shares`, and
+/// earn; `weight` says for how many units of them the sequencer counts. All of it can be slashed.
 struct Sequencer {
     address owner;
     address signer;
     /// May post batches for the signer (R28); zero if none.
     address poster;
     Status status;
-    uint64 joinedAt;
     uint256 assetsWei;
     uint256 shares;
-    uint256 leavingShares;
-    uint256 idleShares;
+    uint64 weight;
+    uint256 restingWei;
+    uint256 restingShares;
+    uint256 waitingShares;
     /// L1 time before which a jailed sequencer cannot come back; of an active one, that at which it was jailed no more.
     uint64 jailedUntil;
-    /// Two multiaddrs, comma-separated: of the agreement engine and of the peer link, each ending in /p2p/<PeerId>.
-    string endpoint;
 }
 
 /// One exit on its way (R8).
 struct Exit {
     uint32 sequencer;
     address holder;
-    /// Zero once claimed.
-    uint256 shares;
-    /// Of these, what is still in the churn queue and counts.
+    /// Resting shares: what has left the churn queue. Zero once claimed.
+    uint256 restingShares;
+    /// Working shares: what is still in the churn queue, earns and counts.
     uint256 queuedShares;
     /// The epoch in which the last of it left the churn queue, k in R8; zero before.
     uint64 epoch;
+    bool claimed;
 }
 
 /// How far churn (R7) has come in the running epoch, in weight units.
@@ -59,20 +60,30 @@ struct ChurnState {
 /// @notice Stake, keys, endpoints and statuses of sequencers (R3, R7-R9, R36).
 interface ISequencerRegistry {
     event Joined(uint32 indexed id, address indexed owner, address indexed signer, uint256 stakeWei, uint256 shares);
+    /// @notice Two multiaddrs, comma-separated: of the agreement engine and of the peer link, each ending in /p2p/<PeerId>. L1
+    /// keeps them nowhere else.
     event EndpointChanged(uint32 indexed id, string endpoint);
     event PosterChanged(uint32 indexed id, address poster);
     event SignerRotated(uint32 indexed id, address indexed oldSigner, address indexed newSigner);
     event ToppedUp(uint32 indexed id, address indexed holder, uint256 amountWei, uint256 shares);
     event Delegated(uint32 indexed id, address indexed holder, uint256 amountWei, uint256 shares);
     event ExitRequested(
-        uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 shares, uint64 epoch
+        uint256 indexed exitId,
+        uint32 indexed id,
+        address indexed holder,
+        uint256 shares,
+        uint256 waitingShares,
+        uint64 epoch
     );
     event ExitLeft(uint256 indexed exitId, uint64 epoch);
     event ExitClaimed(uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 amountWei);
     event StatusChanged(uint32 indexed id, Status status);
-    /// @notice `shares` of `id` wait at `place` of the entry queue until there is room for their weight.
-    event EntranceQueued(uint32 indexed id, uint64 place, uint256 shares);
-    /// @notice `id` gives up its seat to `by`; to itself if it was too small for one when its turn came.
+    /// @notice `waitingShares` of `holder` wait at `place` of the entry queue until there is room for their weight; all that
+    /// works in the pool of `id` if `holder` is zero.
+    event EntranceQueued(uint32 indexed id, uint64 place, address indexed holder, uint256 waitingShares);
+    /// @notice `waitingShares` that waited work now, as `shares`.
+    event Entered(uint32 indexed id, address indexed holder, uint256 waitingShares, uint256 shares);
+    /// @notice `id` gives up its seat to `by`; `by` itself goes without if it was too small for one when its turn came.
     event Evicted(uint32 indexed id, uint32 indexed by);
     /// @notice Rewards of a closed epoch went into the pool (R42).
     event Rewarded(uint32 indexed id, uint256 amountWei);
@@ -126,10 +137,6 @@ interface ISequencerRegistry {
     /// @notice Nothing moves in or out of a pool while a report is pending (R36).
     error PoolHeld(uint32 id, uint64 heldUntil);
 
-    /// @notice Rewards of a closed epoch are not credited yet, so no share can be priced; anyone can credit them with
-    /// {IRewardPool.creditEpoch} (R42).
-    error RewardsNotCredited(uint32 generation, uint64 epoch);
-
     /// @notice The pool was slashed to nothing and is closed.
     error PoolDead(uint32 id);
 
@@ -173,32 +180,40 @@ interface ISequencerRegistry {
         external
         returns (uint32 id);
 
-    /// @notice Adds to the owner's stake, also while jailed. Owner only.
+    /// @notice Adds to the owner's stake, also while jailed. Owner only. It rests until there is room for its weight, and
+    /// until the rewards of all epochs that are over are credited, but for that no longer than exitDelay; then it works. What
+    /// could work at once is returned.
     ///
-    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed}, {PoolClosing}, {PoolHeld}, {PoolDead}, {RewardsNotCredited},
+    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed}, {PoolClosing}, {PoolHeld}, {PoolDead},
     /// {AmountBelowUnit}, {TotalStakeAboveMaximum}, {TokenDelivered}.
     function topUp(uint32 id, uint256 amountWei) external returns (uint256 shares);
 
-    /// @notice Adds the caller's stake to the pool of `id`: it counts as the sequencer's weight, earns with it and is
-    /// slashed with it. The caller leaves by {requestExit}, as owners do.
+    /// @notice Adds the caller's stake to the pool of `id`: it rests as {topUp} says, then counts as the sequencer's weight,
+    /// earns with it, and is slashed with it from the start. The caller leaves by {requestExit}, as owners do.
     ///
-    /// Reverts with {UnknownSequencer}, {StatusNotAllowed} unless active, {PoolHeld}, {PoolDead}, {RewardsNotCredited}, {AmountBelowUnit},
-    /// {TotalStakeAboveMaximum}, {TokenDelivered}.
+    /// Reverts with {UnknownSequencer}, {StatusNotAllowed} unless active, {PoolHeld}, {PoolDead}, {AmountBelowUnit},
+    /// {IRewardPool.DelegationAboveCap}, {IRewardPool.SelfBondTooSmall}, {TotalStakeAboveMaximum}, {TokenDelivered}.
     function delegate(uint32 id, uint256 amountWei) external returns (uint256 shares);
 
-    /// @notice Brings a jailed sequencer back, with at least the minimum of the owner's own stake in the pool. Owner only.
-    /// What a report jailed comes back when its pool is held no more: by then the case was executed, and a safety offence
-    /// has tombstoned it.
+    /// @notice Brings back a sequencer that was jailed, that gave up its seat, or that works more than it counts for, with at
+    /// least the minimum of the owner's own stake in the pool: all of it enters by the queue. Owner only. What a report jailed
+    /// comes back when its pool is held no more: by then the case was executed, and a safety offence has tombstoned it.
     ///
-    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed} unless jailed, {PoolClosing}, {PoolHeld},
-    /// {JailNotServed}, {StakeBelowMinimum}, {ActiveSetFull}.
+    /// Reverts with {UnknownSequencer}, {NotOwner}, {StatusNotAllowed} unless jailed, or active and not on its way back
+    /// already, {PoolClosing}, {PoolHeld}, {JailNotServed}, {StakeBelowMinimum}, {ActiveSetFull}.
     function unjail(uint32 id) external;
 
-    /// @notice Sends `shares` of the caller on their way out; several exits add up. An owner that sends all of its own
-    /// takes the sequencer along: it leaves for good, nothing of its pool counts any more, and delegators can follow.
+    /// @notice Sends working `shares` of the caller on their way out; several exits add up. They earn until there is room for
+    /// their weight to leave. An owner that sends all of its own takes the sequencer along: it leaves for good, nothing of its
+    /// pool counts any more, and delegators can follow.
     ///
-    /// Reverts with {UnknownSequencer}, {AmountIsZero}, {SharesAboveHolding}, {RestBelowMinimum} for the owner.
+    /// Reverts with {UnknownSequencer}, {AmountIsZero}, {SharesAboveHolding}, for the owner with {RestBelowMinimum},
+    /// {IRewardPool.SelfBondTooSmall}.
     function requestExit(uint32 id, uint256 shares) external returns (uint256 exitId);
+
+    /// @notice {requestExit} that also takes `waitingShares` of the caller that still wait to work, or them alone: these are on
+    /// their way at once.
+    function leave(uint32 id, uint256 shares, uint256 waitingShares) external returns (uint256 exitId);
 
     /// @notice Lets up to `max` places of each churn queue move as far as the epoch's limit allows. Anyone may call it, as
     /// often as they like.
@@ -209,8 +224,7 @@ interface ISequencerRegistry {
     /// @notice How far churn has come in the running epoch.
     function churn() external view returns (ChurnState memory);
 
-    /// @notice Pays an exit to its holder once its clock (R8) has run out. Waits until the rewards of closed epochs are
-    /// credited, but not longer than another exitDelay: nobody's stake depends on the reward pool for ever.
+    /// @notice Pays an exit to its holder once its clock (R8) has run out.
     function claim(uint256 exitId) external returns (uint256 amountWei);
 
     /// @notice L1 time from which `exitId` can be claimed; `known` is false while it waits in the churn queue,
@@ -234,8 +248,11 @@ interface ISequencerRegistry {
 
     function exit(uint256 exitId) external view returns (Exit memory);
 
-    /// @notice Shares of `holder` in the pool of `id`, without those that are leaving.
+    /// @notice Working shares of `holder` in the pool of `id`, without those that are leaving.
     function sharesOf(uint32 id, address holder) external view returns (uint256);
+
+    /// @notice Resting shares of `holder` in the pool of `id` that wait to work.
+    function waitingSharesOf(uint32 id, address holder) external view returns (uint256);
 
     /// @notice Id of the sequencer that `key` belongs or ever belonged to, as its signer or as its poster; 0 if none.
     function idOf(address key) external view returns (uint32);
@@ -262,9 +279,11 @@ interface ISequencerRegistry {
     /// returned at L1 time `aliveSince` or later (R33).
     function membersAtEpochStart(uint64 aliveSince) external view returns (uint256[] memory words);
 
-    /// @notice Everybody who checked in in the restart opened at `openedAt` and is still eligible, with key and weight as
-    /// of now, as {membersAtEpochStart}.
-    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words);
+    /// @notice Settlement only. Everybody who checked in in the restart opened at `openedAt` and is still eligible, with key and
+    /// weight as of now, as {membersAtEpochStart}. Whoever did not, and did not join or return since, has no seat any more.
+    ///
+    /// Reverts with {NotSettlement}.
+    function startGeneration(uint64 openedAt) external returns (uint256[] memory words);
 
     /// @notice Settlement only. Takes the word of `caller` that `id` is there, in the restart opened at `openedAt`; returns
     /// what it weighs now.
@@ -273,18 +292,18 @@ interface ISequencerRegistry {
     /// {IRestart.AlreadyCheckedIn}.
     function checkIn(uint32 id, address caller, uint64 openedAt) external returns (uint64 weight);
 
-    /// @notice Settlement only. Takes the word of `caller` that `id`, not heard of since `aliveSince`, is there again. That
-    /// is a change like any other (R3): at the start of the running epoch it was not there.
+    /// @notice Settlement only. Takes the word of `caller` that `id`, which missed the restart that the running generation began
+    /// with, is there again: it enters by the queue, as whoever comes back from jail.
     ///
-    /// Reverts as {checkIn} does.
-    function comeBack(uint32 id, address caller, uint64 aliveSince) external;
+    /// Reverts as {checkIn} does, and with {ActiveSetFull}.
+    function comeBack(uint32 id, address caller) external;
 
     /* FOR THE REWARD POOL */
 
-    /// @notice Reward pool only. Adds `amountWei`, which the reward pool sends in the same transaction, to the assets of the
-    /// pool of `id`: every share is worth more, none is made. What rewards add counts as weight from the pool's next change
-    /// of stake on. Says whether it was taken: nothing is for who is jailed or tombstoned, has no shares or no assets left,
-    /// or would take the total beyond its maximum.
+    /// @notice Reward pool only. Adds `amountWei`, which the reward pool sends in the same transaction, to what works in the
+    /// pool of `id`: every working share is worth more, none is made. What rewards add counts as weight once the pool's next
+    /// deposit or its owner's {unjail} brings it in. Says whether it was taken: nothing is for who weighs nothing, or would
+    /// take the total beyond its maximum.
     ///
     /// Reverts with {NotRewardPool}.
     function creditReward(uint32 id, uint256 amountWei) external returns (bool taken);

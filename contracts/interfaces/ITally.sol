@@ -96,6 +96,13 @@ interface ITally {
     /// @notice Whether no batch that `epoch` attests can settle or be tallied any more.
     function isClosed(uint64 epoch) external view returns (bool);
 
+    /// @notice Whether a batch waits to be tallied that may be of an epoch whose lag (R22) is over.
+    function isBehind() external view returns (bool);
+
+    /// @notice How much weight may enter, and how much may leave, in the running epoch (R7): it follows from the set in force,
+    /// so not from when another is sealed. For the registry, which has no room for it.
+    function churnLimit() external view returns (uint64);
+
     /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);
 

@@ -82,6 +82,7 @@ library ParamsLib {
         );
         require(p.forcedFeeDoublingEntries != 0, ForcedFeeDoublingIsZero());
         require(p.commissionRaiseBps <= BPS, ShareAboveWhole(BPS, p.commissionRaiseBps));
+        require(p.minSelfBondBps <= BPS, ShareAboveWhole(BPS, p.minSelfBondBps));
         require(p.doubleSignBps <= BPS, ShareAboveWhole(BPS, p.doubleSignBps));
         require(p.brokenPromiseBps <= BPS, ShareAboveWhole(BPS, p.brokenPromiseBps));
         require(p.missedTurnBps <= BPS, ShareAboveWhole(BPS, p.missedTurnBps));

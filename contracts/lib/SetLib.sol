@@ -31,6 +31,27 @@ library SetLib {
         return (uint256(uint160(signer)) << 96) | (uint256(weight) << 40);
     }
 
+    /// @notice Leaves of the first `found` words the `maximum` with the most weight, of equals those with the lower signer, and
+    /// cuts the array behind them. So nothing that makes them too many can keep a set from being frozen.
+    function keepLargest(uint256[] memory words, uint256 found, uint256 maximum) internal pure {
+        while (found > maximum) {
+            uint256 least = 0;
+            for (uint256 i = 1; i < found; ++i) {
+                if (_rank(words[i]) < _rank(words[least])) least = i;
+            }
+            words[least] = words[--found];
+        }
+        // Memory-safe: only ever shortens the array.
+        assembly ("memory-safe") {
+            mstore(words, found)
+        }
+    }
+
+    /// @dev Weight above the signer, of which the lowest counts most.
+    function _rank(uint256 word_) private pure returns (uint256) {
+        return (uint256(weightOf(word_)) << 160) | uint160(~uint160(signerOf(word_)));
+    }
+
     /// @notice Freezes members given as {word}s in ascending order; returns where, and the sum of the weights.
     function store(uint256[] memory members, bytes32 seed_, uint32 generation_)
         internal

@@ -45,6 +45,8 @@ struct Params {
     // stake
     uint256 minStakeWei;
     uint256 weightUnitWei;
+    /// Least part of what it leads that an owner holds itself, when others delegate.
+    uint64 minSelfBondBps;
     // slashing
     uint64 doubleSignBps;
     uint64 correlationFactor;

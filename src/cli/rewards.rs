@@ -50,6 +50,27 @@ pub(super) struct CommissionOptions {
     chain: Chain,
 }
 
+/// Show or set how much others may delegate to a sequencer
+///
+/// What is delegated already stays. A cap of 0 takes no more of it; without a cap the network's least part that an owner
+/// holds itself (`rota params`, minSelfBondBps) is the only limit.
+#[derive(Args)]
+pub(super) struct CapOptions {
+    /// The sequencer's number in the registry
+    #[arg(value_name = "SEQUENCER")]
+    id: u32,
+    /// What others may have in its pool, in whole tokens (5000); shows it without
+    #[arg(long, value_name = "TOKENS")]
+    set: Option<Written>,
+    /// Take the cap away
+    #[arg(long, conflicts_with = "set")]
+    none: bool,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
 /// Fund the reward pool
 ///
 /// ETH is for posters and sealers, stake tokens for signers. Nothing of it comes back.
@@ -230,6 +251,26 @@ async fn claim(account: &Account, deployment: &Deployment) -> eyre::Result<(Stri
         "commissionWei": commission_wei.to_string(),
     });
     Ok((text, value))
+}
+
+pub(super) async fn cap(options: CapOptions, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let token = StakeToken::of(&client, &deployment).await?;
+    let cap = options.set.map(|cap| token.units("--set", &cap)).transpose()?;
+    if cap.is_some() || options.none {
+        let owner = options.owner.account(client.clone())?;
+        rewards::set_delegation_cap(&owner, &deployment, options.id, cap).await?;
+    }
+    // A sequencer that there is not has no cap, which would be a strange answer.
+    actions::sequencer(&client, &deployment, options.id).await?;
+    let known = rewards::delegation_cap(&client, &deployment, options.id).await?;
+    let text =
+        known.map_or_else(|| "no cap".to_owned(), |cap| format!("{} tokens", token.show(cap)));
+    output.print(
+        format!("sequencer {}: others may delegate: {text}", options.id),
+        &json!({ "sequencer": options.id, "capWei": known.map(|cap| cap.to_string()) }),
+    );
+    Ok(())
 }
 
 pub(super) async fn commission(options: CommissionOptions, output: Output) -> eyre::Result<()> {

@@ -109,7 +109,7 @@ pub(super) struct Exit {
     /// The sequencer's number in the registry
     #[arg(value_name = "SEQUENCER")]
     id: u32,
-    /// Shares of the pool to withdraw; all of the owner's without it
+    /// Working shares of the pool to withdraw; without it all of the owner's, and what still waits to work
     #[arg(long)]
     shares: Option<U256>,
     #[command(flatten)]
@@ -120,7 +120,8 @@ pub(super) struct Exit {
 
 /// Put stake into the pool of a sequencer that somebody else runs
 ///
-/// It counts as the sequencer's weight, earns with it and is slashed with it. `rota undelegate` takes it out again.
+/// It waits for its turn, which may take epochs; then it counts as the sequencer's weight and earns with it. It is slashed
+/// with it from the start. `rota undelegate` takes it out again.
 #[derive(Args)]
 pub(super) struct Delegate {
     /// The sequencer's number in the registry
@@ -259,8 +260,8 @@ pub(super) async fn delegate(options: Delegate, output: Output) -> eyre::Result<
     let shares = actions::delegate(&account, &deployment, options.id, amount).await?;
     output.print(
         format!(
-            "sequencer {}: {} tokens delegated, for {shares} shares; they count from the first set sealed for two epochs on, \
-             or as the churn queue lets them in\n\
+            "sequencer {}: {} tokens delegated, of which {shares} shares work at once and the rest as the churn queue lets \
+             it in; they count from the first set sealed for two epochs on\n\
              to take them out again: rota undelegate {}",
             options.id,
             token.show(amount),
@@ -361,20 +362,22 @@ pub(super) async fn set_poster(options: Poster, output: Output) -> eyre::Result<
 pub(super) async fn exit(options: Exit, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let account = options.owner.account(client)?;
-    let shares = match options.shares {
-        Some(shares) => shares,
+    let (client, holder) = (account.client(), account.address());
+    let (shares, waiting) = match options.shares {
+        Some(shares) => (shares, U256::ZERO),
         None => {
-            let holder = account.address();
-            let all = actions::shares_of(account.client(), &deployment, options.id, holder).await?;
+            let working = actions::shares_of(client, &deployment, options.id, holder).await?;
+            let waiting =
+                actions::waiting_shares_of(client, &deployment, options.id, holder).await?;
             eyre::ensure!(
-                !all.is_zero(),
+                !working.is_zero() || !waiting.is_zero(),
                 "{holder} has no stake in sequencer {} that is not on its way out already",
                 options.id
             );
-            all
+            (working, waiting)
         }
     };
-    let (exit, epoch) = actions::exit(&account, &deployment, options.id, shares).await?;
+    let (exit, epoch) = actions::exit(&account, &deployment, options.id, shares, waiting).await?;
     output.print(
         format!(
             "exit {exit} was requested in epoch {epoch}; keep the agent running until its last set has ended\n\

@@ -131,6 +131,7 @@ fn fields(p: &Params, found: &mut Found) {
     );
     for (parameter, bps) in [
         ("commissionRaiseBps", p.commission_raise_bps),
+        ("minSelfBondBps", p.min_self_bond_bps),
         ("doubleSignBps", p.double_sign_bps),
         ("brokenPromiseBps", p.broken_promise_bps),
         ("missedTurnBps", p.missed_turn_bps),
@@ -279,6 +280,7 @@ mod tests {
             Params { forced_max_bytes: u64::MAX, ..p() },
             Params { forced_fee_doubling_entries: 0, ..p() },
             Params { commission_raise_bps: 10_001, ..p() },
+            Params { min_self_bond_bps: 10_001, ..p() },
             Params { double_sign_bps: u64::MAX, ..p() },
             Params { exit_delay_seconds: 0, ..p() },
             Params { evidence_window_seconds: 0, ..p() },

@@ -35,6 +35,4 @@ pub struct SequencerRecord {
     pub status: SequencerStatus,
     /// What its pool holds, in wei of the stake token.
     pub stake_wei: U256,
-    /// "<agreement multiaddr>,<link multiaddr>".
-    pub endpoint: String,
 }

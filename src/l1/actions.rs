@@ -64,7 +64,7 @@ pub async fn top_up(
     Ok(())
 }
 
-/// Puts stake of `holder` into a sequencer's pool. Returns the shares that stand for it.
+/// Puts stake of `holder` into a sequencer's pool. Returns the shares that work at once; the rest waits its turn.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub async fn delegate(
     Ok(event::<ISequencerRegistry::Delegated>(&receipt)?.shares)
 }
 
-/// Brings a jailed sequencer of `owner` back.
+/// Brings a sequencer of `owner` back that was jailed or gave up its seat, or lets all that works in its pool count.
 ///
 /// # Errors
 ///
@@ -92,7 +92,22 @@ pub async fn unjail(owner: &Account, deployment: &Deployment, id: u32) -> Result
     Ok(())
 }
 
-/// Shares of a sequencer's pool that `holder` has and that are not on their way out.
+/// Shares of `holder` that wait to work in a sequencer's pool.
+///
+/// # Errors
+///
+/// As [`join`].
+pub async fn waiting_shares_of(
+    client: &Client,
+    deployment: &Deployment,
+    id: u32,
+    holder: Address,
+) -> Result<U256, L1Error> {
+    let call = ISequencerRegistry::waitingSharesOfCall { id, holder };
+    client.call(deployment.registry, &call).await
+}
+
+/// Working shares of a sequencer's pool that `holder` has and that are not on their way out.
 ///
 /// # Errors
 ///
@@ -106,7 +121,7 @@ pub async fn shares_of(
     client.call(deployment.registry, &ISequencerRegistry::sharesOfCall { id, holder }).await
 }
 
-/// Sends `shares` of a sequencer's pool on their way out. Returns the exit's id and the epoch in which it was requested.
+/// Sends working `shares` of a sequencer's pool on their way out, and `waiting` ones that still wait to work. Returns the exit's id and the epoch in which it was requested.
 ///
 /// # Errors
 ///
@@ -116,8 +131,9 @@ pub async fn exit(
     deployment: &Deployment,
     id: u32,
     shares: U256,
+    waiting: U256,
 ) -> Result<(U256, Epoch), L1Error> {
-    let call = ISequencerRegistry::requestExitCall { id, shares };
+    let call = ISequencerRegistry::leaveCall { id, shares, waitingShares: waiting };
     let receipt = holder.execute(&Order::call(deployment.registry, &call)).await?;
     let requested = event::<ISequencerRegistry::ExitRequested>(&receipt)?;
     Ok((requested.exitId, Epoch::new(requested.epoch)))
@@ -430,7 +446,6 @@ pub async fn sequencer(
             _ => SequencerStatus::None,
         },
         stake_wei: known.assetsWei,
-        endpoint: known.endpoint,
     })
 }
 

@@ -75,6 +75,15 @@ pub async fn next_credit(
     }))
 }
 
+/// Whether all is credited that is over, so that deposits go to work (R42).
+///
+/// # Errors
+///
+/// As [`poster_balance`].
+pub async fn is_up_to_date(client: &Client, deployment: &Deployment) -> Result<bool, L1Error> {
+    client.call(deployment.reward_pool, &IRewardPool::isUpToDateCall {}).await
+}
+
 /// Credits the first epoch that waits to the pools of all of its signers. Returns what went into pools, in wei.
 ///
 /// # Errors
@@ -150,6 +159,37 @@ pub async fn set_commission(
     let order = Order::call(deployment.reward_pool, &IRewardPool::setCommissionCall { id, bps });
     let receipt = owner.execute(&order).await?;
     Ok(event::<IRewardPool::CommissionChanged>(&receipt)?.from)
+}
+
+/// How much others may delegate to a sequencer; `None` without a cap.
+///
+/// # Errors
+///
+/// As [`poster_balance`].
+pub async fn delegation_cap(
+    client: &Client,
+    deployment: &Deployment,
+    id: u32,
+) -> Result<Option<U256>, L1Error> {
+    let call = IRewardPool::delegationCapCall { id };
+    let cap_wei = client.call(deployment.reward_pool, &call).await?;
+    Ok(Some(cap_wei).filter(|wei| *wei < U256::from(u128::MAX)))
+}
+
+/// Sets how much others may delegate to a sequencer; `None` takes the cap away.
+///
+/// # Errors
+///
+/// [`L1Error::Reverted`] when it is not the owner's account, or what is in the way to L1.
+pub async fn set_delegation_cap(
+    owner: &Account,
+    deployment: &Deployment,
+    id: u32,
+    cap_wei: Option<U256>,
+) -> Result<(), L1Error> {
+    let call = IRewardPool::setDelegationCapCall { id, capWei: cap_wei.unwrap_or(U256::MAX) };
+    owner.execute(&Order::call(deployment.reward_pool, &call)).await?;
+    Ok(())
 }
 
 /// Pays a sequencer's commissions to its owner. Returns how much, in wei of the stake token. Anyone may.

@@ -11,7 +11,7 @@ use tracing::info;
 /// How often to ask whether an epoch's rewards are due: epochs are long.
 const LOOK_AT_CREDITS: Duration = Duration::from_secs(5);
 
-/// Credits the first epoch whose rewards are due, in its turn: until then nobody can add stake (R42).
+/// Credits the first epoch whose rewards are due, in its turn: until then no added stake goes to work (R42).
 #[derive(Debug, Default)]
 pub(super) struct Credit {
     due: Due<(Generation, Epoch)>,

@@ -2,7 +2,7 @@
 
 use super::duty::{Agent, Due, Duty, DutyError};
 use crate::domain::Epoch;
-use crate::l1::{L1Error, duties};
+use crate::l1::{L1Error, duties, rewards};
 use tracing::{debug, info};
 
 /// Places of each churn queue that one transaction moves, each for 30,000 gas, or 1,000,000 where it evicts somebody.
@@ -34,10 +34,12 @@ impl Duty for Flush {
         }
         match duties::flush(&agent.account, &agent.deployment, FLUSH_AT_ONCE).await {
             Ok(()) => info!(%epoch, "churn queues flushed"),
-            // Somebody was faster, or the epoch's limit is used up.
+            // Somebody was faster, or the epoch's limit is used up; or deposits wait until what is over is credited.
             Err(L1Error::Reverted { reason, .. }) => {
                 debug!(%epoch, %reason, "churn queues not flushed");
-                self.flushed = Some(epoch);
+                if rewards::is_up_to_date(agent.account.client(), &agent.deployment).await? {
+                    self.flushed = Some(epoch);
+                }
             }
             Err(error) => return Err(error.into()),
         }

@@ -2,7 +2,6 @@
 pragma solidity 0.8.30;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IBatchInbox, Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {DigestLib} from "../../contracts/lib/DigestLib.sol";
@@ -57,7 +56,9 @@ struct ProofAnswer {
 
 enum Kind {
     Deposit,
-    Leave,
+    Wait,
+    Wake,
+    Retire,
     Redeem,
     Reward,
     Slash
@@ -87,16 +88,17 @@ struct StepAnswer {
     uint256 result;
     uint256 assetsWei;
     uint256 shares;
-    uint256 leavingShares;
-    uint256 stayingWorthWei;
-    uint256 sharesWorthAThird;
+    uint256 restingWei;
+    uint256 restingShares;
+    uint256 waitingShares;
+    uint256 workingWorthWei;
+    uint256 stakeWei;
+    uint256 restingForAThird;
 }
 
 /// @title The contracts' libraries, many cases a call
 /// @notice What the test of the agent's library compares it with. Ships nowhere.
 contract Harness {
-    using SafeCast for uint256;
-
     Pool private _pool;
 
     /* SETS */
@@ -252,21 +254,26 @@ contract Harness {
         } catch {}
         answer.assetsWei = _pool.assetsWei;
         answer.shares = _pool.shares;
-        answer.leavingShares = _pool.leavingShares;
-        answer.stayingWorthWei = _pool.worth(_pool.stayingShares());
-        answer.sharesWorthAThird = _pool.sharesWorth(_pool.assetsWei / 3);
+        answer.restingWei = _pool.restingWei;
+        answer.restingShares = _pool.restingShares;
+        answer.waitingShares = _pool.waitingShares;
+        answer.workingWorthWei = _pool.worth(_pool.shares);
+        answer.stakeWei = _pool.stakeWei();
+        answer.restingForAThird = _pool.restingFor(_pool.restingWei / 3);
     }
 
     function step(Step calldata one) external returns (uint256 result) {
         if (one.kind == Kind.Deposit) return _pool.deposit(one.amount);
-        if (one.kind == Kind.Redeem) return _pool.redeem(one.amount);
-        if (one.kind == Kind.Slash) return _pool.slash(one.amount);
-        if (one.kind == Kind.Reward) {
-            _pool.reward(one.amount);
-        } else {
-            require(one.amount <= _pool.stayingShares());
-            _pool.leavingShares = (_pool.leavingShares + one.amount).toUint128();
+        if (one.kind == Kind.Redeem) {
+            // As the registry does: it redeems exits alone.
+            require(one.amount <= _pool.restingShares - _pool.waitingShares);
+            return _pool.redeem(one.amount);
         }
+        if (one.kind == Kind.Slash) return _pool.slash(one.amount);
+        if (one.kind == Kind.Wait) return _pool.wait(one.amount);
+        if (one.kind == Kind.Wake) return _pool.wake(one.amount);
+        if (one.kind == Kind.Retire) return _pool.retire(one.amount);
+        _pool.reward(one.amount);
     }
 
     /* INPUTS OF SETTLEMENTS */

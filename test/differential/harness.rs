@@ -116,7 +116,7 @@ alloy::sol! {
         uint256 entries;
     }
 
-    enum Kind { Deposit, Leave, Redeem, Reward, Slash }
+    enum Kind { Deposit, Wait, Wake, Retire, Redeem, Reward, Slash }
 
     struct Step {
         Kind kind;
@@ -128,9 +128,12 @@ alloy::sol! {
         uint256 result;
         uint256 assetsWei;
         uint256 shares;
-        uint256 leavingShares;
-        uint256 stayingWorthWei;
-        uint256 sharesWorthAThird;
+        uint256 restingWei;
+        uint256 restingShares;
+        uint256 waitingShares;
+        uint256 workingWorthWei;
+        uint256 stakeWei;
+        uint256 restingForAThird;
     }
 
     struct Submission {

@@ -64,6 +64,14 @@ async fn delegate_and_set_terms(session: &Session) -> String {
     assert!(record(session, signer).await.stake_wei >= U256::from(STAKE_WEI + 100 * ONE));
 
     let owner = key("owner", 0);
+    let capped = rota(session, &owner, 0, &["cap", &id, "--set", "100.5"]);
+    assert_eq!(capped["capWei"], json!((ONE * 201 / 2).to_string()), "{capped}");
+    let beyond = rota(session, DELEGATOR_KEY, 6, &["delegate", &id, "--amount", "1"]);
+    assert!(beyond["error"].as_str().unwrap().contains("DelegationAboveCap"), "{beyond}");
+    let refused = rota(session, DELEGATOR_KEY, 6, &["cap", &id, "--none"]);
+    assert!(refused["error"].as_str().unwrap().contains("NotOwner"), "{refused}");
+    let open = rota(session, &owner, 0, &["cap", &id, "--none"]);
+    assert_eq!(open["capWei"], Value::Null, "{open}");
     let refused = rota(session, DELEGATOR_KEY, 6, &["commission", &id, "--set", "4"]);
     assert!(refused["error"].as_str().unwrap().contains("NotOwner"), "{refused}");
     let refused = rota(session, &owner, 6, &["commission", &id, "--set", "5.01"]);
@@ -75,7 +83,7 @@ async fn delegate_and_set_terms(session: &Session) -> String {
     })
     .await;
 
-    let endpoint = record(session, signer).await.endpoint;
+    let endpoint = endpoint_of(session, &id).await;
     let somewhere = Command::new(env!("CARGO_BIN_EXE_rota"))
         .args(["endpoint", &id, "--set", "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2"])
         .output()
@@ -86,6 +94,20 @@ async fn delegate_and_set_terms(session: &Session) -> String {
     let moved = rota(session, &owner, 0, &["endpoint", &id, "--set", &endpoint]);
     assert_eq!(moved["endpoint"], json!(endpoint), "{moved}");
     id
+}
+
+/// What the registry announced last for a sequencer: it keeps endpoints in its events alone.
+async fn endpoint_of(session: &Session, id: &str) -> String {
+    let topic = keccak256("EndpointChanged(uint32,string)").to_string();
+    let of = format!("0x{:064x}", id.parse::<u32>().unwrap());
+    let registry = session.network.deployment().registry;
+    let filter = json!({ "fromBlock": "0x0", "address": registry, "topics": [topic, of] });
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let logs = l1.call("eth_getLogs", json!([filter])).await.unwrap();
+    let data = logs.as_array().unwrap().last().unwrap()["data"].as_str().unwrap();
+    let data = alloy::hex::decode(data).unwrap();
+    let length = usize::from(data[62]) * 256 + usize::from(data[63]);
+    String::from_utf8(data[64..64 + length].to_vec()).unwrap()
 }
 
 /// Anybody adds to the reward pool and to a rollup's allowance, of which the agents debit what its bytes cost.

@@ -295,7 +295,7 @@ contract GasTest is Measuring {
 
         uint256 shares = registry.sharesOf(id, actor.owner);
         vm.prank(actor.owner);
-        uint256 exitId = registry.requestExit(id, shares);
+        uint256 exitId = registry.leave(id, shares, 0);
         _note("exit");
 
         _sealThrough(20);
@@ -328,6 +328,7 @@ contract GasTest is Measuring {
 
     /// @dev What is due has to be in the pools before shares are priced.
     function _creditDue() private {
+        if (tally.isBehind()) _tallyAll();
         (, bool due,,) = rewardPool.nextCredit();
         while (due) {
             rewardPool.creditEpoch();
@@ -401,6 +402,10 @@ contract GasTest is Measuring {
         vm.prank(registry.ownerOf(id));
         rewardPool.setCommission(id, 500);
         _note("set_commission");
+
+        vm.prank(registry.ownerOf(id));
+        rewardPool.setDelegationCap(id, 1000 ether);
+        _note("set_delegation_cap");
 
         _advance(p.commissionDelaySeconds);
         _sealThrough(_epoch());

@@ -134,8 +134,9 @@ contract GenerationHandler is Chain {
         if (_left[actor.id]) return;
         _left[actor.id] = true;
         uint256 shares = registry.sharesOf(actor.id, actor.owner);
+        uint256 waiting = registry.waitingSharesOf(actor.id, actor.owner);
         vm.prank(actor.owner);
-        registry.requestExit(actor.id, shares);
+        registry.leave(actor.id, shares, waiting);
     }
 
     function pass(uint256 seconds_) external watched {

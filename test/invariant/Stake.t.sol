@@ -25,6 +25,11 @@ contract StakeHandler is System {
     uint256 private _slashes;
     /// The most who ever weighed something at the start of an epoch.
     uint256 public mostMembers;
+    /// Who ever weighed something when an epoch began and had no seat to be sealed from.
+    uint256 public seatless;
+    /// What was credited, and how much of it what rests was ever worth more afterwards, or who weighed nothing got.
+    uint256 public rewardedWei;
+    uint256 public earnedByRestWei;
 
     address[3] private _delegators;
     uint256[] private _open;
@@ -87,6 +92,19 @@ contract StakeHandler is System {
         _open.push(registry.requestExit(actor.id, bound(shares, 1, holding)));
     }
 
+    /// Who waits to work takes a part of it back, or all; an owner keeps enough.
+    function leaveQueue(uint256 who, uint256 delegator) external {
+        Actor memory actor = _pick(who);
+        _leaveQueue(actor.id, _delegators[bound(delegator, 0, 2)]);
+    }
+
+    function _leaveQueue(uint32 id, address holder) private {
+        uint256 waiting = registry.waitingSharesOf(id, holder);
+        if (waiting == 0) return;
+        vm.prank(holder);
+        _open.push(registry.leave(id, 0, waiting));
+    }
+
     function flush(uint256 max) external {
         _try(
             address(this), abi.encodeCall(registry.flush, (bound(max, 1, 20))), ISequencerRegistry.NothingMoves.selector
@@ -113,11 +131,15 @@ contract StakeHandler is System {
         if (holding == 0) return;
         shares = bound(shares, 1, holding);
         Sequencer memory entry = registry.sequencer(actor.id);
-        uint256 rest = Math.mulDiv(entry.assetsWei, holding - shares, entry.shares);
-        if (rest < p.minStakeWei) shares = holding;
+        uint256 waiting = registry.waitingSharesOf(actor.id, actor.owner);
+        uint256 rest = Math.mulDiv(entry.assetsWei - entry.restingWei + 1, holding - shares, entry.shares + 1000)
+            + Math.mulDiv(entry.restingWei + 1, waiting, entry.restingShares + 1000);
+        // Nothing stays of what is less than the minimum.
+        bool all = rest < p.minStakeWei;
+        if (all) shares = holding;
 
         vm.prank(actor.owner);
-        _open.push(registry.requestExit(actor.id, shares));
+        _open.push(registry.leave(actor.id, shares, all ? waiting : 0));
     }
 
     /// @dev Waits for the clock of the exit, as its holder would; the set after the last one that counts it has to be sealed.
@@ -144,6 +166,21 @@ contract StakeHandler is System {
         vm.prank(at.slasher);
         slashedWei += registry.slash(actor.id, amountWei, tombstone && amountWei % 4 == 0);
         ++_slashes;
+    }
+
+    /// The reward pool credits somebody: the price of a share rises, often by odd amounts.
+    function reward(uint256 who, uint256 amountWei) external {
+        Actor memory actor = _pick(who);
+        Sequencer memory before = registry.sequencer(actor.id);
+        amountWei = bound(amountWei, 1, 40 ether) / (who % 3 == 0 ? 7 : 1);
+        vm.prank(at.rewardPool);
+        if (!registry.creditReward(actor.id, amountWei)) return;
+        token.mint(at.registry, amountWei);
+        rewardedWei += amountWei;
+
+        Sequencer memory entry = registry.sequencer(actor.id);
+        earnedByRestWei += entry.restingWei - before.restingWei;
+        if (before.weight == 0) earnedByRestWei += amountWei;
     }
 
     function jail(uint256 who) external {
@@ -224,6 +261,11 @@ contract StakeHandler is System {
     function _weights() private returns (uint256 sum) {
         uint256[] memory words = registry.membersAtEpochStart(0);
         if (words.length > mostMembers) mostMembers = words.length;
+        uint256 weighing;
+        for (uint32 id = 1; id <= registry.count(); ++id) {
+            if (registry.sequencer(id).weight != 0) ++weighing;
+        }
+        if (weighing > p.maxMembers) seatless += weighing - p.maxMembers;
         for (uint256 i = 0; i < words.length; ++i) {
             sum += SetLib.weightOf(words[i]);
         }
@@ -242,9 +284,10 @@ contract StakeHandler is System {
         return (at.registry, at.settlement, at.stakeToken);
     }
 
-    function heldByDelegators(uint32 id) external view returns (uint256 shares) {
+    function heldByDelegators(uint32 id) external view returns (uint256 shares, uint256 waiting) {
         for (uint256 i = 0; i < 3; ++i) {
             shares += registry.sharesOf(id, _delegators[i]);
+            waiting += registry.waitingSharesOf(id, _delegators[i]);
         }
     }
 
@@ -266,7 +309,7 @@ contract StakeInvariants is System {
         (at.registry, at.settlement, at.stakeToken) = _handler.contracts();
         _attach();
 
-        bytes4[] memory actions = new bytes4[](16);
+        bytes4[] memory actions = new bytes4[](20);
         actions[0] = StakeHandler.join.selector;
         actions[1] = StakeHandler.topUp.selector;
         actions[2] = StakeHandler.requestExit.selector;
@@ -284,6 +327,10 @@ contract StakeInvariants is System {
         // Twice as often as the rest.
         actions[14] = StakeHandler.join.selector;
         actions[15] = StakeHandler.unjail.selector;
+        actions[16] = StakeHandler.reward.selector;
+        actions[17] = StakeHandler.reward.selector;
+        actions[18] = StakeHandler.leaveQueue.selector;
+        actions[19] = StakeHandler.flush.selector;
         targetContract(address(_handler));
         targetSelector(FuzzSelector({addr: address(_handler), selectors: actions}));
     }
@@ -293,7 +340,8 @@ contract StakeInvariants is System {
     }
 
     function invariant_nothingIsLostOrMade() public view {
-        assertEq(_handler.depositedWei(), _assets() + _handler.claimedWei() + _handler.slashedWei());
+        uint256 inWei = _handler.depositedWei() + _handler.rewardedWei();
+        assertEq(inWei, _assets() + _handler.claimedWei() + _handler.slashedWei());
     }
 
     function invariant_sharesAddUp() public view {
@@ -303,15 +351,19 @@ contract StakeInvariants is System {
         uint256[] memory open = _handler.openExits();
         for (uint256 i = 0; i < open.length; ++i) {
             Exit memory exit = registry.exit(open[i]);
-            leaving[exit.sequencer] += exit.shares - exit.queuedShares;
+            leaving[exit.sequencer] += exit.restingShares;
             queued[exit.sequencer] += exit.queuedShares;
         }
         for (uint32 id = 1; id <= n; ++id) {
             Sequencer memory entry = registry.sequencer(id);
-            uint256 held = registry.sharesOf(id, entry.owner) + _handler.heldByDelegators(id);
-            assertEq(entry.leavingShares, leaving[id]);
-            assertEq(entry.shares, held + leaving[id] + queued[id]);
-            assertLe(entry.idleShares, held + queued[id]);
+            (uint256 held, uint256 waiting) = _handler.heldByDelegators(id);
+            held += registry.sharesOf(id, entry.owner);
+            waiting += registry.waitingSharesOf(id, entry.owner);
+            assertEq(entry.shares, held + queued[id]);
+            assertEq(entry.waitingShares, waiting);
+            assertEq(entry.restingShares, waiting + leaving[id]);
+            assertLe(entry.restingWei, entry.assetsWei);
+            assertLe(uint256(entry.weight) * _handler.weightUnitWei(), entry.assetsWei - entry.restingWei);
         }
     }
 
@@ -322,12 +374,20 @@ contract StakeInvariants is System {
     function invariant_noMoreCountThanThereAreSeats() public view {
         assertLe(_handler.mostMembers(), _handler.maxMembers());
         assertLe(registry.membersAtEpochStart(0).length, _handler.maxMembers());
+        assertEq(_handler.seatless(), 0);
+    }
+
+    function invariant_whatRestsOrWeighsNothingEarnsNothing() public view {
+        assertEq(_handler.earnedByRestWei(), 0);
     }
 
     function invariant_sharesNeverBuyMoreThanTheAssets() public view {
         for (uint32 id = 1; id <= registry.count(); ++id) {
             Sequencer memory entry = registry.sequencer(id);
-            assertLe(Math.mulDiv(entry.shares, entry.assetsWei + 1, entry.shares + 1000), entry.assetsWei);
+            uint256 workingWei = entry.assetsWei - entry.restingWei;
+            assertLe(Math.mulDiv(entry.shares, workingWei + 1, entry.shares + 1000), workingWei);
+            uint256 resting = entry.restingShares;
+            assertLe(Math.mulDiv(resting, entry.restingWei + 1, resting + 1000), entry.restingWei);
         }
     }
 

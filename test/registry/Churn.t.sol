@@ -28,8 +28,9 @@ import {Staking} from "../utils/Staking.sol";
 /// ├── eviction
 /// │   ├── when full and 1.1 times the smallest: the smallest gives up its seat, wherever it sits, of equals who joined later
 /// │   ├── when too small: it reverts
-/// │   ├── when the smallest is more than the limit left: it sinks in slices first, also when the newcomer is jailed meanwhile
-/// │   ├── when its turn comes and it is too small by then: it is evicted itself
+/// │   ├── when the smallest is more than the limit left: it sinks in slices first, until the newcomer is jailed meanwhile
+/// │   ├── when its turn comes and it is too small by then: it works without a seat
+/// │   ├── the evicted comes back once a seat is free, or with more stake
 /// │   └── holders of the evicted leave by the exit clock
 /// └── flush
 ///     ├── it takes at most so many steps
@@ -112,11 +113,11 @@ contract ChurnTest is Staking {
     function test_enter_beyondTheLimitInSlicesFirstInFirstOut() public {
         Actor[] memory actors = _begin(4, 100 ether);
         Actor memory late = _expectJoin(4, 250 ether);
-        emit ISequencerRegistry.EntranceQueued(5, 0, 150_000 ether);
+        emit ISequencerRegistry.EntranceQueued(5, 0, late.owner, 150_000 ether);
         late = _joinExpected(late, 250 ether);
         _topUp(actors[0], 80 ether);
 
-        assertEq(registry.sequencer(late.id).idleShares, 150_000 ether);
+        assertEq(registry.sequencer(late.id).waitingShares, 150_000 ether);
         assertEq(registry.churn().entrances, 2);
         assertFalse(_flush());
 
@@ -181,25 +182,32 @@ contract ChurnTest is Staking {
         assertEq(registry.churn().entered, 100);
         _startEpoch(2);
         assertEq(_weightAtStart(late.signer), 100);
-        assertEq(registry.sequencer(late.id).idleShares, 150_000 ether);
+        // It joined what works of its pool, which comes back as a whole.
+        assertEq(registry.sequencer(late.id).waitingShares, 0);
+        assertEq(registry.sharesOf(late.id, late.owner), 250_000 ether);
     }
 
-    function test_enter_whoIsJailedDoesNotQueueWithATopUp() public {
+    function test_enter_whoIsJailedJoinsWhatDoesNotCountWithATopUp() public {
         Actor[] memory actors = _begin(4, 100 ether);
         _topUp(actors[0], 150 ether);
         assertEq(registry.churn().entrances, 1);
         _jailAbsent(actors[1].id, 0);
 
         _topUp(actors[1], 50 ether);
-        assertEq(registry.churn().entrances, 1);
-        assertEq(registry.sequencer(actors[1].id).idleShares, 50_000 ether);
+        assertEq(registry.churn().entrances, 2);
+        assertEq(registry.sequencer(actors[1].id).waitingShares, 50_000 ether);
+        _startEpoch(1);
+        registry.flush(10);
+        assertEq(registry.churn().entered, 50);
+        assertEq(registry.sharesOf(actors[1].id, actors[1].owner), 150_000 ether);
+        assertEq(registry.sequencer(actors[1].id).weight, 0);
     }
 
     function test_enter_whoLeavesMeanwhileIsPassedOver() public {
         Actor[] memory actors = _begin(4, 100 ether);
         _topUp(actors[0], 100 ether);
         _topUp(actors[1], 70 ether);
-        uint256 exitId = _exit(actors[1], 70_000 ether);
+        uint256 exitId = _leaveQueue(actors[1].owner, actors[1].id);
 
         Exit memory exit_ = registry.exit(exitId);
         assertEq(exit_.queuedShares, 0);
@@ -331,7 +339,7 @@ contract ChurnTest is Staking {
         assertLe(registry.exit(ofDora).epoch, 2);
         _startEpoch(3);
         assertEq(_weightAtStart(actors[0].signer), 0);
-        assertEq(registry.sequencer(actors[0].id).leavingShares, 200_000 ether);
+        assertEq(registry.sequencer(actors[0].id).restingShares, 200_000 ether);
     }
 
     /* SEATS */
@@ -357,7 +365,8 @@ contract ChurnTest is Staking {
         emit ISequencerRegistry.Evicted(3, 4);
         late = _joinExpected(late, 110 ether);
 
-        assertEq(uint8(registry.sequencer(actors[2].id).status), uint8(Status.Leaving));
+        assertEq(uint8(registry.sequencer(actors[2].id).status), uint8(Status.Active));
+        assertEq(registry.sequencer(actors[2].id).weight, 0);
         assertEq(registry.churn().entered, 100);
         assertEq(registry.churn().entrances, 1);
         _startEpoch(1);
@@ -404,19 +413,20 @@ contract ChurnTest is Staking {
         assertEq(_weightAtStart(late.signer), 30);
     }
 
-    function test_evict_goesOnWhenTheNewcomerIsJailedMeanwhile() public {
+    function test_evict_endsWhenTheNewcomerIsJailedMeanwhile() public {
         Actor[] memory actors = _beginFull(3, 100 ether);
         _topUp(actors[0], 70 ether);
         Actor memory late = _join(3, 200 ether);
         _jailAbsent(late.id, 0);
 
-        assertFalse(_flush());
-        assertEq(registry.churn().entrances, 1);
-        _startEpoch(1);
-        registry.flush(10);
-        _startEpoch(2);
-        assertEq(_weightAtStart(actors[2].signer), 0);
+        assertEq(registry.flush(10), 1);
         assertEq(registry.churn().entrances, 0);
+        _startEpoch(1);
+        // The evicted keeps its seat, and asks for the rest again.
+        assertEq(_weightAtStart(actors[2].signer), 70);
+        _unjail(actors[2]);
+        _startEpoch(2);
+        assertEq(_weightAtStart(actors[2].signer), 100);
     }
 
     function test_evict_whoIsTooSmallWhenItsTurnComes() public {
@@ -427,7 +437,7 @@ contract ChurnTest is Staking {
         _topUp(actors[2], 100 ether);
         _startEpoch(1);
         registry.flush(10);
-        assertEq(registry.sequencer(actors[2].id).idleShares, 100_000 ether);
+        assertEq(registry.sequencer(actors[2].id).waitingShares, 100_000 ether);
 
         // Her deposit is in the pool, so she is no longer the smallest by enough, although it does not count yet.
         _startEpoch(2);
@@ -435,7 +445,9 @@ contract ChurnTest is Staking {
         emit ISequencerRegistry.Evicted(late.id, late.id);
         registry.flush(10);
 
-        assertEq(uint8(registry.sequencer(late.id).status), uint8(Status.Leaving));
+        assertEq(uint8(registry.sequencer(late.id).status), uint8(Status.Active));
+        assertEq(registry.sequencer(late.id).weight, 0);
+        assertEq(registry.sharesOf(late.id, late.owner), 110_000 ether);
         uint256 exitId = _exitAll(late);
         assertEq(registry.exit(exitId).epoch, 2);
     }

@@ -32,18 +32,18 @@ contract ExitTest is Staking {
 
         vm.startPrank(alice.owner);
         vm.expectEmit(address(registry));
-        emit ISequencerRegistry.ExitRequested(1, 1, alice.owner, 50_000 ether, 0);
+        emit ISequencerRegistry.ExitRequested(1, 1, alice.owner, 50_000 ether, 0, 0);
         registry.requestExit(1, 50_000 ether);
         registry.requestExit(1, 100_000 ether);
         vm.stopPrank();
 
-        assertEq(registry.sequencer(1).leavingShares, 150_000 ether);
+        assertEq(registry.sequencer(1).restingShares, 150_000 ether);
         assertEq(registry.sharesOf(1, alice.owner), 150_000 ether);
         assertEq(uint8(registry.sequencer(1).status), uint8(Status.Active));
         Exit memory second = registry.exit(2);
         assertEq(second.sequencer, 1);
         assertEq(second.holder, alice.owner);
-        assertEq(second.shares, 100_000 ether);
+        assertEq(second.restingShares, 100_000 ether);
         assertEq(second.epoch, 0);
     }
 
@@ -119,12 +119,12 @@ contract ExitTest is Staking {
         emit ISequencerRegistry.ExitClaimed(exitId, 1, alice.owner, STAKE_WEI);
         vm.prank(alice.owner);
         assertEq(registry.claim(exitId), STAKE_WEI);
-        assertEq(registry.sequencer(1).leavingShares, 0);
+        assertEq(registry.sequencer(1).restingShares, 0);
         assertEq(registry.sequencer(1).shares, 0);
 
         assertEq(token.balanceOf(alice.owner), STAKE_WEI);
         assertEq(registry.assetsOf(1), 0);
-        assertEq(registry.exit(exitId).shares, 0);
+        assertEq(registry.exit(exitId).restingShares, 0);
 
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.ExitAlreadyClaimed.selector, exitId));
         vm.prank(alice.owner);

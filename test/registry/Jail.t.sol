@@ -145,10 +145,19 @@ contract JailTest is Staking {
         registry.unjail(alice.id);
     }
 
-    function test_unjail_revertsWhen_notJailed() public {
-        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, alice.id, Status.Active));
+    function test_unjail_ofWhoIsActiveBringsInWhatRewardsAdded() public {
+        vm.prank(at.rewardPool);
+        registry.creditReward(alice.id, 10 ether);
+        token.mint(at.registry, 10 ether);
+        uint64 before = registry.sequencer(alice.id).weight;
         _unjail(alice);
 
+        assertEq(registry.sequencer(alice.id).weight, before + 10);
+        _unjail(alice);
+        assertEq(registry.sequencer(alice.id).weight, before + 10);
+    }
+
+    function test_unjail_revertsWhen_notJailedNorActive() public {
         _slash(alice.id, 1, true);
         vm.expectRevert(
             abi.encodeWithSelector(ISequencerRegistry.StatusNotAllowed.selector, alice.id, Status.Tombstoned)

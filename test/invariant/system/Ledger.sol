@@ -260,14 +260,15 @@ abstract contract Ledger is Offences, Refusals {
     /// @notice Shares of `id` as its holders and the exits that nobody claimed yet have them, and as its pool has them.
     function sharesOfAll(uint32 id) external view returns (uint256 heldAndLeaving, uint256 inPool) {
         Sequencer memory entry = registry.sequencer(id);
-        inPool = entry.shares;
-        heldAndLeaving = registry.sharesOf(id, entry.owner);
+        // Working and resting shares are apart in the pool; that each of them adds up, their sums show.
+        inPool = entry.shares + entry.restingShares;
+        heldAndLeaving = registry.sharesOf(id, entry.owner) + registry.waitingSharesOf(id, entry.owner);
         for (uint256 i = 0; i < _delegators.length; ++i) {
-            heldAndLeaving += registry.sharesOf(id, _delegators[i]);
+            heldAndLeaving += registry.sharesOf(id, _delegators[i]) + registry.waitingSharesOf(id, _delegators[i]);
         }
         for (uint256 i = 0; i < _openExits.length; ++i) {
             Exit memory exit = registry.exit(_openExits[i]);
-            if (exit.sequencer == id) heldAndLeaving += exit.shares;
+            if (exit.sequencer == id) heldAndLeaving += exit.restingShares + exit.queuedShares;
         }
     }
 

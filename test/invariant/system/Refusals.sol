@@ -42,9 +42,6 @@ abstract contract Refusals is System {
         } else if (reason == ISequencerRegistry.StatusNotAllowed.selector) {
             (uint32 id, Status status) = abi.decode(arguments, (uint32, Status));
             so = registry.sequencer(id).status == status;
-        } else if (reason == ISequencerRegistry.RewardsNotCredited.selector) {
-            (, bool due, uint32 generation, uint64 epoch) = rewardPool.nextCredit();
-            so = due && keccak256(arguments) == keccak256(abi.encode(generation, epoch));
         } else if (
             reason == ISequencerRegistry.ActiveSetFull.selector
                 || reason == ISequencerRegistry.StakeBelowMinimum.selector
@@ -56,7 +53,7 @@ abstract contract Refusals is System {
             so = time == block.timestamp && time < until;
         } else if (reason == ISequencerRegistry.NothingMoves.selector) {
             ChurnState memory churn = registry.churn();
-            so = (churn.entrances == 0 || churn.entered >= churn.limit)
+            so = (churn.entrances == 0 || churn.entered >= churn.limit || !rewardPool.isUpToDate())
                 && (churn.exits == 0 || churn.left >= churn.limit);
         } else {
             return false;
@@ -112,7 +109,7 @@ abstract contract Refusals is System {
             (uint256 minimum, uint256 actual) = abi.decode(arguments, (uint256, uint256));
             so = actual < minimum;
         } else if (reason == IRestart.NotEligible.selector) {
-            so = !_mayCheckIn(abi.decode(arguments, (uint32)));
+            so = !_mayCheckIn(abi.decode(arguments, (uint32))) || _areSeatsTaken();
         } else if (reason == IRestart.NoRestartOpen.selector) {
             so = !open;
         } else if (reason == IRestart.AlreadyCheckedIn.selector) {
@@ -153,9 +150,15 @@ abstract contract Refusals is System {
     /// @dev Active, and with at least one weight unit that counts.
     function _mayCheckIn(uint32 id) internal view returns (bool) {
         Sequencer memory entry = registry.sequencer(id);
-        if (entry.status != Status.Active || entry.shares == 0) return false;
-        uint256 counted = entry.shares - entry.leavingShares - entry.idleShares;
-        return counted * entry.assetsWei / entry.shares >= p.weightUnitWei;
+        return entry.status == Status.Active && entry.weight != 0;
+    }
+
+    function _areSeatsTaken() private view returns (bool) {
+        uint256 weighing;
+        for (uint32 id = 1; id <= registry.count(); ++id) {
+            if (registry.sequencer(id).weight != 0) ++weighing;
+        }
+        return weighing >= p.maxMembers;
     }
 
     /// @dev Whether `id` joined, checked in or came back at `time` or later.

@@ -51,18 +51,50 @@ abstract contract Stakers is Ledger {
         uint256 holding = registry.sharesOf(id, owner);
         if (holding == 0) return;
         shares = bound(shares, 1, holding);
-        Sequencer memory entry = registry.sequencer(id);
-        uint256 restWei = Math.mulDiv(entry.assetsWei, holding - shares, entry.shares);
-        if (restWei < p.minStakeWei) shares = holding;
+        // Else what waits would be left alone, or nothing at all.
+        if (_ownWei(id, owner, holding - shares) < p.minStakeWei) {
+            shares = holding;
+        }
         if (shares == holding && _activeCount() < 3) return;
 
-        _leave(id, owner, shares);
+        uint256 waiting = shares == holding ? registry.waitingSharesOf(id, owner) : 0;
+        vm.prank(owner);
+        _openExits.push(registry.leave(id, shares, waiting));
+        _did("requested exits");
     }
 
     function _leave(uint32 id, address holder, uint256 shares) private {
         vm.prank(holder);
         _openExits.push(registry.requestExit(id, shares));
         _did("requested exits");
+    }
+
+    /// Who waits to work takes a part of it back, or all.
+    function leaveQueue(uint256 who, uint256 delegator, uint256 shares) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        address holder = delegator % 4 == 3 ? owner : _delegators[delegator % 4];
+        uint256 waiting = registry.waitingSharesOf(id, holder);
+        if (waiting == 0) return;
+        shares = bound(shares, 1, waiting);
+        if (holder == owner && _ownWei(id, owner, registry.sharesOf(id, owner)) < p.minStakeWei + 300 ether) return;
+        _leaveQueue(id, holder, shares);
+    }
+
+    function _leaveQueue(uint32 id, address holder, uint256 shares) private {
+        uint256 waiting = registry.waitingSharesOf(id, holder);
+        if (waiting == 0) return;
+        vm.prank(holder);
+        _openExits.push(registry.leave(id, 0, shares < waiting ? shares : waiting));
+        _did("requested exits");
+        _did("left the queue");
+    }
+
+    /// @dev What an owner with so many working shares has of its own.
+    function _ownWei(uint32 id, address owner, uint256 shares) private view returns (uint256) {
+        Sequencer memory entry = registry.sequencer(id);
+        uint256 waiting = registry.waitingSharesOf(id, owner);
+        return Math.mulDiv(shares, entry.assetsWei - entry.restingWei + 1, entry.shares + 1000)
+            + Math.mulDiv(waiting, entry.restingWei + 1, entry.restingShares + 1000);
     }
 
     /// The holder of an exit asks for it now, or once its time has come. What it gets is its part of what the pool holds.
@@ -73,7 +105,7 @@ abstract contract Stakers is Ledger {
         if (wait % 4 != 0) _awaitExit(exitId);
         Exit memory exit = registry.exit(exitId);
         Sequencer memory entry = registry.sequencer(exit.sequencer);
-        uint256 dueWei = Math.mulDiv(exit.shares, entry.assetsWei + 1, entry.shares + 1000);
+        uint256 dueWei = Math.mulDiv(exit.restingShares, entry.restingWei + 1, entry.restingShares + 1000);
         uint256 beforeWei = token.balanceOf(exit.holder);
 
         (bool done,) = _try(exit.holder, at.registry, abi.encodeCall(registry.claim, (exitId)));
@@ -112,7 +144,7 @@ abstract contract Stakers is Ledger {
     function _topUpToMinimum(uint32 id, address owner) private {
         Sequencer memory entry = registry.sequencer(id);
         if (entry.assetsWei < 1 ether) return;
-        uint256 ownWei = Math.mulDiv(entry.assetsWei, registry.sharesOf(id, owner), entry.shares);
+        uint256 ownWei = _ownWei(id, owner, registry.sharesOf(id, owner));
         if (ownWei >= p.minStakeWei) return;
         // A little more than is missing, for what rounding takes.
         uint256 amountWei = p.minStakeWei - ownWei + p.weightUnitWei;

@@ -32,7 +32,7 @@ abstract contract Thieves is Watchers {
         if (exitId == 0) return;
         Exit memory exit = registry.exit(exitId);
         bytes memory claim_ = abi.encodeCall(registry.claim, (exitId));
-        if (exit.shares == 0) {
+        if (exit.claimed) {
             _refused(
                 exit.holder,
                 at.registry,
