@@ -286,6 +286,42 @@ contract BatchInboxTest is Chain {
         );
     }
 
+    function test_revertsWhen_regularSinceBeforeTheLastBlock() external {
+        BatchHeader memory header = _nextHeader(8);
+        uint64 time = header.timestamp;
+        header.regularSince = time - 1;
+        _expectRevert(
+            header,
+            abi.encodeWithSelector(IBatchInbox.RegularSinceOutOfRange.selector, time, time + p.driftSeconds, time - 1)
+        );
+    }
+
+    function test_revertsWhen_regularSinceAheadByMoreThanTheDrift() external {
+        BatchHeader memory header = _nextHeader(8);
+        uint64 latest = header.timestamp + p.driftSeconds;
+        header.regularSince = latest + 1;
+        _expectRevert(
+            header,
+            abi.encodeWithSelector(IBatchInbox.RegularSinceOutOfRange.selector, header.timestamp, latest, latest + 1)
+        );
+        header.regularSince = latest;
+        _settle(header);
+    }
+
+    function test_revertsWhen_regularSinceIsAtTheEndOfItsType() external {
+        BatchHeader memory header = _nextHeader(8);
+        header.regularSince = type(uint64).max;
+        _expectRevert(
+            header,
+            abi.encodeWithSelector(
+                IBatchInbox.RegularSinceOutOfRange.selector,
+                header.timestamp,
+                header.timestamp + p.driftSeconds,
+                type(uint64).max
+            )
+        );
+    }
+
     function test_revertsWhen_originGoesBack() external {
         _settle(_nextHeader(8));
         BatchHeader memory header = _nextHeader(8);

@@ -76,6 +76,28 @@ contract PosterWindowTest is Chain {
         _settleAs(_draw(0), _header);
     }
 
+    /// With since as the time from which the batch was known to be the regular one, if that was later than its last block.
+    function test_windowsCountFromWhenTheEndWasKnown() external {
+        _advance(3 * p.takeoverSeconds);
+        _header.regularSince = uint64(block.timestamp);
+        uint64 open = _header.regularSince + 5 * p.takeoverSeconds;
+        _advance(p.takeoverSeconds - 1);
+        Signature[] memory signatures = _attest(_header, _first(3));
+        address next = _draw(1);
+        vm.expectRevert(abi.encodeWithSelector(IBatchInbox.PosterNotAdmitted.selector, _draw(0), next, open));
+        vm.prank(next, next);
+        settlement.settle(_header, _first(3), signatures, PAYLOAD);
+        _advance(1);
+        _settleAs(next, _header);
+    }
+
+    function test_whatIsNotRegularAnyonePostsAfterFiveTakeovers() external {
+        _header.regularSince = 0;
+        _advance(5 * p.takeoverSeconds);
+        _settleAs(_stranger, _header);
+        assertFalse(_settledBatches[0].led);
+    }
+
     function _draw(uint32 a) private view returns (address) {
         return _memberDrawn(_header.epoch, _header.lastHeight / p.turnLength, a);
     }

@@ -75,6 +75,23 @@ contract TallyTest is Chain {
         assertEq(rewardPool.posterBalance(leader), amountWei);
     }
 
+    function test_tally_paysNoMarginForWhatIsNotRegular() external {
+        BatchHeader memory header = _nextHeader(8);
+        header.regularSince = 0;
+        _advance(5 * p.takeoverSeconds);
+        address stranger = makeAddr("stranger");
+        _settleAs(stranger, header);
+        _advance(1);
+        // The same poster, of the same epoch, goes on with a regular one.
+        BatchHeader memory next = _nextHeader(8);
+        next.epoch = header.epoch;
+        _advance(5 * p.takeoverSeconds);
+        _settleAs(stranger, next);
+        _tallyAll();
+        uint256 refundWei = RefundLib.gasOf(true, 3, PAYLOAD_TOKENS) * 1 gwei;
+        assertEq(rewardPool.posterBalance(stranger), 2 * refundWei + p.posterMarginWei * 3 / 4);
+    }
+
     function test_tally_creditsEachPosterOfAMixedRun() external {
         BatchHeader memory first = _nextHeader(8);
         _settle(first);

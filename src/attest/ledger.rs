@@ -635,6 +635,35 @@ mod tests {
     }
 
     #[test]
+    fn a_regular_certificate_comes_first_and_contradicts_no_other_of_the_same_blocks() {
+        let mut ledger = Ledger::new(Generation::new(0), Height::new(0), Epoch::new(0));
+        let own = BatchHeader { regular_since: Seconds::new(7), ..header(1, 3, 1) };
+        ledger.push(cut(own.clone()));
+        let irregular =
+            BatchHeader { regular_since: Seconds::new(0), epoch: Epoch::new(2), ..own.clone() };
+        // Of the same blocks, and since when another one has it that they are regular: not a batch that is known here.
+        let elsewhere = BatchHeader { regular_since: Seconds::new(8), ..own.clone() };
+        for signer in 1..=3 {
+            assert_eq!(add(&mut ledger, &irregular, signer), Ok((true, None)));
+            let added = ledger.add(signed(&elsewhere, signer), &set()).unwrap();
+            assert_eq!((added.is_decided, added.evidence), (false, None));
+        }
+        assert_eq!(certificate(&ledger, 0).unwrap().header, irregular);
+        for signer in 1..=3 {
+            assert_eq!(add(&mut ledger, &own, signer), Ok((true, None)));
+        }
+        assert_eq!(certificate(&ledger, 0).unwrap().header, own);
+        // Also where the own cut has gone over to another epoch.
+        let later = BatchHeader { epoch: Epoch::new(3), ..irregular };
+        let since = own.regular_since;
+        let digest = digest(&later);
+        let renewed = Cut { header: later, digest, last_block_epoch: Epoch::new(1), since };
+        ledger.replace(0, renewed);
+        assert_eq!(certificate(&ledger, 0).unwrap().header, own);
+        assert!(!ledger.follows_regular(1));
+    }
+
+    #[test]
     fn refuses_strangers_and_what_is_out_of_range() {
         let mut ledger = Ledger::new(Generation::new(0), Height::new(5), Epoch::new(0));
         let settled = Height::new(5);

@@ -74,6 +74,19 @@ contract DoubleAttestationTest is Offences {
         _expectBatchesRevert(10, a, proofA, b, proofB, abi.encodeWithSelector(ISlasher.SameBlock.selector, BLOCK_A));
     }
 
+    /// Nor is it an offence to sign the regular batch and one of the same blocks that is not, or two that were regular above
+    /// different tips.
+    function test_revertsWhen_onlyWhatIsSaidOfBeingRegularDiffers() external {
+        (BatchHeader memory a,, BlockProof memory proof) = _twoBlocks(9, keccak256("9"), BLOCK_A);
+        (BatchHeader memory b,,) = _twoBlocks(9, keccak256("9"), BLOCK_A);
+        bytes memory same = abi.encodeWithSelector(ISlasher.SameBlock.selector, BLOCK_A);
+        (a.regularSince, b.regularSince) = (a.timestamp + 1, 0);
+        _expectBatchesRevert(10, a, proof, b, proof, same);
+        (BatchHeader memory c, BlockProof memory proofC,) = _twoBlocks(10, BLOCK_A, keccak256("11"));
+        c.regularSince = c.timestamp + 1;
+        _expectBatchesRevert(10, a, proof, c, proofC, same);
+    }
+
     function test_revertsWhen_batchesAreOfDifferentGenerations() external {
         (BatchHeader memory a,,) = _twoBlocks(9, keccak256("9"), BLOCK_A);
         (BatchHeader memory b,,) = _twoBlocks(9, keccak256("9"), BLOCK_B);

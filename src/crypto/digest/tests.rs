@@ -143,6 +143,16 @@ fn a_receipt_is_hashed_field_by_field() {
 }
 
 #[test]
+fn a_posters_possession_binds_sequencer_and_poster() {
+    let (sequencer, poster) = (7, Address::repeat_byte(6));
+    let expected = PosterPossession { sequencer, poster }.eip712_signing_hash(&theirs());
+    let id = crate::domain::SequencerId::new(sequencer);
+    assert_eq!(ours().poster_possession(id, poster), expected);
+    let other = crate::domain::SequencerId::new(8);
+    assert_ne!(ours().poster_possession(other, poster), expected);
+}
+
+#[test]
 fn possession_binds_owner_and_signer() {
     let (owner, signer) = (Address::repeat_byte(1), Address::repeat_byte(2));
     let expected = Possession { owner, signer }.eip712_signing_hash(&theirs());
