@@ -16,9 +16,13 @@ import {Addresses, Params} from "./types/Params.sol";
 /// @title Paid for work
 /// @notice See {IRewardPool}.
 ///
-/// Invariants: the ETH here is at least what is free, plus what is set aside for senders, plus all balances, and the stake
-/// token here is at least what is free plus what is reserved for epochs plus the owners' commissions. Both hold because every wei that {fund} took in is
+/// Invariants: the ETH here is at least what is free, plus what is set aside for senders, plus all that balances have, and
+/// the stake token here is at least what is free plus what is reserved for epochs plus the owners' commissions. Both hold because every wei that {fund} took in is
 /// moved, never copied: from free to somebody's name, and from there out. What arrives without {fund} is nobody's.
+///
+/// ETH that becomes due while too little is free is owed: it stays in the name of whom it is due to, and is paid from what is
+/// free when that one asks, first come, first served. What becomes due later takes only what is free beyond all that is owed. So
+/// a dry spell costs time and nothing else, whoever tallies in it, and nobody who works on is paid before who waits.
 ///
 /// Rewards of an epoch are credited to all its members in one step, not claimed one by one: then whether any pool waits for
 /// rewards is one question with one answer ({nextCredit}), which the registry asks before it prices a share; a rotated key
@@ -33,8 +37,22 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         uint64 epoch;
     }
 
+    /// ETH that is free and ETH that is owed, in one word.
+    struct Funds {
+        uint128 free;
+        uint128 owed;
+    }
+
+    /// ETH in somebody's name, in one word: what is here for it, and what is owed to it.
+    struct Balance {
+        uint128 covered;
+        uint128 owed;
+    }
+
     uint256 private constant BPS = 10_000;
     uint256 private constant LARGEST_CAP_WEI = type(uint128).max;
+    /// More ETH than there can be: what is due beyond it at once is cut, so that no sum of such amounts runs over.
+    uint128 private constant MAX_DUE_WEI = 1 << 100;
 
     IERC20 private immutable STAKE_TOKEN;
     address private immutable SETTLEMENT;
@@ -44,10 +62,12 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     uint64 private immutable COMMISSION_DELAY_SECONDS;
     uint256 private immutable MIN_SELF_BOND_BPS;
 
-    uint256 private _freeEthWei;
+    Funds private _eth;
     uint256 private _freeTokenWei;
 
-    mapping(address poster => uint256 ethWei) private _posterBalance;
+    mapping(address account => Balance) private _balances;
+    /// For senders of entries that came late, not in the name of any of them yet.
+    Balance private _senders;
     mapping(uint32 generation => mapping(uint64 epoch => uint256 tokenWei)) private _reserved;
 
     /// Epochs with a reserve, in the order in which they were attested, and how many of them are credited.
@@ -82,7 +102,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
         uint256 deliveredWei = tokenWei == 0 ? 0 : _pull(tokenWei);
 
-        _freeEthWei += msg.value;
+        if (msg.value != 0) _eth.free += msg.value.toUint128();
         _freeTokenWei += deliveredWei;
 
         emit Funded(msg.sender, msg.value, deliveredWei);
@@ -99,16 +119,16 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function creditPoster(address poster, uint64 batch, uint256 amountWei) external onlyTally {
-        uint256 creditedWei = _creditEth(poster, amountWei);
-        if (creditedWei != 0) emit PosterCredited(poster, batch, creditedWei);
+        uint256 dueWei = _creditEth(_balances[poster], amountWei);
+        if (dueWei != 0) emit PosterCredited(poster, batch, dueWei);
     }
 
     /// @inheritdoc IRewardPool
     function creditSealer(address sealer, uint256 amountWei) external {
         require(msg.sender == SETTLEMENT, NotSettlement(SETTLEMENT, msg.sender));
 
-        uint256 creditedWei = _creditEth(sealer, amountWei);
-        if (creditedWei != 0) emit SealerCredited(sealer, creditedWei);
+        uint256 dueWei = _creditEth(_balances[sealer], amountWei);
+        if (dueWei != 0) emit SealerCredited(sealer, dueWei);
     }
 
     /// @inheritdoc IRewardPool
@@ -126,19 +146,21 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IRewardPool
-    function reserveForSenders(uint64 batch, uint256 amountWei) external onlyTally returns (uint256 reservedWei) {
-        uint256 free = _freeEthWei;
-        reservedWei = amountWei < free ? amountWei : free;
-        if (reservedWei == 0) return 0;
+    function reserveForSenders(uint64 batch, uint256 amountWei) external onlyTally {
+        uint256 dueWei = _creditEth(_senders, amountWei);
 
-        _freeEthWei = free - reservedWei;
-
-        emit SendersReserved(batch, reservedWei);
+        emit SendersReserved(batch, dueWei);
     }
 
     /// @inheritdoc IRewardPool
     function creditSender(address sender, uint64 entry, uint256 amountWei) external onlyTally {
-        _posterBalance[sender] += amountWei;
+        Balance memory senders = _senders;
+        uint128 amount = amountWei.toUint128();
+        uint128 covered = amount < senders.covered ? amount : senders.covered;
+        _senders = Balance({covered: senders.covered - covered, owed: senders.owed - (amount - covered)});
+        Balance storage balance = _balances[sender];
+        balance.covered += covered;
+        balance.owed += amount - covered;
 
         emit SenderCredited(sender, entry, amountWei);
     }
@@ -147,11 +169,15 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function claimPoster() external nonReentrant returns (uint256 ethWei) {
-        ethWei = _posterBalance[msg.sender];
+        Balance memory balance = _balances[msg.sender];
+        Funds memory funds = _eth;
+        uint128 paid = balance.owed < funds.free ? balance.owed : funds.free;
+        ethWei = uint256(balance.covered) + paid;
 
         require(ethWei != 0, NothingToClaim());
 
-        _posterBalance[msg.sender] = 0;
+        _balances[msg.sender] = Balance({covered: 0, owed: balance.owed - paid});
+        if (paid != 0) _eth = Funds({free: funds.free - paid, owed: funds.owed - paid});
 
         emit PosterClaimed(msg.sender, ethWei);
 
@@ -283,7 +309,22 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function posterBalance(address poster) external view returns (uint256 ethWei) {
-        return _posterBalance[poster];
+        return _balances[poster].covered;
+    }
+
+    /// @inheritdoc IRewardPool
+    function owedTo(address account) external view returns (uint256 ethWei) {
+        return _balances[account].owed;
+    }
+
+    /// @inheritdoc IRewardPool
+    function setAside() external view returns (uint256 coveredWei, uint256 owedWei) {
+        return (_senders.covered, _senders.owed);
+    }
+
+    /// @inheritdoc IRewardPool
+    function owed() external view returns (uint256 ethWei) {
+        return _eth.owed;
     }
 
     /// @inheritdoc IRewardPool
@@ -319,19 +360,25 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function freeWei() external view returns (uint256 ethWei, uint256 tokenWei) {
-        return (_freeEthWei, _freeTokenWei);
+        return (_eth.free, _freeTokenWei);
     }
 
     /* PARTS */
 
-    /// @dev Credits what the pool has: an empty pool pays nothing, and stops nobody.
-    function _creditEth(address account, uint256 amountWei) private returns (uint256 creditedWei) {
-        uint256 free = _freeEthWei;
-        creditedWei = amountWei < free ? amountWei : free;
-        if (creditedWei == 0) return 0;
+    /// @dev Takes what becomes due out of what is free beyond all that is owed, as far as it goes, and owes the rest: an empty
+    /// pool stops nobody.
+    function _creditEth(Balance storage balance, uint256 amountWei) private returns (uint256 dueWei) {
+        // Casting is safe: the smaller one is taken.
+        uint128 due = amountWei < MAX_DUE_WEI ? uint128(amountWei) : MAX_DUE_WEI;
+        if (due == 0) return 0;
 
-        _freeEthWei = free - creditedWei;
-        _posterBalance[account] += creditedWei;
+        Funds memory funds = _eth;
+        uint128 left = funds.free > funds.owed ? funds.free - funds.owed : 0;
+        uint128 covered = due < left ? due : left;
+        _eth = Funds({free: funds.free - covered, owed: funds.owed + (due - covered)});
+        Balance memory before = balance;
+        (balance.covered, balance.owed) = (before.covered + covered, before.owed + (due - covered));
+        return due;
     }
 
     /// @dev By weight and participation.

@@ -25,11 +25,13 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// How far the tally is, and the turn that is not over yet. Batches of one turn follow each other; the turn is counted
     /// once a batch of another one is tallied.
     struct Cursor {
-        /// The last batch tallied, and the epoch that attested it.
-        uint64 number;
-        uint64 epoch;
+        /// The last batch tallied, the epoch and the generation that attested it, and its timestamp; zero if that is not known.
+        uint32 number;
+        uint32 epoch;
+        uint16 lastGeneration;
+        uint40 timestamp;
         /// Epoch in which the last batch of the turn settled.
-        uint64 settledEpoch;
+        uint32 settledEpoch;
         /// Somebody else settled a batch of the turn too late for its leader to have been there in time.
         bool missed;
         /// Its leader settled a batch of the turn.
@@ -45,22 +47,26 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// What is booked at once: batches in a row of one poster and one attesting epoch, all regular or none.
     struct Run {
         address poster;
+        bool any;
         bool regular;
         uint32 generation;
         uint64 epoch;
         uint64 last;
-        uint256 batches;
-        uint256 refundWei;
+        /// Refunds and margins.
+        uint256 dueWei;
+        /// Seconds of the chain for which the run pays its signers, and for which the epoch can still pay.
+        uint256 counted;
+        uint256 room;
         FrozenSet set;
         Lanes attended;
     }
 
-    /// Participation in the batches that an epoch attested: how many there were, the sum over members of weight times
-    /// batches signed, and a 16-bit count for each member.
+    /// Participation in what an epoch attested: for how many seconds of the chain its signers are paid, the sum over members
+    /// of weight times seconds attested, and 20 bits of seconds for each member.
     struct Participation {
-        uint64 batches;
+        uint64 counted;
         uint192 signedWeight;
-        uint256[8] lanes;
+        uint256[11] lanes;
     }
 
     uint256 private constant MAX_EPOCHS = 256;
@@ -77,7 +83,8 @@ contract Tally is ITally, Deployment, SigningDomain {
     uint64 private immutable TAKEOVER_SECONDS;
     uint256 private immutable MIN_MEMBERS;
     uint256 private immutable POSTER_MARGIN_WEI;
-    uint256 private immutable SIGNERS_REWARD_WEI;
+    uint256 private immutable SIGNERS_SECOND_WEI;
+    uint64 private immutable MAX_BATCH_AGE_SECONDS;
 
     Cursor private _cursor;
 
@@ -108,7 +115,8 @@ contract Tally is ITally, Deployment, SigningDomain {
         TAKEOVER_SECONDS = p.takeoverSeconds;
         MIN_MEMBERS = p.minMembers;
         POSTER_MARGIN_WEI = p.posterMarginWei;
-        SIGNERS_REWARD_WEI = p.signersRewardWei;
+        SIGNERS_SECOND_WEI = p.signersSecondWei;
+        MAX_BATCH_AGE_SECONDS = p.maxBatchAgeSeconds;
     }
 
     /* TALLYING */
@@ -122,9 +130,13 @@ contract Tally is ITally, Deployment, SigningDomain {
         require(first == expected, TallyNotNext(expected, first));
 
         // A batch that lapsed may have been the one that its leader settled, or irregular: the open turn blames nobody, nor
-        // does the next batch.
-        if (first != cursor.number + 1) (cursor.leader, cursor.regular) = (address(0), false);
-        else if (first == 1) cursor.regular = true;
+        // does the next batch. Nor is anybody paid for the time up to it.
+        if (first != cursor.number + 1) {
+            (cursor.leader, cursor.regular, cursor.timestamp) = (address(0), false, 0);
+        } else if (first == 1) {
+            // Casting is safe: times fit into 40 bits.
+            (cursor.regular, cursor.timestamp) = (true, uint40(GENESIS));
+        }
 
         Run memory run;
         for (uint256 i = 0; i < batches.length; ++i) {
@@ -134,23 +146,26 @@ contract Tally is ITally, Deployment, SigningDomain {
             _requireInRing(number, batch);
 
             if (
-                run.batches == 0 || run.epoch != batch.header.epoch || run.generation != batch.header.generation
+                !run.any || run.epoch != batch.header.epoch || run.generation != batch.header.generation
                     || run.poster != batch.poster || run.regular != _isRegular(batch)
             ) {
-                if (run.batches != 0) _book(run);
+                if (run.any) _book(run);
                 run = _startRun(batch);
             }
             run.last = number;
-            run.batches += 1;
+            uint256 added = _secondsOf(cursor, batch);
             if (batch.late) {
-                _setAside(number, batch, run.set);
+                _setAside(number, batch, run.set, added);
             } else {
-                run.refundWei += _gasOf(batch) * batch.baseFeeWei;
-                run.attended.add(batch.signers);
+                run.dueWei += _dueOf(batch, run.set, added);
+                _attend(run, batch.signers, added);
             }
             if (run.regular) _watchTurn(cursor, run.set, batch);
-            cursor.number = number;
-            cursor.epoch = batch.header.epoch;
+            // Casting is safe: {TipLib} has numbers of 30 bits, epochs of 28, times of 34, generations of 12.
+            cursor.number = uint32(number);
+            cursor.epoch = uint32(batch.header.epoch);
+            cursor.lastGeneration = uint16(batch.header.generation);
+            cursor.timestamp = uint40(batch.header.timestamp);
             cursor.regular = run.regular;
         }
         _cursor = cursor;
@@ -175,57 +190,77 @@ contract Tally is ITally, Deployment, SigningDomain {
         });
     }
 
+    /// @dev Seconds of the chain that the batch adds, wherever it is cut: those of all batches add up to the chain's own. A
+    /// generation begins with its first epoch at the earliest; before, there was no chain to keep.
+    function _secondsOf(Cursor memory cursor, Settled calldata batch) private view returns (uint256) {
+        uint256 from = cursor.timestamp;
+        if (from == 0) return 0;
+        if (batch.header.generation != cursor.lastGeneration) {
+            uint256 begun = GENESIS + uint256(batch.header.epoch) * EPOCH_SECONDS;
+            if (begun > from) from = begun;
+        }
+        return batch.header.timestamp > from ? batch.header.timestamp - from : 0;
+    }
+
+    /// @dev What its poster is due: the refund and, if the batch is regular, a margin that grows with the share of the members
+    /// whose signatures it has. Where an irregular one is cut is anybody's choice, so its refund grows with the time that it
+    /// adds, up to that of a batch at full load: whatever is cut, a second of the chain costs the pool no more.
+    function _dueOf(Settled calldata batch, FrozenSet set, uint256 added) private view returns (uint256) {
+        uint256 refundWei = _gasOf(batch) * batch.baseFeeWei;
+        if (_isRegular(batch)) {
+            return refundWei + POSTER_MARGIN_WEI * CertificateLib.countSigners(batch.signers) / set.count();
+        }
+        return added < MAX_BATCH_AGE_SECONDS ? refundWei * added / MAX_BATCH_AGE_SECONDS : refundWei;
+    }
+
+    /// @dev For as many seconds as the epoch still has room for; beyond, nobody is paid.
+    function _attend(Run memory run, uint128 signers, uint256 added) private pure {
+        uint256 counted = added < run.room ? added : run.room;
+        run.room -= counted;
+        run.counted += counted;
+        run.attended.add(signers, counted);
+    }
+
     function _isRegular(Settled calldata batch) private pure returns (bool) {
         return batch.header.regularSince != 0;
     }
 
     function _startRun(Settled calldata batch) private view returns (Run memory run) {
+        run.any = true;
         run.poster = batch.poster;
         run.regular = _isRegular(batch);
         run.generation = batch.header.generation;
         run.epoch = batch.header.epoch;
+        run.room = AttendanceLib.MAX_SECONDS - _participation[run.generation][run.epoch].counted;
         run.set = _setOf(batch.header.generation, batch.header.epoch);
     }
 
-    /// @dev Participation first, then what the pool has for it. The pool is told what is due and credits what it can.
+    /// @dev Participation first, then what is due for it.
     function _book(Run memory run) private {
+        if (run.dueWei != 0) REWARD_POOL.creditPoster(run.poster, run.last, run.dueWei);
+        if (run.counted == 0) return;
+
         uint256 signedWeight = AttendanceLib.signedWeight(run.attended, run.set);
-        if (signedWeight == 0) return;
-        uint256 total = run.set.total();
-
         Participation storage participation = _participation[run.generation][run.epoch];
-        uint256 batches = participation.batches + run.batches;
-        // Beyond 65,535 batches an epoch the 16-bit counts would run over: the rest of it earns its signers nothing.
-        bool counted = batches <= type(uint16).max;
-        if (counted) {
-            // Casting is safe: 65,535 times 128 weights of 56 bits have fewer than 80 bits.
-            participation.batches = uint64(batches);
-            participation.signedWeight += uint192(signedWeight);
-            AttendanceLib.addTo(run.attended, participation.lanes, run.set.count());
-        }
-
-        uint256 marginWei = run.regular ? POSTER_MARGIN_WEI * signedWeight / total : 0;
-        REWARD_POOL.creditPoster(run.poster, run.last, run.refundWei + marginWei);
-        if (counted) {
-            REWARD_POOL.reserve(run.generation, run.epoch, run.last, SIGNERS_REWARD_WEI * signedWeight / total);
-        }
+        // Casting is safe: 20 bits of seconds times 128 weights of 56 bits have fewer than 84 bits.
+        participation.counted += uint64(run.counted);
+        participation.signedWeight += uint192(signedWeight);
+        AttendanceLib.addTo(run.attended, participation.lanes, run.set.count());
+        REWARD_POOL.reserve(run.generation, run.epoch, run.last, SIGNERS_SECOND_WEI * signedWeight / run.set.total());
     }
 
     /* COMPENSATION */
 
-    /// @dev What a late batch would have earned in ETH, up to what its late entries burned. The rest stays in the pool.
-    function _setAside(uint64 number, Settled calldata batch, FrozenSet set) private {
+    /// @dev What a late batch would have earned in ETH, up to what its late entries burned.
+    function _setAside(uint64 number, Settled calldata batch, FrozenSet set, uint256 added) private {
         uint256 feesWei = FORCED.lateEntries(number).feesWei;
         if (feesWei == 0) return;
 
-        uint256 earnedWei = _gasOf(batch) * batch.baseFeeWei;
-        if (_isRegular(batch)) {
-            Lanes memory attended;
-            attended.add(batch.signers);
-            earnedWei += POSTER_MARGIN_WEI * AttendanceLib.signedWeight(attended, set) / set.total();
-        }
-
-        _compensation[number] = REWARD_POOL.reserveForSenders(number, earnedWei < feesWei ? earnedWei : feesWei);
+        uint256 earnedWei = _dueOf(batch, set, added);
+        if (earnedWei > feesWei) earnedWei = feesWei;
+        if (earnedWei == 0) return;
+        _compensation[number] = earnedWei;
+        REWARD_POOL.reserveForSenders(number, earnedWei);
     }
 
     /// @inheritdoc ITally
@@ -284,7 +319,8 @@ contract Tally is ITally, Deployment, SigningDomain {
             }
         }
 
-        cursor.settledEpoch = _epochAt(batch.settledAt);
+        // Casting is safe: epochs have 28 bits.
+        cursor.settledEpoch = uint32(_epochAt(batch.settledAt));
         if (batch.led) {
             cursor.posted = true;
         } else if (cursor.regular) {
@@ -347,7 +383,7 @@ contract Tally is ITally, Deployment, SigningDomain {
         return Attendance({
             signer: signer,
             weight: weight,
-            attended: AttendanceLib.countOf(participation.lanes, index),
+            attended: AttendanceLib.secondsOf(participation.lanes, index),
             signedWeight: participation.signedWeight,
             closed: closed
         });

@@ -86,7 +86,7 @@ library ConfigLib {
         p.compensationBps = _number(json, ".compensationBps");
         p.jailSeconds = _number(json, ".jailSeconds");
         p.posterMarginWei = json.readUint(".posterMarginWei");
-        p.signersRewardWei = json.readUint(".signersRewardWei");
+        p.signersSecondWei = json.readUint(".signersSecondWei");
         p.forcedFeeWei = json.readUint(".forcedFeeWei");
         p.rollupFeeWei = json.readUint(".rollupFeeWei");
         p.rollupReserveWei = json.readUint(".rollupReserveWei");

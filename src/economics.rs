@@ -117,12 +117,10 @@ impl Network {
     fn missed_turns(&self) -> Outcome {
         let slashed = part(self.stake_wei, self.params.missed_turn_bps);
         let bounty = part(slashed, self.params.bounty_bps);
-        let batches =
-            self.params.jail_seconds.checked_div(self.params.max_batch_age_seconds).unwrap_or(0);
         let forgone = self
             .params
-            .signers_reward_wei
-            .saturating_mul(U256::from(batches))
+            .signers_second_wei
+            .saturating_mul(U256::from(self.params.jail_seconds))
             .checked_div(U256::from(self.members))
             .unwrap_or_default();
         Outcome {

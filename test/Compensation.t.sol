@@ -12,7 +12,7 @@ import {Chain} from "./utils/Chain.sol";
 /// │   ├── its poster and its signers earn nothing
 /// │   ├── it sets aside what its late entries burned, and leaves the rest in the pool
 /// │   ├── when they burned more than the batch would have earned: it sets that aside
-/// │   ├── when the pool has less: it sets aside what there is
+/// │   ├── when the pool has less: it owes the rest, which becomes the senders'
 /// │   └── when no late entry was consumed: it sets nothing aside
 /// └── compensate
 ///     ├── it puts each sender's part in its name, which the sender claims
@@ -76,14 +76,27 @@ contract CompensationTest is Chain {
         assertEq(tally.compensation(1), _earnedWei());
     }
 
-    function test_tally_setsAsideWhatThePoolHas() external {
+    function test_tally_owesSendersWhatThePoolDoesNotHave() external {
         _begin(4);
         _forceAs(_alice, "a");
         _settleLate(1);
-        _fund(7);
+        // The seals of the first sets are owed already.
+        uint256 sealsWei = rewardPool.owed();
+        _fund(sealsWei + 7);
         _tallyAll();
-        assertEq(tally.compensation(1), 7);
-        _expectFree(0);
+        uint256 wholeWei = tally.compensation(1);
+        assertGt(wholeWei, 7);
+        (uint256 coveredWei, uint256 owedWei) = rewardPool.setAside();
+        assertEq(coveredWei, 7);
+        assertEq(owedWei, wholeWei - 7);
+        _expectFree(sealsWei);
+
+        tally.compensate(1, 0, ROLLUP, _alice, keccak256("a"));
+        assertEq(rewardPool.posterBalance(_alice), 7);
+        assertEq(rewardPool.owedTo(_alice), wholeWei - 7);
+        _fund(wholeWei);
+        vm.prank(_alice);
+        assertEq(rewardPool.claimPoster(), wholeWei);
     }
 
     function test_tally_setsNothingAsideForABatchThatConsumedNothingLate() external {
@@ -129,8 +142,7 @@ contract CompensationTest is Chain {
             _forceWei(_alice, abi.encode(i), fees[i]);
         }
         _settleLate(4);
-        poolWei = bound(poolWei, 1, 10 ether);
-        _fund(poolWei);
+        _fund(bound(poolWei, 1, 10 ether));
         _tallyAll();
 
         uint256 wholeWei = tally.compensation(1);
@@ -143,8 +155,8 @@ contract CompensationTest is Chain {
         }
         assertLe(creditedWei, wholeWei);
         assertGe(creditedWei + 4, wholeWei);
-        assertEq(rewardPool.posterBalance(_alice), creditedWei);
-        assertGe(address(rewardPool).balance, creditedWei);
+        assertEq(rewardPool.posterBalance(_alice) + rewardPool.owedTo(_alice), creditedWei);
+        assertGe(address(rewardPool).balance, rewardPool.posterBalance(_alice));
     }
 
     function test_compensate_revertsWhen_theBatchIsNotTallied() external {

@@ -42,10 +42,11 @@ contract StubbornPoster {
 /// ├── creditPoster, creditSealer, reserve
 /// │   ├── when the caller is not the tally: those of batches revert
 /// │   ├── when the caller is not the settlement contract: that of a seal reverts
-/// │   ├── when the pool has less: they credit what it has
-/// │   └── when the pool is empty: they do nothing
+/// │   ├── when the pool has less ETH: they owe the rest, and what is due later does not take what is owed
+/// │   ├── over all amounts: none reverts
+/// │   └── when the pool has no token: nothing is reserved
 /// ├── claimPoster
-/// │   ├── it pays all, once
+/// │   ├── it pays all, once, and of what is owed as much as is free
 /// │   ├── when there is nothing: it reverts
 /// │   ├── when the poster claims again while it is paid: the second claim reverts
 /// │   └── when the poster takes no ETH: only it is stuck
@@ -72,9 +73,14 @@ contract StubbornPoster {
 contract RewardPoolTest is Offences {
     address private _poster = makeAddr("poster");
 
+    /// @dev Nobody had funded the pool when the first sets were sealed: what that is refunded with is owed, and paid here.
     function setUp() external {
         _begin(4);
+        _fund(rewardPool.owed(), 0);
+        rewardPool.claimPoster();
     }
+
+    receive() external payable {}
 
     /* FUND */
 
@@ -113,22 +119,68 @@ contract RewardPoolTest is Offences {
         rewardPool.creditSealer(_poster, 1);
     }
 
-    function test_creditPoster_creditsWhatThePoolHas() external {
+    function test_creditPoster_owesWhatThePoolDoesNotHave() external {
         _fund(1 ether, 0);
         vm.expectEmit(address(rewardPool));
-        emit IRewardPool.PosterCredited(_poster, 9, 1 ether);
+        emit IRewardPool.PosterCredited(_poster, 9, 3 ether);
         _creditPoster(3 ether);
         assertEq(rewardPool.posterBalance(_poster), 1 ether);
+        assertEq(rewardPool.owedTo(_poster), 2 ether);
+        assertEq(rewardPool.owed(), 2 ether);
         _expectFree(0, 0);
     }
 
-    function test_creditSealer_creditsWhatThePoolHas() external {
+    function test_creditSealer_owesWhatThePoolDoesNotHave() external {
         _fund(1 ether, 0);
         vm.expectEmit(address(rewardPool));
-        emit IRewardPool.SealerCredited(_poster, 1 ether);
+        emit IRewardPool.SealerCredited(_poster, 3 ether);
         vm.prank(at.settlement);
         rewardPool.creditSealer(_poster, 3 ether);
         assertEq(rewardPool.posterBalance(_poster), 1 ether);
+        assertEq(rewardPool.owedTo(_poster), 2 ether);
+    }
+
+    function test_credits_takeOnlyWhatIsNotOwed() external {
+        _creditPoster(2 ether);
+        _fund(5 ether, 0);
+        address other = makeAddr("other");
+        vm.prank(at.tally);
+        rewardPool.creditPoster(other, 10, 4 ether);
+        // Two of the five are for who waits.
+        assertEq(rewardPool.posterBalance(other), 3 ether);
+        assertEq(rewardPool.owedTo(other), 1 ether);
+        _expectFree(2 ether, 0);
+
+        vm.prank(_poster);
+        assertEq(rewardPool.claimPoster(), 2 ether);
+        vm.prank(other);
+        assertEq(rewardPool.claimPoster(), 3 ether);
+        assertEq(rewardPool.owed(), 1 ether);
+    }
+
+    function test_claimPoster_paysOfWhatIsOwedAsMuchAsIsFree() external {
+        _creditPoster(3 ether);
+        vm.prank(_poster);
+        vm.expectRevert(IRewardPool.NothingToClaim.selector);
+        rewardPool.claimPoster();
+
+        _fund(1 ether, 0);
+        vm.prank(_poster);
+        assertEq(rewardPool.claimPoster(), 1 ether);
+        assertEq(rewardPool.owedTo(_poster), 2 ether);
+        _fund(5 ether, 0);
+        vm.prank(_poster);
+        assertEq(rewardPool.claimPoster(), 2 ether);
+        assertEq(rewardPool.owed(), 0);
+        _expectFree(3 ether, 0);
+    }
+
+    /// Nobody has so much; a credit of it reverts nothing, and neither does a hundred million of them.
+    function test_credits_areCutAtTheEndOfTheirField() external {
+        _creditPoster(type(uint256).max);
+        _creditPoster(type(uint256).max);
+        assertEq(rewardPool.owedTo(_poster), 2 * (uint256(1) << 100));
+        assertEq(rewardPool.owed(), 2 * (uint256(1) << 100));
     }
 
     function test_reserve_setsAsideWhatThePoolHas() external {
@@ -140,16 +192,11 @@ contract RewardPoolTest is Offences {
         _expectFree(0, 0);
     }
 
-    function test_credits_doNothingWhen_thePoolIsEmpty() external {
+    function test_reserve_doesNothingWhen_thePoolIsEmpty() external {
         vm.recordLogs();
-        vm.startPrank(at.tally);
-        rewardPool.creditPoster(_poster, 1, 1 ether);
+        vm.prank(at.tally);
         rewardPool.reserve(0, 1, 1, 1 ether);
-        vm.stopPrank();
-        vm.prank(at.settlement);
-        rewardPool.creditSealer(_poster, 1 ether);
         assertEq(vm.getRecordedLogs().length, 0);
-        assertEq(rewardPool.posterBalance(_poster), 0);
     }
 
     /* POSTERS */
@@ -202,7 +249,7 @@ contract RewardPoolTest is Offences {
         _closedEpoch();
         uint32 id = _idAt(0);
         // One batch; three of four signed: each a quarter of the reward, the absent quarter stayed in the pool.
-        uint256 partWei = p.signersRewardWei / 4;
+        uint256 partWei = _rewardWei(0) / 4;
         assertEq(rewardPool.signerReward(0, 1, 0), partWei);
         uint256 shares = registry.sequencer(id).shares;
 
@@ -229,7 +276,7 @@ contract RewardPoolTest is Offences {
         _setCommission(id, 500);
         _advance(p.commissionDelaySeconds);
         _closedEpoch();
-        uint256 partWei = p.signersRewardWei / 4;
+        uint256 partWei = _rewardWei(0) / 4;
         uint256 ownersWei = partWei * 500 / 10_000;
 
         uint64 epoch = _epoch() - p.maxEpochLag - 1;
@@ -310,18 +357,20 @@ contract RewardPoolTest is Offences {
         rewardPool.creditEpoch();
 
         _tallyAll();
-        assertEq(rewardPool.creditEpoch(), 2 * (p.signersRewardWei * 3 / 4));
+        // All of the time is the first one's.
+        assertEq(rewardPool.creditEpoch(), _rewardWei(0) * 3 / 4);
     }
 
     function test_creditEpoch_creditsAnEpochThatHadNoReserveAtFirst() external {
         _settle(_nextHeader(8));
         _tallyAll();
         _expectNext(false, false, 0);
-        _fund(0, 1 ether);
+        _fund(0, 100 ether);
+        _advance(8);
         _settle(_nextHeader(8));
         _tallyAll();
         _startEpoch(1 + p.maxEpochLag + 1);
-        assertEq(rewardPool.creditEpoch(), p.signersRewardWei / 4 * 3);
+        assertEq(rewardPool.creditEpoch(), p.signersSecondWei * 8 / 4 * 3);
     }
 
     function test_creditEpoch_returnsThePartOfWhoIsJailed() external {
@@ -389,12 +438,12 @@ contract RewardPoolTest is Offences {
 
         vm.prank(owner);
         // Rounding leaves the virtual shares a wei or so.
-        assertApproxEqAbs(registry.claim(exitId), STAKE_WEI + p.signersRewardWei / 4, 2);
+        assertApproxEqAbs(registry.claim(exitId), STAKE_WEI + _rewardWei(0) / 4, 2);
     }
 
     function test_creditEpoch_revertsWhen_theTokenKeepsAFee() external {
         _closedEpoch();
-        uint256 totalWei = p.signersRewardWei / 4 * 3;
+        uint256 totalWei = _rewardWei(0) / 4 * 3;
         uint256 held = token.balanceOf(address(registry));
         bytes memory asked = abi.encodeWithSignature("balanceOf(address)", registry);
         bytes[] memory answers = new bytes[](2);
@@ -501,7 +550,7 @@ contract RewardPoolTest is Offences {
     function test_claimCommission_paysTheOwnerOnceWhoeverCalls() external {
         uint32 id = _creditedCommission();
         address owner = registry.ownerOf(id);
-        uint256 amountWei = p.signersRewardWei / 4 * 500 / 10_000;
+        uint256 amountWei = _rewardWei(0) / 4 * 500 / 10_000;
         uint256 before = token.balanceOf(owner);
 
         vm.expectEmit(address(rewardPool));
@@ -574,11 +623,11 @@ contract RewardPoolTest is Offences {
         uint256 assets = registry.assetsOf(id);
 
         vm.expectEmit(address(rewardPool));
-        emit IRewardPool.SignerForfeited(id, 0, 1, p.signersRewardWei / 4);
+        emit IRewardPool.SignerForfeited(id, 0, 1, _rewardWei(0) / 4);
         rewardPool.creditEpoch();
 
         (, uint256 freeWei) = rewardPool.freeWei();
-        assertEq(freeWei - before, p.signersRewardWei / 4);
+        assertEq(freeWei - before, _rewardWei(0) / 4);
         assertEq(registry.assetsOf(id), assets);
         assertEq(rewardPool.commissionBalance(id), 0);
     }

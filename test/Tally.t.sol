@@ -69,7 +69,7 @@ contract TallyTest is Chain {
         vm.expectEmit(address(rewardPool));
         emit IRewardPool.PosterCredited(leader, 1, amountWei);
         vm.expectEmit(address(rewardPool));
-        emit IRewardPool.SignersReserved(0, 1, 1, p.signersRewardWei * 3 / 4);
+        emit IRewardPool.SignersReserved(0, 1, 1, _rewardWei(0) * 3 / 4);
         _tallyAll();
 
         assertEq(rewardPool.posterBalance(leader), amountWei);
@@ -120,11 +120,11 @@ contract TallyTest is Chain {
             uint128 signers = uint128(uint256(keccak256(abi.encode(seed, b)))) & _first(20);
             while (CertificateLib.countSigners(signers) < 14) signers |= signers + 1;
             for (uint256 i = 0; i < 20; ++i) {
-                if ((signers >> i) & 1 == 1) ++expected[i];
+                if ((signers >> i) & 1 == 1) expected[i] += b == 0 ? p.epochSeconds : b;
             }
-            signedWeight += 100 * CertificateLib.countSigners(signers);
+            signedWeight += 100 * CertificateLib.countSigners(signers) * (b == 0 ? p.epochSeconds : b);
             _settleSignedBy(signers);
-            _advance(1);
+            _advance(b + 1);
         }
         _tallyAll();
 
@@ -148,7 +148,10 @@ contract TallyTest is Chain {
         _tallyAll();
 
         uint64 epoch = _settledBatches[0].header.epoch;
-        assertEq(tally.attendance(1, epoch, 0).attended, 1);
+        // The first of a generation counts from the start of its epoch at the earliest.
+        assertEq(
+            tally.attendance(1, epoch, 0).attended, _settledBatches[0].header.timestamp - settlement.startOf(epoch)
+        );
         assertEq(tally.attendance(0, epoch, 0).attended, 0);
 
         // Another batch of the same turn makes no other turn of it.

@@ -11,8 +11,8 @@ struct Commission {
 
 /// @title Paid for work
 /// @notice Holds ETH for posters (refund of L1 gas and a margin) and for sealers, and the stake token for signers and those
-/// who delegate to them (R42). Anyone funds it; everything is pulled. What it does not have it does not promise: nothing is
-/// ever owed beyond it.
+/// who delegate to them (R42). Anyone funds it; everything is pulled. ETH that becomes due while it is empty it owes, and pays
+/// from what comes in later. Of the stake token nothing is owed beyond what it has.
 interface IRewardPool {
     event Funded(address indexed from, uint256 ethWei, uint256 tokenWei);
     event PosterCredited(address indexed poster, uint64 indexed batch, uint256 amountWei);
@@ -80,32 +80,41 @@ interface IRewardPool {
     /// Reverts with {NothingSent}.
     function fund(uint256 tokenWei) external payable;
 
-    /// @notice Adds up to `amountWei` of ETH, as far as the pool has it, to what `poster` can claim for batches up to
-    /// `batch`. The tally only. Reverts with {NotTally}.
+    /// @notice Puts `amountWei` of ETH in the name of `poster` for batches up to `batch`; what the pool does not have it owes.
+    /// The tally only. Reverts with {NotTally}.
     function creditPoster(address poster, uint64 batch, uint256 amountWei) external;
 
-    /// @notice Sets up to `amountWei` of ETH aside, as far as the pool has it, for the senders of entries that came late with
-    /// `batch` (R30). The tally only. Reverts with {NotTally}.
-    function reserveForSenders(uint64 batch, uint256 amountWei) external returns (uint256 reservedWei);
+    /// @notice Sets `amountWei` of ETH aside for the senders of entries that came late with `batch` (R30); what the pool does
+    /// not have it owes. The tally only. Reverts with {NotTally}.
+    function reserveForSenders(uint64 batch, uint256 amountWei) external;
 
-    /// @notice Puts `amountWei` of what was set aside so in the name of the sender of entry `entry`, who claims it as posters
-    /// do. The tally only. Reverts with {NotTally}.
-    /// @dev That it stays within what {reserveForSenders} returned is the tally's to see to.
+    /// @notice Puts `amountWei` of what was set aside so, or is owed, in the name of the sender of entry `entry`, who claims it
+    /// as posters do. The tally only. Reverts with {NotTally}.
+    /// @dev That it stays within what {reserveForSenders} was told is the tally's to see to.
     function creditSender(address sender, uint64 entry, uint256 amountWei) external;
 
-    /// @notice Refunds the caller of {IRota.seal}: adds up to `amountWei` of ETH, as far as the pool has it, to what
-    /// `sealer` can claim as a poster. Settlement only; never reverts for want of funds, or an empty pool would stop the
-    /// rotation. Reverts with {NotSettlement}.
+    /// @notice Refunds the caller of {IRota.seal}: puts `amountWei` of ETH in the name of `sealer`, which claims it as a poster;
+    /// what the pool does not have it owes. Settlement only; never reverts for want of funds, or an empty pool would stop
+    /// the rotation. Reverts with {NotSettlement}.
     function creditSealer(address sealer, uint256 amountWei) external;
 
     /// @notice Sets up to `amountWei` of the stake token aside, as far as the pool has it, for those who signed batches of
     /// an epoch, the last of them `batch`. The tally only. Reverts with {NotTally}.
     function reserve(uint32 generation, uint64 epoch, uint64 batch, uint256 amountWei) external;
 
-    /// @notice ETH that `poster` can claim for posting and sealing.
+    /// @notice ETH that is here for `poster`, for posting, sealing and entries that came late.
     function posterBalance(address poster) external view returns (uint256 ethWei);
 
-    /// @notice Pays the caller's balance. Reverts with {NothingToClaim}.
+    /// @notice ETH that is owed to `account` besides: it became due while the pool had too little.
+    function owedTo(address account) external view returns (uint256 ethWei);
+
+    /// @notice ETH that is owed to everybody together. What becomes due takes only what is free beyond that.
+    function owed() external view returns (uint256 ethWei);
+
+    /// @notice ETH for senders of entries that came late which is in nobody's name yet: what is here for them, and what is owed.
+    function setAside() external view returns (uint256 coveredWei, uint256 owedWei);
+
+    /// @notice Pays the caller's balance, and of what is owed to it as much as is free. Reverts with {NothingToClaim}.
     function claimPoster() external returns (uint256 ethWei);
 
     /// @notice Credits the first epoch that waits, to all of its members at once; anyone may. A member's part goes by weight
@@ -161,6 +170,6 @@ interface IRewardPool {
     /// Reverts with {ISequencerRegistry.UnknownSequencer}, {NothingToClaim}.
     function claimCommission(uint32 id) external returns (uint256 amountWei);
 
-    /// @notice What was funded and is not yet in anybody's name.
+    /// @notice What was funded and is not yet in anybody's name; what is owed is to be paid from it.
     function freeWei() external view returns (uint256 ethWei, uint256 tokenWei);
 }

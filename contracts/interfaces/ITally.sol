@@ -25,9 +25,9 @@ struct Settled {
 struct Attendance {
     address signer;
     uint64 weight;
-    /// Batches that the member signed.
+    /// Seconds of the chain in the batches that the member signed.
     uint64 attended;
-    /// Sum over all members of weight times batches signed.
+    /// Sum over all members of weight times such seconds.
     uint256 signedWeight;
     /// No batch of the epoch can settle or be tallied any more.
     bool closed;
@@ -57,7 +57,7 @@ interface ITally {
 
     error AlreadyCompensated(uint64 index);
 
-    /// @notice The batch is not tallied yet, or lapsed, or the pool had nothing when it was tallied.
+    /// @notice The batch is not tallied yet, or lapsed, or is owed nothing.
     error NothingToCompensate(uint64 batch);
 
     /// @notice Batches are tallied in order.

@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {Params} from "../types/Params.sol";
+import {AttendanceLib} from "./AttendanceLib.sol";
 import {SetLib} from "./SetLib.sol";
 
 /// @title Relations between parameters (§12)
@@ -35,6 +36,7 @@ library ParamsLib {
     error ExitDelayTooShort(uint256 minimum, uint256 actual);
     error EvidenceWindowShorterThanLag(uint256 minimum, uint256 actual);
     error MaxEpochLagTooSmall(uint256 minimum, uint256 actual);
+    error AttestedTimeTooLong(uint256 maximumSeconds, uint256 actualSeconds);
     error ForcedDeadlineTooShort(uint256 minimumSeconds, uint256 actualSeconds);
     error TakeoverTooShort(uint256 minimumMillis, uint256 actualMillis);
     error EscapeDelayNotAboveTakeovers(uint256 takeovers, uint256 actual);
@@ -102,6 +104,9 @@ library ParamsLib {
             p.evidenceWindowSeconds >= minEvidence, EvidenceWindowShorterThanLag(minEvidence, p.evidenceWindowSeconds)
         );
         require(p.maxEpochLag >= 2, MaxEpochLagTooSmall(2, p.maxEpochLag));
+        // What one epoch can attest, as long as the chain stands nowhere still, has to fit what the tally counts of it.
+        uint256 attested = (uint256(p.maxEpochLag) + 2) * p.epochSeconds;
+        require(attested <= AttendanceLib.MAX_SECONDS, AttestedTimeTooLong(AttendanceLib.MAX_SECONDS, attested));
 
         uint256 minDeadline = uint256(p.originDepthBlocks) * p.l1BlockSeconds + p.maxBatchAgeSeconds + takeovers;
         uint256 deadline = uint256(p.forcedDeadlineBlocks) * p.l1BlockSeconds;

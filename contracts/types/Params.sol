@@ -55,9 +55,10 @@ struct Params {
     uint64 bountyBps;
     uint64 compensationBps;
     uint64 jailSeconds;
-    // rewards: wei of ETH to the poster, wei of the stake token to the signers of a batch
+    // rewards: wei of ETH to the poster of a regular batch, wei of the stake token to all signers together for a second of the
+    // chain
     uint256 posterMarginWei;
-    uint256 signersRewardWei;
+    uint256 signersSecondWei;
     // forced queue: what an entry costs while nothing waits
     uint256 forcedFeeWei;
     // rollups

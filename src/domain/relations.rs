@@ -14,6 +14,8 @@ const BPS: u64 = 10_000;
 const MILLIS: u64 = 1_000;
 const MAX_CALLDATA_BATCH_BYTES: u64 = 100_000;
 const MAX_WEIGHT_UNIT_WEI: u64 = 1 << 60;
+/// What the tally counts of an epoch at the most: 20 bits.
+const MAX_ATTESTED_SECONDS: u64 = (1 << 20) - 1;
 
 /// A relation that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +161,10 @@ fn delays(p: &Params, found: &mut Found) {
     found.at_least("evidenceWindowSeconds", error, minimum, least, evidence);
     let lag = wide(p.max_epoch_lag);
     found.at_least("maxEpochLag", "MaxEpochLagTooSmall", minimum, wide(2), lag);
+    let attested = (lag + wide(2)) * wide(p.epoch_seconds);
+    let names = ["maximumSeconds", "actualSeconds"];
+    let most = wide(MAX_ATTESTED_SECONDS);
+    found.at_most("epochSeconds", "AttestedTimeTooLong", names, most, attested);
 
     let block = wide(p.l1_block_seconds);
     let least = wide(p.origin_depth_blocks) * block + wide(p.max_batch_age_seconds) + takeovers;

@@ -42,7 +42,11 @@ pub async fn poster_balance(
     deployment: &Deployment,
     poster: Address,
 ) -> Result<U256, L1Error> {
-    client.call(deployment.reward_pool, &IRewardPool::posterBalanceCall { poster }).await
+    let pool = deployment.reward_pool;
+    let here = client.call(pool, &IRewardPool::posterBalanceCall { poster }).await?;
+    let owed = client.call(pool, &IRewardPool::owedToCall { account: poster }).await?;
+    let free = client.call(pool, &IRewardPool::freeWeiCall {}).await?.ethWei;
+    Ok(here.saturating_add(owed.min(free)))
 }
 
 /// Bounties that `reporter` can claim, in wei of the stake token.

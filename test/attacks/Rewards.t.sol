@@ -45,7 +45,7 @@ contract RewardsAttacks is Offences {
         rewardPool.creditEpoch();
         assertEq(registry.assetsOf(id), assets);
         (, uint256 freeWei) = rewardPool.freeWei();
-        assertEq(freeWei - before, p.signersRewardWei / 4);
+        assertEq(freeWei - before, _rewardWei(0) / 4);
     }
 
     function test_attack069_rewardsAfterAnExit() external {
@@ -77,7 +77,7 @@ contract RewardsAttacks is Offences {
         _closeEpoch();
 
         rewardPool.creditEpoch();
-        assertEq(registry.assetsOf(id), STAKE_WEI + p.signersRewardWei / 4);
+        assertEq(registry.assetsOf(id), STAKE_WEI + _rewardWei(0) / 4);
     }
 
     /// Neither contract takes what it was not told of for anybody's.
@@ -157,7 +157,7 @@ contract RewardsAttacks is Offences {
 
         rewardPool.creditEpoch();
         assertEq(rewardPool.commissionBalance(id), 0);
-        assertEq(registry.assetsOf(id), STAKE_WEI + p.signersRewardWei / 4);
+        assertEq(registry.assetsOf(id), STAKE_WEI + _rewardWei(0) / 4);
     }
 
     /// A deposit between the close of an epoch and its credit would share in what it did not carry.

@@ -345,11 +345,8 @@ contract ChainHandler is Offences {
     }
 
     /// ETH set aside for senders and not yet in their names.
-    function setAsideWei() external view returns (uint256 sum) {
-        for (uint64 i = 1; i <= settled; ++i) {
-            sum += tally.compensation(i);
-        }
-        sum -= compensatedWei;
+    function setAsideWei() external view returns (uint256 coveredWei) {
+        (coveredWei,) = rewardPool.setAside();
     }
 
     function forcedLength() external view returns (uint64) {

@@ -31,6 +31,8 @@ contract SystemInvariants is StdInvariant, Test {
         _noOffenceCostsTwice();
         _theSettledChainIsOneLine();
         _whoeverIsUpMissesNothing();
+        _whatIsOwedIsSomebodys();
+        assertLe(_handler.reservedEverWei(), _handler.chainTimeWei(), "a second of the chain has one price");
     }
 
     function _everyTokenIsSomewhere() private view {
@@ -65,6 +67,12 @@ contract SystemInvariants is StdInvariant, Test {
         }
         assertEq(sumWei, books.putInWei, "ETH is lost or made");
         assertEq(books.burnedWei, _handler.feesBurnedWei(), "every fee burns, and nothing else");
+    }
+
+    /// A dry spell destroys nothing: what is due and was not there is in somebody's name.
+    function _whatIsOwedIsSomebodys() private view {
+        EthBooks memory books = _handler.ethBooks();
+        assertEq(books.owedToNamedWei + books.owedAsideWei, books.owedWei, "debts are lost or made");
     }
 
     function _everyShareIsSomebodys() private view {
@@ -136,6 +144,7 @@ contract SystemInvariants is StdInvariant, Test {
             "escaped",
             "compensated",
             "booked",
+            "booked in a dry spell",
             "credited",
             "claimed ETH",
             "funded rollups",

@@ -17,7 +17,7 @@ contract CountingSubject {
 
 /// What is counted by hand, against the plain way to do it
 /// ├── PayloadLib.tokens: it is one for a zero byte and four for any other
-/// ├── AttendanceLib: it counts each member on its own
+/// ├── AttendanceLib: it counts each member on its own, to the ends of its field
 /// └── CorrelationLib
 ///     ├── it sums a bucket and its neighbours
 ///     ├── it keeps 32 windows apart
@@ -27,7 +27,7 @@ contract CountingTest is Test {
     CountingSubject private immutable SUBJECT = new CountingSubject();
 
     Correlation private _ring;
-    uint256[8] private _stored;
+    uint256[11] private _stored;
 
     /* PAYLOAD */
 
@@ -64,7 +64,7 @@ contract CountingTest is Test {
 
         Lanes memory lanes;
         for (uint256 b = 0; b < bitmaps.length; ++b) {
-            lanes.add(bitmaps[b]);
+            lanes.add(bitmaps[b], b + 1);
         }
         lanes.addTo(_stored, 128);
         lanes.addTo(_stored, 128);
@@ -73,12 +73,26 @@ contract CountingTest is Test {
         for (uint256 i = 0; i < 128; ++i) {
             uint256 expected;
             for (uint256 b = 0; b < bitmaps.length; ++b) {
-                expected += (bitmaps[b] >> i) & 1;
+                expected += ((bitmaps[b] >> i) & 1) * (b + 1);
             }
             weight += expected * (i * i + 1);
-            assertEq(AttendanceLib.countOf(_stored, i), 2 * expected);
+            assertEq(AttendanceLib.secondsOf(_stored, i), 2 * expected);
         }
         assertEq(lanes.signedWeight(set), weight);
+    }
+
+    /// Every lane full, and none of it in another.
+    function testFuzz_attendance_keepsLanesApartAtTheEndsOfTheirFields(uint128 signers) external {
+        Lanes memory lanes;
+        lanes.add(signers, AttendanceLib.MAX_SECONDS - 1);
+        lanes.add(signers, 1);
+        lanes.addTo(_stored, 128);
+        for (uint256 i = 0; i < 128; ++i) {
+            assertEq(AttendanceLib.secondsOf(_stored, i), (signers >> i) & 1 == 1 ? AttendanceLib.MAX_SECONDS : 0);
+        }
+        for (uint256 w = 0; w < 11; ++w) {
+            assertEq(_stored[w] >> 240, 0);
+        }
     }
 
     /* CORRELATION */

@@ -143,6 +143,16 @@ contract ParamsLibTest is Test {
         _refuses(abi.encodeWithSelector(ParamsLib.MaxEpochLagTooSmall.selector, 2, 1));
     }
 
+    function test_revertsWhen_anEpochCanAttestLongerThanIsCounted() public {
+        (p.maxEpochLag, p.evidenceWindowSeconds) = (2, type(uint32).max);
+        (p.exitDelaySeconds, p.ringSize) = (type(uint64).max, type(uint64).max);
+        p.epochSeconds = 262_143; // a quarter of 2^20 - 1, rounded down
+        _accepts();
+
+        p.epochSeconds = 262_144;
+        _refuses(abi.encodeWithSelector(ParamsLib.AttestedTimeTooLong.selector, 1_048_575, 1_048_576));
+    }
+
     function test_revertsWhen_forcedDeadlineIsTooShort() public {
         // 96 blocks of 12 s, 24 s of batch age, five takeovers of 60 s: 1,476 s, which is 123 blocks.
         p.forcedDeadlineBlocks = 123;

@@ -134,6 +134,17 @@ abstract contract Chain is System {
         return poster == leader || poster == registry.posterOf(leader);
     }
 
+    /// @notice What all members of the set together would be paid for batch number `i` + 1 of {_settledBatches}: the time that
+    /// it adds to the chain.
+    function _rewardWei(uint256 i) internal view returns (uint256) {
+        return p.signersSecondWei * _secondsAdded(i);
+    }
+
+    function _secondsAdded(uint256 i) internal view returns (uint256) {
+        uint64 from = i == 0 ? p.genesis : _settledBatches[i - 1].header.timestamp;
+        return _settledBatches[i].header.timestamp - from;
+    }
+
     /// @notice What the ring would have to hold for `batch` to be tallied. External, so that the batch is calldata.
     function ringValueOf(Settled calldata batch) external view returns (bytes32) {
         return SettledLib.ringValue(batch, settlement.domainSeparator());

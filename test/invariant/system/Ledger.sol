@@ -27,6 +27,10 @@ struct EthBooks {
     uint256 burnedWei;
     uint256 paidOutWei;
     uint256 putInWei;
+    /// What is owed; of that, to accounts, and to senders that nobody named yet.
+    uint256 owedWei;
+    uint256 owedToNamedWei;
+    uint256 owedAsideWei;
 }
 
 /// @title The people of a whole system, and the books that are kept about it
@@ -62,13 +66,13 @@ abstract contract Ledger is Offences, Refusals {
     uint256 public slashedAndBurnedWei;
     mapping(uint32 generation => mapping(uint64 epoch => uint256 tokenWei)) internal _reservedFor;
     uint256 internal _reservedWei;
+    /// All that was ever reserved for signers.
+    uint256 public reservedEverWei;
 
     uint256 internal _ethInWei;
     uint256 internal _ethOutWei;
     /// What forced fees and rollup fees should have burned.
     uint256 public feesBurnedWei;
-    /// Set aside for senders of late entries and not yet in their names.
-    uint256 internal _setAsideWei;
 
     /// What arrived without being asked for, by contract.
     mapping(address contract_ => uint256 tokenWei) public donatedTokensWei;
@@ -226,8 +230,10 @@ abstract contract Ledger is Offences, Refusals {
 
     function ethBooks() external view returns (EthBooks memory books) {
         (books.freeWei,) = rewardPool.freeWei();
-        books.setAsideWei = _setAsideWei;
+        (books.setAsideWei, books.owedAsideWei) = rewardPool.setAside();
         books.namedWei = namedWei();
+        books.owedWei = rewardPool.owed();
+        books.owedToNamedWei = owedToNamedWei();
         books.rollupsWei = rollupsWei();
         books.burnedWei = BURN.balance;
         books.paidOutWei = _ethOutWei;
@@ -251,6 +257,17 @@ abstract contract Ledger is Offences, Refusals {
         for (uint256 i = 0; i < _named.length; ++i) {
             sumWei += rewardPool.posterBalance(_named[i]);
         }
+    }
+
+    function owedToNamedWei() public view returns (uint256 sumWei) {
+        for (uint256 i = 0; i < _named.length; ++i) {
+            sumWei += rewardPool.owedTo(_named[i]);
+        }
+    }
+
+    /// @notice All that signers can have earned: the time that the settled chain has run for, at its price.
+    function chainTimeWei() external view returns (uint256) {
+        return p.signersSecondWei * (settlement.tip().timestamp - p.genesis);
     }
 
     function rollupsWei() public view returns (uint256) {
