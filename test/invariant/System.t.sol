@@ -126,7 +126,7 @@ contract SystemInvariants is StdInvariant, Test {
         }
         this.invariant_nothingIsLostMadeOrTaken();
 
-        string[28] memory all = [
+        string[29] memory all = [
             "sealed",
             "joined",
             "topped up",
