@@ -20,7 +20,7 @@ use crate::storage::{Ballot, BallotKind, BallotRecord, Store, StoreError};
 use alloy::primitives::{Address, B256, keccak256};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Signs for one key, each position once.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Guard {
     store: Store,
     /// Records that wait for the engine's log. They count already.
     unwritten: Mutex<BTreeMap<Ballot, BallotRecord>>,
-    silent: AtomicBool,
+    silent: Arc<AtomicBool>,
 }
 
 /// When the record of a vote or proposal is on disk.
@@ -89,14 +89,7 @@ impl Guard {
     /// Guards `key` with the records in `store`; `domain` is the settlement contract's.
     pub fn new(key: SecretKey, domain: SigningDomain, store: Store) -> Self {
         let address = key.address();
-        Self {
-            key,
-            address,
-            domain,
-            store,
-            unwritten: Mutex::default(),
-            silent: AtomicBool::new(false),
-        }
+        Self { key, address, domain, store, unwritten: Mutex::default(), silent: Arc::default() }
     }
 
     /// Address of the key.
@@ -213,6 +206,11 @@ impl Guard {
     /// none of those signatures has left.
     pub fn forget_unwritten(&self) {
         self.waiting().clear();
+    }
+
+    /// Whether the agent keeps silent, now and later, for what is to be silent with it.
+    pub fn silence(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.silent)
     }
 
     /// Signs nothing while `silent`.

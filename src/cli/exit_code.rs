@@ -161,7 +161,10 @@ fn code_of_l1(error: &L1Error) -> u8 {
         | L1Error::NoContract { .. }
         | L1Error::OtherDeployment { .. } => 5,
         L1Error::Reverted { .. } | L1Error::Refused { .. } => 6,
-        L1Error::Unreachable { .. } | L1Error::BadAnswer { .. } | L1Error::NotIncluded { .. } => 4,
+        L1Error::Unreachable { .. }
+        | L1Error::BadAnswer { .. }
+        | L1Error::NotIncluded { .. }
+        | L1Error::Silent => 4,
     }
 }
 

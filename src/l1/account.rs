@@ -12,7 +12,7 @@ use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -74,6 +74,7 @@ pub struct Account {
     pub(super) client: Client,
     key: PrivateKeySigner,
     pub(super) max_fee_wei: u128,
+    silence: Arc<AtomicBool>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -129,7 +130,8 @@ impl Account {
             started: Instant::now(),
             state: Mutex::default(),
         };
-        Ok(Self { client, key, max_fee_wei: u128::MAX, shared: Arc::new(shared) })
+        let (silence, shared) = (Arc::default(), Arc::new(shared));
+        Ok(Self { client, key, max_fee_wei: u128::MAX, silence, shared })
     }
 
     /// The same account, paying at most `max_fee_wei` for a unit of gas: beyond that its transactions wait.
@@ -154,6 +156,18 @@ impl Account {
             state: Mutex::default(),
         };
         Self { shared: Arc::new(shared), ..self }
+    }
+
+    /// The same account, from which nothing is sent while `silence` is set: another agent may run with the same key, and to
+    /// it these nonces belong. Before it is cloned.
+    #[must_use]
+    pub fn silent_while(self, silence: Arc<AtomicBool>) -> Self {
+        Self { silence, ..self }
+    }
+
+    /// Whether nothing may be sent now.
+    pub fn is_silent(&self) -> bool {
+        self.silence.load(Ordering::Relaxed)
     }
 
     /// Its address.

@@ -28,7 +28,7 @@ use tower::ServiceBuilder;
 use url::Url;
 
 /// Chain id of Anvil and Hardhat.
-const DEVELOPMENT_CHAIN: u64 = 31_337;
+pub(super) const DEVELOPMENT_CHAIN: u64 = 31_337;
 /// How long one request may take on the way to one node.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Retries of a request that was rate-limited, and the pause before each in milliseconds.

@@ -40,9 +40,13 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// What keeps the nodes from telling the account's nonces, at the first time.
+    /// What keeps the nodes from telling the account's nonces, at the first time; [`L1Error::Silent`] while nothing may be
+    /// sent.
     pub async fn desk(&self) -> Result<Desk<'_>, L1Error> {
         let turn = self.shared.turn.lock().await;
+        if self.is_silent() {
+            return Err(L1Error::Silent);
+        }
         let desk = Desk { account: self, _turn: turn };
         if !self.shared.is_recovered.load(Ordering::Relaxed) {
             desk.recover().await?;
@@ -58,8 +62,11 @@ impl Account {
     ///
     /// What is in the way to L1; what is left undone is due again at the next call.
     pub async fn tend(&self) -> Result<(), L1Error> {
+        if self.is_silent() {
+            return Ok(());
+        }
         let desk = self.desk().await?;
-        if self.flights().waiting().next().is_none() {
+        if self.flights().is_idle() {
             self.note(|state| (state.is_at_fee_limit, state.lacks_funds) = (false, false));
             return Ok(());
         }
@@ -162,7 +169,10 @@ impl Desk<'_> {
         let included = account.client.nonce(account.address(), false).await?;
         let pending = account.client.nonce(account.address(), true).await?;
         let now = account.now();
-        account.flights().see(included, pending, now, account.is_owner());
+        if !account.flights().see(included, pending, now, account.is_owner()) {
+            warn!(included, pending, "a nonce far beyond all that was sent is not believed");
+            return Err(L1Error::BadAnswer { what: "nonce of the account" });
+        }
         Ok(())
     }
 
@@ -220,6 +230,10 @@ impl Desk<'_> {
         until: Option<Duration>,
     ) -> Result<Option<Sent>, L1Error> {
         let account = self.account;
+        // It may have fallen while this had the turn.
+        if account.is_silent() {
+            return Err(L1Error::Silent);
+        }
         let gas = order.gas.unwrap_or(FILL_GAS);
         let mut result = Ok(None);
         let mut offered = None;

@@ -102,6 +102,9 @@ pub enum L1Error {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The agent keeps silent: another one may use its key, and the account with it. It passes by itself.
+    #[error("nothing is sent from this account while its agent keeps silent")]
+    Silent,
     /// A deployment's configuration does not fit.
     #[error("configuration field {field}: {reason}")]
     BadConfig {
@@ -116,7 +119,10 @@ impl L1Error {
     /// Whether it may go away by itself: the node was not reached or not in its senses.
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::NotIncluded { .. } => true,
+            Self::Unreachable { .. }
+            | Self::BadAnswer { .. }
+            | Self::NotIncluded { .. }
+            | Self::Silent => true,
             Self::Refused { why, .. } => why.may_pass(),
             _ => false,
         }

@@ -162,7 +162,7 @@ mod tests {
     /// One settlement with fees at the end of their type.
     fn flights() -> Flights {
         let mut flights = Flights::default();
-        flights.see(7, 8, Duration::ZERO, true);
+        assert!(flights.see(7, 8, Duration::ZERO, true));
         let span = Span { first: Height::new(1), last: Height::new(u64::MAX) };
         let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
         let fees = Fees { max_fee_wei: u128::MAX, priority_fee_wei: 1 };
@@ -187,6 +187,22 @@ mod tests {
             assert_eq!(other.order, None);
         }
         assert_eq!(after.at(8).unwrap().fees().unwrap().max_fee_wei, u128::MAX);
+    }
+
+    #[test]
+    fn a_nonce_that_a_node_made_up_is_not_believed_again_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(folder.path(), 1, ACCOUNT);
+        let mut before = Flights::default();
+        assert!(before.see(1_000_000, 1_000_000, Duration::ZERO, true));
+        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        let fees = Fees { max_fee_wei: 2, priority_fee_wei: 1 };
+        let sent = Sent { hash: B256::ZERO, nonce: 1_000_000, fees, gas: 9 };
+        before.sending(Carries::Duty, &order, sent, None, Duration::ZERO);
+        log.write(&before).unwrap();
+        let mut after = log.read().unwrap();
+        assert!(after.see(7, 7, Duration::ZERO, true));
+        assert_eq!((after.next_free(), after.waiting().count()), (7, 0));
     }
 
     #[test]

@@ -26,6 +26,10 @@ const PATIENCE_BLOCKS: u32 = 3;
 const MAX_DOUBLINGS: u32 = 5;
 /// How long a tip that a node asked for is remembered after the last node that did.
 const REMEMBER_TIP: Duration = Duration::from_secs(3_600);
+/// How long an owner doubts a nonce that is far beyond all that it knows, while nodes tell nothing else.
+const DOUBT: Duration = Duration::from_secs(120);
+/// How long flights are remembered that a hole separates from what L1 has included.
+const REMEMBER_CUT_OFF: Duration = Duration::from_secs(3_600);
 /// The smallest tip that is tried once a node wants more and does not say how much, in wei.
 const FIRST_GUESS_WEI: u128 = 100_000_000;
 
@@ -104,6 +108,10 @@ pub struct Flights {
     included: u64,
     /// What the node said of nonces that others use who send from the same account.
     pending: u64,
+    /// The highest that `included` ever was; `None` before the node told anything.
+    highest: Option<u64>,
+    /// Since when nodes tell nothing but nonces far beyond what is known.
+    doubted_since: Option<Duration>,
     /// The tip below which nodes take nothing, and when that was learned.
     least_tip: Option<(u128, Duration)>,
 }
@@ -214,9 +222,21 @@ impl Flights {
         Self { flights, ..Self::default() }
     }
 
-    /// Flights that L1 has not included by `nonce`, in the order of their nonces.
+    /// Flights that L1 has not included by `nonce`, in the order of their nonces, up to the first hole that is wider than
+    /// what is ever taken over. What is behind such a hole was sent at a nonce that a node made up: it cannot be included,
+    /// and to fill up to it would take for ever.
     pub fn live(&self, nonce: u64) -> impl Iterator<Item = &Flight> {
-        self.flights.range(nonce..).map(|(_, flight)| flight)
+        let mut end = nonce.max(self.pending);
+        self.flights.range(nonce..).map(|(_, flight)| flight).take_while(move |flight| {
+            let is_near = flight.nonce <= end.saturating_add(MAX_ADOPTED);
+            end = end.max(flight.nonce.saturating_add(1));
+            is_near
+        })
+    }
+
+    /// Whether nothing is beyond what L1 has included, also behind a hole: a node that told a nonce too low makes one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flights.range(self.included..).next().is_none()
     }
 
     /// The flights that L1 has not included, as far as was seen.
@@ -241,20 +261,40 @@ impl Flights {
 
     /// The nonce for something new.
     pub fn next_free(&self) -> u64 {
-        let behind = self.flights.last_key_value().map_or(0, |(nonce, _)| nonce.saturating_add(1));
+        let behind = self.waiting().last().map_or(0, |flight| flight.nonce.saturating_add(1));
         self.included.max(self.pending).max(behind)
     }
 
     /// Takes what the node says of the account: its nonce by what is included, and with what waits in the pool. A node may
     /// lag, and need not show what waits: neither takes a nonce back. If the account is this process's alone (`is_owner`),
     /// it takes over nonces that it knows nothing of, and must see that they do not block what comes after.
-    pub fn see(&mut self, included: u64, pending: u64, now: Duration, is_owner: bool) {
+    ///
+    /// Whether the node is believed. An owner does not believe that others have used more nonces than a pool keeps, unless
+    /// it is told nothing else for [`DOUBT`]: nothing changes then. What it knew nothing of when it started it has to
+    /// believe; what it sends there is forgotten once a node tells better.
+    #[must_use]
+    pub fn see(&mut self, included: u64, pending: u64, now: Duration, is_owner: bool) -> bool {
+        if let Some(highest) = self.highest
+            && is_owner
+            && included > highest.max(self.next_free()).saturating_add(MAX_ADOPTED)
+        {
+            let since = *self.doubted_since.get_or_insert(now);
+            if now.saturating_sub(since) < DOUBT {
+                return false;
+            }
+        }
+        self.doubted_since = None;
+        self.highest = self.highest.max(Some(included));
         self.included = included;
         let remembered = included.saturating_sub(MAX_REMEMBERED);
         self.flights = self.flights.split_off(&remembered);
-        self.pending = 0;
+        self.pending = if is_owner { 0 } else { pending };
         let own = self.next_free();
-        let end = own.max(pending.min(own.saturating_add(MAX_ADOPTED)));
+        self.flights.retain(|nonce, flight| {
+            *nonce < own || now.saturating_sub(flight.since) < REMEMBER_CUT_OFF
+        });
+        // As far as a pool reaches from what is included: else each look would take over a little more.
+        let end = own.max(pending.min(included.saturating_add(MAX_ADOPTED)));
         if is_owner {
             // What a node says that knows nothing of the account is no reason to take over all that it ever sent.
             let oldest = end.saturating_sub(MAX_REMEMBERED.saturating_add(MAX_ADOPTED));
@@ -263,9 +303,8 @@ impl Flights {
                     .entry(nonce)
                     .or_insert_with(|| Flight::new(nonce, Carries::Unknown, now));
             }
-        } else {
-            self.pending = pending;
         }
+        true
     }
 
     /// Forgets a flight that is done: nobody looks after it if a reorg takes it back.
@@ -453,7 +492,7 @@ mod tests {
     /// Of an account that is this process's alone, at nonce 7.
     fn owned(pending: u64) -> Flights {
         let mut flights = Flights::default();
-        flights.see(7, pending, Duration::ZERO, true);
+        assert!(flights.see(7, pending, Duration::ZERO, true));
         flights
     }
 
@@ -475,9 +514,9 @@ mod tests {
     fn a_node_that_shows_nothing_of_what_waits_frees_no_nonce() {
         let mut flights = owned(7);
         send(&mut flights, 7, fees(10, 1), at(0));
-        flights.see(7, 7, at(1), true);
+        assert!(flights.see(7, 7, at(1), true));
         assert_eq!(flights.next_free(), 8);
-        flights.see(6, 6, at(2), true);
+        assert!(flights.see(6, 6, at(2), true));
         assert_eq!(flights.next_free(), 8, "nor does one that lags");
     }
 
@@ -495,14 +534,66 @@ mod tests {
     fn what_a_node_says_without_sense_takes_over_a_bounded_number_of_nonces() {
         let mut flights = owned(u64::MAX);
         assert_eq!(flights.waiting().count(), usize::try_from(MAX_ADOPTED).unwrap());
-        flights.see(u64::MAX, u64::MAX, at(1), true);
+        assert!(flights.see(u64::MAX, u64::MAX, at(1), true));
         assert_eq!(flights.next_free(), u64::MAX);
         let mut flights = Flights::default();
-        flights.see(1 << 40, 1 << 40, at(0), true);
+        assert!(flights.see(1 << 40, 1 << 40, at(0), true));
         send(&mut flights, 1 << 40, fees(10, 1), at(0));
-        flights.see(0, 0, at(1), true);
+        assert!(flights.see(0, 0, at(1), true));
         let bound = usize::try_from(MAX_ADOPTED + MAX_REMEMBERED).unwrap();
         assert!(flights.waiting().count() <= bound + 1);
+    }
+
+    #[test]
+    fn a_nonce_that_a_node_makes_up_does_not_move_the_account_for_good() {
+        let far = 1_000_000;
+        let mut flights = owned(7);
+        assert!(!flights.see(far, far, at(1), true), "more than a pool keeps");
+        assert_eq!(flights.next_free(), 7);
+        // Who has just started believes it, and sends there.
+        let mut flights = Flights::default();
+        assert!(flights.see(far, far, at(0), true));
+        send(&mut flights, far, fees(10, 1), at(0));
+        assert!(flights.see(7, 7, at(1), true));
+        assert_eq!((flights.next_free(), flights.waiting().count()), (7, 0));
+        send(&mut flights, 7, fees(10, 1), at(1));
+        assert_eq!(flights.tend(at(1_000), BLOCK), [Tend::Raise { nonce: 7, is_first: true }]);
+        assert!(flights.see(7, 7, at(3_700), true));
+        assert!(flights.at(far).is_none() && flights.at(7).is_some());
+    }
+
+    #[test]
+    fn a_nonce_that_a_node_tells_too_low_forgets_nothing_that_waits() {
+        let mut flights = Flights::default();
+        assert!(flights.see(1_000, 1_000, at(0), true));
+        send(&mut flights, 1_000, fees(10, 1), at(0));
+        assert!(flights.see(0, 0, at(1), true));
+        assert!(!flights.is_idle(), "it is looked for again");
+        assert!(flights.see(1_000, 1_000, at(2), true));
+        assert_eq!((flights.waiting().count(), flights.next_free()), (1, 1_001));
+        assert_eq!(flights.at(1_000).unwrap().carries, Carries::Duty);
+    }
+
+    #[test]
+    fn a_nonce_far_beyond_is_believed_when_nodes_tell_nothing_else_for_long() {
+        let mut flights = owned(7);
+        assert!(!flights.see(1_000, 1_000, at(1), true));
+        assert!(!flights.see(1_000, 1_000, at(120), true));
+        assert!(flights.see(1_000, 1_000, at(121), true));
+        assert_eq!(flights.next_free(), 1_000);
+        let mut flights = owned(7);
+        assert!(!flights.see(1_000, 1_000, at(1), true));
+        assert!(flights.see(7, 7, at(100), true), "one of them lies");
+        assert!(!flights.see(1_000, 1_000, at(121), true));
+    }
+
+    #[test]
+    fn told_ever_more_pending_an_account_takes_over_no_more_than_a_pool_keeps() {
+        let mut flights = owned(7);
+        for look in 1..10 {
+            assert!(flights.see(7, u64::MAX, at(look), true));
+        }
+        assert_eq!(flights.next_free(), 7 + MAX_ADOPTED);
     }
 
     #[test]
@@ -666,11 +757,11 @@ mod tests {
     fn what_is_included_is_remembered_for_reorgs_and_then_forgotten() {
         let mut flights = owned(7);
         send(&mut flights, 7, fees(10, 1), at(0));
-        flights.see(8, 8, at(1), true);
+        assert!(flights.see(8, 8, at(1), true));
         assert_eq!(flights.waiting().count(), 0);
-        flights.see(7, 7, at(2), true);
+        assert!(flights.see(7, 7, at(2), true));
         assert_eq!(flights.waiting().count(), 1, "L1 took it back");
-        flights.see(8 + MAX_REMEMBERED, 8 + MAX_REMEMBERED, at(3), true);
+        assert!(flights.see(8 + MAX_REMEMBERED, 8 + MAX_REMEMBERED, at(3), true));
         assert!(flights.at(7).is_none());
     }
 }

@@ -5,6 +5,7 @@
 //! does not have (a block, a transaction) is asked of the others too, without blame. Everything else is the answer: racing
 //! nodes, or asking another one until somebody agrees, would mix views of L1 and hide refusals.
 
+use super::client::DEVELOPMENT_CHAIN;
 use super::error::L1Error;
 use super::refusal::Refusal;
 use super::standing::{HeadVerdict, Standing};
@@ -19,12 +20,14 @@ use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, timeout};
 use tower::Service;
 use tracing::{error, info, warn};
 use url::Url;
 
+/// How far a block's time may be ahead of the clock.
+const MAX_AHEAD_SECONDS: u64 = 60;
 /// How long one node may take for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -159,7 +162,8 @@ impl Nodes {
     }
 
     async fn ask(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
-        let asks_head = asks_head(&request);
+        let (asks_head, asked_block) = (asks_head(&request), asked_block(&request));
+        let mut doubted: Option<(u64, ResponsePacket)> = None;
         let mut nothing = None;
         let mut trouble = None;
         let mut best: Option<(u64, usize, ResponsePacket)> = None;
@@ -179,12 +183,23 @@ impl Nodes {
                 Said::This(answer) => {
                     let now = Instant::now();
                     let head = asks_head.then(|| head_of(&answer)).flatten();
-                    let Some(number) = head else {
+                    let Some(Head { number, timestamp }) = head else {
                         self.standing().answered(*index, now);
                         return Ok(answer);
                     };
+                    let number = number.to::<u64>();
+                    let verdict = match self.is_of_the_future(timestamp.to()) {
+                        true => HeadVerdict::Doubtful,
+                        false => self.standing().told_head(*index, number, now),
+                    };
+                    if verdict == HeadVerdict::Doubtful && self.nodes.len() > 1 {
+                        self.rest(*index, node, "its head cannot be");
+                        if doubted.as_ref().is_none_or(|(known, _)| number < *known) {
+                            doubted = Some((number, answer));
+                        }
+                        continue;
+                    }
                     compared = compared.saturating_add(1);
-                    let verdict = self.standing().told_head(*index, number, now);
                     if verdict == HeadVerdict::Fine && best.is_none() {
                         self.standing().answered(*index, now);
                         return Ok(answer);
@@ -192,6 +207,14 @@ impl Nodes {
                     if best.as_ref().is_none_or(|(known, ..)| number > *known) {
                         best = Some((number, *index, answer));
                     }
+                }
+                Said::Nothing(answer)
+                    if asked_block.is_some_and(|number| {
+                        self.standing().denied(*index, number, Instant::now())
+                    }) =>
+                {
+                    warn!(node = node.name, "an l1 node does not have the blocks below its head");
+                    trouble.get_or_insert(answer);
                 }
                 Said::Nothing(answer) => {
                     nothing.get_or_insert(answer);
@@ -211,8 +234,20 @@ impl Nodes {
             self.prefer(number, index, &order, compared);
             return Ok(answer);
         }
+        // There is no other: after a long while without any node, this may be how far L1 is.
+        if let Some((number, answer)) = doubted {
+            self.standing().settle_for(number, Instant::now());
+            return Ok(answer);
+        }
         let none = || Err(TransportErrorKind::custom_str("no l1 node is on the right chain"));
         nothing.or(trouble).unwrap_or_else(none)
+    }
+
+    /// Whether a block's time is ahead of the clock by more than clocks differ. Time on a development chain is what its
+    /// developer makes it.
+    fn is_of_the_future(&self, timestamp: u64) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.chain_id != DEVELOPMENT_CHAIN && timestamp > now.saturating_add(MAX_AHEAD_SECONDS)
     }
 
     /// All heads were compared and that of `index` is the highest: those that are behind it rest.
@@ -240,14 +275,22 @@ fn asks_head(request: &RequestPacket) -> bool {
     })
 }
 
-/// The number of the block in an answer.
-fn head_of(answer: &ResponsePacket) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Head {
-        number: U64,
-    }
-    let told = answer.single_payload()?.as_success()?;
-    serde_json::from_str::<Head>(told.get()).ok().map(|head| head.number.to())
+/// The block that a request asks for by its number.
+fn asked_block(request: &RequestPacket) -> Option<u64> {
+    let request = request.as_single().filter(|one| one.method() == "eth_getBlockByNumber")?;
+    let (number, _): (U64, bool) = serde_json::from_str(request.params()?.get()).ok()?;
+    Some(number.to())
+}
+
+/// What a node says of the newest block.
+#[derive(Deserialize)]
+struct Head {
+    number: U64,
+    timestamp: U64,
+}
+
+fn head_of(answer: &ResponsePacket) -> Option<Head> {
+    serde_json::from_str(answer.single_payload()?.as_success()?.get()).ok()
 }
 
 impl Service<RequestPacket> for Nodes {

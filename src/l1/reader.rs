@@ -14,6 +14,7 @@ use alloy::rpc::types::Log;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::time::Duration;
 use tokio::time::sleep;
+use tracing::debug;
 
 /// Requests in flight.
 const CONCURRENCY: usize = 16;
@@ -97,7 +98,8 @@ impl Reader {
         Ok((this.block(end).await?.0, read))
     }
 
-    /// All blocks from `from` on, as far as one request for logs reaches and at most `most`, each with what it says.
+    /// All blocks from `from` on, as far as one request for logs reaches and at most `most`, each with what it says; fewer
+    /// where one of them cannot be read: a head that is too high does not hide what is below it.
     ///
     /// # Errors
     ///
@@ -116,7 +118,7 @@ impl Reader {
         let numbers = (from..=end).map(|number| (number, logs.remove(&number).unwrap_or_default()));
         let numbers: Vec<(u64, Vec<Log>)> = numbers.collect();
         let this = &*self;
-        futures::stream::iter(numbers)
+        let mut answers = futures::stream::iter(numbers)
             .map(|(number, logs)| async move {
                 let (block, parent) = this.block(number).await?;
                 if logs.iter().any(|log| log.block_hash != Some(block.hash) || log.removed) {
@@ -125,9 +127,19 @@ impl Reader {
                 let facts = this.facts_of(&block, &logs, store).await?;
                 Ok((block, parent, facts))
             })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await
+            .buffered(CONCURRENCY);
+        let mut read = Vec::new();
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(block) => read.push(block),
+                Err(error) if read.is_empty() => return Err(error),
+                Err(error) => {
+                    debug!(%error, "fewer blocks were read than l1 is said to have");
+                    break;
+                }
+            }
+        }
+        Ok(read)
     }
 
     /// The newest block with the events in it, asked for by its hash so that they cannot be another block's.

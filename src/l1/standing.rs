@@ -13,6 +13,9 @@ const FIRST_REST: Duration = Duration::from_secs(5);
 const MAX_REST: Duration = Duration::from_secs(120);
 /// Blocks that a node may be behind of what was seen before without being left: load balancers mix backends.
 const TOLERATED_LAG: u64 = 3;
+/// Blocks that a head may be beyond the best that is known and one for each second since: L1 makes no more, and a node that
+/// was asked rarely may show many at once.
+const LEAP: u64 = 1_024;
 /// A head that is the same for so long is compared with those of other nodes.
 const STILL: Duration = Duration::from_secs(20);
 
@@ -28,6 +31,8 @@ struct Node {
     is_foreign: bool,
     /// Whether it was left for its head: until that is in order it is preferred for nothing but heads.
     is_behind: bool,
+    /// How often it told a head of a chain that it did not have.
+    lies: u32,
     /// Its newest head, and since when that is its newest.
     head: Option<(u64, Instant)>,
 }
@@ -41,6 +46,8 @@ pub(super) enum HeadVerdict {
     Behind,
     /// It has not changed for long: another node may have gone on.
     Still,
+    /// It is further than L1 can have come since the last one: another node is believed first.
+    Doubtful,
 }
 
 /// How all nodes stand.
@@ -49,11 +56,13 @@ pub(super) struct Standing {
     nodes: Vec<Node>,
     /// The highest head that any node told.
     best: u64,
+    /// When a head was last believed.
+    believed: Option<Instant>,
 }
 
 impl Standing {
     pub(super) fn new(count: usize) -> Self {
-        Self { nodes: vec![Node::default(); count], best: 0 }
+        Self { nodes: vec![Node::default(); count], best: 0, believed: None }
     }
 
     /// In which order to ask, for the newest block or for something else: those in order by preference, then those that
@@ -101,7 +110,8 @@ impl Standing {
         if node.rests_until.is_some_and(|until| until > now) {
             return None;
         }
-        let rest = FIRST_REST.saturating_mul(1 << node.failures.min(10)).min(MAX_REST);
+        let times = node.failures.max(node.lies).min(10);
+        let rest = FIRST_REST.saturating_mul(1 << times).min(MAX_REST);
         node.failures = node.failures.saturating_add(1);
         node.rests_until = now.checked_add(rest);
         Some(rest)
@@ -120,12 +130,19 @@ impl Standing {
 
     /// The node told its head.
     pub(super) fn told_head(&mut self, index: usize, number: u64, now: Instant) -> HeadVerdict {
+        if let Some(believed) = self.believed {
+            let elapsed = now.saturating_duration_since(believed).as_secs();
+            if number > self.best.saturating_add(LEAP).saturating_add(elapsed) {
+                return HeadVerdict::Doubtful;
+            }
+        }
         let Some(node) = self.nodes.get_mut(index) else { return HeadVerdict::Fine };
         let since = match node.head {
             Some((known, since)) if known == number => since,
             _ => now,
         };
         node.head = Some((number, since));
+        self.believed = Some(now);
         let best = self.best;
         self.best = best.max(number);
         if number.saturating_add(TOLERATED_LAG) < best {
@@ -138,9 +155,27 @@ impl Standing {
         }
     }
 
+    /// The node does not have block `number`. Whether it told a head that is well beyond that: then its head is not worth
+    /// anything, nor what was made of it, and it rests, longer each time.
+    pub(super) fn denied(&mut self, index: usize, number: u64, now: Instant) -> bool {
+        let Some(node) = self.nodes.get_mut(index) else { return false };
+        let reach = number.saturating_add(TOLERATED_LAG);
+        if node.head.is_none_or(|(head, _)| head <= reach) {
+            return false;
+        }
+        node.head = None;
+        self.failed(index, now);
+        if let Some(node) = self.nodes.get_mut(index) {
+            node.lies = node.lies.saturating_add(1);
+        }
+        let others = self.nodes.iter().filter_map(|node| node.head).map(|(head, _)| head);
+        (self.best, self.believed) = (others.max().unwrap_or(number), Some(now));
+        true
+    }
+
     /// Every node was asked, and `number` is the highest head: what was seen before is not there any more.
     pub(super) fn settle_for(&mut self, number: u64, now: Instant) {
-        self.best = number;
+        (self.best, self.believed) = (number, Some(now));
         for node in &mut self.nodes {
             // Who was compared stands for another while.
             node.head = node.head.map(|(head, _)| (head, now));
@@ -150,7 +185,7 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadVerdict, STILL, Standing};
+    use super::{HeadVerdict, LEAP, STILL, Standing};
     use std::time::Duration;
     use tokio::time::Instant;
 
@@ -232,6 +267,40 @@ mod tests {
         assert_eq!(standing.order(later, false), [1, 0]);
         assert_eq!(standing.told_head(0, 101, later), HeadVerdict::Fine);
         assert_eq!(standing.order(later, false), [0, 1]);
+    }
+
+    #[test]
+    fn a_head_that_l1_cannot_have_reached_is_doubted_and_forgets_nothing() {
+        let (mut standing, now) = (Standing::new(2), Instant::now());
+        assert_eq!(standing.told_head(0, 100, now), HeadVerdict::Fine);
+        for head in [u64::MAX, 1 << 40, 100 + LEAP + 26] {
+            assert_eq!(standing.told_head(1, head, now + seconds(25)), HeadVerdict::Doubtful);
+        }
+        assert_eq!(standing.told_head(0, 101, now + seconds(25)), HeadVerdict::Fine);
+        assert_eq!(standing.told_head(1, 101 + LEAP, now + seconds(25)), HeadVerdict::Fine);
+    }
+
+    #[test]
+    fn who_does_not_have_the_blocks_below_its_head_rests_and_its_head_is_forgotten() {
+        let (mut standing, mut now) = (Standing::new(2), Instant::now());
+        standing.told_head(0, 1 << 40, now);
+        assert_eq!(standing.told_head(1, 100, now), HeadVerdict::Behind);
+        assert!(standing.denied(0, 101, now));
+        assert!(!standing.denied(0, 101, now), "once for each head");
+        assert!(!standing.denied(1, 98, now), "load balancers mix backends");
+        assert_eq!(standing.told_head(1, 100, now), HeadVerdict::Fine);
+        assert_eq!(standing.order(now, true), [1, 0]);
+        // It does better meanwhile, and is trusted for ever shorter.
+        let mut rests = Vec::new();
+        for _ in 0..6 {
+            now += seconds(120);
+            standing.answered(0, now);
+            standing.told_head(0, 1_000, now);
+            assert!(standing.denied(0, 101, now));
+            let rested = (0..=120).find(|n| !standing.rests(0, now + seconds(*n)));
+            rests.push(rested.unwrap());
+        }
+        assert_eq!(rests, [10, 20, 40, 80, 120, 120]);
     }
 
     #[test]

@@ -189,6 +189,7 @@ pub async fn run(
     let domain = SigningDomain::new(config.deployment.chain_id, config.deployment.settlement);
     let guard = Arc::new(Guard::new(secret, domain, store.clone()));
     guard.set_silent(doubt.is_some());
+    let account = account.silent_while(guard.silence());
     let quiet = signal::Sender::new(Quiet { silence: doubt, ..Quiet::default() });
     let limits = Limits::of(config.mempool_transactions);
     let pool = Arc::new(Pool::new(limits, store.clone(), mirror.clone())?);

@@ -86,7 +86,7 @@ impl Poster {
     /// Does what there is to do now.
     async fn step(&mut self) -> Result<(), PostError> {
         // What was kept since before the start may be behind L1: a batch on an old tip reverts, and is paid for.
-        if !self.mirror.read().is_ready() {
+        if !self.mirror.read().is_ready() || self.account.is_silent() {
             return Ok(());
         }
         let Some((params, head, settled)) = self.view() else { return Ok(()) };

@@ -15,9 +15,11 @@ use crate::l1::{self, Account, Client, Order};
 use crate::testing::{Surroundings, header, key, params};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::client::RpcClient;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const CHAIN: u64 = 1;
@@ -37,7 +39,7 @@ struct Agent {
     set: Arc<LeaderSet>,
     path: PathBuf,
     domain: SigningDomain,
-    running: Option<[tokio::task::JoinHandle<()>; 2]>,
+    running: Option<[JoinHandle<()>; 2]>,
     cut: usize,
 }
 
@@ -124,6 +126,27 @@ impl Agent {
             tokio::spawn(l1::keep(account.clone(), shutdown)),
         ]);
         account
+    }
+
+    /// As [`Agent::start`] of a second agent with the same key, which does not know all that this has signed.
+    fn start_silent(&self, silence: Arc<AtomicBool>, folder: &Path) -> [JoinHandle<()>; 2] {
+        let client = Client::over(RpcClient::new(self.node.clone(), true), CHAIN);
+        let path = folder.join("l1-flights.json");
+        let account = Account::new(client, &[1; 32])
+            .unwrap()
+            .with_max_fee(LIMIT)
+            .owned(path, deployment().settlement, BLOCK)
+            .silent_while(silence);
+        let poster = Poster::new(
+            account.clone(),
+            key(1).address(),
+            deployment(),
+            self.around.mirror.clone(),
+            self.around.store.clone(),
+            self.ledger.clone(),
+        );
+        let shutdown = CancellationToken::new();
+        [tokio::spawn(run(poster, shutdown.clone())), tokio::spawn(l1::keep(account, shutdown))]
     }
 
     /// Ends it in the middle of whatever it does.
@@ -289,5 +312,29 @@ async fn settles_once_whatever_the_pool_does_and_wherever_the_agent_is_killed() 
             highest_base: 240,
         };
         run_to_the_end(seed, rules, 8, 0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_keeps_silent_sends_nothing_from_the_account_that_it_shares() {
+    let mut agent = Agent::new(1, Rules::plain());
+    let silence = Arc::new(AtomicBool::new(true));
+    let folder = tempfile::tempdir().unwrap();
+    let second = agent.start_silent(Arc::clone(&silence), folder.path());
+    // What waits from elsewhere would be outbid, and the batches that are due would be posted.
+    let fees = l1::Fees { max_fee_wei: 20 * GWEI, priority_fee_wei: 2 * GWEI };
+    agent.node.lock().plant(&stray(&agent, 6, fees));
+    for _ in 0..60 {
+        agent.block(0).await;
+    }
+    assert_eq!((agent.node.lock().sends, agent.settled()), (0, 0));
+    // Once it may speak it does what is due.
+    silence.store(false, Ordering::Relaxed);
+    for _ in 0..200 {
+        agent.block(0).await;
+    }
+    assert_eq!(agent.settled(), 2 * BATCHES);
+    for task in second {
+        task.abort();
     }
 }

@@ -156,7 +156,7 @@ mod tests {
     impl Account {
         fn new() -> Self {
             let mut flights = Flights::default();
-            flights.see(7, 7, Duration::ZERO, true);
+            assert!(flights.see(7, 7, Duration::ZERO, true));
             Self { flights, now: Duration::ZERO, included: 7 }
         }
 
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn what_waits_from_before_the_start_is_replaced_and_never_followed() {
         let mut account = Account::new();
-        account.flights.see(7, 9, account.now, true);
+        assert!(account.flights.see(7, 9, account.now, true));
         assert_eq!(account.look(0, 0), [], "nothing to put there yet");
         let replaced = [
             Action::Replace { nonce: 7, span: span(1, 10) },
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn nothing_is_sent_after_something_unknown_that_cannot_be_replaced_now() {
         let mut account = Account::new();
-        account.flights.see(7, 8, account.now, true);
+        assert!(account.flights.see(7, 8, account.now, true));
         account.flights.rest(7, account.now, BLOCK);
         assert_eq!(account.look(0, 30), []);
         account.now += BLOCK * 100;
@@ -300,7 +300,7 @@ mod tests {
         let sent = Sent { hash: B256::ZERO, nonce: 7, fees, gas: 1 };
         let earlier = Flight::restored(7, Carries::Settlement(span(1, 10)), vec![sent]);
         let mut flights = Flights::restored([earlier]);
-        flights.see(7, 7, Duration::ZERO, true);
+        assert!(flights.see(7, 7, Duration::ZERO, true));
         let behind = Sent { nonce: 8, ..sent };
         let carries = Carries::Settlement(span(11, 20));
         flights.sending(carries, &order, behind, None, Duration::ZERO);

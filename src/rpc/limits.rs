@@ -86,12 +86,25 @@ impl Rate {
         Ok(())
     }
 
-    /// Takes units for work that was done already: whoever asks next waits for them.
-    pub(super) fn charge(&self, units: u32, now: Instant) {
+    /// Takes units for work that was done already: whoever asks next waits for them. How many of them were there.
+    pub(super) fn charge(&self, units: u32, now: Instant) -> u32 {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let used = full_at.saturating_duration_since(now);
         let cost = self.period.saturating_mul(units);
         *full_at = now.checked_add(used.saturating_add(cost)).unwrap_or(now);
+        let left = self.burst.saturating_sub(used).as_nanos();
+        let left = left.checked_div(self.period.as_nanos()).unwrap_or_default();
+        u32::try_from(left).unwrap_or(u32::MAX).min(units)
+    }
+
+    /// As [`Rate::charge`], but what is owed is never more than a burst: nobody waits long for what others did.
+    pub(super) fn charge_within_a_burst(&self, units: u32, now: Instant) {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = full_at.saturating_duration_since(now);
+        let cost = self.period.saturating_mul(units);
+        // More than a burst may be owed already: `take` grants that when nothing is used.
+        let owed = used.saturating_add(cost).min(self.burst).max(used);
+        *full_at = now.checked_add(owed).unwrap_or(now);
     }
 
     /// Whether nothing is used: forgetting it then changes nothing.

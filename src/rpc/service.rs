@@ -112,13 +112,13 @@ impl Shared {
     /// Answers a message; `None` when it wants no answer.
     pub(super) async fn answer(self: &Arc<Self>, caller: &Caller, bytes: &[u8]) -> Option<Text> {
         let size = u32::try_from(bytes.len() / BYTES_PER_UNIT).unwrap_or(u32::MAX);
-        caller.guest.charge(size, Instant::now());
         let failed = |error| Some(Text::small(message::answer(&Id::NULL, Err(error))));
+        // Before it is read: who owes units is not read at all.
+        if let Err(error) = caller.guest.take(size, Instant::now()) {
+            return failed(error);
+        }
         match message::read(bytes, self.limits.batch_calls) {
-            Err(error) => {
-                caller.guest.charge(1, Instant::now());
-                failed(error)
-            }
+            Err(error) => failed(caller.guest.take(1, Instant::now()).err().unwrap_or(error)),
             Ok(Message::One(entry)) => {
                 let mut room = None;
                 if self.is_dear(&entry) {
@@ -222,7 +222,7 @@ impl Shared {
                 None
             }
             Entry::Invalid(id, error) => {
-                caller.guest.charge(1, Instant::now());
+                let error = caller.guest.take(1, Instant::now()).err().unwrap_or(error);
                 Some(message::answer(&id, Err(error)))
             }
         }

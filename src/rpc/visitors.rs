@@ -173,10 +173,11 @@ impl Guest {
         self.all.rate.take(units, now).map_err(too_fast)
     }
 
-    /// Charges what a call turned out to cost beyond what was taken.
+    /// Charges what a call turned out to cost beyond what was taken: the address all of it, and everybody's rate no more
+    /// than the address had. Else one that has nothing left would take from the others without end.
     pub(super) fn charge(&self, units: u32, now: Instant) {
-        self.visitor.rate.charge(units, now);
-        self.all.rate.charge(units, now);
+        let had = self.visitor.rate.charge(units, now);
+        self.all.rate.charge_within_a_burst(had, now);
     }
 
     /// Counts a subscription or a filter.
@@ -267,6 +268,26 @@ mod tests {
         assert!(enter("10.0.0.4").is_none());
         drop(first);
         assert!(enter("10.0.0.4").is_some());
+    }
+
+    #[test]
+    fn what_one_address_cannot_pay_is_not_charged_to_the_others() {
+        let now = Instant::now();
+        let limits =
+            RpcLimits { units_per_second: 10, units_per_second_in_all: 20, ..RpcLimits::default() };
+        let visitors = Visitors::new(limits, now);
+        let enter = |text: &str| visitors.enter(address(text), now).unwrap();
+        let (greedy, other) = (enter("10.0.0.1"), enter("10.0.0.2"));
+        for _ in 0..100 {
+            greedy.charge(1_000, now);
+        }
+        assert_eq!(greedy.take(1, now).unwrap_err().code(), -32005);
+        assert!(other.take(10, now).is_ok(), "half of the rate of all is left");
+        for number in 3..200 {
+            enter(&format!("10.0.0.{number}")).charge(1_000, now);
+        }
+        let later = now.checked_add(Duration::from_millis(50)).unwrap();
+        assert!(enter("10.0.1.1").take(1, later).is_ok(), "what all owe is one burst at most");
     }
 
     #[test]

@@ -96,8 +96,8 @@ pub(super) async fn keep_doing<D: Duty>(mut duty: D, agent: Agent, shutdown: Can
     let mut changes = agent.mirror.subscribe();
     let mut failures = 0_u32;
     loop {
-        // A duty that is done already may look due in what was kept since before the start.
-        let is_ready = agent.mirror.read().is_ready();
+        // Who keeps silent spends nothing: another agent may run with the same key. A duty that is done already may look due in what was kept since before the start.
+        let is_ready = agent.mirror.read().is_ready() && !agent.account.is_silent();
         let result = tokio::select! {
             () = shutdown.cancelled() => return,
             result = duty.step(&agent), if is_ready => result,

@@ -4,9 +4,10 @@ use super::super::testing::hostile::{Fate, Hostile};
 use super::super::testing::{Following, World};
 use super::super::{Certified, Client, Mirror, settlement};
 use crate::domain::{BatchNumber, BlockHeader, LeaderSet};
-use serde_json::json;
+use alloy::providers::Provider as _;
+use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A chain of `batches` batches, one in each L1 transaction, and `deep` blocks on top.
@@ -34,6 +35,10 @@ async fn settled_world(batches: u64, deep: u64) -> World {
 
 fn number(mirror: &Mirror) -> u64 {
     mirror.tip.as_ref().map_or(0, |tip| tip.number.get())
+}
+
+fn at(mirror: &Mirror) -> u64 {
+    mirror.blocks.last_key_value().map_or(0, |(number, _)| *number)
 }
 
 async fn through(hostile: &Hostile, world: &World) -> Client {
@@ -238,6 +243,48 @@ async fn a_node_that_fails_falls_behind_or_is_on_another_chain_is_left_for_the_n
         assert_eq!(client.head().await.unwrap().number, head);
     }
     assert_eq!(foreign.total(), 1, "it said what it is, and is never asked again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_makes_up_a_head_does_not_stop_the_mirror() {
+    let world = settled_world(1, 20).await;
+    let head = world.client.head().await.unwrap().number;
+    let shown = json!([format!("0x{head:x}"), false]);
+    let mut made_up: Value = world
+        .client
+        .provider()
+        .raw_request("eth_getBlockByNumber".into(), shown.clone())
+        .await
+        .unwrap();
+    made_up["number"] = json!(format!("0x{:x}", head + (1 << 40)));
+    let (honest, liar) = (Hostile::before(world.url()).await, Hostile::before(world.url()).await);
+    liar.on(move |request| request.asks_block("latest").then(|| Fate::Answer(made_up.clone())));
+    let is_frozen = Arc::new(AtomicBool::new(true));
+    let frozen = Arc::clone(&is_frozen);
+    honest.on(move |request| {
+        let other = json!({ "method": "eth_getBlockByNumber", "params": shown });
+        let lags = frozen.load(Ordering::Relaxed) && request.asks_block("latest");
+        lags.then_some(Fate::Instead(other))
+    });
+    let chain_id = world.deployment.chain_id;
+    let client = Client::expecting(&[honest.url(), liar.url()], chain_id).await.unwrap();
+    let following = Following::through(&world, client);
+    following.until("the head", |mirror| at(mirror) == head).await;
+    world.mine(2, 1).await;
+    // Until the two are compared.
+    let compared = async {
+        while liar.asked("eth_getBlockByNumber") == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), compared).await.unwrap();
+    is_frozen.store(false, Ordering::Relaxed);
+    following.until("what is new", |mirror| at(mirror) == head + 2).await;
+
+    // Who starts with the liar alone to believe finds out at the first block that is not there.
+    let client = Client::expecting(&[liar.url(), honest.url()], chain_id).await.unwrap();
+    let following = Following::through(&world, client);
+    following.until("the head", |mirror| at(mirror) == head + 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
