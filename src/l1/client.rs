@@ -5,6 +5,7 @@ use super::convert;
 use super::error::L1Error;
 use super::nodes::Nodes;
 use super::refusal::Refusal;
+use super::retry::Patience;
 use crate::config::{causes, redact};
 use crate::domain::{Deployment, L1Block, Params, Seconds};
 use alloy::consensus::BlockHeader as _;
@@ -105,10 +106,11 @@ impl Client {
         };
         // Retries go outside: they turn what a node refuses into an error, at which the next node would be asked, and its
         // silence told in place of the refusal.
-        let retries = RetryBackoffLayer::new(
+        let retries = RetryBackoffLayer::new_with_policy(
             RATE_LIMIT_RETRIES,
             RATE_LIMIT_PAUSE_MILLIS,
             COMPUTE_UNITS_PER_SECOND,
+            Patience::default(),
         );
         let nodes = ServiceBuilder::new().layer(retries).service(Nodes::new(&http, urls, chain_id));
         let client = RpcClient::new(nodes, false);

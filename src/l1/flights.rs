@@ -526,7 +526,7 @@ mod tests {
         let unknown: Vec<u64> = flights.waiting().map(|flight| flight.nonce).collect();
         assert_eq!((unknown, flights.next_free()), (vec![7, 8], 9));
         let mut shared = Flights::default();
-        shared.see(7, 9, at(0), false);
+        assert!(shared.see(7, 9, at(0), false));
         assert_eq!((shared.waiting().count(), shared.next_free()), (0, 9));
     }
 
@@ -534,6 +534,9 @@ mod tests {
     fn what_a_node_says_without_sense_takes_over_a_bounded_number_of_nonces() {
         let mut flights = owned(u64::MAX);
         assert_eq!(flights.waiting().count(), usize::try_from(MAX_ADOPTED).unwrap());
+        assert!(!flights.see(u64::MAX, u64::MAX, at(1), true));
+        assert_eq!(flights.next_free(), 7 + MAX_ADOPTED);
+        let mut flights = Flights::default();
         assert!(flights.see(u64::MAX, u64::MAX, at(1), true));
         assert_eq!(flights.next_free(), u64::MAX);
         let mut flights = Flights::default();

@@ -32,6 +32,7 @@ mod refusal;
 mod replay;
 pub mod reports;
 pub mod restart;
+mod retry;
 pub mod rewards;
 mod settlement;
 mod span;
