@@ -313,7 +313,7 @@ contract Harness {
         // Read as settlement reads it: each number by itself, so that one wider than its type reverts, and the hash from the
         // words as they stand.
         uint256 sum = uint256(header.generation) + header.epoch + header.firstHeight + header.lastHeight;
-        sum += uint256(header.forcedThrough) + header.l1OriginNumber + header.timestamp;
+        sum += uint256(header.forcedThrough) + header.l1OriginNumber + header.timestamp + header.regularSince;
         return keccak256(
             abi.encodePacked(
                 DigestLib.structHash(header), sum, signers, keccak256(abi.encode(signatures)), keccak256(payload)

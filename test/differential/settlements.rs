@@ -103,6 +103,7 @@ fn digest(one: &SettledPayload) -> [u8; 32] {
         header.forcedThrough,
         header.l1OriginNumber,
         header.timestamp,
+        header.regularSince,
     ];
     let sum: U256 = sum.into_iter().map(U256::from).sum();
     let parts = [
