@@ -14,8 +14,7 @@ contract PoolProofs is Test {
 
     Pool private _pool;
 
-    /// @notice A slash takes what is asked or all there is, and never more; it touches nobody's shares. The narrow widths are
-    /// what a solver can multiply.
+    /// @notice A slash takes what is asked or all there is, and never more; it touches nobody's shares.
     function check_aSlashTakesAtMostWhatIsThere(uint128 assets, uint128 shares, uint256 amount) public {
         _pool.assetsWei = assets;
         _pool.shares = shares;
@@ -29,18 +28,24 @@ contract PoolProofs is Test {
     }
 
     /// @notice A slash takes of each part as much as it has of the whole, to the wei, and leaves neither with less than nothing.
-    function check_aSlashTakesOfBothPartsAlike(uint8 working, uint8 resting, uint8 amount) public {
-        uint256 assets = uint256(working) + resting;
-        if (assets == 0) return;
-        (_pool.assetsWei, _pool.restingWei) = (uint128(assets), resting);
+    function test_everySmallCase_aSlashTakesOfBothPartsAlike() public {
+        for (uint128 working = 0; working < 2 * BOUND; ++working) {
+            for (uint128 resting = 0; resting < 2 * BOUND; ++resting) {
+                uint128 assets = working + resting;
+                for (uint128 amount = 0; assets != 0 && amount <= assets + 1; ++amount) {
+                    _given(working, 1, resting, 1);
 
-        uint256 taken = _pool.slash(amount);
-        uint256 restingTaken = resting - _pool.restingWei;
-        uint256 workingTaken = working - _pool.workingWei();
+                    uint256 taken = _pool.slash(amount);
+                    uint256 restingTaken = resting - _pool.restingWei;
+                    uint256 workingTaken = working - _pool.workingWei();
 
-        assert(restingTaken + workingTaken == taken);
-        assert(restingTaken * assets <= taken * resting && taken * resting < (restingTaken + 1) * assets);
-        assert(workingTaken * assets < taken * working + assets);
+                    assertEq(restingTaken + workingTaken, taken);
+                    assertLe(restingTaken * assets, taken * resting);
+                    assertLt(taken * resting, (restingTaken + 1) * assets);
+                    assertLt(workingTaken * assets, taken * working + assets);
+                }
+            }
+        }
     }
 
     /// @notice A reward is the working part's alone.
