@@ -163,8 +163,13 @@ impl Desk<'_> {
         self.replace(nonce, Carries::Nothing, &order, None).await
     }
 
-    /// Asks for the account's nonces.
-    async fn look(&self) -> Result<(), L1Error> {
+    /// Asks for the account's nonces. Who knows of an L1 block at which fewer were used than was seen has to: what L1 took
+    /// back is on its way again, and nobody shows it to the nodes before that is known.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the nodes from telling them; [`L1Error::BadAnswer`] for one that is not believed.
+    pub async fn look(&self) -> Result<(), L1Error> {
         let account = self.account;
         let included = account.client.nonce(account.address(), false).await?;
         let pending = account.client.nonce(account.address(), true).await?;

@@ -371,6 +371,13 @@ impl Model {
         self.blocks.push(Mined { number, hash, settled: self.settled, nonce: self.nonce });
     }
 
+    /// L1 takes back what was included in its last `blocks` blocks, and no pool has it.
+    pub(crate) fn take_back(&mut self, blocks: usize) {
+        let last = self.blocks[self.blocks.len() - 1 - blocks].clone();
+        (self.nonce, self.settled) = (last.nonce, last.settled);
+        self.included.retain(|_, (number, ..)| *number <= last.number);
+    }
+
     /// What waits.
     pub(crate) fn waiting(&self) -> usize {
         self.pool.len()

@@ -55,6 +55,8 @@ pub struct Poster {
     /// The generation of what is on its way.
     generation: Option<Generation>,
     payloads: BTreeMap<(Height, B256), Bytes>,
+    /// What had settled at the last look: less than that was taken back by L1.
+    settled: Option<Height>,
     /// The account's nonce at an L1 block, so that it is asked once.
     nonce_at: Option<(B256, u64)>,
 }
@@ -79,6 +81,7 @@ impl Poster {
             ledger,
             generation: None,
             payloads: BTreeMap::new(),
+            settled: None,
             nonce_at: None,
         }
     }
@@ -96,7 +99,10 @@ impl Poster {
         }
         let ready = self.ready(&params, head).await?;
         let account = self.account.clone();
-        if ready.is_empty() && account.flights().waiting().next().is_none() {
+        // What L1 takes back is on its way again, though nothing is left to send.
+        let is_taken_back = self.settled.is_some_and(|before| settled < before);
+        if ready.is_empty() && !is_taken_back && account.flights().waiting().next().is_none() {
+            self.settled = Some(settled);
             return Ok(());
         }
         // Nobody else chooses a nonce between the look and what follows from it.
@@ -106,6 +112,11 @@ impl Poster {
             _ => account.client().nonce_at(account.address(), head.hash).await?,
         };
         self.nonce_at = Some((head.hash, nonce));
+        let is_behind = nonce < account.flights().included();
+        if is_behind || is_taken_back {
+            desk.look().await?;
+        }
+        self.settled = Some(settled);
         let actions = {
             let group = |first: Height, end: Height| {
                 let from = ready.iter().position(|batch| batch.header.first_height == first)?;

@@ -339,3 +339,28 @@ async fn an_agent_that_keeps_silent_sends_nothing_from_the_account_that_it_share
         task.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_l1_takes_back_and_pools_forget_is_shown_again() {
+    let mut agent = Agent::new(1, Rules::plain());
+    agent.start();
+    while agent.settled() < 2 * BATCHES {
+        agent.block(0).await;
+    }
+    // The account has seen by now that nothing is on its way, and there is nothing more to send.
+    agent.block(0).await;
+    agent.block(0).await;
+    let forgotten = {
+        let mut model = agent.node.lock();
+        let blocks =
+            model.blocks.iter().rev().take_while(|block| block.settled >= 2 * BATCHES).count();
+        model.take_back(blocks);
+        model.settled
+    };
+    assert!(forgotten < 2 * BATCHES);
+    for _ in 0..300 {
+        agent.block(0).await;
+    }
+    assert_eq!(agent.settled(), 2 * BATCHES);
+    agent.kill();
+}
