@@ -249,7 +249,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         // It joins what does not count yet either, and comes in with that; or all together are worth less than a unit.
         bool silent = status != Status.Active || wanted <= weight;
         // Nor does whoever missed a restart take a seat before it says that it is there.
-        bool waits = weight == 0 && (_missedRestart(entry) || (pool.returning && entrance.holder != address(0)));
+        bool waits = _missedRestart(entry) || (weight == 0 && pool.returning && entrance.holder != address(0));
         if (silent || waits) return (true, offeredWei);
 
         if (budget.roomIn() == 0) return (false, 0);
@@ -280,6 +280,11 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         private
         returns (bool ready)
     {
+        if (entrance.evicted != 0) {
+            // It has left meanwhile, or is dead: whether there is a free seat now is another question.
+            Entry storage victim = _entries[entrance.evicted];
+            if (victim.standing.weight() == 0 || _missedRestart(victim)) entrance.evicted = 0;
+        }
         if (entrance.evicted == 0) {
             (bool full, uint32 smallest, uint256 smallestWei) = _smallest();
             if (full) {
@@ -335,26 +340,30 @@ abstract contract Churn is ISequencerRegistry, Deployment {
 
         uint256 gone = queued;
         uint256 weight = entry.standing.weight();
-        if (weight != 0 && queued != 0) {
-            bool whole = pool.closing && exit_.holder == entry.owner;
+        // Whoever owns a pool that closes takes all of its weight along, also with an exit of nothing but what waited to work.
+        bool whole = weight != 0 && pool.closing && exit_.holder == entry.owner;
+        if (whole || (weight != 0 && queued != 0)) {
             uint256 workingWei = pool.workingWei();
             uint256 kept = whole ? 0 : Math.min(weight, (workingWei - pool.worth(queued)) / WEIGHT_UNIT_WEI);
-            uint256 room = budget.roomOut();
+            // What no set counts, as its sequencer missed a restart, takes nothing of what others may leave with.
+            bool counts = !_missedRestart(entry);
+            uint256 room = counts ? budget.roomOut() : weight;
             if (weight - kept > room) {
                 kept = weight - room;
                 gone = whole ? 0 : Math.min(queued, pool.sharesFor(workingWei - kept * WEIGHT_UNIT_WEI));
             }
             if (kept != weight) {
-                budget.noteOut(weight - kept);
+                if (counts) budget.noteOut(weight - kept);
                 _weigh(entry.standing, kept);
             }
+            whole = whole && kept != 0;
         }
         if (gone != 0) {
             // Casting is safe: both are parts of what the pool has.
             exit_.restingShares += uint128(pool.retire(gone));
             exit_.queuedShares = uint128(queued - gone);
         }
-        if (gone != queued) return false;
+        if (gone != queued || whole) return false;
 
         uint64 epoch = _epoch();
         // One more, so that none is zero. Casting is safe: 2^56 epochs of a second are two billion years.

@@ -190,14 +190,14 @@ contract Tally is ITally, Deployment, SigningDomain {
         });
     }
 
-    /// @dev Seconds of the chain that the batch adds, wherever it is cut: those of all batches add up to the chain's own. A
-    /// generation begins with its first epoch at the earliest; before, there was no chain to keep.
+    /// @dev Seconds of the chain that the batch adds, wherever it is cut: those of all batches add up to the chain's own. What
+    /// stands as the settlement before the first batch of a generation is the call that began it, the first seal of all or the
+    /// end of a restart: before, there was no chain to keep.
     function _secondsOf(Cursor memory cursor, Settled calldata batch) private view returns (uint256) {
         uint256 from = cursor.timestamp;
         if (from == 0) return 0;
-        if (batch.header.generation != cursor.lastGeneration) {
-            uint256 begun = GENESIS + uint256(batch.header.epoch) * EPOCH_SECONDS;
-            if (begun > from) from = begun;
+        if (cursor.number == 0 || batch.header.generation != cursor.lastGeneration) {
+            if (batch.parentSettledAt > from) from = batch.parentSettledAt;
         }
         return batch.header.timestamp > from ? batch.header.timestamp - from : 0;
     }

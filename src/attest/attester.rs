@@ -218,7 +218,9 @@ impl Attester {
                 *ledger = None;
             }
             match ledger.as_mut() {
-                Some(ledger) if ledger.settled() == view.settled => self.cutter.is_some(),
+                Some(ledger) if ledger.settled_in() == (view.settled, view.settled_epoch) => {
+                    self.cutter.is_some()
+                }
                 Some(ledger) => {
                     // After a reorg the ledger has forgotten what it must have again.
                     let went_back = view.settled < ledger.settled();

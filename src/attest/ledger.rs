@@ -168,6 +168,11 @@ impl Ledger {
         self.settled.0
     }
 
+    /// The settled height, and the epoch that attested it: after a reorg the one can be the same and the other not.
+    pub const fn settled_in(&self) -> (Height, Epoch) {
+        self.settled
+    }
+
     /// Batches that were cut and have not settled.
     pub const fn open(&self) -> &VecDeque<Cut> {
         &self.cuts

@@ -381,3 +381,26 @@ async fn what_follows_a_batch_that_is_not_regular_waits_until_that_has_settled()
     member.attester.advance(Vec::new()).unwrap();
     assert!(attested(&member).contains(&second));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reorg_that_leaves_the_height_and_changes_the_epoch_of_the_tip_is_seen() {
+    let mut member = Member4::new();
+    let (first, second) = (member.cut(0), member.cut(1));
+    let tip_in = |member: &Member4, epoch: u64| {
+        member.around.mirror.update(|mirror| {
+            let set = mirror.set_for(Generation::new(0), Epoch::new(0)).unwrap();
+            mirror.sets.insert((Generation::new(0), Epoch::new(epoch)), set);
+            let tip = mirror.tip.as_mut().unwrap();
+            (tip.number, tip.last_height) = (BatchNumber::new(1), first.last_height);
+            (tip.last_block_hash, tip.epoch) = (first.last_block_hash, Epoch::new(epoch));
+        });
+    };
+    tip_in(&member, 0);
+    member.attester.advance(Vec::new()).unwrap();
+    assert_eq!(member.cut(0), second);
+    // The same blocks, attested by another set, in one step of what L1 shows.
+    tip_in(&member, 1);
+    member.attester.advance(Vec::new()).unwrap();
+    assert_eq!(member.cut(0).epoch, Epoch::new(1));
+    assert!(answer_to(&mut member, &BatchHeader { epoch: Epoch::new(1), ..second }));
+}

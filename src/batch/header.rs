@@ -106,7 +106,9 @@ pub fn default_epoch(
 ) -> Epoch {
     let oldest = last_block.max(before);
     if at_head.get() >= oldest.get().saturating_add(params.max_epoch_lag) {
-        oldest.max(at_depth)
+        // Where L1 finalizes nothing for long, what is at depth is too old as well: the epoch before the newest is lawful always,
+        // and the same for all but around its end.
+        oldest.max(at_depth).max(Epoch::new(at_head.get().saturating_sub(1)))
     } else {
         oldest
     }

@@ -41,16 +41,22 @@ contract BlameAttacks is Offences {
     /// only one epoch is regular, and members sign no other.
     function test_attack109_whoeverTakesOverDoesNotChooseWhomItBlames() external {
         _sealThrough(2);
+        // Behind nothing regular nobody would be blamed anyhow.
+        _settle(_nextHeader(1));
         uint64 lastHeight = settlement.tip().lastHeight;
         uint64 turn = lastHeight / p.turnLength + 1;
-        while (settlement.leaderOf(1, turn) == settlement.leaderOf(2, turn)) ++turn;
+        while (
+            settlement.leaderOf(1, turn) == settlement.leaderOf(2, turn) || settlement.leaderOf(2, turn) == _mallory
+        ) {
+            ++turn;
+        }
         BatchHeader memory header = _nextHeader((turn + 1) * p.turnLength - 1 - lastHeight);
         header.epoch = 1;
         (address first, address second) = (settlement.leaderOf(1, turn), settlement.leaderOf(2, turn));
 
         // The regular batch is that of epoch 1. What Mallory asks for instead is of epoch 2.
         BatchHeader memory asked = _irregular(header);
-        asked.epoch = 2;
+        (asked.epoch, asked.timestamp) = (2, uint64(block.timestamp));
         _advance(5 * p.takeoverSeconds);
         _settleAs(_mallory, asked);
         _settleOthers();

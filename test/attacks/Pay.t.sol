@@ -52,6 +52,26 @@ contract PayAttacks is Offences {
         assertLe(earnedWei, p.signersSecondWei * added * 4 / 5);
     }
 
+    /// Where the first set is sealed long after genesis, nobody is paid for the time in which there was no chain.
+    function test_attack111_aLateStartEarnsNothingForBefore() external {
+        _deploy();
+        _joinMany(4);
+        _fundPool(1 ether, 1_000_000 ether);
+        _warpTo(p.genesis + 10 days);
+        settlement.seal(_epoch());
+        delete _settledBatches;
+        _advance(10);
+        BatchHeader memory header = _nextHeader(8);
+        header.epoch = _epoch();
+        _settle(header);
+        _tallyAll();
+
+        uint256 begun = settlement.startOf(header.epoch); // when the first set was sealed
+        for (uint256 i = 0; i < 4; ++i) {
+            assertLe(tally.attendance(0, header.epoch, i).attended, header.timestamp - begun);
+        }
+    }
+
     /// Who settles single blocks that nobody cut, once anybody may, is refunded no more than the time that they add would have
     /// cost at full load; and there is no margin in it.
     function test_attack111_splitsThatAreNotRegularDrainNothing() external {

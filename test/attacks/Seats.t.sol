@@ -55,7 +55,7 @@ contract SeatsAttacksTest is Staking {
         _rotate(last, 20);
 
         for (uint256 i = 0; i < 8; ++i) {
-            assertLe(registry.membersAtEpochStart(0).length, SEATS);
+            _expectSeats();
             settlement.seal(_epoch() + 1);
             _startEpoch(_epoch() + 1);
             _flush();
@@ -144,7 +144,7 @@ contract SeatsAttacksTest is Staking {
 
         assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);
         _sealThrough(_epoch() + 3);
-        _expectSeats();
+        assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);
     }
 
     /* 127: RAIDS */
@@ -302,6 +302,13 @@ contract SeatsAttacksTest is Staking {
     function _expectSeats() private view {
         uint64 since = _aliveSince();
         assertLe(registry.membersAtEpochStart(since).length, SEATS, "more than there are seats");
+        // A seal would leave out whoever is too many. After a restart some keep a weight without a seat.
+        if (settlement.generation() != 0) return;
+        uint256 weighing;
+        for (uint32 id = 1; id <= registry.count(); ++id) {
+            if (registry.sequencer(id).weight != 0) ++weighing;
+        }
+        assertLe(weighing, SEATS, "weight without a seat");
     }
 
     function _aliveSince() private view returns (uint64) {

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
+import {IRewardPool} from "../../contracts/interfaces/IRewardPool.sol";
 import {Exit, ISequencerRegistry, Sequencer, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {SetLib} from "../../contracts/lib/SetLib.sol";
@@ -96,6 +97,28 @@ contract StakeHandler is System {
     function leaveQueue(uint256 who, uint256 delegator) external {
         Actor memory actor = _pick(who);
         _leaveQueue(actor.id, _delegators[bound(delegator, 0, 2)]);
+    }
+
+    /// An owner tops up, takes out what works, and then what waits, if it does.
+    function leaveInTwoParts(uint256 who) external {
+        this.topUp(who, 1000 ether);
+        Actor memory actor = _pick(who);
+        _leaveAs(actor, registry.sharesOf(actor.id, actor.owner), 0);
+        _leaveAs(actor, 0, registry.waitingSharesOf(actor.id, actor.owner));
+    }
+
+    function _leaveAs(Actor memory actor, uint256 shares, uint256 waiting) private {
+        if (shares == 0 && waiting == 0) return;
+        vm.prank(actor.owner);
+        (bool ok, bytes memory answer) =
+            address(registry).call(abi.encodeCall(registry.leave, (actor.id, shares, waiting)));
+        if (ok) return _open.push(abi.decode(answer, (uint256)));
+        // Casting is safe: an error begins with its selector.
+        bytes4 reason = bytes4(answer);
+        require(
+            reason == ISequencerRegistry.RestBelowMinimum.selector || reason == IRewardPool.SelfBondTooSmall.selector,
+            "leave was refused for another reason"
+        );
     }
 
     function _leaveQueue(uint32 id, address holder) private {
@@ -309,7 +332,7 @@ contract StakeInvariants is System {
         (at.registry, at.settlement, at.stakeToken) = _handler.contracts();
         _attach();
 
-        bytes4[] memory actions = new bytes4[](20);
+        bytes4[] memory actions = new bytes4[](21);
         actions[0] = StakeHandler.join.selector;
         actions[1] = StakeHandler.topUp.selector;
         actions[2] = StakeHandler.requestExit.selector;
@@ -331,6 +354,7 @@ contract StakeInvariants is System {
         actions[17] = StakeHandler.reward.selector;
         actions[18] = StakeHandler.leaveQueue.selector;
         actions[19] = StakeHandler.flush.selector;
+        actions[20] = StakeHandler.leaveInTwoParts.selector;
         targetContract(address(_handler));
         targetSelector(FuzzSelector({addr: address(_handler), selectors: actions}));
     }
@@ -375,6 +399,15 @@ contract StakeInvariants is System {
         assertLe(_handler.mostMembers(), _handler.maxMembers());
         assertLe(registry.membersAtEpochStart(0).length, _handler.maxMembers());
         assertEq(_handler.seatless(), 0);
+    }
+
+    /// @dev Not evicted nor jailed alone: closed by its owner's last exit, of which nothing waits any more.
+    function invariant_whoHasLeftForGoodWeighsNothing() public view {
+        if (registry.churn().exits != 0) return;
+        for (uint32 id = 1; id <= registry.count(); ++id) {
+            Sequencer memory entry = registry.sequencer(id);
+            if (entry.status == Status.Leaving) assertEq(entry.weight, 0);
+        }
     }
 
     function invariant_whatRestsOrWeighsNothingEarnsNothing() public view {

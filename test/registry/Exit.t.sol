@@ -65,6 +65,35 @@ contract ExitTest is Staking {
         assertEq(uint8(registry.sequencer(1).status), uint8(Status.Leaving));
     }
 
+    /// An owner that takes out what works first and what waits last leaves no weight of others behind that it would go on leading
+    /// with nothing of its own at stake.
+    function test_leave_ofWhatWaitsLastTakesAllWeightAlong() public {
+        alice = _join(0, 1000 ether);
+        for (uint256 i = 1; i < 4; ++i) {
+            _join(i, 1000 ether);
+        }
+        _delegate(makeAddr("dora"), 1, 500 ether);
+        _sealFirst();
+        _sealThrough(2);
+        // Somebody is in the queue already, so what is topped up waits.
+        _delegate(makeAddr("whale"), 2, 10_000 ether);
+        _topUp(alice, 1000 ether);
+        uint256 waiting = registry.waitingSharesOf(1, alice.owner);
+        assertGt(waiting, 0);
+
+        uint256 working = registry.sharesOf(1, alice.owner);
+        vm.startPrank(alice.owner);
+        registry.leave(1, working, 0);
+        uint256 last = registry.leave(1, 0, waiting);
+        vm.stopPrank();
+        assertEq(uint8(registry.sequencer(1).status), uint8(Status.Leaving));
+        _sealThrough(_epoch() + 6);
+
+        assertEq(registry.sequencer(1).weight, 0);
+        assertEq(_weightAtStart(alice.signer), 0);
+        assertGt(registry.exit(last).epoch, 2);
+    }
+
     function test_requestExit_revertsWhen_sharesAreZeroOrAboveTheHolding() public {
         _join(0, STAKE_WEI);
         vm.startPrank(alice.owner);

@@ -105,7 +105,8 @@ abstract contract Ledger is Offences, Refusals {
         }
         _registerRollup(ROLLUP);
         _registerRollup(OTHER_ROLLUP);
-        _fund(0.1 ether, 20 ether);
+        // Enough for signers whatever they are paid: what is paid is bounded by time, and not by what there is.
+        _fund(0.1 ether, 1_000_000 ether);
         _startEpoch(0);
         _keepUp();
         _travel(settlement.startOf(1), true);
