@@ -66,9 +66,30 @@ fn word(random: &mut StdRng) -> [u8; 32] {
     }
 }
 
+/// The word of `input` at `at`, which the compiler wrote and is an offset.
+fn offset(input: &[u8], at: usize) -> usize {
+    U256::from_be_slice(&input[at..at + 32]).to()
+}
+
+/// Lets the last of several batches take its payload from the first: what the contract reads well and hardly anybody else.
+fn point_back(input: &mut [u8], batches: usize) {
+    const ARRAY: usize = 4 + 2 * 32;
+    const PAYLOAD: usize = 18 * 32;
+    let start = |number: usize| ARRAY + offset(input, ARRAY + number * 32);
+    let (first, last) = (start(0), start(batches - 1));
+    let payload = first + offset(input, first + PAYLOAD);
+    let back = U256::from(payload).wrapping_sub(U256::from(last));
+    input[last + PAYLOAD..last + PAYLOAD + 32].copy_from_slice(&back.to_be_bytes::<32>());
+}
+
 fn input(random: &mut StdRng, deployment: &Deployment) -> Bytes {
     let batches: Vec<Certified> = (0..random.gen_range(1..4)).map(|_| batch(random)).collect();
     let mut input = settle_order(deployment, &batches).input.to_vec();
+    // Of what is changed blindly, one in three hundred reads well: too few to rest on.
+    if batches.len() > 1 && random.gen_ratio(1, 10) {
+        point_back(&mut input, batches.len());
+        return input.into();
+    }
     // Offsets and lengths are rare among the words: most of the changes go where there are some.
     let heads: Vec<usize> = (0..(input.len() - 4) / 32)
         .filter(|word| {
@@ -138,7 +159,7 @@ async fn inputs_of_settlements_are_read_as_the_contract_reads_them() {
             back += usize::from(!answer.is_empty() && !is_canonical(input));
         }
     }
-    assert!(read > INPUTS / 10 && read < INPUTS && back > 10, "{read} read, {back} of them odd");
+    assert!(read > INPUTS / 10 && read < INPUTS && back > INPUTS / 50, "{read} read, {back} of them odd");
 }
 
 /// Whether a decoder with unsigned offsets takes it.
