@@ -159,7 +159,10 @@ async fn inputs_of_settlements_are_read_as_the_contract_reads_them() {
             back += usize::from(!answer.is_empty() && !is_canonical(input));
         }
     }
-    assert!(read > INPUTS / 10 && read < INPUTS && back > INPUTS / 50, "{read} read, {back} of them odd");
+    assert!(
+        read > INPUTS / 10 && read < INPUTS && back > INPUTS / 50,
+        "{read} read, {back} of them odd"
+    );
 }
 
 /// Whether a decoder with unsigned offsets takes it.

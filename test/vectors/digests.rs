@@ -8,7 +8,7 @@ use alloy::primitives::{Address, B256};
 use rota::crypto::SigningDomain;
 use rota::domain::{
     BatchHeader, BlockHeader, Epoch, Generation, Height, Millis, OrderReceipt, Proposal, RollupId,
-    Round, Seconds, Vote, VoteType, tx_root,
+    Round, Seconds, SequencerId, Vote, VoteType, tx_root,
 };
 use serde_json::{Map, Value, json};
 
@@ -183,8 +183,17 @@ fn receipts_hold() {
             signed(fields, registry_domain.possession(owner, signer))
         })
         .collect();
+    let posters: Vec<Value> = [1, u32::MAX]
+        .map(|id| {
+            let digest = registry_domain
+                .poster_possession(SequencerId::new(id), crate::json::key().address());
+            signed(object([("sequencer", json!(id)), ("registry", hex(registry()))]), digest)
+        })
+        .to_vec();
     crate::hold(
         "receipts.json",
-        &with_domain(json!({ "receipts": receipts, "possessions": possessions })),
+        &with_domain(
+            json!({ "receipts": receipts, "possessions": possessions, "posters": posters }),
+        ),
     );
 }

@@ -16,7 +16,7 @@ fn set(name: &str, generation: u32, weights: &[u64]) -> LeaderSet {
         .unwrap()
 }
 
-fn sets() -> Vec<(&'static str, LeaderSet)> {
+pub(crate) fn sets() -> Vec<(&'static str, LeaderSet)> {
     let random = |name: &str, count: u64, below: u64| -> Vec<u64> {
         (0..count).map(|i| 1 + number(name, i) % below).collect()
     };

@@ -11,9 +11,11 @@
     reason = "a vector that does not hold should fail its test loudly"
 )]
 
+mod derivation;
 mod digests;
 mod draw;
 mod json;
+mod order;
 mod payload;
 mod trees;
 
