@@ -129,6 +129,9 @@ pub struct Faults {
     /// Takes the mempool's lock after its start and never gives it back.
     #[cfg(feature = "byzantine")]
     pub hang: bool,
+    /// Asks the others to sign every split of what is not settled, in every epoch.
+    #[cfg(feature = "byzantine")]
+    pub ask_for_splits: bool,
 }
 
 #[cfg(feature = "byzantine")]

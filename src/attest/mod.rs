@@ -11,12 +11,16 @@ mod budget;
 mod decided;
 mod inner;
 mod ledger;
+#[cfg(feature = "byzantine")]
+mod splits;
 #[cfg(test)]
 mod tests;
 
 pub use attester::{AttestError, Attester};
 pub(crate) use decided::payload_for;
 pub use ledger::{Added, Certificate, Cut, Ledger, MAX_UNKNOWN, MAX_VARIANTS, Refusal, Signed};
+#[cfg(feature = "byzantine")]
+pub use splits::ask_for_splits;
 
 use crate::blocking::blocking;
 use crate::crypto::Signature;

@@ -57,6 +57,10 @@ pub(super) struct Options {
     #[cfg(feature = "byzantine")]
     #[arg(long, hide = true)]
     hang: bool,
+    /// Ask the others to sign every split of what is not settled, in every epoch
+    #[cfg(feature = "byzantine")]
+    #[arg(long, hide = true)]
+    ask_for_splits: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -82,6 +86,7 @@ pub(super) async fn run(options: Options) -> eyre::Result<()> {
         censor: options.censor.map(RollupId::new),
         clock_off_millis: options.clock_off.saturating_mul(1_000),
         hang: options.hang,
+        ask_for_splits: options.ask_for_splits,
     };
     #[cfg(not(feature = "byzantine"))]
     let faults = Faults::default();

@@ -5,7 +5,7 @@ use crate::cli::output::{Output, progress};
 use crate::cli::{Chain, Owner};
 use crate::domain::{Deployment, Epoch, SequencerRecord};
 use crate::l1::rewards::{self, WaitingEpoch};
-use crate::l1::{Account, Client, actions};
+use crate::l1::{Account, Client, L1Error, actions};
 use alloy::primitives::{Address, U256};
 use clap::Args;
 use serde_json::{Value, json};
@@ -214,11 +214,17 @@ fn as_json(account: Address, earned: &Earned) -> Value {
 async fn claim(account: &Account, deployment: &Deployment) -> eyre::Result<(String, Value)> {
     let client = account.client();
     let mut credited = 0_usize;
-    while credited < EPOCHS
-        && rewards::next_credit(client, deployment).await?.is_some_and(|next| next.due)
-    {
-        rewards::credit_epoch(account, deployment).await?;
-        credited = credited.saturating_add(1);
+    let mut tried = None;
+    for _ in 0..EPOCHS {
+        let next = rewards::next_credit(client, deployment).await?.filter(|next| next.due);
+        let Some(next) = next else { break };
+        match rewards::credit_epoch(account, deployment).await {
+            Ok(_) => credited = credited.saturating_add(1),
+            // Agents credit too: whoever comes second finds the next epoch, and that it is not over.
+            Err(L1Error::Reverted { .. }) if tried != Some(next) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tried = Some(next);
     }
     let earned = look(client, deployment, account.address()).await?;
     if !earned.poster_wei.is_zero() {

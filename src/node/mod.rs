@@ -371,6 +371,16 @@ pub async fn run(
         );
         async move { Ok(attesting.await?) }
     });
+    #[cfg(feature = "byzantine")]
+    if faults.ask_for_splits {
+        tasks.spawn("splits", {
+            let peers = Arc::clone(&peers) as Arc<dyn attest::Peers>;
+            let (store, mirror, stop) = (store.clone(), mirror.clone(), tasks.stop.clone());
+            let asking =
+                attest::ask_for_splits(store, mirror, peers, signer, decided_rx.clone(), stop);
+            async move { Ok(asking.await?) }
+        });
+    }
     tasks.spawn("account", {
         let keeping = l1::keep(account.clone(), tasks.stop.clone());
         async move {

@@ -1,6 +1,6 @@
 //! Wrong settings and wrong calls: each refusal names what was wrong, and the agent goes on.
 
-use crate::{alone, block_on, plan, session};
+use crate::{beside, block_on, plan, session};
 use rota::rpc_client::{RpcClient, RpcClientError};
 use serde_json::{Value, json};
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 #[test]
 fn an_agent_refuses_malformed_calls_one_by_one_and_goes_on() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let session = session(plan(1), 0.0).await;
         let url = session.network.rpc_urls()[0].clone();

@@ -1,7 +1,7 @@
 //! How an agent ends when something in its way never gives way: nobody reads what it says, or it hangs.
 
 use crate::operator::{Desk, Running};
-use crate::{DEADLINE, alone};
+use crate::{DEADLINE, beside};
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn desk(names: &[&str]) -> Desk {
 
 #[test]
 fn an_agent_whose_words_nobody_takes_ends_when_it_is_told_to() {
-    let _alone = alone();
+    let _seat = beside();
     let desk = desk(&["first", "later"]);
     let mut first = Agent::start(&desk, "first", &[], true);
     let mut later = Agent::start(&desk, "later", &[], false);
@@ -106,7 +106,7 @@ fn an_agent_whose_words_nobody_takes_ends_when_it_is_told_to() {
 #[cfg(feature = "byzantine")]
 #[test]
 fn an_agent_that_hangs_ends_whether_or_not_anybody_reads_why() {
-    let _alone = alone();
+    let _seat = beside();
     let desk = desk(&["heard", "unheard", "told"]);
     let [mut heard, mut unheard, mut told] = ["heard", "unheard", "told"].map(|name| {
         let mut agent = Agent::start(&desk, name, &["--hang"], false);

@@ -1,13 +1,14 @@
 //! Agents that die, and one that lies.
 
 use crate::{
-    STAKE_WEI, alone, block_on, key, metric, plan, record, rota, session, tokens_of, until, wei,
+    STAKE_WEI, beside, block_on, key, metric, plan, record, rota, session, tokens_of, until, wei,
 };
-use alloy::primitives::{Address, address};
+use alloy::primitives::{Address, Bytes, address};
 use rota::devnet::Session;
-use rota::domain::SequencerStatus;
+use rota::domain::{BatchHeader, SequencerStatus};
+use rota::l1::read_settlement;
 use rota::rpc_client::RpcClient;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Where tokens go to burn.
@@ -15,7 +16,7 @@ const BURNED: Address = address!("000000000000000000000000000000000000dEaD");
 
 #[test]
 fn a_killed_leader_is_replaced_and_catches_up_when_it_is_back() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut session = session(plan(4), 10.0).await;
         until("a first batch is settled", || async { session.report().batches > 0 }).await;
@@ -45,7 +46,7 @@ fn a_killed_leader_is_replaced_and_catches_up_when_it_is_back() {
 
 #[test]
 fn agents_go_on_ordering_while_l1_is_away_and_settle_everything_when_it_is_back() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut session = session(plan(4), 10.0).await;
         until("a first batch is settled", || async { session.report().batches > 0 }).await;
@@ -76,7 +77,7 @@ fn agents_go_on_ordering_while_l1_is_away_and_settle_everything_when_it_is_back(
 #[cfg(feature = "byzantine")]
 #[test]
 fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut liar = plan(4);
         liar.extra = vec![(3, vec!["--equivocate".to_owned()])];
@@ -130,6 +131,53 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         assert!(seen > 0, "who found the offence has counted it");
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
+    });
+}
+
+/// The headers of all that settled, as the transactions on L1 have them.
+async fn settled_headers(session: &Session) -> Vec<BatchHeader> {
+    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let settlement = session.network.deployment().settlement;
+    let filter = json!({ "address": settlement, "fromBlock": "0x0" });
+    let logs = l1.call("eth_getLogs", json!([filter])).await.unwrap();
+    let mut transactions: Vec<&Value> =
+        logs.as_array().unwrap().iter().map(|log| &log["transactionHash"]).collect();
+    transactions.dedup();
+    let mut headers = Vec::new();
+    for hash in transactions {
+        let found = l1.call("eth_getTransactionByHash", json!([hash])).await.unwrap();
+        let input: Bytes = serde_json::from_value(found["input"].clone()).unwrap();
+        headers.extend(read_settlement(&input).into_iter().flatten().map(|one| one.header));
+    }
+    headers
+}
+
+#[cfg(feature = "byzantine")]
+#[test]
+fn a_member_that_asks_for_every_split_and_epoch_gets_nothing_settled_that_others_did_not_cut() {
+    let _seat = beside();
+    block_on(async {
+        let mut greedy = plan(4);
+        greedy.extra = vec![(3, vec!["--ask-for-splits".to_owned()])];
+        let mut session = session(greedy, 20.0).await;
+        until("each agent has posted", || async { session.posters().len() == 4 }).await;
+        session.stop_sending();
+        session.show_until_settled().await;
+
+        let headers = settled_headers(&session).await;
+        assert!(headers.len() >= 4, "{headers:?}");
+        let since: Vec<u64> = headers.iter().map(|header| header.regular_since.get()).collect();
+        assert!(since.iter().all(|since| *since > 0), "{since:?}");
+        let log = session.network.folder().join("agent-3/agent.log");
+        let asked = std::fs::read_to_string(log).unwrap();
+        assert!(asked.matches("asked the others for every split").count() > 10, "{asked}");
+        for signer in session.network.signers() {
+            let record = record(&session, signer).await;
+            assert_eq!(record.status, SequencerStatus::Active, "{record:?}");
+            assert!(record.stake_wei.to::<u128>() >= STAKE_WEI, "{record:?}");
+        }
+        let report = session.end().await;
+        assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! The way in that no sequencer can close, with the command line as its users have it.
 
-use crate::{alone, block_on, metric, plan, session, until, wei};
+use crate::{beside, block_on, metric, plan, session, until, wei};
 use alloy::primitives::B256;
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
@@ -16,7 +16,7 @@ const DEADLINE_BLOCKS: u64 = 40;
 #[cfg(feature = "byzantine")]
 #[test]
 fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_compensated() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut censors = plan(4);
         // What is taken at the last moment is late here: from its deadline on.
@@ -105,7 +105,7 @@ fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_
 
 #[test]
 fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut session = session(plan(2), 0.0).await;
         let agent = RpcClient::new(session.network.rpc_urls()[0].clone());

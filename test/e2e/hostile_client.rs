@@ -1,6 +1,6 @@
 //! A client that asks one agent for more than it is due, and the votes of that agent.
 
-use crate::{alone, block_on, plan, session, until};
+use crate::{beside, block_on, plan, session, until};
 use alloy::primitives::Address;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn decided(agent: &RpcClient) -> u64 {
 
 #[test]
 fn an_agent_that_a_client_asks_for_everything_votes_all_the_same() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut session = session(plan(4), 20.0).await;
         until("a first batch is settled", || async { session.report().batches > 0 }).await;

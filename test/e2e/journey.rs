@@ -1,6 +1,6 @@
 //! The journey of a transaction when nobody fails.
 
-use crate::{alone, block_on, plan, session, until};
+use crate::{beside, block_on, plan, session, until};
 use alloy::primitives::B256;
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
@@ -11,7 +11,7 @@ use url::Url;
 
 #[test]
 fn every_agent_leads_and_each_transaction_settles_once_in_one_order() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut session = session(plan(4), 20.0).await;
         until("every agent has posted a batch that settled", || async {

@@ -32,7 +32,7 @@ use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -42,11 +42,41 @@ const DEADLINE: Duration = Duration::from_secs(240);
 /// What each sequencer of the development network stakes, in wei of the stake token.
 const STAKE_WEI: u128 = 1_000_000_000_000_000_000_000;
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// How many networks run at a time. A test waits for turns and settlements most of its time: one alone keeps a tenth of two
+/// cores busy.
+const SEATS: usize = 2;
 
-/// Holds back the other tests while it lives.
-fn alone() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+static FREE: Mutex<usize> = Mutex::new(SEATS);
+static FREED: Condvar = Condvar::new();
+
+/// Seats that a test holds while it lives.
+struct Seats(usize);
+
+impl Seats {
+    fn take(number: usize) -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free =
+            FREED.wait_while(free, |free| *free < number).unwrap_or_else(PoisonError::into_inner);
+        *free -= number;
+        Self(number)
+    }
+}
+
+impl Drop for Seats {
+    fn drop(&mut self) {
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        FREED.notify_all();
+    }
+}
+
+/// Holds back the other tests while it lives: for who measures what a network does.
+fn alone() -> Seats {
+    Seats::take(SEATS)
+}
+
+/// Lets one other network run beside this one.
+fn beside() -> Seats {
+    Seats::take(1)
 }
 
 fn plan(agents: usize) -> Plan {

@@ -1,7 +1,7 @@
 //! What docs/OPERATIONS.md tells an operator to do, with the command line alone: from no contracts to a settled
 //! transaction, and from a request to leave to the stake's return.
 
-use crate::{alone, block_on, until};
+use crate::{beside, block_on, until};
 use alloy::primitives::{Address, U256};
 use rota::devnet::find_anvil;
 use rota::domain::Deployment;
@@ -26,7 +26,7 @@ const ONE: u128 = 1_000_000_000_000_000_000;
 
 #[test]
 fn an_operator_deploys_joins_settles_a_transaction_and_leaves_with_the_stake() {
-    let _alone = alone();
+    let _seat = beside();
     let desk = Desk::new();
 
     let signer = desk.new_key("agent");

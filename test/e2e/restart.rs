@@ -1,6 +1,6 @@
 //! More than a third of the stake is gone for good (R33): what docs/OPERATIONS.md tells the others to do.
 
-use crate::{alone, block_on, metric, plan, session, until};
+use crate::{beside, block_on, metric, plan, session, until};
 use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const SHORT: [(&str, u64); 5] = [
 
 #[test]
 fn half_of_the_stake_is_gone_and_the_others_go_on_with_all_that_was_accepted() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut plan = plan(4);
         plan.params = SHORT.to_vec();
@@ -96,7 +96,7 @@ fn half_of_the_stake_is_gone_and_the_others_go_on_with_all_that_was_accepted() {
 
 #[test]
 fn agents_that_are_told_to_bring_the_network_back_by_themselves() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut plan = plan(4);
         plan.params = SHORT.to_vec();

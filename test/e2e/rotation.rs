@@ -1,6 +1,6 @@
 //! Operators who change their hot keys while the network runs.
 
-use crate::{alone, block_on, key, plan, record, rota, session, until};
+use crate::{beside, block_on, key, plan, record, rota, session, until};
 use alloy::primitives::{Address, keccak256};
 use rota::config::{Strength, create_key};
 use rota::devnet::Session;
@@ -15,7 +15,7 @@ const PASSWORD: &str = "devnet";
 /// One key sorts above the old one, the other below it: nothing may depend on which of a sequencer's keys comes first.
 #[test]
 fn who_takes_another_key_posts_until_it_counts_and_with_it_from_then_on() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut session = session(plan(4), 10.0).await;
         until("a first batch is settled", || async { session.report().batches > 0 }).await;

@@ -1,7 +1,7 @@
 //! What owners, delegators and reporters do with the command line while a network runs, and what its agents do for them
 //! without being asked: credit rewards, debit rollups, jail who stays away.
 
-use crate::{STAKE_WEI, alone, block_on, key, plan, record, rota, session, until, wei};
+use crate::{STAKE_WEI, beside, block_on, key, plan, record, rota, session, until, wei};
 use alloy::primitives::{Address, U256, keccak256};
 use rota::crypto::{SecretKey, SigningDomain};
 use rota::devnet::{ROLLUP, Session};
@@ -20,7 +20,7 @@ const ONE: u128 = 1_000_000_000_000_000_000;
 
 #[test]
 fn delegators_earn_absentees_are_jailed_and_reporters_are_paid() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut quick = plan(4);
         // Epochs so short that rewards are credited, and absence is seen, within minutes.

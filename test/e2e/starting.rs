@@ -1,6 +1,6 @@
 //! How a network on this machine starts, where something is in its way, and that nothing of it is left behind.
 
-use crate::{alone, block_on, metric, plan, session, until};
+use crate::{beside, block_on, metric, plan, session, until};
 use rota::devnet::{DevnetError, LINES, Network, announcement};
 use rota::telemetry::Metrics;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::process::Command;
 
 #[test]
 fn an_agent_that_does_not_come_up_is_told_with_the_end_of_its_log_which_is_kept() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut plan = plan(1);
         plan.extra = vec![(0, vec!["--restart-duty=whatever".to_owned()])];
@@ -26,7 +26,7 @@ fn an_agent_that_does_not_come_up_is_told_with_the_end_of_its_log_which_is_kept(
 
 #[test]
 fn a_network_starts_over_when_another_program_has_taken_a_port_meanwhile() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut plan = plan(1);
@@ -59,7 +59,7 @@ fn a_network_starts_over_when_another_program_has_taken_a_port_meanwhile() {
 
 #[test]
 fn a_network_that_ends_leaves_no_agent_behind_not_even_one_that_hangs() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         for in_order in [true, false] {
             let session = session(plan(2), 0.0).await;
@@ -82,7 +82,7 @@ fn a_network_that_ends_leaves_no_agent_behind_not_even_one_that_hangs() {
 
 #[test]
 fn the_lines_that_a_network_tells_work_as_they_are_printed() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let session = session(plan(1), 0.0).await;
         let told = announcement(&session.network);
@@ -121,7 +121,7 @@ const ELSEWHERE: [&str; 7] = [
 
 #[test]
 fn every_metric_moves() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let session = session(plan(2), 20.0).await;
         let names = Metrics::NAMES.iter().filter(|name| !ELSEWHERE.contains(name));

@@ -1,6 +1,6 @@
 //! Stores that are lost, or older than what their key signed, among agents that go on.
 
-use crate::{alone, block_on, metric, plan, record, session, until};
+use crate::{beside, block_on, metric, plan, record, session, until};
 use rota::devnet::Session;
 use rota::domain::SequencerStatus;
 use std::fs;
@@ -39,7 +39,7 @@ async fn comes_back(session: &Session, agent: usize, why: &str) {
 
 #[test]
 fn a_lost_disk_and_a_backup_that_is_put_back_cost_turns_and_no_stake() {
-    let _alone = alone();
+    let _seat = beside();
     block_on(async {
         let mut plan = plan(4);
         // Has no effect as long as there is a store.
