@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {Deployment} from "./Deployment.sol";
@@ -18,9 +16,14 @@ import {Addresses, Params} from "./types/Params.sol";
 /// @title What was reported, and what it costs
 /// @notice Keeps the cases that the evidence opened, holds the offender's pool meanwhile, and takes the penalty once it is
 /// known who else offended at the same time (R34).
+///
+/// All cases of an offender share one slash, so they share one bounty: that of its first case, whichever is executed first.
+/// What its first report writes is all that the others need, so a report pays for one slot as it would without them.
+///
+/// A conviction moves no token. What it takes stays with the registry, in the name of a reporter or of nobody, until
+/// somebody fetches it: no token can be in the way of a penalty.
 abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     using KeyLib for KeyReference;
-    using SafeERC20 for IERC20;
 
     /// What a reporter says that it knows of, in one word: the hash cut to 192 bits, and the L1 time.
     struct Commitment {
@@ -32,7 +35,6 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     /// Tokens sent here are burned, whatever the token can do.
     address private constant BURNED = 0x000000000000000000000000000000000000dEaD;
 
-    IERC20 private immutable STAKE_TOKEN;
     IRota internal immutable SETTLEMENT;
     ISequencerRegistry internal immutable REGISTRY;
     address private immutable GUARDIAN;
@@ -46,16 +48,24 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
 
     Correlation private _correlation;
 
-    mapping(bytes32 caseId => Record) private _records;
+    /// The case of the first report against a sequencer; whoever it names as reporter has the bounty of all.
+    mapping(uint32 sequencer => Record) private _first;
+    /// The other cases of those who have a first.
+    mapping(bytes32 caseId => Record) private _others;
     mapping(uint32 sequencer => Penalty) private _penalties;
     mapping(address reporter => uint256 wei_) private _bounties;
     mapping(address reporter => Commitment) private _commitments;
 
-    /// When the reporter of a case had committed to it, if it took the case over from another one.
-    mapping(bytes32 caseId => uint64 time) private _claimedBy;
+    /// When the reporter that {_first} names had committed, if it took the bounty over from another one.
+    mapping(uint32 sequencer => uint64 time) private _committedAt;
+
+    /// What was slashed, is nobody's, and is not sent away yet.
+    uint256 private _toBurnWei;
+
+    /// Whether the evidence on its way is to be looked at again, for a case that was opened with it or with other.
+    bool internal transient _claiming;
 
     constructor(Params memory p, Addresses memory addresses) Deployment(p, addresses, addresses.slasher) {
-        STAKE_TOKEN = IERC20(addresses.stakeToken);
         SETTLEMENT = IRota(addresses.settlement);
         REGISTRY = ISequencerRegistry(addresses.registry);
         GUARDIAN = addresses.guardian;
@@ -77,10 +87,12 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         returns (bytes32 caseId)
     {
         uint32 id = key.isInSet() ? REGISTRY.idOf(signer) : key.sequencer();
-        caseId = keccak256(abi.encode(offence, id, generation, position));
-        require(Record.unwrap(_records[caseId]) == 0, AlreadyReported(caseId));
-
-        _records[caseId] = RecordLib.open(msg.sender, id, offence);
+        caseId = RecordLib.caseId(offence, id, generation, position);
+        if (!_isNew(caseId, offence)) {
+            // Nothing is left to open, and nobody to jail: so that the key is the offender's is asked here.
+            require(REGISTRY.idOf(signer) == id, NotAKeyOf(id, signer));
+            return caseId;
+        }
 
         emit Reported(caseId, id, offence, msg.sender, position);
 
@@ -96,6 +108,24 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         if (held) _correlation.add(bucket, assetsWei / WEIGHT_UNIT_WEI);
     }
 
+    /// @dev Keeps a new case as the caller's. One that is known is refused, unless its evidence is only looked at again.
+    function _isNew(bytes32 caseId, Offence offence) private returns (bool) {
+        uint32 id = RecordLib.offenderOf(caseId);
+        Record record = RecordLib.open(caseId, msg.sender, offence);
+        Record first = _first[id];
+        // Without a first there are no others: most reports look at one slot.
+        if (Record.unwrap(first) == 0) {
+            _first[id] = record;
+            return true;
+        }
+        if (first.isOf(caseId) || Record.unwrap(_others[caseId]) != 0) {
+            require(_claiming, AlreadyReported(caseId));
+            return false;
+        }
+        _others[caseId] = record;
+        return true;
+    }
+
     /* COMMITTING */
 
     /// @inheritdoc ISlasher
@@ -106,33 +136,40 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISlasher
-    function claimCase(bytes32 caseId, bytes32 salt) external {
-        Record record = _recordOf(caseId);
+    function claimCase(bytes calldata report, bytes32 salt) external returns (bytes32 caseId) {
         Commitment memory known = _commitments[msg.sender];
-        (uint64 time, uint64 due) = (uint64(block.timestamp), _dueOf(record));
-        uint64 before = _claimedBy[caseId] == 0 ? record.reportedAt() : _claimedBy[caseId];
-
-        require(record.status() == CaseStatus.Reported, AlreadyExecuted(caseId));
-        require(time < due, ClaimTooLate(due, time));
-        bytes24 hash = bytes24(keccak256(abi.encode(caseId, msg.sender, salt)));
+        bytes24 hash = bytes24(keccak256(abi.encode(keccak256(report), msg.sender, salt)));
         require(known.hash == hash, CommitmentDiffers(hash, known.hash));
-        require(known.time < before, CommittedTooLate(before, known.time));
-        uint64 until = known.time + CORRELATION_WINDOW_SECONDS;
-        require(record.reportedAt() <= until, CommitmentLapsed(until, record.reportedAt()));
-
         delete _commitments[msg.sender];
-        _claimedBy[caseId] = known.time;
-        _records[caseId] = record.withReporter(msg.sender);
 
-        emit CaseClaimed(caseId, msg.sender, record.reporter());
+        caseId = _prove(report);
+
+        uint32 id = RecordLib.offenderOf(caseId);
+        Record first = _first[id];
+        (uint64 time, uint64 reportedAt) = (uint64(block.timestamp), first.reportedAt());
+        uint64 before = _committedAt[id] == 0 ? reportedAt : _committedAt[id];
+        // The guardian puts off what is taken, not who has the bounty.
+        uint64 due = _startOfBucket(_bucketOf(reportedAt) + 2);
+        uint64 until = known.time + CORRELATION_WINDOW_SECONDS;
+        require(time < due, ClaimTooLate(due, time));
+        require(known.time < before, CommittedTooLate(before, known.time));
+        require(reportedAt <= until, CommitmentLapsed(until, reportedAt));
+
+        _committedAt[id] = known.time;
+        _first[id] = first.withReporter(msg.sender);
+
+        emit CaseClaimed(caseId, msg.sender, first.reporter());
     }
+
+    /// @dev The case that `report` proves, which it opens unless it is open. Reverts as the report would.
+    function _prove(bytes calldata report) internal virtual returns (bytes32 caseId);
 
     /* EXECUTING */
 
     /// @inheritdoc ISlasher
     function execute(bytes32 caseId) external nonReentrant {
         Record record = _recordOf(caseId);
-        uint32 id = record.sequencer();
+        uint32 id = RecordLib.offenderOf(caseId);
         Penalty memory penalty = _penalties[id];
         uint64 due = _dueOf(record);
 
@@ -140,11 +177,11 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         require(block.timestamp >= due, NotDue(due, uint64(block.timestamp)));
 
         uint256 assetsWei = penalty.applied ? 0 : REGISTRY.assetsOf(id);
-        uint256 amountWei = penalty.add(assetsWei, _shareBps(_bucketOf(record.reportedAt())));
+        uint256 amountWei = penalty.add(assetsWei, _shareBps(record.reportedAt()));
         _penalties[id] = penalty;
-        _records[caseId] = record.withStatus(CaseStatus.Executed);
+        _keep(caseId, record.withStatus(CaseStatus.Executed));
 
-        _punish(caseId, id, record.reporter(), amountWei, true);
+        _punish(caseId, id, _first[id].reporter(), amountWei, true);
     }
 
     /// @inheritdoc ISlasher
@@ -155,39 +192,75 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         require(!record.isDelayed(), AlreadyDelayed(caseId));
 
         record = record.withDelay();
-        _records[caseId] = record;
+        _keep(caseId, record);
 
         emit Delayed(caseId, _dueOf(record));
     }
 
     /// @inheritdoc ISlasher
-    function claimBounty() external nonReentrant returns (uint256 amountWei) {
+    function claimBounty(address to) external nonReentrant returns (uint256 amountWei) {
         amountWei = _bounties[msg.sender];
 
+        require(to != address(0), RecipientIsZero());
         require(amountWei != 0, NoBounty(msg.sender));
 
         _bounties[msg.sender] = 0;
 
-        emit BountyClaimed(msg.sender, amountWei);
+        emit BountyClaimed(msg.sender, to, amountWei);
 
-        STAKE_TOKEN.safeTransfer(msg.sender, amountWei);
+        REGISTRY.payOut(to, amountWei);
+    }
+
+    /// @inheritdoc ISlasher
+    function sweep() external nonReentrant returns (uint256 amountWei) {
+        amountWei = _toBurnWei;
+
+        require(amountWei != 0, NothingToSweep());
+
+        _toBurnWei = 0;
+
+        emit Swept(amountWei);
+
+        REGISTRY.payOut(BURNED, amountWei);
     }
 
     /// @dev Takes up to `amountWei` of the pool of `id`: a part for `reporter`, the rest burns.
     function _punish(bytes32 caseId, uint32 id, address reporter, uint256 amountWei, bool tombstone) internal {
         uint256 slashedWei = REGISTRY.slash(id, amountWei, tombstone);
         uint256 bountyWei = slashedWei * BOUNTY_BPS / BPS;
-        _bounties[reporter] += bountyWei;
+        if (bountyWei != 0) _bounties[reporter] += bountyWei;
+        if (slashedWei != bountyWei) _toBurnWei += slashedWei - bountyWei;
 
         emit Executed(caseId, id, slashedWei, bountyWei, slashedWei - bountyWei);
-
-        if (slashedWei != bountyWei) STAKE_TOKEN.safeTransfer(BURNED, slashedWei - bountyWei);
     }
 
-    /// @dev Base share plus the factor times what offended around the same time, of the weight in force; all at most.
-    function _shareBps(uint64 bucket) private view returns (uint64) {
-        uint256 total = SETTLEMENT.totalAt(SETTLEMENT.generation(), SETTLEMENT.epochAt(uint64(block.timestamp)));
-        return PenaltyLib.shareOf(DOUBLE_SIGN_BPS, CORRELATION_FACTOR, _correlation.around(bucket), total);
+    /// @dev Base share plus the factor times what offended around the same time, of the weight in force at the report; all at
+    /// most.
+    function _shareBps(uint64 reportedAt) private view returns (uint64) {
+        uint256 around = _correlation.around(_bucketOf(reportedAt));
+        return PenaltyLib.shareOf(DOUBLE_SIGN_BPS, CORRELATION_FACTOR, around, _totalWhen(reportedAt));
+    }
+
+    /// @dev The total of the set that was in force at `time`, which is not ahead: sets are kept, so a report need not ask.
+    /// Zero if there was none yet. Where a generation began in the block of `time` its set counts.
+    function _totalWhen(uint64 time) private view returns (uint256) {
+        // The last generation that had begun: that before it ends, whatever it had sealed, when it begins.
+        uint32 low = 0;
+        uint32 high = SETTLEMENT.generation();
+        while (low < high) {
+            uint32 middle = high - (high - low) / 2;
+            (, uint64 begun) = SETTLEMENT.endOf(middle - 1, type(uint64).max);
+            if (begun > time) high = middle - 1;
+            else low = middle;
+        }
+
+        try SETTLEMENT.totalAt(low, SETTLEMENT.epochAt(time)) returns (uint64 total) {
+            return total;
+        } catch (bytes memory reason) {
+            // Without this a caller short of gas would have it fail, and take the whole pool.
+            require(bytes4(reason) == IRota.NoSetInForce.selector, TotalUnknown(time));
+            return 0;
+        }
     }
 
     /* READING */
@@ -199,9 +272,10 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc ISlasher
     function caseOf(bytes32 caseId) external view returns (Case memory) {
-        Record record = _records[caseId];
+        Record record = _read(caseId);
+        if (Record.unwrap(record) == 0) return Case(0, Offence(0), CaseStatus.None, address(0), 0);
         return Case({
-            sequencer: record.sequencer(),
+            sequencer: RecordLib.offenderOf(caseId),
             offence: record.offence(),
             status: record.status(),
             reporter: record.reporter(),
@@ -214,8 +288,30 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         return _bounties[reporter];
     }
 
+    /// @inheritdoc ISlasher
+    function toBurn() external view returns (uint256) {
+        return _toBurnWei;
+    }
+
+    /// @inheritdoc ISlasher
+    function beneficiaryOf(uint32 sequencer) external view returns (address) {
+        return _first[sequencer].reporter();
+    }
+
+    function _read(bytes32 caseId) private view returns (Record record) {
+        record = _first[RecordLib.offenderOf(caseId)];
+        if (!record.isOf(caseId)) record = _others[caseId];
+    }
+
+    /// @dev Keeps what became of a case that is known.
+    function _keep(bytes32 caseId, Record record) private {
+        uint32 id = RecordLib.offenderOf(caseId);
+        if (_first[id].isOf(caseId)) _first[id] = record;
+        else _others[caseId] = record;
+    }
+
     function _recordOf(bytes32 caseId) private view returns (Record record) {
-        record = _records[caseId];
+        record = _read(caseId);
         require(Record.unwrap(record) != 0, UnknownCase(caseId));
     }
 

@@ -5,6 +5,7 @@ import {Cases} from "./Cases.sol";
 import {ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
 import {ISlasher, Offence} from "./interfaces/ISlasher.sol";
 import {ITally} from "./interfaces/ITally.sol";
+import {RecordLib} from "./lib/RecordLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
@@ -38,7 +39,7 @@ abstract contract Liveness is Cases {
         // One at most: whoever comes back answers for later epochs alone.
         uint32 generation = SETTLEMENT.generation();
         bytes32 position = bytes32(uint256(last));
-        caseId = keccak256(abi.encode(Offence.MissedTurn, id, generation, position));
+        caseId = RecordLib.caseId(Offence.MissedTurn, id, generation, position);
 
         emit Reported(caseId, id, Offence.MissedTurn, msg.sender, position);
 

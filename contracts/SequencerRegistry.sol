@@ -19,9 +19,10 @@ import {Addresses, Params} from "./types/Params.sol";
 /// @title Who
 /// @notice See {ISequencerRegistry}.
 ///
-/// Invariants: the stake token's balance here is at least the sum of all pools' assets, which is `_totalWei`. It holds
-/// because a deposit adds to a pool exactly what the token delivered, and a claim or a slash sends exactly what it took
-/// out of a pool. The weight of a sequencer times the weight unit is never above what works in its pool.
+/// Invariants: the stake token's balance here is at least the sum of all pools' assets, which is `_totalWei`, and of what
+/// was slashed and not paid out. It holds because a deposit adds to a pool exactly what the token delivered, a claim sends
+/// exactly what it took out of a pool, and a slash moves from a pool to what the slasher pays out. The weight of a
+/// sequencer times the weight unit is never above what works in its pool.
 contract SequencerRegistry is Churn, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
@@ -40,6 +41,8 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
     uint256 private immutable MIN_STAKE_WEI;
 
     uint256 private _totalWei;
+    /// What slashes took and the slasher has not paid out.
+    uint256 private _slashedWei;
 
     /// Of every signer and every poster that there ever was: no address is two sequencers'.
     mapping(address key => uint32 id) private _idOf;
@@ -369,9 +372,16 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
             _silence(entry, id, Status.Jailed, 0);
         }
 
-        emit Slashed(id, amountWei, slashedWei);
+        _slashedWei += slashedWei;
 
-        if (slashedWei != 0) STAKE_TOKEN.safeTransfer(SLASHER, slashedWei);
+        emit Slashed(id, amountWei, slashedWei);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function payOut(address to, uint256 amountWei) external onlySlasher nonReentrant {
+        _slashedWei -= amountWei;
+
+        STAKE_TOKEN.safeTransfer(to, amountWei);
     }
 
     /* READING */

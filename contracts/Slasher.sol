@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
+import {Cases} from "./Cases.sol";
 import {Liveness} from "./Liveness.sol";
 import {SigningDomain} from "./SigningDomain.sol";
 import {BlockProof, ISlasher, KeyReference, Offence} from "./interfaces/ISlasher.sol";
@@ -107,8 +109,25 @@ contract Slasher is Liveness, SigningDomain {
     }
 
     function _isReport(bytes4 selector) private pure returns (bool) {
+        return _isEvidence(selector) || selector == ISlasher.reportMissedTurns.selector;
+    }
+
+    /// @dev Whether it opens a case.
+    function _isEvidence(bytes4 selector) private pure returns (bool) {
         return selector == ISlasher.reportDoubleVote.selector || selector == ISlasher.reportDoubleProposal.selector
-            || selector == ISlasher.reportDoubleAttestation.selector || selector == ISlasher.reportMissedTurns.selector;
+            || selector == ISlasher.reportDoubleAttestation.selector;
+    }
+
+    /// @inheritdoc Cases
+    function _prove(bytes calldata report) internal override returns (bytes32 caseId) {
+        bytes4 selector = bytes4(report);
+        require(_isEvidence(selector), NotAReport(selector));
+
+        _claiming = true;
+        bytes memory answer = Address.functionDelegateCall(address(this), report);
+        _claiming = false;
+
+        return abi.decode(answer, (bytes32));
     }
 
     /// @dev The height at which the two headers hold different blocks: `height` itself, or, where the later one only names

@@ -36,7 +36,7 @@ contract CallbackPoster {
 ///
 /// Moves of stake tokens
 /// ├── registry: join, topUp, delegate, claim, slash (by an execution)
-/// ├── slasher: execute, claimBounty, reportMissedTurns
+/// ├── slasher: claimBounty, sweep; execute and reportMissedTurns call no token
 /// └── reward pool: fund, creditEpoch, claimCommission
 contract ReentrancyTest is Offences {
     CallbackToken private _hostile;
@@ -100,17 +100,26 @@ contract ReentrancyTest is Offences {
         _refuses(address(registry), _movesOfRegistry(), _claims);
     }
 
-    /// The token is called twice: from the registry to the slasher, then from there to where it burns. This is the first.
-    function test_slash() external {
+    function test_payOut() external {
         _report();
-        _refuses(address(registry), _movesOfRegistry(), _executes);
+        slasher.execute(_caseId);
+        _refuses(address(registry), _movesOfRegistry(), _claimsBounty);
     }
 
     /* THE SLASHER */
 
+    /// A conviction calls no token at all, that of the absent neither.
     function test_execute() external {
         _report();
-        _refuses(address(slasher), _movesOfSlasher(), _executes);
+        _hostile.arm(address(slasher), abi.encodeCall(slasher.sweep, ()));
+        slasher.execute(_caseId);
+        assertEq(_hostile.attempts(), 0);
+    }
+
+    function test_sweep() external {
+        _report();
+        slasher.execute(_caseId);
+        _refuses(address(slasher), _movesOfSlasher(), _sweeps);
     }
 
     function test_claimBounty() external {
@@ -125,7 +134,9 @@ contract ReentrancyTest is Offences {
             abi.encodeWithSelector(tally.turnsBetween.selector, registry.idOf(_actor(5).signer)),
             abi.encode(3, 3)
         );
-        _refuses(address(slasher), _movesOfSlasher(), _reportsMissedTurns);
+        _hostile.arm(address(slasher), abi.encodeCall(slasher.sweep, ()));
+        slasher.reportMissedTurns(registry.idOf(_actor(5).signer));
+        assertEq(_hostile.attempts(), 0);
     }
 
     /* THE REWARD POOL */
@@ -189,16 +200,12 @@ contract ReentrancyTest is Offences {
         registry.claim(_exitId);
     }
 
-    function _executes() private {
-        slasher.execute(_caseId);
+    function _sweeps() private {
+        slasher.sweep();
     }
 
     function _claimsBounty() private {
-        slasher.claimBounty();
-    }
-
-    function _reportsMissedTurns() private {
-        slasher.reportMissedTurns(registry.idOf(_actor(5).signer));
+        slasher.claimBounty(address(this));
     }
 
     function _funds() private {
@@ -242,10 +249,11 @@ contract ReentrancyTest is Offences {
     }
 
     function _movesOfSlasher() private view returns (bytes[] memory calls) {
-        calls = new bytes[](3);
+        calls = new bytes[](4);
         calls[0] = abi.encodeCall(slasher.execute, (_caseId));
-        calls[1] = abi.encodeCall(slasher.claimBounty, ());
+        calls[1] = abi.encodeCall(slasher.claimBounty, (address(this)));
         calls[2] = abi.encodeCall(slasher.reportMissedTurns, (1));
+        calls[3] = abi.encodeCall(slasher.sweep, ());
     }
 
     function _movesOfPool() private view returns (bytes[] memory calls) {

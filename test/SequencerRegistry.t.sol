@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {stdError} from "forge-std/StdError.sol";
+
 import {ISequencerRegistry, Sequencer, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {SetLib} from "../contracts/lib/SetLib.sol";
 import {Config, ConfigLib} from "../script/ConfigLib.sol";
@@ -283,7 +285,8 @@ contract SequencerRegistryTest is Staking {
 
         assertEq(shares, expected);
         assertEq(registry.assetsOf(1), 100 ether);
-        assertEq(token.balanceOf(address(registry)), 100 ether);
+        // With what was slashed.
+        assertEq(token.balanceOf(address(registry)), 150 ether);
     }
 
     function test_topUp_revertsWhen_amountIsBelowAUnit() public {
@@ -540,10 +543,29 @@ contract SequencerRegistryTest is Staking {
         uint256 slashed = _slash(1, 130 ether, false);
 
         assertEq(slashed, 100 ether);
-        assertEq(token.balanceOf(at.slasher), 100 ether);
-        assertEq(token.balanceOf(address(registry)), 100 ether);
         assertEq(registry.assetsOf(1), 0);
         assertEq(registry.assetsOf(2), 100 ether);
+        // Nothing has moved yet.
+        assertEq(token.balanceOf(address(registry)), 200 ether);
+    }
+
+    function test_payOut_sendsWhatWasSlashedAndNoMore() public {
+        _joinMany(2);
+        _slash(1, 40 ether, false);
+
+        vm.prank(at.slasher);
+        registry.payOut(address(7), 30 ether);
+        assertEq(token.balanceOf(address(7)), 30 ether);
+        assertEq(token.balanceOf(address(registry)), 170 ether);
+
+        vm.expectRevert(stdError.arithmeticError);
+        vm.prank(at.slasher);
+        registry.payOut(address(7), 10 ether + 1);
+    }
+
+    function test_payOut_revertsWhen_callerIsNotTheSlasher() public {
+        vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.NotSlasher.selector, at.slasher, address(this)));
+        registry.payOut(address(7), 0);
     }
 
     function test_slash_tombstonesForEver() public {

@@ -6,6 +6,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {ISequencerRegistry, Status} from "../contracts/interfaces/ISequencerRegistry.sol";
 import {Case, CaseStatus, ISlasher, KeyReference, Offence} from "../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../contracts/lib/KeyLib.sol";
+import {RecordLib} from "../contracts/lib/RecordLib.sol";
 import {SetLib} from "../contracts/lib/SetLib.sol";
 import {Proposal, Signature, Vote, VoteType} from "../contracts/types/Wire.sol";
 import {Offences} from "./utils/Offences.sol";
@@ -39,7 +40,7 @@ contract SlasherTest is Offences {
     function test_report_jailsHoldsRecordsAndSaysSo() external {
         uint32 id = _idAt(OFFENDER);
         bytes32 position = bytes32((uint256(HEIGHT) << 40) | (uint256(ROUND) << 8) | 1);
-        bytes32 caseId = keccak256(abi.encode(Offence.DoubleVote, id, uint32(0), position));
+        bytes32 caseId = RecordLib.caseId(Offence.DoubleVote, id, 0, position);
 
         (Vote memory a, Vote memory b) = (_vote(BLOCK_A), _vote(BLOCK_B));
         Signature memory signatureA = _signVote(_secret(OFFENDER), VoteType.Precommit, a);

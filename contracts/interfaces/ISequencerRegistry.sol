@@ -327,10 +327,13 @@ interface ISequencerRegistry {
     /// Reverts with {NotSlasher}, {StatusNotAllowed}, {KeyNotCurrent}.
     function jailUnderKey(uint32 id, address signer, uint64 heldUntil) external returns (uint256 assetsWei);
 
-    /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, sends it to the slasher and says how much it
-    /// was; tombstones it if `tombstone`. Whoever else is left with less than the minimum of its owner's own stake is
-    /// jailed until topped up, without a term.
+    /// @notice Slasher only. Takes up to `amountWei` out of the pool of `id`, keeps it for {payOut} and says how much it was;
+    /// tombstones it if `tombstone`. Whoever else is left with less than the minimum of its owner's own stake is jailed until
+    /// topped up, without a term.
     ///
     /// Reverts with {NotSlasher}, {UnknownSequencer}.
     function slash(uint32 id, uint256 amountWei, bool tombstone) external returns (uint256 slashedWei);
+
+    /// @notice Slasher only. Sends `amountWei` of what slashes took to `to`. Reverts with {NotSlasher}, and if there is less.
+    function payOut(address to, uint256 amountWei) external;
 }

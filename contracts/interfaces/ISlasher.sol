@@ -34,6 +34,7 @@ struct Case {
     uint32 sequencer;
     Offence offence;
     CaseStatus status;
+    /// Who reported it. Of the first case against a sequencer: who has the bounty of all.
     address reporter;
     uint64 reportedAt;
 }
@@ -48,10 +49,11 @@ interface ISlasher {
         bytes32 indexed caseId, uint32 indexed sequencer, uint256 slashedWei, uint256 bountyWei, uint256 burnedWei
     );
 
-    /// @notice `reporter` knows of something, and says later of what.
+    /// @notice `reporter` has evidence of something, and says later of what.
     event Committed(address indexed reporter, bytes32 commitment);
 
-    /// @notice The bounty of a case is `reporter`'s and no longer `before`'s, who had learned of it later.
+    /// @notice The bounty of the offender that case `caseId` is against is `reporter`'s, who proved it, and no longer
+    /// `before`'s, who had learned of its offences later.
     event CaseClaimed(bytes32 indexed caseId, address indexed reporter, address indexed before);
 
     /// @notice Item `index` of a {reportMany} was not taken; `reason` is the error that it would have reverted with.
@@ -60,7 +62,10 @@ interface ISlasher {
     /// @notice The guardian put an execution off, once.
     event Delayed(bytes32 indexed caseId, uint64 executableAt);
 
-    event BountyClaimed(address indexed reporter, uint256 amountWei);
+    event BountyClaimed(address indexed reporter, address indexed to, uint256 amountWei);
+
+    /// @notice What slashes left to burn was sent where nobody has the key.
+    event Swept(uint256 amountWei);
 
     error GenerationDiffers(uint32 a, uint32 b);
     error HeightDiffers(uint64 a, uint64 b);
@@ -87,11 +92,15 @@ interface ISlasher {
     error UnknownCase(bytes32 caseId);
     error AlreadyExecuted(bytes32 caseId);
     error NotDue(uint64 executableAt, uint64 time);
-    /// @notice The caller's last commitment is not to this case with this salt.
+
+    /// @notice The caller's last commitment is not to this report with this salt.
     error CommitmentDiffers(bytes24 expected, bytes24 actual);
 
-    /// @notice The case was reported, or committed to by its reporter, no later than the caller's commitment.
+    /// @notice The offender was reported, or committed to by who has its bounty, no later than the caller's commitment.
     error CommittedTooLate(uint64 before, uint64 committedAt);
+
+    /// @notice The evidence is not of a key that `sequencer` ever had.
+    error NotAKeyOf(uint32 sequencer, address signer);
 
     /// @notice A commitment serves reports of the next correlation window.
     error CommitmentLapsed(uint64 until, uint64 reportedAt);
@@ -112,10 +121,16 @@ interface ISlasher {
     error NotGuardian(address expected, address actual);
     error AlreadyDelayed(bytes32 caseId);
     error NoBounty(address reporter);
+    error NothingToSweep();
+    error RecipientIsZero();
+
+    /// @notice Settlement did not say what weighed at `time`; with enough gas it does.
+    error TotalUnknown(uint64 time);
 
     // Every report jails the offender at once, holds its pool until a while after the case can be executed, and reverts
     // with {EpochNotBegun}, {EvidenceTooOld}, {IRota.NoSetInForce}, {SetLib.IndexOutsideSet}, {NotSignedBy} (a, then b),
-    // {AlreadyReported}, {ISequencerRegistry.StatusNotAllowed} for a tombstoned sequencer, after what is named below. `key`
+    // {AlreadyReported}, {ISequencerRegistry.StatusNotAllowed} for a tombstoned sequencer, after what is named below. The case
+    // is named by a hash of offence, offender, generation and position, the last 32 bits of which are the offender's id. `key`
     // is one of the two forms that {KeyLib} draws. Named as a sequencer's current key it is the cheaper one: the first four
     // do not arise, and {ISequencerRegistry.StatusNotAllowed} and {ISequencerRegistry.KeyNotCurrent} say if the sequencer
     // is not active or its key is another.
@@ -177,24 +192,31 @@ interface ISlasher {
     /// @return taken How many were taken.
     function reportMany(bytes[] calldata reports) external returns (uint256 taken);
 
-    /// @notice Shows that the caller knows of a case without saying of which: `commitment` is
-    /// keccak256(abi.encode(caseId, caller, salt)), with a salt that nobody can guess. Whoever then sees the caller's report
-    /// on its way and is included first has gained nothing: {claimCase}. A reporter has one commitment; the next replaces it.
+    /// @notice Shows that the caller has evidence without showing it: `commitment` is
+    /// keccak256(abi.encode(keccak256(report), caller, salt)), with the calldata of a report and a salt that nobody can
+    /// guess. Whoever then sees the caller's report on its way and is included first has gained nothing: {claimCase}. A
+    /// reporter has one commitment; the next replaces it.
+    /// @dev It holds the evidence: knowing where somebody is going to offend is not enough. Who offends on purpose has the
+    /// evidence before all others, and can be its own first reporter; that leaves it a tenth of what it loses.
     function commit(bytes32 commitment) external;
 
-    /// @notice Gives the caller the bounty of a case that somebody else reported, after the block of the caller's commitment
-    /// and within a correlation window of it. Of several who committed the earliest has it. Possible until the case can be
-    /// executed.
+    /// @notice Makes the report that the caller committed to, in calldata of {reportDoubleVote}, {reportDoubleProposal} or
+    /// {reportDoubleAttestation}, as if it had come when the caller committed: if nobody reported the offender, or had
+    /// committed against it, by then, the bounty of all its cases is the caller's. A case that is open is proved again and
+    /// else left as it is. Of several who committed the earliest has the bounty. Possible until the first case of the
+    /// offender can be executed, and against a first report that came within a correlation window of the commitment.
     ///
-    /// Reverts with {UnknownCase}, {AlreadyExecuted}, {ClaimTooLate}, {CommitmentDiffers}, {CommittedTooLate},
-    /// {CommitmentLapsed}.
-    function claimCase(bytes32 caseId, bytes32 salt) external;
+    /// Reverts with {CommitmentDiffers}, {NotAReport}, as the report would but for {AlreadyReported}, then {NotAKeyOf},
+    /// {ClaimTooLate}, {CommittedTooLate}, {CommitmentLapsed}.
+    function claimCase(bytes calldata report, bytes32 salt) external returns (bytes32 caseId);
 
     /// @notice Applies the penalty of a case whose correlation window has passed: tombstones the sequencer and takes a share
-    /// of its pool, a part of it as the reporter's bounty; the rest burns. All cases that were open at the first execution
-    /// count once, the largest: a second one takes only what it has beyond the first.
+    /// of its pool, a part of it as the bounty of whoever reported the sequencer first, by whatever case; the rest is set
+    /// aside to {sweep}. All cases that were open at the first execution count once, the largest: a second one takes only
+    /// what it has beyond the first. The share is measured by the weight that was in force at the report; the whole pool
+    /// goes where none was. No token moves.
     ///
-    /// Reverts with {UnknownCase}, {AlreadyExecuted}, {NotDue}.
+    /// Reverts with {UnknownCase}, {AlreadyExecuted}, {NotDue}, {TotalUnknown}.
     function execute(bytes32 caseId) external;
 
     /// @notice Puts an execution off by guardianDelaySeconds, once. The guardian can neither cancel a case nor open one.
@@ -209,9 +231,19 @@ interface ISlasher {
     /// @notice All zeros if there is no such case.
     function caseOf(bytes32 caseId) external view returns (Case memory);
 
+    /// @notice Who has, or will have, the bounty of every case against `sequencer`; zero if it was never reported.
+    function beneficiaryOf(uint32 sequencer) external view returns (address);
+
     /// @notice Bounty owed to `reporter`, in wei of the stake token.
     function bountyOf(address reporter) external view returns (uint256);
 
-    /// @notice Pays the caller's bounties. Reverts with {NoBounty}.
-    function claimBounty() external returns (uint256 amountWei);
+    /// @notice Pays the caller's bounties to `to`. Reverts with {RecipientIsZero}, {NoBounty}.
+    function claimBounty(address to) external returns (uint256 amountWei);
+
+    /// @notice Wei of the stake token that slashes took and that are nobody's: {sweep} burns them.
+    function toBurn() external view returns (uint256);
+
+    /// @notice Sends what is to burn where nobody has the key. Anyone may. If the token refuses, it stays where nobody can
+    /// take it either. Reverts with {NothingToSweep}.
+    function sweep() external returns (uint256 amountWei);
 }

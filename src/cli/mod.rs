@@ -84,6 +84,7 @@ enum Command {
     Restart(restart::Command),
     #[command(subcommand)]
     Report(report::Command),
+    Sweep(report::Sweep),
     Rewards(rewards::Rewards),
     Commission(rewards::CommissionOptions),
     Cap(rewards::CapOptions),
@@ -250,6 +251,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Report(command) => report::run(command, output).await,
+        Command::Sweep(options) => report::sweep(options, output).await,
         Command::Rewards(options) => rewards::run(options, output).await,
         Command::Commission(options) => rewards::commission(options, output).await,
         Command::Cap(options) => rewards::cap(options, output).await,

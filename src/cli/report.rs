@@ -1,5 +1,6 @@
 //! `rota report`: offences that anybody can prove, for a bounty.
 
+use crate::cli::amount::StakeToken;
 use crate::cli::output::{Output, progress};
 use crate::cli::{Chain, Owner};
 use crate::domain::{Deployment, Evidence};
@@ -43,13 +44,34 @@ pub(super) struct Offence {
     /// JSON file with the two signed messages (see OPERATIONS.md)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Commit to the case one block before naming it, so that nobody who sees the report on its way gets its bounty
+    /// Commit to the evidence one block before showing it, so that nobody who sees the report on its way gets its bounty
     #[arg(long)]
     commit: bool,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
     chain: Chain,
+}
+
+/// Burn what penalties took and left to nobody; anybody may
+#[derive(Args)]
+pub(super) struct Sweep {
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+pub(super) async fn sweep(options: Sweep, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let token = StakeToken::of(&client, &deployment).await?;
+    let account = options.owner.account(client)?;
+    let burned = reports::sweep(&account, &deployment).await?;
+    output.print(
+        format!("{} tokens burned", token.show(burned)),
+        &json!({ "burnedWei": burned.to_string() }),
+    );
+    Ok(())
 }
 
 pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
@@ -81,46 +103,56 @@ async fn evidence(options: Offence, output: Output) -> eyre::Result<()> {
     let known = actions::id_of(account.client(), &deployment, offender).await?;
     let Some(id) = known else { eyre::bail!("{offender} is no sequencer's key") };
 
-    let salt = if options.commit {
-        let salt = B256::from(rand::random::<[u8; 32]>());
-        commit(&account, &deployment, reports::case_id(id, &evidence), salt).await?;
-        Some(salt)
+    let (case, earlier) = if options.commit {
+        report_committed(&account, &deployment, &evidence).await?
     } else {
-        None
+        let key = key_of(&account, &deployment, &evidence).await?;
+        (duties::report(&account, &deployment, key, &evidence).await?, None)
     };
-    let key = key_of(&account, &deployment, &evidence).await?;
-    let case = match (duties::report(&account, &deployment, key, &evidence).await, salt) {
-        (Ok(case), _) => case,
-        // Somebody was faster; what was committed before that counts more.
-        (Err(L1Error::Reverted { .. }), Some(salt)) => {
-            let case = reports::case_id(id, &evidence);
-            reports::claim_case(&account, &deployment, case, salt).await?;
-            case
-        }
-        (Err(error), _) => return Err(error.into()),
-    };
+    let bounty = earlier.map(|refused| format!("\nsomebody else has the bounty: {refused}"));
     output.print(
-        format!("sequencer {id} is jailed by case {case}; its penalty can be executed after the correlation window"),
+        format!(
+            "sequencer {id} is jailed by case {case}; its penalty can be executed after the correlation window{}",
+            bounty.unwrap_or_default()
+        ),
         &json!({ "sequencer": id, "case": case, "reporter": account.address() }),
     );
     Ok(())
 }
 
-/// Commits, and waits for the next block: a report in the same one would count as no later.
-async fn commit(
+/// Commits, waits for the next block, as a commitment of the same one would count as no earlier, and reports. Returns the
+/// case, and why the bounty is another's if it is.
+async fn report_committed(
     account: &Account,
     deployment: &Deployment,
-    case: B256,
-    salt: B256,
-) -> eyre::Result<()> {
+    evidence: &Evidence,
+) -> eyre::Result<(B256, Option<L1Error>)> {
+    // By its place in a set, if it has one: that holds if somebody else has the offender jailed meanwhile.
+    let key = match place_of(account, deployment, evidence).await? {
+        Some(key) => key,
+        None => key_of(account, deployment, evidence).await?,
+    };
+    let (report, salt) =
+        (duties::report_input(key, evidence), B256::from(rand::random::<[u8; 32]>()));
     let waiting = progress("committing");
-    reports::commit(account, deployment, case, salt).await?;
+    reports::commit(account, deployment, &report, salt).await?;
     let committed = account.client().head().await?;
     while account.client().head().await?.number <= committed.number {
         tokio::time::sleep(LOOK).await;
     }
     waiting.finish_and_clear();
-    Ok(())
+    match reports::claim_case(account, deployment, &report, salt).await {
+        Ok(case) => Ok((case, None)),
+        // Somebody knew earlier, and has the bounty. The case counts all the same, unless it is known.
+        Err(refused @ L1Error::Reverted { .. }) => {
+            match duties::report(account, deployment, key, evidence).await {
+                Ok(case) => Ok((case, Some(refused))),
+                Err(L1Error::Reverted { .. }) => Err(refused.into()),
+                Err(error) => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn key_of(
@@ -132,7 +164,16 @@ async fn key_of(
     if let Some(key) = duties::current_key(client, deployment, offender).await? {
         return Ok(key);
     }
-    let now = client.verify(deployment).await?.epoch_at(client.head().await?.timestamp);
-    let place = reports::place_of(client, deployment, offender, now, EPOCHS_BACK).await?;
+    let place = place_of(account, deployment, evidence).await?;
     place.ok_or_else(|| eyre::eyre!("{offender} is in no set of the last {EPOCHS_BACK} epochs"))
+}
+
+async fn place_of(
+    account: &Account,
+    deployment: &Deployment,
+    evidence: &Evidence,
+) -> eyre::Result<Option<KeyReference>> {
+    let client = account.client();
+    let now = client.verify(deployment).await?.epoch_at(client.head().await?.timestamp);
+    Ok(reports::place_of(client, deployment, evidence.offender(), now, EPOCHS_BACK).await?)
 }

@@ -48,6 +48,11 @@ impl Order {
         Self { to: Some(to), value_wei: U256::ZERO, input: call.abi_encode().into(), gas: None }
     }
 
+    /// A call of a contract whose input is there already.
+    pub(super) fn input(to: Address, input: Bytes) -> Self {
+        Self { to: Some(to), value_wei: U256::ZERO, input, gas: None }
+    }
+
     /// The same with ETH.
     pub(super) fn with_value(self, value_wei: U256) -> Self {
         Self { value_wei, ..self }

@@ -195,7 +195,7 @@ pub async fn claim_poster(poster: &Account, deployment: &Deployment) -> Result<U
     Ok(event::<IRewardPool::PosterClaimed>(&receipt)?.amountWei)
 }
 
-/// Pays the bounties that `reporter` is owed, in wei of the stake token.
+/// Pays the bounties that `reporter` is owed to it, in wei of the stake token.
 ///
 /// # Errors
 ///
@@ -203,7 +203,12 @@ pub async fn claim_poster(poster: &Account, deployment: &Deployment) -> Result<U
 pub async fn claim_bounty(reporter: &Account, deployment: &Deployment) -> Result<U256, L1Error> {
     let call = ISlasher::bountyOfCall { reporter: reporter.address() };
     let owed = reporter.client().call(deployment.slasher, &call).await?;
-    reporter.execute(&Order::call(deployment.slasher, &ISlasher::claimBountyCall {})).await?;
+    reporter
+        .execute(&Order::call(
+            deployment.slasher,
+            &ISlasher::claimBountyCall { to: reporter.address() },
+        ))
+        .await?;
     Ok(owed)
 }
 

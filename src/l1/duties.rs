@@ -11,8 +11,9 @@ use crate::batch::{Usage, packed_usage};
 use crate::domain::{
     self, BatchNumber, Deployment, Epoch, Evidence, Generation, Seconds, SettledBatch,
 };
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::Provider as _;
+use alloy::sol_types::SolCall as _;
 
 /// Names an offender's key to L1 (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,8 +166,15 @@ pub async fn report(
     key: KeyReference,
     evidence: &Evidence,
 ) -> Result<B256, L1Error> {
+    let order = Order::input(deployment.slasher, report_input(key, evidence));
+    let receipt = account.execute(&order).await?;
+    super::actions::event::<ISlasher::Reported>(&receipt).map(|event| event.caseId)
+}
+
+/// The calldata of a report: what a reporter commits to.
+pub fn report_input(key: KeyReference, evidence: &Evidence) -> Bytes {
     let key = key.to_word();
-    let order = match evidence {
+    match evidence {
         Evidence::DoubleVote { vote_type, a, b, .. } => {
             let call = ISlasher::reportDoubleVoteCall {
                 key,
@@ -179,7 +187,7 @@ pub async fn report(
                 b: convert::sol_vote(&b.0),
                 signatureB: convert::sol_signature(&b.1),
             };
-            Order::call(deployment.slasher, &call)
+            call.abi_encode().into()
         }
         Evidence::DoubleProposal { a, b, .. } => {
             let call = ISlasher::reportDoubleProposalCall {
@@ -189,7 +197,7 @@ pub async fn report(
                 b: convert::sol_proposal(&b.0),
                 signatureB: convert::sol_signature(&b.1),
             };
-            Order::call(deployment.slasher, &call)
+            call.abi_encode().into()
         }
         Evidence::DoubleAttestation { a, b, height, proof_a, proof_b, .. } => {
             let call = ISlasher::reportDoubleAttestationCall {
@@ -202,11 +210,9 @@ pub async fn report(
                 signatureB: convert::sol_signature(&b.1),
                 proofB: sol_proof(proof_b),
             };
-            Order::call(deployment.slasher, &call)
+            call.abi_encode().into()
         }
-    };
-    let receipt = account.execute(&order).await?;
-    super::actions::event::<ISlasher::Reported>(&receipt).map(|event| event.caseId)
+    }
 }
 
 /// L1 time from which a case can be executed.

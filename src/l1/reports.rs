@@ -1,5 +1,5 @@
-//! What reporters do on L1 besides [`super::duties::report`]: accuse absent sequencers, and commit to a case before they
-//! name it.
+//! What reporters do on L1 besides [`super::duties::report`]: accuse absent sequencers, and commit to a report before they
+//! make it.
 
 use super::account::{Account, Order};
 use super::actions::event;
@@ -8,7 +8,7 @@ use super::client::Client;
 use super::duties::KeyReference;
 use super::error::L1Error;
 use crate::domain::{Deployment, Epoch, Evidence, VoteType};
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::SolValue as _;
 
 /// Turns in which a batch ended, and how many of them were missed.
@@ -112,7 +112,12 @@ pub fn case_id(sequencer: u32, evidence: &Evidence) -> B256 {
     };
     let words =
         (U256::from(offence), U256::from(sequencer), U256::from(generation.get()), position);
-    keccak256(words.abi_encode())
+    let mut id = keccak256(words.abi_encode());
+    // Its end says against whom it is.
+    if let Some(end) = id.last_chunk_mut::<4>() {
+        *end = sequencer.to_be_bytes();
+    }
+    id
 }
 
 /// Height 64, round 32, vote type 8.
@@ -121,7 +126,7 @@ fn position(height: u64, round: u32, vote_type: u8) -> B256 {
     B256::from(word | U256::from(vote_type))
 }
 
-/// Commits the account to a case, with a salt that nobody can guess.
+/// Commits the account to a report, whose calldata `report` is, with a salt that nobody can guess.
 ///
 /// # Errors
 ///
@@ -129,27 +134,39 @@ fn position(height: u64, round: u32, vote_type: u8) -> B256 {
 pub async fn commit(
     account: &Account,
     deployment: &Deployment,
-    case: B256,
+    report: &Bytes,
     salt: B256,
 ) -> Result<(), L1Error> {
-    let commitment = keccak256((case, account.address(), salt).abi_encode());
+    let commitment = keccak256((keccak256(report), account.address(), salt).abi_encode());
     let call = ISlasher::commitCall { commitment };
     account.execute(&Order::call(deployment.slasher, &call)).await?;
     Ok(())
 }
 
-/// Takes the bounty of a case that somebody else reported after the account had committed to it.
+/// Makes the report to which the account committed in an earlier block: the bounty of all the offender's cases is the
+/// account's, if nobody reported or committed earlier. Returns the case's id.
 ///
 /// # Errors
 ///
-/// [`L1Error::Reverted`] when it is not the account's, or what is in the way to L1.
+/// [`L1Error::Reverted`] when it is not the account's, or proves nothing, or what is in the way to L1.
 pub async fn claim_case(
     account: &Account,
     deployment: &Deployment,
-    case: B256,
+    report: &Bytes,
     salt: B256,
-) -> Result<(), L1Error> {
-    let call = ISlasher::claimCaseCall { caseId: case, salt };
-    account.execute(&Order::call(deployment.slasher, &call)).await?;
-    Ok(())
+) -> Result<B256, L1Error> {
+    let call = ISlasher::claimCaseCall { report: report.clone(), salt };
+    let receipt = account.execute(&Order::call(deployment.slasher, &call)).await?;
+    event::<ISlasher::CaseClaimed>(&receipt).map(|event| event.caseId)
+}
+
+/// Burns what slashes took and left to nobody. Returns how much it was, in wei of the stake token.
+///
+/// # Errors
+///
+/// [`L1Error::Reverted`] when there is nothing, or the token refuses; or what is in the way to L1.
+pub async fn sweep(account: &Account, deployment: &Deployment) -> Result<U256, L1Error> {
+    let receipt =
+        account.execute(&Order::call(deployment.slasher, &ISlasher::sweepCall {})).await?;
+    event::<ISlasher::Swept>(&receipt).map(|event| event.amountWei)
 }

@@ -147,18 +147,22 @@ async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
     let offence = double_vote(&world, &signer(1));
     let id = actions::id_of(&world.client, deployment, offender).await.unwrap().unwrap();
     let (case, salt) = (reports::case_id(id, &offence), B256::repeat_byte(5));
-
-    reports::commit(&author, deployment, case, salt).await.unwrap();
-    world.mine(1, 1).await;
     let key = duties::current_key(&world.client, deployment, offender).await.unwrap().unwrap();
+    let report = duties::report_input(key, &offence);
+
+    reports::commit(&author, deployment, &report, salt).await.unwrap();
+    world.mine(1, 1).await;
     assert_eq!(duties::report(&copier, deployment, key, &offence).await.unwrap(), case);
-    let error = reports::claim_case(&copier, deployment, case, salt).await.unwrap_err();
+    let error = reports::claim_case(&copier, deployment, &report, salt).await.unwrap_err();
     assert!(error.to_string().contains("CommitmentDiffers"), "{error}");
-    reports::claim_case(&author, deployment, case, salt).await.unwrap();
+    assert_eq!(reports::claim_case(&author, deployment, &report, salt).await.unwrap(), case);
 
     let due = duties::executable_at(&world.client, deployment, case).await.unwrap();
     world.skip_to(due.get()).await;
     duties::execute_case(&copier, deployment, case).await.unwrap();
     assert!(actions::claim_bounty(&author, deployment).await.unwrap() > U256::ZERO);
     actions::claim_bounty(&copier, deployment).await.unwrap_err();
+    assert!(reports::sweep(&copier, deployment).await.unwrap() > U256::ZERO);
+    let error = reports::sweep(&copier, deployment).await.unwrap_err();
+    assert!(error.to_string().contains("NothingToSweep"), "{error}");
 }

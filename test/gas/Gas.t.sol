@@ -223,14 +223,15 @@ contract GasTest is Measuring {
         _beginSettled(4);
         address author = makeAddr("author");
         bytes32 caseId = _votesCase(OFFENDER, HEIGHT);
+        bytes memory report = _callVotes(OFFENDER, HEIGHT);
         vm.prank(author);
-        slasher.commit(keccak256(abi.encode(caseId, author, bytes32("salt"))));
+        slasher.commit(keccak256(abi.encode(keccak256(report), author, bytes32("salt"))));
         _note("commit");
 
         _advance(1);
         _reportVotes(OFFENDER, HEIGHT);
         vm.prank(author);
-        slasher.claimCase(caseId, "salt");
+        slasher.claimCase(report, "salt");
         _note("claim_case");
 
         vm.prank(at.guardian);
@@ -242,8 +243,11 @@ contract GasTest is Measuring {
         _note("execute");
 
         vm.prank(author);
-        slasher.claimBounty();
+        slasher.claimBounty(author);
         _note("claim_bounty");
+
+        slasher.sweep();
+        _note("sweep");
     }
 
     function _measureMissedTurns() private {

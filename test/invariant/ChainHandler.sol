@@ -311,7 +311,7 @@ contract ChainHandler is Offences {
     }
 
     function _tryExecute(bytes32 caseId, uint32 id) private {
-        (uint256 assetsWei, uint256 heldWei) = (registry.assetsOf(id), token.balanceOf(at.registry));
+        (uint256 assetsWei, uint256 takenWei) = (registry.assetsOf(id), _takenWei());
         bool first = registry.sequencer(id).status != Status.Tombstoned;
         bool due = block.timestamp >= slasher.executableAt(caseId);
         bool open = slasher.caseOf(caseId).status == CaseStatus.Reported;
@@ -319,11 +319,16 @@ contract ChainHandler is Offences {
         try slasher.execute(caseId) {
             assertTrue(due, "executed too early");
             ++executions[caseId];
-            slashed[id] += heldWei - token.balanceOf(at.registry);
+            slashed[id] += _takenWei() - takenWei;
             if (first) assetsAtFirstExecution[id] = assetsWei;
         } catch {
             assertFalse(due && open, "a due case was refused");
         }
+    }
+
+    /// @dev What slashes handed on: all bounties are this handler's, and nobody fetches any.
+    function _takenWei() private view returns (uint256) {
+        return slasher.toBurn() + slasher.bountyOf(address(this));
     }
 
     /* READING */

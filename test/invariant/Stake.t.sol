@@ -360,7 +360,7 @@ contract StakeInvariants is System {
     }
 
     function invariant_stakeIsBackedByTokens() public view {
-        assertEq(token.balanceOf(at.registry), _assets() + _handler.donatedWei());
+        assertEq(token.balanceOf(at.registry), _assets() + _handler.donatedWei() + _handler.slashedWei());
     }
 
     function invariant_nothingIsLostOrMade() public view {

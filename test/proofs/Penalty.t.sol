@@ -9,11 +9,11 @@ import {Record, RecordLib} from "../../contracts/lib/RecordLib.sol";
 
 /// @title Nobody is slashed twice for one offence, nor for more than there is (R34)
 contract PenaltyProofs is Test {
-    /// @notice A case that was opened is never taken for none, so it is not opened again; and once executed it stays so,
-    /// whoever claims it and whatever the guardian does. Full widths.
+    /// @notice A case that was opened is never taken for none, so it is not opened again; once executed it stays so, whoever
+    /// claims it and whatever the guardian does; and it stays the case that it is. Full widths, times of 34 bits.
     function check_anExecutedCaseStaysExecuted(
+        bytes32 id,
         address reporter,
-        uint32 sequencer,
         uint8 offence,
         address claimant,
         uint40 time,
@@ -21,23 +21,42 @@ contract PenaltyProofs is Test {
         bool delayedLater
     ) public {
         vm.assume(offence <= uint8(type(Offence).max));
+        vm.assume(time < 1 << 34);
         vm.warp(time);
-        Record record = RecordLib.open(reporter, sequencer, Offence(offence));
+        Record record = RecordLib.open(id, reporter, Offence(offence));
         assert(Record.unwrap(record) != 0);
         assert(record.status() == CaseStatus.Reported);
+        assert(record.reporter() == reporter);
 
         if (delayedFirst) record = record.withDelay();
         record = record.withStatus(CaseStatus.Executed);
         if (delayedLater) record = record.withDelay();
         record = record.withReporter(claimant);
 
-        assert(Record.unwrap(record) != 0);
+        assert(record.isOf(id));
         assert(record.status() == CaseStatus.Executed);
         assert(record.reporter() == claimant);
-        assert(record.sequencer() == sequencer);
         assert(record.reportedAt() == time);
         assert(uint8(record.offence()) == offence);
         assert(record.isDelayed() == (delayedFirst || delayedLater));
+    }
+
+    /// @notice The id of a case ends in its offender's, whatever it is of; and a case is of no id whose front is another. Full
+    /// widths.
+    function check_aCaseNamesItsOffender(
+        uint8 offence,
+        uint32 sequencer,
+        uint32 generation,
+        bytes32 position,
+        bytes32 other
+    ) public view {
+        vm.assume(offence <= uint8(type(Offence).max));
+        bytes32 id = RecordLib.caseId(Offence(offence), sequencer, generation, position);
+        Record record = RecordLib.open(id, address(1), Offence(offence));
+
+        assert(RecordLib.offenderOf(id) == sequencer);
+        assert(record.isOf(other) == (uint256(other) >> 200 == uint256(id) >> 200));
+        assert(!Record.wrap(0).isOf(id));
     }
 
     /// @notice A case that is no larger than one before takes nothing, the base is what the pool held at the first, and what is

@@ -8,7 +8,7 @@ import {Offences} from "../utils/Offences.sol";
 
 /// Slasher, cases
 /// ├── execute
-/// │   ├── it slashes base and correlated share, tombstones, pays the bounty and burns the rest
+/// │   ├── it slashes base and correlated share, tombstones, books the bounty and what is to burn
 /// │   ├── when it is too early: it reverts
 /// │   ├── when it was executed: it reverts
 /// │   ├── given several offenders around the same time: each pays for all
@@ -16,7 +16,8 @@ import {Offences} from "../utils/Offences.sol";
 /// │   └── given exits on their way: they pay too
 /// ├── delay
 /// │   └── the guardian puts an execution off, once
-/// └── claimBounty: it pays once
+/// ├── sweep: it burns what was booked, once
+/// └── claimBounty: it pays once, to whom the reporter names
 contract CasesTest is Offences {
     address private _reporter = makeAddr("reporter");
 
@@ -26,7 +27,7 @@ contract CasesTest is Offences {
 
     /* EXECUTE */
 
-    function test_execute_slashesTombstonesPaysAndBurns() external {
+    function test_execute_slashesTombstonesAndBooks() external {
         uint32 id = _idAt(OFFENDER);
         bytes32 caseId = _reportVotesAs(_reporter, OFFENDER, HEIGHT);
         _warpTo(slasher.executableAt(caseId));
@@ -43,8 +44,9 @@ contract CasesTest is Offences {
         assertEq(registry.assetsOf(id), STAKE_WEI - slashedWei);
         assertEq(uint256(registry.sequencer(id).status), uint256(Status.Tombstoned));
         assertEq(slasher.bountyOf(_reporter), bountyWei);
-        assertEq(token.balanceOf(0x000000000000000000000000000000000000dEaD), slashedWei - bountyWei);
-        assertEq(token.balanceOf(address(slasher)), bountyWei);
+        assertEq(slasher.toBurn(), slashedWei - bountyWei);
+        // No token has moved.
+        assertEq(token.balanceOf(address(registry)), 4 * STAKE_WEI);
     }
 
     function test_execute_revertsWhen_tooEarly() external {
@@ -199,14 +201,38 @@ contract CasesTest is Offences {
         uint256 bountyWei = slasher.bountyOf(_reporter);
 
         vm.expectEmit(address(slasher));
-        emit ISlasher.BountyClaimed(_reporter, bountyWei);
+        emit ISlasher.BountyClaimed(_reporter, address(9), bountyWei);
         vm.prank(_reporter);
-        assertEq(slasher.claimBounty(), bountyWei);
+        assertEq(slasher.claimBounty(address(9)), bountyWei);
 
-        assertEq(token.balanceOf(_reporter), bountyWei);
+        assertEq(token.balanceOf(address(9)), bountyWei);
         vm.expectRevert(abi.encodeWithSelector(ISlasher.NoBounty.selector, _reporter));
         vm.prank(_reporter);
-        slasher.claimBounty();
+        slasher.claimBounty(_reporter);
+    }
+
+    function test_claimBounty_revertsWhen_toNobody() external {
+        vm.expectRevert(ISlasher.RecipientIsZero.selector);
+        slasher.claimBounty(address(0));
+    }
+
+    /* SWEEP */
+
+    function test_sweep_burnsWhatWasBookedOnce() external {
+        vm.expectRevert(ISlasher.NothingToSweep.selector);
+        slasher.sweep();
+
+        bytes32 caseId = _reportVotes(OFFENDER, HEIGHT);
+        _warpTo(slasher.executableAt(caseId));
+        slasher.execute(caseId);
+        uint256 burnWei = STAKE_WEI * 72 / 100;
+
+        vm.expectEmit(address(slasher));
+        emit ISlasher.Swept(burnWei);
+        assertEq(slasher.sweep(), burnWei);
+        assertEq(token.balanceOf(0x000000000000000000000000000000000000dEaD), burnWei);
+        vm.expectRevert(ISlasher.NothingToSweep.selector);
+        slasher.sweep();
     }
 
     /* PARTS */

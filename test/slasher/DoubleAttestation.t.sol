@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {BlockProof, ISlasher, Offence} from "../../contracts/interfaces/ISlasher.sol";
 import {MerkleLib} from "../../contracts/lib/MerkleLib.sol";
+import {RecordLib} from "../../contracts/lib/RecordLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
 import {Offences} from "../utils/Offences.sol";
 
@@ -129,7 +130,7 @@ contract DoubleAttestationTest is Offences {
 
     function _attestationCase(uint64 height) private view returns (bytes32) {
         bytes32 position = bytes32(uint256(height) << 40);
-        return keccak256(abi.encode(Offence.DoubleAttestation, _idAt(OFFENDER), uint32(0), position));
+        return RecordLib.caseId(Offence.DoubleAttestation, _idAt(OFFENDER), 0, position);
     }
 
     function _expectBatchesRevert(

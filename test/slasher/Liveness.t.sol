@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {ISequencerRegistry, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
 import {CaseStatus, ISlasher, Offence} from "../../contracts/interfaces/ISlasher.sol";
 import {ITally} from "../../contracts/interfaces/ITally.sol";
+import {RecordLib} from "../../contracts/lib/RecordLib.sol";
 import {BatchHeader} from "../../contracts/types/Wire.sol";
 import {Offences} from "../utils/Offences.sol";
 
@@ -28,7 +29,7 @@ contract LivenessTest is Offences {
         uint32 id = _idAt(OFFENDER);
         _mockTurns(OFFENDER, 5, 3);
         uint64 epoch = _epoch();
-        bytes32 caseId = keccak256(abi.encode(Offence.MissedTurn, id, uint32(0), bytes32(uint256(epoch))));
+        bytes32 caseId = RecordLib.caseId(Offence.MissedTurn, id, 0, bytes32(uint256(epoch)));
         uint256 slashedWei = STAKE_WEI * p.missedTurnBps / 10_000;
         uint256 bountyWei = slashedWei * p.bountyBps / 10_000;
 

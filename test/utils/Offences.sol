@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {BlockProof, ISlasher, KeyReference, Offence} from "../../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../../contracts/lib/KeyLib.sol";
 import {MerkleLib} from "../../contracts/lib/MerkleLib.sol";
+import {RecordLib} from "../../contracts/lib/RecordLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../contracts/types/Wire.sol";
 import {Chain} from "./Chain.sol";
 
@@ -82,7 +83,13 @@ abstract contract Offences is Chain {
     /// @notice The case of a double precommit of `index` at `height`.
     function _votesCase(uint256 index, uint64 height) internal view returns (bytes32) {
         bytes32 position = bytes32((uint256(height) << 40) | (uint256(ROUND) << 8) | 1);
-        return keccak256(abi.encode(Offence.DoubleVote, _idAt(index), uint32(0), position));
+        return RecordLib.caseId(Offence.DoubleVote, _idAt(index), 0, position);
+    }
+
+    /// @notice Commits `reporter` to `report`, which is calldata.
+    function _commitTo(address reporter, bytes memory report, bytes32 salt) internal {
+        vm.prank(reporter);
+        slasher.commit(keccak256(abi.encode(keccak256(report), reporter, salt)));
     }
 
     function _reportProposals(uint256 index, Proposal memory a, Proposal memory b) internal returns (bytes32 caseId) {

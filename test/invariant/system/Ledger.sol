@@ -13,6 +13,7 @@ struct TokenBooks {
     uint256 reservedWei;
     uint256 commissionsWei;
     uint256 bountiesWei;
+    uint256 toBurnWei;
     uint256 burnedWei;
     uint256 paidOutWei;
     uint256 putInWei;
@@ -223,6 +224,7 @@ abstract contract Ledger is Offences, Refusals {
         books.poolsWei = poolsWei();
         books.commissionsWei = commissionsWei();
         books.bountiesWei = slasher.bountyOf(_reporters[0]) + slasher.bountyOf(_reporters[1]);
+        books.toBurnWei = slasher.toBurn();
         books.burnedWei = token.balanceOf(BURN);
         books.reservedWei = _reservedWei;
         books.paidOutWei = _tokensOutWei;

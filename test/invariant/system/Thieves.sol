@@ -100,7 +100,7 @@ abstract contract Thieves is Watchers {
         error_ = abi.encodeWithSelector(IRollups.AlreadyRegistered.selector, ROLLUP, address(this));
         _refused(_thief, at.rollups, abi.encodeCall(rollups.register, (ROLLUP)), error_);
         error_ = abi.encodeWithSelector(ISlasher.NoBounty.selector, _thief);
-        _refused(_thief, at.slasher, abi.encodeCall(slasher.claimBounty, ()), error_);
+        _refused(_thief, at.slasher, abi.encodeCall(slasher.claimBounty, (_thief)), error_);
     }
 
     /// Reports a case again, claims it without having committed, or reports whoever signed one block twice.
@@ -113,16 +113,9 @@ abstract contract Thieves is Watchers {
             _refused(_thief, at.slasher, call, abi.encodeWithSelector(ISlasher.AlreadyReported.selector, caseId));
         }
 
-        uint64 due = slasher.executableAt(caseId);
-        bytes24 hash = bytes24(keccak256(abi.encode(caseId, _thief, bytes32(0))));
+        bytes24 hash = bytes24(keccak256(abi.encode(keccak256(call), _thief, bytes32(0))));
         bytes memory error_ = abi.encodeWithSelector(ISlasher.CommitmentDiffers.selector, hash, bytes24(0));
-        if (block.timestamp >= due) {
-            error_ = abi.encodeWithSelector(ISlasher.ClaimTooLate.selector, due, uint64(block.timestamp));
-        }
-        if (case_.status == CaseStatus.Executed) {
-            error_ = abi.encodeWithSelector(ISlasher.AlreadyExecuted.selector, caseId);
-        }
-        _refused(_thief, at.slasher, abi.encodeCall(slasher.claimCase, (caseId, bytes32(0))), error_);
+        _refused(_thief, at.slasher, abi.encodeCall(slasher.claimCase, (call, bytes32(0))), error_);
 
         address signer = registry.sequencer(case_.sequencer).signer;
         Vote memory vote = _vote(BLOCK_A);

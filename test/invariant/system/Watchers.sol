@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Status} from "../../../contracts/interfaces/ISequencerRegistry.sol";
-import {CaseStatus, ISlasher, KeyReference, Offence} from "../../../contracts/interfaces/ISlasher.sol";
+import {CaseStatus, ISlasher, KeyReference} from "../../../contracts/interfaces/ISlasher.sol";
 import {KeyLib} from "../../../contracts/lib/KeyLib.sol";
 import {BatchHeader, Proposal, Signature, Vote, VoteType} from "../../../contracts/types/Wire.sol";
 import {Posters} from "./Posters.sol";
@@ -13,6 +13,9 @@ abstract contract Watchers is Posters {
     /// The report that opened a case by a sequencer's current key.
     mapping(bytes32 caseId => bytes call) internal _reports;
     mapping(bytes32 caseId => uint256) internal _executions;
+    /// Who reported a sequencer first, or had committed before that.
+    mapping(uint32 id => address reporter) internal _firstReporter;
+    mapping(uint32 id => bytes32 caseId) internal _firstCase;
     mapping(uint32 id => uint256 tokenWei) internal _takenWei;
     mapping(uint32 id => uint256 tokenWei) internal _baseWei;
 
@@ -24,10 +27,11 @@ abstract contract Watchers is Posters {
         (KeyReference key, uint256 secret) = how & 1 == 0 ? _currentKey(who) : _keyInForce(who);
         if (secret == 0) return;
         bytes memory call = _callOf(key, secret, uint64(bound(height, 1, 30)), how & 2 == 0);
-        (bool done, bytes memory answer) = _try(_reporters[who % 2], at.slasher, call);
+        address reporter = _reporters[(how >> 2) % 2];
+        (bool done, bytes memory answer) = _try(reporter, at.slasher, call);
         if (!done) return;
         bytes32 caseId = abi.decode(answer, (bytes32));
-        _cases.push(caseId);
+        _opened(caseId, reporter);
         if (how & 1 == 0) _reports[caseId] = call;
         _did("reported");
     }
@@ -40,21 +44,43 @@ abstract contract Watchers is Posters {
         uint32 id = KeyLib.sequencer(key);
         if (registry.sequencer(id).status != Status.Active) return;
         height = bound(height, 31, 60);
-        bytes32 caseId = _caseOf(id, uint64(height));
         address reporter = _reporters[0];
-        vm.prank(reporter);
-        slasher.commit(keccak256(abi.encode(caseId, reporter, bytes32(salt))));
+        bytes memory call = _callOf(key, secret, uint64(height), true);
+        _commitTo(reporter, call, bytes32(salt));
         _advance(1);
 
-        bytes memory call = _callOf(key, secret, uint64(height), true);
-        (bool done,) = _try(_reporters[1], at.slasher, call);
+        (bool done, bytes memory answer) = _try(_reporters[1], at.slasher, call);
         if (!done) return;
-        vm.prank(reporter);
-        slasher.claimCase(caseId, bytes32(salt));
-        assertEq(slasher.caseOf(caseId).reporter, reporter, "whoever committed first has the case");
-        _cases.push(caseId);
+        bytes32 caseId = abi.decode(answer, (bytes32));
+        _opened(caseId, _reporters[1]);
         _reports[caseId] = call;
+        vm.prank(reporter);
+        (done,) = at.slasher.call(abi.encodeCall(slasher.claimCase, (call, bytes32(salt))));
+        assertEq(done, _firstCase[id] == caseId, "whoever committed before the first report has the bounty");
+        if (!done) return;
+        _firstReporter[id] = reporter;
         _did("took a case over");
+    }
+
+    function _opened(bytes32 caseId, address reporter) private {
+        uint32 id = slasher.caseOf(caseId).sequencer;
+        _cases.push(caseId);
+        if (_firstCase[id] != 0) {
+            _did("reported again");
+            return;
+        }
+        (_firstCase[id], _firstReporter[id]) = (caseId, reporter);
+    }
+
+    /// @dev Anyone burns what slashes left.
+    function _sweep() private {
+        if (slasher.toBurn() == 0) return;
+        uint256 dueWei = slasher.toBurn();
+        uint256 beforeWei = token.balanceOf(BURN);
+        vm.prank(_keeper);
+        slasher.sweep();
+        assertEq(token.balanceOf(BURN) - beforeWei, dueWei, "what was slashed burns");
+        _did("swept");
     }
 
     function _currentKey(uint256 who) private view returns (KeyReference key, uint256 secret) {
@@ -107,7 +133,7 @@ abstract contract Watchers is Posters {
         bool first = registry.sequencer(id).status != Status.Tombstoned;
         open = open && block.timestamp >= slasher.executableAt(caseId);
 
-        bool done = _punished(id, slasher.caseOf(caseId).reporter, abi.encodeCall(slasher.execute, (caseId)));
+        bool done = _punished(id, _firstReporter[id], abi.encodeCall(slasher.execute, (caseId)));
         assertEq(done, open, "a due case is executed, once, and no other");
         if (!done) return;
         ++_executions[caseId];
@@ -135,7 +161,7 @@ abstract contract Watchers is Posters {
     function _punished(uint32 id, address reporter, bytes memory call) private returns (bool done) {
         uint256 assetsWei = registry.assetsOf(id);
         uint256 bountyWei = slasher.bountyOf(reporter);
-        uint256 burnedWei = token.balanceOf(BURN);
+        uint256 burnedWei = slasher.toBurn();
         uint256 othersWei = poolsWei() - assetsWei;
 
         vm.prank(reporter);
@@ -148,8 +174,8 @@ abstract contract Watchers is Posters {
 
         uint256 slashedWei = assetsWei - registry.assetsOf(id);
         bountyWei = slasher.bountyOf(reporter) - bountyWei;
-        burnedWei = token.balanceOf(BURN) - burnedWei;
-        assertEq(bountyWei, slashedWei * p.bountyBps / 10_000, "the reporter has its share of the slash");
+        burnedWei = slasher.toBurn() - burnedWei;
+        assertEq(bountyWei, slashedWei * p.bountyBps / 10_000, "whoever reported first has a share of every slash");
         assertEq(bountyWei + burnedWei, slashedWei, "the rest burns");
         assertEq(poolsWei() - registry.assetsOf(id), othersWei, "nobody else pays");
         slashedAndBurnedWei += burnedWei;
@@ -162,12 +188,13 @@ abstract contract Watchers is Posters {
     }
 
     function claimBounty(uint256 who) external {
+        if (who % 3 == 0) _sweep();
         address reporter = _reporters[who % 2];
         uint256 dueWei = slasher.bountyOf(reporter);
         if (dueWei == 0) return;
         uint256 beforeWei = token.balanceOf(reporter);
         vm.prank(reporter);
-        slasher.claimBounty();
+        slasher.claimBounty(reporter);
         assertEq(token.balanceOf(reporter) - beforeWei, dueWei, "bounties are paid in full");
         _tokensOutWei += dueWei;
         _did("claimed bounties");
@@ -216,11 +243,6 @@ abstract contract Watchers is Posters {
     }
 
     /* READING */
-
-    function _caseOf(uint32 id, uint64 height) internal view returns (bytes32) {
-        bytes32 position = bytes32((uint256(height) << 40) | (uint256(ROUND) << 8) | uint8(VoteType.Precommit));
-        return keccak256(abi.encode(Offence.DoubleVote, id, settlement.generation(), position));
-    }
 
     function caseCount() external view returns (uint256) {
         return _cases.length;
