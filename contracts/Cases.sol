@@ -40,7 +40,8 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     address private immutable GUARDIAN;
     uint64 private immutable CORRELATION_WINDOW_SECONDS;
     uint64 private immutable GUARDIAN_DELAY_SECONDS;
-    uint64 private immutable EXIT_MARGIN_SECONDS;
+    /// From the start of the correlation window of a report until its case was surely executed.
+    uint64 private immutable ENOUGH_SECONDS;
     uint256 private immutable WEIGHT_UNIT_WEI;
     uint256 private immutable DOUBLE_SIGN_BPS;
     uint256 private immutable CORRELATION_FACTOR;
@@ -71,7 +72,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         GUARDIAN = addresses.guardian;
         CORRELATION_WINDOW_SECONDS = p.correlationWindowSeconds;
         GUARDIAN_DELAY_SECONDS = p.guardianDelaySeconds;
-        EXIT_MARGIN_SECONDS = p.exitMarginSeconds;
+        ENOUGH_SECONDS = 2 * p.correlationWindowSeconds + p.guardianDelaySeconds + p.exitMarginSeconds;
         WEIGHT_UNIT_WEI = p.weightUnitWei;
         DOUBLE_SIGN_BPS = p.doubleSignBps;
         CORRELATION_FACTOR = p.correlationFactor;
@@ -88,7 +89,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     {
         uint32 id = key.isInSet() ? REGISTRY.idOf(signer) : key.sequencer();
         caseId = RecordLib.caseId(offence, id, generation, position);
-        if (!_isNew(caseId, offence)) {
+        if (!_isNew(caseId, id, offence)) {
             // Nothing is left to open, and nobody to jail: so that the key is the offender's is asked here.
             require(REGISTRY.idOf(signer) == id, NotAKeyOf(id, signer));
             return caseId;
@@ -100,8 +101,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         // longer, so that a case that nobody executes frees the pool. An offender weighs once, and holds once, for what it
         // did in a window and the next; if it goes on, its later cases must not miss its own weight.
         uint64 bucket = _bucketOf(uint64(block.timestamp));
-        uint64 margin = GUARDIAN_DELAY_SECONDS + EXIT_MARGIN_SECONDS;
-        uint64 enough = _startOfBucket(bucket + 2) + margin;
+        uint64 enough = _startOfBucket(bucket) + ENOUGH_SECONDS;
         uint64 heldUntil = enough + CORRELATION_WINDOW_SECONDS;
         (uint256 assetsWei, bool held) =
             key.isInSet() ? REGISTRY.jail(id, enough, heldUntil) : (REGISTRY.jailUnderKey(id, signer, heldUntil), true);
@@ -109,8 +109,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     }
 
     /// @dev Keeps a new case as the caller's. One that is known is refused, unless its evidence is only looked at again.
-    function _isNew(bytes32 caseId, Offence offence) private returns (bool) {
-        uint32 id = RecordLib.offenderOf(caseId);
+    function _isNew(bytes32 caseId, uint32 id, Offence offence) private returns (bool) {
         Record record = RecordLib.open(caseId, msg.sender, offence);
         Record first = _first[id];
         // Without a first there are no others: most reports look at one slot.
@@ -291,11 +290,6 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
     /// @inheritdoc ISlasher
     function toBurn() external view returns (uint256) {
         return _toBurnWei;
-    }
-
-    /// @inheritdoc ISlasher
-    function beneficiaryOf(uint32 sequencer) external view returns (address) {
-        return _first[sequencer].reporter();
     }
 
     function _read(bytes32 caseId) private view returns (Record record) {

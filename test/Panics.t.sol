@@ -28,8 +28,7 @@ contract PanicsTest is Offences {
         " attendance(uint32,uint64,uint256) attendances(uint32,uint64) isClosed(uint64) turnsOf(uint32,uint64)"
         " turnsBetween(uint32,uint64,uint64)";
     string private constant SLASHER = "reportMissedTurns(uint32) commit(bytes32) execute(bytes32)"
-        " delay(bytes32) executableAt(bytes32) caseOf(bytes32) bountyOf(address) claimBounty(address)"
-        " beneficiaryOf(uint32)";
+        " delay(bytes32) executableAt(bytes32) caseOf(bytes32) bountyOf(address) claimBounty(address)";
     string private constant REWARD_POOL = "fund(uint256) posterBalance(address) signerReward(uint32,uint64,uint256)"
         " setCommission(uint32,uint16) commission(uint32) commissionBalance(uint32) claimCommission(uint32)";
     string private constant ROLLUPS =

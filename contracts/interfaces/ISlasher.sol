@@ -231,9 +231,6 @@ interface ISlasher {
     /// @notice All zeros if there is no such case.
     function caseOf(bytes32 caseId) external view returns (Case memory);
 
-    /// @notice Who has, or will have, the bounty of every case against `sequencer`; zero if it was never reported.
-    function beneficiaryOf(uint32 sequencer) external view returns (address);
-
     /// @notice Bounty owed to `reporter`, in wei of the stake token.
     function bountyOf(address reporter) external view returns (uint256);
 

@@ -47,7 +47,6 @@ contract ReportersTest is Offences {
         assertEq(_claim(_author, report), caseId);
 
         assertEq(slasher.caseOf(caseId).reporter, _author);
-        assertEq(slasher.beneficiaryOf(_idAt(OFFENDER)), _author);
         _executeAndExpect(caseId, _author);
     }
 
@@ -62,7 +61,7 @@ contract ReportersTest is Offences {
 
         assertEq(caseId, _votesCase(OFFENDER, HEIGHT));
         assertEq(uint256(slasher.caseOf(caseId).status), uint256(CaseStatus.Reported));
-        assertEq(slasher.beneficiaryOf(_idAt(OFFENDER)), _author);
+        assertEq(slasher.caseOf(other).reporter, _author);
         _executeAndExpect(other, _author);
     }
 
