@@ -33,12 +33,16 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
     /// Nobody has the key of this address; what is sent there is gone.
     address payable private constant BURN = payable(0x000000000000000000000000000000000000dEaD);
 
-    /// Entries that a block, and a call to {escape}, consume at most (R17).
+    /// Entries that a block consumes at most (R17).
     uint64 private constant STEP = 16;
+    /// Entries that a call to {escape} consumes at most: so many that an outage is over with few calls, and so few that
+    /// whoever derives can hold what they carry.
+    uint64 private constant ESCAPE_STEP = 1024;
 
     IRollups private immutable ROLLUPS;
     uint256 private immutable FEE_WEI;
     uint64 private immutable FEE_DOUBLING_ENTRIES;
+    uint64 private immutable FEE_MAX_DOUBLINGS;
     uint64 private immutable MAX_BYTES;
     uint64 private immutable DEADLINE_BLOCKS;
     uint64 private immutable GRACE_BLOCKS;
@@ -52,6 +56,7 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
         ROLLUPS = IRollups(addresses.rollups);
         FEE_WEI = p.forcedFeeWei;
         FEE_DOUBLING_ENTRIES = p.forcedFeeDoublingEntries;
+        FEE_MAX_DOUBLINGS = p.forcedFeeMaxDoublings;
         MAX_BYTES = p.forcedMaxBytes;
         DEADLINE_BLOCKS = p.forcedDeadlineBlocks;
         GRACE_BLOCKS = p.forcedGraceBlocks;
@@ -90,8 +95,7 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
 
     /// @inheritdoc IForcedInbox
     function forcedFee() public view returns (uint256 feeWei) {
-        uint256 doublings = (forcedLength() - forcedConsumed()) / FEE_DOUBLING_ENTRIES;
-        return FeeLib.doubled(FEE_WEI, doublings);
+        return FeeLib.forced(FEE_WEI, forcedLength() - forcedConsumed(), FEE_DOUBLING_ENTRIES, FEE_MAX_DOUBLINGS);
     }
 
     /* CONSUMING */
@@ -111,10 +115,15 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
         if (first == length) return (first, false);
 
         consumed = through > first ? through : first;
-        if (consumed < length && through < before.forcedThrough() + STEP) {
+        if (consumed < length) {
+            // What anybody may let in goes first, whatever the batch's origin says and however many it consumes.
+            uint64 openFrom = _escapeOpenFrom(consumed);
+            require(block.timestamp < openFrom, ForcedEntryOverdue(consumed, openFrom, uint64(block.timestamp)));
+
             uint64 dueAtBlock = _entries[consumed].enqueuedAtBlock + DEADLINE_BLOCKS;
             require(
-                dueAtBlock > header.l1OriginNumber, ForcedEntryLeftBehind(consumed, dueAtBlock, header.l1OriginNumber)
+                dueAtBlock > header.l1OriginNumber || through >= before.forcedThrough() + STEP,
+                ForcedEntryLeftBehind(consumed, dueAtBlock, header.l1OriginNumber)
             );
         }
 
@@ -152,11 +161,20 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
         uint64 openFrom = _escapeOpenFrom(first);
         require(block.timestamp >= openFrom, EscapeNotDue(openFrom, uint64(block.timestamp)));
 
-        consumed = first + 1;
-        while (consumed < length && consumed < first + STEP && block.timestamp >= _escapeOpenFrom(consumed)) ++consumed;
+        consumed = _firstNotOpen(first + 1, length < first + ESCAPE_STEP ? length : first + ESCAPE_STEP);
         _tip = tip.withConsumed(consumed);
 
         emit ForcedEscaped(first, consumed, msg.sender);
+    }
+
+    /// @dev The first of entries `low` up to `high` that is not open to escape, else `high`: they ascend by time.
+    function _firstNotOpen(uint64 low, uint64 high) private view returns (uint64) {
+        while (low < high) {
+            uint64 middle = (low + high) / 2;
+            if (block.timestamp >= _escapeOpenFrom(middle)) low = middle + 1;
+            else high = middle;
+        }
+        return low;
     }
 
     function _escapeOpenFrom(uint64 index) private view returns (uint64) {

@@ -62,6 +62,7 @@ library ConfigLib {
         p.forcedGraceBlocks = _number(json, ".forcedGraceBlocks");
         p.forcedMaxBytes = _number(json, ".forcedMaxBytes");
         p.forcedFeeDoublingEntries = _number(json, ".forcedFeeDoublingEntries");
+        p.forcedFeeMaxDoublings = _number(json, ".forcedFeeMaxDoublings");
         p.escapeDelaySeconds = _number(json, ".escapeDelaySeconds");
         p.restartDelaySeconds = _number(json, ".restartDelaySeconds");
         p.restartWindowSeconds = _number(json, ".restartWindowSeconds");

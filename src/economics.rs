@@ -162,8 +162,8 @@ impl Network {
             burned_wei: U256::ZERO,
             in_eth: true,
             effect: format!(
-                "nothing settles from its deadline on; after {deadline} s each batch works for nothing \
-                 (the loss is per batch, and its L1 gas), after {} s anyone lets it in",
+                "after {deadline} s each batch works for nothing (the loss is per batch, and its L1 gas); after {} s \
+                 nothing settles until anyone lets it in",
                 self.params.escape_delay_seconds.saturating_add(
                     self.params.forced_deadline_blocks.saturating_mul(self.params.l1_block_seconds)
                 )
@@ -176,11 +176,15 @@ impl Network {
         let doubling = self.params.forced_fee_doubling_entries.max(1);
         let mut sum = U256::ZERO;
         let mut fee = self.params.forced_fee_wei;
-        let mut left = entries;
+        let (mut left, mut doublings) = (entries, 0);
         while left > 0 {
-            let now = left.min(doubling);
+            let may_double = doublings < self.params.forced_fee_max_doublings;
+            let now = if may_double { left.min(doubling) } else { left };
             sum = sum.saturating_add(fee.saturating_mul(U256::from(now)));
-            fee = fee.saturating_mul(U256::from(2));
+            if may_double {
+                fee = fee.saturating_mul(U256::from(2));
+                doublings = doublings.saturating_add(1);
+            }
             left = left.saturating_sub(now);
         }
         sum
@@ -261,7 +265,19 @@ mod tests {
         let mut network = network(4);
         network.params.forced_fee_wei = U256::from(1);
         network.params.forced_fee_doubling_entries = 2;
+        network.params.forced_fee_max_doublings = 3;
         assert_eq!(network.queue_fees_wei(5), U256::from(1 + 1 + 2 + 2 + 4));
+    }
+
+    #[test]
+    fn the_fee_ends_at_the_last_doubling() {
+        let mut network = network(4);
+        network.params.forced_fee_wei = U256::from(1);
+        network.params.forced_fee_doubling_entries = 2;
+        network.params.forced_fee_max_doublings = 2;
+        assert_eq!(network.queue_fees_wei(9), U256::from(1 + 1 + 2 + 2 + 5 * 4));
+        network.params.forced_fee_max_doublings = 0;
+        assert_eq!(network.queue_fees_wei(9), U256::from(9));
     }
 
     proptest! {

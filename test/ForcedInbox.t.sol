@@ -129,17 +129,18 @@ contract ForcedInboxTest is Chain {
     /* FEE */
 
     /// The formula, doubled step by step.
-    function testFuzz_forcedFee_doublesAndSaturates(uint256 firstWei, uint64 doubling, uint64 waiting) external {
+    function testFuzz_forcedFee_doublesUpToItsBoundAndSaturates(uint256 firstWei, uint64 doubling, uint64 waiting) external {
         Config memory config = ConfigLib.read("devnet");
         config.params.forcedFeeWei = firstWei;
         config.params.forcedFeeDoublingEntries = uint64(bound(doubling, 1, type(uint64).max));
+        config.params.forcedFeeMaxDoublings = uint64(firstWei % 11);
         _deploy(config);
         waiting = uint64(bound(waiting, 0, TipLib.MAX_FORCED));
         _pretendLength(waiting);
 
         uint256 expectedWei = firstWei;
         uint256 doublings = waiting / config.params.forcedFeeDoublingEntries;
-        for (uint256 i = 0; i < doublings && expectedWei != 0; ++i) {
+        for (uint256 i = 0; i < doublings && i < config.params.forcedFeeMaxDoublings && expectedWei != 0; ++i) {
             if (expectedWei > type(uint256).max / 2) {
                 expectedWei = type(uint256).max;
                 break;
@@ -220,11 +221,14 @@ contract ForcedInboxTest is Chain {
 
     /// The headers follow at their own pace what an escape has consumed already.
     function test_settle_followsAnEscapeAtItsOwnPace() external {
-        _force(20);
-        _advance(_escapeSeconds());
+        _force(16);
+        _advance(p.forcedDeadlineBlocks);
+        _force(4);
+        _advance(_escapeSeconds() - p.forcedDeadlineBlocks);
         settlement.escape();
         _expectConsumed(0, 16);
 
+        _rollTo(settlement.forcedEntry(16).enqueuedAtBlock + p.forcedDeadlineBlocks + 1);
         bytes memory reason = abi.encodeWithSelector(
             IForcedInbox.ForcedEntryLeftBehind.selector,
             16,
@@ -236,6 +240,7 @@ contract ForcedInboxTest is Chain {
         _settleThrough(16);
         _expectConsumed(16, 16);
 
+        _advance(_escapeSeconds());
         settlement.escape();
         _expectConsumed(16, 20);
         _settleThrough(18);
@@ -337,12 +342,13 @@ contract ForcedInboxTest is Chain {
         assertEq(settlement.escape(), 1);
     }
 
-    function test_escape_takesSixteenAtMost() external {
-        _force(35);
+    function test_escape_takesAThousandAndTwentyFourAtMost() external {
+        _force(1030);
         _advance(_escapeSeconds());
-        assertEq(settlement.escape(), 16);
-        assertEq(settlement.escape(), 32);
-        assertEq(settlement.escape(), 35);
+        uint256 before = gasleft();
+        assertEq(settlement.escape(), 1024);
+        assertLt(before - gasleft(), 100_000);
+        assertEq(settlement.escape(), 1030);
     }
 
     function test_escape_stopsAtTheFirstThatIsNotOpen() external {

@@ -20,8 +20,9 @@ struct LateEntries {
 
 /// @title The way in that no sequencer can close
 /// @notice Anyone enqueues a raw transaction for a registered rollup (R31). Batches consume the queue in its order, at most
-/// 16 entries more a block than the block before (R17), and settle only while no due entry is left behind (R30). Once the
-/// first waiting entry is older than deadline and escape delay, anyone consumes entries without a sequencer (R32).
+/// 16 entries more a block than the block before (R17). No batch leaves an entry behind that is due at the origin which the
+/// batch names (R30). Once the first waiting entry is older than deadline and escape delay, nothing settles past it whatever
+/// its origin, and anyone consumes entries without a sequencer (R32).
 ///
 /// Entries are counted from 0; `forcedThrough` and `consumed` are numbers of entries, so the first one that is not
 /// consumed has the index `consumed`.
@@ -54,6 +55,10 @@ interface IForcedInbox {
     /// @notice The batch leaves entry `index` behind, which is due at its origin, and consumes fewer than 16.
     error ForcedEntryLeftBehind(uint64 index, uint64 dueAtBlock, uint64 originNumber);
 
+    /// @notice The batch leaves entry `index` behind, which has been open to {escape} since L1 time `openFrom`. The same batch
+    /// settles once anybody has let that entry in.
+    error ForcedEntryOverdue(uint64 index, uint64 openFrom, uint64 time);
+
     /// @notice Entries are consumed between blocks, and there is none before block 0.
     error EscapeBeforeGenesis();
     error NothingToEscape();
@@ -64,15 +69,15 @@ interface IForcedInbox {
     /// Reverts with {ForcedRollupUnknown}, {ForcedLength}, {ForcedQueueFull}, {ForcedFeeTooSmall}.
     function force(uint64 rollup, bytes calldata transaction) external payable returns (uint64 index);
 
-    /// @notice Consumes up to 16 entries that are open to escape (R32): those that have waited for the deadline, counted in
+    /// @notice Consumes up to 1,024 entries that are open to escape (R32): those that have waited for the deadline, counted in
     /// l1BlockSeconds, and escapeDelay. Anyone may, at any time, as often as there are any. Returns the new
     /// {forcedConsumed}.
     ///
     /// Reverts with {EscapeBeforeGenesis}, {NothingToEscape}, {EscapeNotDue}.
     function escape() external returns (uint64 consumed);
 
-    /// @notice What the next entry costs: forcedFee, doubled once for every forcedFeeDoublingEntries that wait; at the
-    /// most 2^256 - 1, which nobody has.
+    /// @notice What the next entry costs: forcedFee, doubled once for every forcedFeeDoublingEntries that wait, at most
+    /// forcedFeeMaxDoublings times; never above 2^256 - 1.
     function forcedFee() external view returns (uint256 feeWei);
 
     /// @notice Entries ever enqueued.

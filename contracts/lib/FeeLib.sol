@@ -13,6 +13,16 @@ library FeeLib {
         return feeWei << doublings;
     }
 
+    /// @notice What an entry costs while `waiting` others wait (R31): `feeWei`, doubled for every `doublingEntries` of them, which
+    /// are not zero, at most `maxDoublings` times.
+    function forced(uint256 feeWei, uint256 waiting, uint256 doublingEntries, uint256 maxDoublings)
+        internal
+        pure
+        returns (uint256)
+    {
+        return doubled(feeWei, Math.min(waiting / doublingEntries, maxDoublings));
+    }
+
     /// @notice `size` bytes at `byteWei`, or `balanceWei` if it is less.
     function priceOf(uint256 byteWei, uint32 size, uint256 balanceWei) internal pure returns (uint256) {
         return Math.min(balanceWei, Math.saturatingMul(byteWei, size));

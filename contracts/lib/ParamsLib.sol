@@ -17,6 +17,8 @@ library ParamsLib {
     uint256 internal constant MAX_CALLDATA_BATCH_BYTES = 100_000;
     /// Keeps the total stake, 2^56 units, and its shares within 128 bits.
     uint256 internal constant MAX_WEIGHT_UNIT_WEI = 1 << 60;
+    /// Beyond a thousand times its first price the forced queue would be closed to all but the rich when it is needed.
+    uint256 internal constant MAX_FORCED_FEE_DOUBLINGS = 10;
 
     /* ZERO VALUES AND BOUNDS OF ONE FIELD */
 
@@ -29,6 +31,7 @@ library ParamsLib {
     error MaxBatchBytesOutOfRange(uint256 maximum, uint256 actual);
     error ForcedMaxBytesOutOfRange(uint256 maximum, uint256 actual);
     error ForcedFeeDoublingIsZero();
+    error ForcedFeeDoublingsTooMany(uint256 maximum, uint256 actual);
     error ShareAboveWhole(uint256 wholeBps, uint256 actualBps);
 
     /* RELATIONS, IN THE ORDER OF §12 */
@@ -83,6 +86,10 @@ library ParamsLib {
             ForcedMaxBytesOutOfRange(MAX_CALLDATA_BATCH_BYTES, p.forcedMaxBytes)
         );
         require(p.forcedFeeDoublingEntries != 0, ForcedFeeDoublingIsZero());
+        require(
+            p.forcedFeeMaxDoublings <= MAX_FORCED_FEE_DOUBLINGS,
+            ForcedFeeDoublingsTooMany(MAX_FORCED_FEE_DOUBLINGS, p.forcedFeeMaxDoublings)
+        );
         require(p.commissionRaiseBps <= BPS, ShareAboveWhole(BPS, p.commissionRaiseBps));
         require(p.minSelfBondBps <= BPS, ShareAboveWhole(BPS, p.minSelfBondBps));
         require(p.doubleSignBps <= BPS, ShareAboveWhole(BPS, p.doubleSignBps));

@@ -30,6 +30,8 @@ struct Params {
     uint64 forcedMaxBytes;
     /// The fee doubles with every so many entries that wait.
     uint64 forcedFeeDoublingEntries;
+    /// At most so many times, however many wait.
+    uint64 forcedFeeMaxDoublings;
     uint64 escapeDelaySeconds;
     uint64 restartDelaySeconds;
     uint64 restartWindowSeconds;

@@ -13,6 +13,7 @@ use std::fmt;
 const BPS: u64 = 10_000;
 const MILLIS: u64 = 1_000;
 const MAX_CALLDATA_BATCH_BYTES: u64 = 100_000;
+const MAX_FORCED_FEE_DOUBLINGS: u64 = 10;
 const MAX_WEIGHT_UNIT_WEI: u64 = 1 << 60;
 /// What the tally counts of an epoch at the most: 20 bits.
 const MAX_ATTESTED_SECONDS: u64 = (1 << 20) - 1;
@@ -130,6 +131,13 @@ fn fields(p: &Params, found: &mut Found) {
         "forcedFeeDoublingEntries",
         "ForcedFeeDoublingIsZero",
         p.forced_fee_doubling_entries,
+    );
+    found.at_most(
+        "forcedFeeMaxDoublings",
+        "ForcedFeeDoublingsTooMany",
+        ["maximum", "actual"],
+        wide(MAX_FORCED_FEE_DOUBLINGS),
+        wide(p.forced_fee_max_doublings),
     );
     for (parameter, bps) in [
         ("commissionRaiseBps", p.commission_raise_bps),
@@ -285,6 +293,7 @@ mod tests {
             Params { forced_max_bytes: 0, ..p() },
             Params { forced_max_bytes: u64::MAX, ..p() },
             Params { forced_fee_doubling_entries: 0, ..p() },
+            Params { forced_fee_max_doublings: 11, ..p() },
             Params { commission_raise_bps: 10_001, ..p() },
             Params { min_self_bond_bps: 10_001, ..p() },
             Params { double_sign_bps: u64::MAX, ..p() },

@@ -66,7 +66,7 @@ pub async fn enqueue(
     })
 }
 
-/// Lets in what is open to escape, up to 16 entries. Returns the first of them and the one after the last.
+/// Lets in what is open to escape, up to 1,024 entries. Returns the first of them and the one after the last.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, flush the churn queues, book
-//! what settled, debit rollups for it, credit what signers earned, report offences and execute their penalties. Anyone may do
+//! What agents do for the network on L1 besides posting: seal sets, take the steps of a restart, flush the churn queues, let in
+//! what waited in the forced queue for too long, book what settled, debit rollups for it, credit what signers earned, report offences and execute their penalties. Anyone may do
 //! each of these; who does it when is a matter of turns, so that agents do not pay for each other's reverts, and of patience,
 //! so that it is done when somebody is away.
 //!
@@ -10,6 +10,7 @@ mod absence;
 mod credit;
 mod debit;
 mod duty;
+mod escape;
 mod flush;
 mod penalty;
 mod report;
@@ -69,6 +70,7 @@ pub async fn run(watcher: Watcher, found: mpsc::Receiver<Evidence>, shutdown: Ca
         revive::Revive::new(restart_duty),
         seal::Seal::default(),
         flush::Flush::default(),
+        escape::Escape::default(),
         report::Report::new(found),
         penalty::Penalty::default(),
         absence::Absence::default(),

@@ -112,7 +112,7 @@ contract ForcedAttacks is Chain {
     }
 
     /// Nobody leads, and a rich censor floods the queue. What came before its entries does not wait for them, and anyone
-    /// clears any number of them away, 16 with each call.
+    /// clears any number of them away, 1,024 with each call.
     function test_attack083_escapeNeedsNoSequencerAndCannotBeSaturated() external {
         _forceAs(_user, "mine");
         for (uint256 i = 0; i < 40; ++i) {
@@ -122,8 +122,6 @@ contract ForcedAttacks is Chain {
         Tip memory tip = settlement.tip();
 
         vm.startPrank(_user);
-        assertEq(settlement.escape(), 16);
-        assertEq(settlement.escape(), 32);
         assertEq(settlement.escape(), 41);
         vm.stopPrank();
         assertEq(settlement.tip().number, tip.number);
@@ -131,20 +129,13 @@ contract ForcedAttacks is Chain {
         assertEq(settlement.forcedFee(), p.forcedFeeWei);
     }
 
-    /// The fee neither overflows into a cheap one nor stops the queue from being consumed.
-    function test_attack084_feeSaturates() external {
+    /// The fee neither overflows into a cheap one nor stops the queue from being consumed, and it does not price out whoever is
+    /// in need of the queue.
+    function test_attack084_feeEndsAtItsBound() external {
         uint256 enough = 256 * uint256(p.forcedFeeDoublingEntries);
         assertLt(enough, TipLib.MAX_FORCED);
         stdstore.target(address(settlement)).sig("forcedLength()").checked_write(enough);
-        assertEq(settlement.forcedFee(), type(uint256).max);
-
-        vm.deal(_censor, type(uint128).max);
-        rollups.register{value: p.rollupFeeWei}(ROLLUP);
-        vm.expectRevert(
-            abi.encodeWithSelector(IForcedInbox.ForcedFeeTooSmall.selector, type(uint256).max, type(uint128).max)
-        );
-        vm.prank(_censor);
-        settlement.force{value: type(uint128).max}(ROLLUP, "a");
+        assertEq(settlement.forcedFee(), p.forcedFeeWei << p.forcedFeeMaxDoublings);
         _settleThrough(16);
         assertEq(settlement.forcedConsumed(), 16);
     }
@@ -163,6 +154,112 @@ contract ForcedAttacks is Chain {
         _forceAs(_censor, "b");
         _forceAs(_user, "a");
         assertNotEq(settlement.forcedEntry(1).chainHash, order);
+    }
+
+    /// 126: a quorum that never moves its origin settles on past an entry. From deadline and escape delay on it does not, until
+    /// somebody lets the entry in; then the very same batch settles.
+    function test_attack126_nothingSettlesPastAnEntryThatWaitedForTheEscape() external {
+        Tip memory tip = settlement.tip();
+        (uint64 origin, bytes32 originHash) = (tip.l1OriginNumber, blockhash(tip.l1OriginNumber));
+        _forceAs(_user, "mine");
+        uint64 openFrom = uint64(block.timestamp) + p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+        for (uint256 i = 0; i < 3; ++i) {
+            _advance(p.forcedDeadlineBlocks / 3 + 1);
+            BatchHeader memory stale = _headerThrough(0);
+            (stale.l1OriginNumber, stale.l1OriginHash) = (origin, originHash);
+            _settle(stale);
+        }
+        assertEq(settlement.forcedConsumed(), 0);
+
+        _warpTo(openFrom);
+        BatchHeader memory header = _headerThrough(0);
+        (header.l1OriginNumber, header.l1OriginHash) = (origin, originHash);
+        _expectRefused(header, abi.encodeWithSelector(IForcedInbox.ForcedEntryOverdue.selector, 0, openFrom, openFrom));
+
+        vm.prank(_user);
+        settlement.escape();
+        _settle(header);
+        assertEq(settlement.tip().lastBlockHash, header.lastBlockHash);
+        assertEq(settlement.tip().forcedThrough, 0);
+    }
+
+    /// 126: a batch that takes sixteen and leaves the seventeenth waits for it all the same.
+    function test_attack126_sixteenOthersAreNoWayPast() external {
+        for (uint256 i = 0; i < 17; ++i) {
+            _forceAs(_censor, abi.encode(i));
+        }
+        _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds);
+        uint64 openFrom = settlement.forcedEntry(16).enqueuedAt + p.forcedDeadlineBlocks * p.l1BlockSeconds
+            + p.escapeDelaySeconds;
+        BatchHeader memory header = _headerThrough(16);
+        _expectRefused(
+            header,
+            abi.encodeWithSelector(IForcedInbox.ForcedEntryOverdue.selector, 16, openFrom, uint64(block.timestamp))
+        );
+        settlement.escape();
+        _settle(header);
+        assertEq(settlement.forcedConsumed(), 17);
+    }
+
+    /// 126: a second before the escape opens, what is not due at its origin may still be left.
+    function test_attack126_untilThenTheOriginDecides() external {
+        Tip memory tip = settlement.tip();
+        bytes32 originHash = blockhash(tip.l1OriginNumber);
+        _forceAs(_user, "mine");
+        _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds - 1);
+        BatchHeader memory header = _headerThrough(0);
+        (header.l1OriginNumber, header.l1OriginHash) = (tip.l1OriginNumber, originHash);
+        _settle(header);
+        assertTrue(_settledBatches[0].late);
+    }
+
+    /// 139: in an outage whoever is in need still gets in: the price ends at its bound, and one call lets in a thousand.
+    function test_attack139_anOutagePricesNobodyOutAndEndsWithFewCalls() external {
+        uint256 waiting = 512;
+        vm.deal(_censor, 1000 ether);
+        uint256 paidWei;
+        for (uint256 i = 0; i < waiting; ++i) {
+            uint256 feeWei = settlement.forcedFee();
+            assertLe(feeWei, p.forcedFeeWei << p.forcedFeeMaxDoublings);
+            paidWei += feeWei;
+            _forceAs(_censor, abi.encode(i));
+        }
+        assertEq(settlement.forcedFee(), p.forcedFeeWei << p.forcedFeeMaxDoublings);
+        assertGt(paidWei, 200 * p.forcedFeeWei);
+        _forceAs(_user, "mine");
+
+        _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds);
+        uint256 before = gasleft();
+        settlement.escape();
+        assertLt(before - gasleft(), 100_000);
+        assertEq(settlement.forcedConsumed(), waiting + 1);
+    }
+
+    /// 139: whatever waits, and for how long: a batch settles exactly if what it leaves is neither due at its origin nor open
+    /// to escape, and after an escape every lawful one does.
+    function testFuzz_attack139_aBatchPassesNoEntryThatIsOpen(uint8 entries, uint8 through, uint16 seconds_) external {
+        Tip memory tip = settlement.tip();
+        bytes32 originHash = blockhash(tip.l1OriginNumber);
+        uint64 n = uint64(bound(entries, 1, 40));
+        for (uint256 i = 0; i < n; ++i) {
+            _forceAs(_censor, abi.encode(i));
+        }
+        uint64 wait = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+        _advance(bound(seconds_, wait - 5, wait + 5));
+        BatchHeader memory header = _headerThrough(uint64(bound(through, 0, n)));
+        (header.l1OriginNumber, header.l1OriginHash) = (tip.l1OriginNumber, originHash);
+
+        uint64 openFrom = settlement.forcedEntry(0).enqueuedAt + wait;
+        if (header.forcedThrough < n && block.timestamp >= openFrom) {
+            _expectRefused(
+                header,
+                abi.encodeWithSelector(
+                    IForcedInbox.ForcedEntryOverdue.selector, header.forcedThrough, openFrom, uint64(block.timestamp)
+                )
+            );
+            settlement.escape();
+        }
+        _settle(header);
     }
 
     function _expectRefused(BatchHeader memory header, bytes memory reason) private {

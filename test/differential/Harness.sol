@@ -79,6 +79,7 @@ struct PenaltyCase {
 struct FeeCase {
     uint256 feeWei;
     uint256 doublingEntries;
+    uint256 maxDoublings;
     uint256 entries;
 }
 
@@ -227,7 +228,8 @@ contract Harness {
         sums = new uint256[](cases.length);
         for (uint256 i = 0; i < cases.length; ++i) {
             for (uint256 length = 0; length < cases[i].entries; ++length) {
-                uint256 feeWei = FeeLib.doubled(cases[i].feeWei, length / cases[i].doublingEntries);
+                FeeCase calldata one = cases[i];
+                uint256 feeWei = FeeLib.forced(one.feeWei, length, one.doublingEntries, one.maxDoublings);
                 sums[i] = Math.saturatingAdd(sums[i], feeWei);
             }
         }

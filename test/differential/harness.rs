@@ -113,6 +113,7 @@ alloy::sol! {
     struct FeeCase {
         uint256 feeWei;
         uint256 doublingEntries;
+        uint256 maxDoublings;
         uint256 entries;
     }
 

@@ -20,6 +20,7 @@ fn network(random: &mut StdRng) -> Network {
     params.correlation_factor = random.gen_range(0..=10);
     params.forced_fee_wei = inputs::amount(random, 96);
     params.forced_fee_doubling_entries = random.gen_range(1..=64);
+    params.forced_fee_max_doublings = random.gen_range(0..=10);
     let stake_wei = params.weight_unit_wei * U256::from(random.gen_range(1..=u64::from(u32::MAX)));
     Network { params, members: random.gen_range(1..=128), stake_wei }
 }
@@ -61,6 +62,7 @@ async fn random_penalties_and_fees_are_those_of_the_contracts() {
         .map(|(network, entries)| FeeCase {
             feeWei: network.params.forced_fee_wei,
             doublingEntries: U256::from(network.params.forced_fee_doubling_entries),
+            maxDoublings: U256::from(network.params.forced_fee_max_doublings),
             entries: U256::from(*entries),
         })
         .collect();

@@ -114,17 +114,25 @@ contract ChainHandler is Offences {
         sentWei += feeWei;
     }
 
-    /// A batch of all, with any forcedThrough near what is there.
-    function settleThrough(uint64 through) external {
+    /// A batch of all, with any forcedThrough near what is there, and an origin that is new or never moves.
+    function settleThrough(uint64 through, bool moves) external {
         uint64 length = settlement.forcedLength();
         Tip memory before = settlement.tip();
         BatchHeader memory header = _headerThrough(uint64(bound(through, before.forcedThrough / 2, length + 1)));
+        if (!moves) {
+            header.l1OriginNumber = before.l1OriginNumber;
+            header.l1OriginHash = blockhash(before.l1OriginNumber);
+        }
         through = header.forcedThrough;
 
         bool lawful = through >= before.forcedThrough && through <= length;
         uint64 next = through > before.consumed ? through : before.consumed;
         if (lawful && next < length && through < before.forcedThrough + 16) {
             lawful = !_isDue(next, header.l1OriginNumber);
+        }
+        if (next < length) {
+            uint256 waited = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+            lawful = lawful && block.timestamp < settlement.forcedEntry(next).enqueuedAt + waited;
         }
         bool done = _trySettle(header, _first(settlement.leaderSet(header.epoch).members.length));
         if (done && !lawful) ++leftBehind;
@@ -138,7 +146,7 @@ contract ChainHandler is Offences {
         uint64 next = first;
         uint256 waited = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
         while (
-            next < settlement.forcedLength() && next < first + 16
+            next < settlement.forcedLength() && next < first + 1024
                 && settlement.forcedEntry(next).enqueuedAt + waited <= block.timestamp
         ) ++next;
 

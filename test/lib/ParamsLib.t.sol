@@ -88,6 +88,14 @@ contract ParamsLibTest is Test {
         _refuses(abi.encodeWithSelector(ParamsLib.ForcedFeeDoublingIsZero.selector));
     }
 
+    function test_revertsWhen_forcedFeeDoublesTooOften() public {
+        p.forcedFeeMaxDoublings = 10;
+        _accepts();
+
+        p.forcedFeeMaxDoublings = 11;
+        _refuses(abi.encodeWithSelector(ParamsLib.ForcedFeeDoublingsTooMany.selector, 10, 11));
+    }
+
     function test_revertsWhen_maxBatchBytesIsOutOfRange() public {
         p.maxBatchBytes = 100_001;
         _refuses(abi.encodeWithSelector(ParamsLib.MaxBatchBytesOutOfRange.selector, 100_000, 100_001));

@@ -165,7 +165,7 @@ abstract contract Posters is Ledger {
         if (wait % 2 == 0 && first != length) _travel(settlement.forcedEntry(first).enqueuedAt + delay, true);
         uint64 next = first;
         while (
-            next < length && next < first + 16 && settlement.forcedEntry(next).enqueuedAt + delay <= block.timestamp
+            next < length && next < first + 1024 && settlement.forcedEntry(next).enqueuedAt + delay <= block.timestamp
         ) {
             ++next;
         }
