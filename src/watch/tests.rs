@@ -166,3 +166,55 @@ async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
     let error = reports::sweep(&copier, deployment).await.unwrap_err();
     assert!(error.to_string().contains("NothingToSweep"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_batch_has_to_wait_for_is_let_in_and_the_same_batch_settles() {
+    let world = World::with_members(4).await;
+    let (rich, deployment, rollup) = (world.rich(), &world.deployment, RollupId::new(77));
+    let following = Following::start(&world);
+    following.until("a set", |mirror| mirror.genesis.is_some() && !mirror.sets.is_empty()).await;
+    let raw = raw_priced(&key(1), 0, rollup, 1);
+    force::enqueue(&rich, deployment, RollupTransaction { rollup, raw }).await.unwrap();
+    following.until("an entry", |mirror| mirror.forced.waiting() == 1).await;
+    let state = force::state(&world.client, deployment, &world.params).await.unwrap();
+    world.skip_to(state.escape_open_from.unwrap().get()).await;
+
+    // Decided before anybody saw the entry, and signed by all.
+    let (genesis, set, epoch) = {
+        let mirror = following.mirror.read();
+        let genesis = mirror.genesis.clone().unwrap();
+        let set = mirror.set_for(genesis.generation, genesis.epoch).unwrap();
+        (genesis, set, world.params.epoch_at(state.escape_open_from.unwrap()))
+    };
+    let block = world.block(&set, &genesis, 1);
+    let poster = world.poster(world.turn_of(&set, block.header.height));
+    let blocks = [block];
+    let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
+    let header = crate::batch::build_header(&blocks, epoch, &payload).unwrap();
+    let header = crate::testing::regular(header);
+    let order = settle_order(deployment, &[world.certify(&set, header, payload)]);
+    let error = poster.execute(&order).await.unwrap_err();
+    assert!(error.to_string().contains("ForcedEntryOverdue(index: 0"), "{error}");
+
+    let watcher = Watcher::new(
+        world.poster(signer(0).address()),
+        signer(0).address(),
+        deployment.clone(),
+        following.mirror.clone(),
+        following.store.clone(),
+        crate::config::RestartDuty::None,
+    );
+    let shutdown = CancellationToken::new();
+    let (_found, evidence) = mpsc::channel(4);
+    tokio::spawn(run(watcher, evidence, shutdown.clone()));
+    let _stop = shutdown.drop_guard();
+    following.until("the entry is in", |mirror| mirror.forced.waiting() == 0).await;
+
+    poster.execute(&order).await.unwrap();
+    following
+        .until("the batch settled", |mirror| {
+            mirror.tip.as_ref().is_some_and(|tip| tip.last_height == Height::new(1))
+        })
+        .await;
+    assert_eq!(following.store.escape_of(0).unwrap().map(|escape| escape.through), Some(1));
+}
