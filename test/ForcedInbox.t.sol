@@ -129,7 +129,9 @@ contract ForcedInboxTest is Chain {
     /* FEE */
 
     /// The formula, doubled step by step.
-    function testFuzz_forcedFee_doublesUpToItsBoundAndSaturates(uint256 firstWei, uint64 doubling, uint64 waiting) external {
+    function testFuzz_forcedFee_doublesUpToItsBoundAndSaturates(uint256 firstWei, uint64 doubling, uint64 waiting)
+        external
+    {
         Config memory config = ConfigLib.read("devnet");
         config.params.forcedFeeWei = firstWei;
         config.params.forcedFeeDoublingEntries = uint64(bound(doubling, 1, type(uint64).max));
@@ -228,7 +230,6 @@ contract ForcedInboxTest is Chain {
         settlement.escape();
         _expectConsumed(0, 16);
 
-        _rollTo(settlement.forcedEntry(16).enqueuedAtBlock + p.forcedDeadlineBlocks + 1);
         bytes memory reason = abi.encodeWithSelector(
             IForcedInbox.ForcedEntryLeftBehind.selector,
             16,
@@ -363,11 +364,12 @@ contract ForcedInboxTest is Chain {
     }
 
     function test_escape_doesNotPayForWhatWasConsumedBefore() external {
-        _force(17);
+        _force(1025);
         _advance(_escapeSeconds());
-        uint256 sixteen = _gasOfEscape();
-        assertLt(_gasOfEscape(), sixteen / 2);
-        assertEq(settlement.forcedConsumed(), 17);
+        uint256 thousand = _gasOfEscape();
+        assertEq(settlement.forcedConsumed(), 1024);
+        assertLt(_gasOfEscape(), thousand / 2);
+        assertEq(settlement.forcedConsumed(), 1025);
     }
 
     function test_escape_revertsWhen_nothingWaits() external {

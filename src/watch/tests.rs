@@ -3,9 +3,13 @@
 use super::tally::TALLY_AT_ONCE;
 use super::{Watcher, run};
 use crate::crypto::SecretKey;
-use crate::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};
+use crate::domain::{
+    Evidence, Generation, Height, RollupId, RollupTransaction, Round, SequencerStatus, Vote,
+    VoteType,
+};
 use crate::l1::testing::{Following, World, signer};
-use crate::l1::{actions, duties, reports, settle_order};
+use crate::l1::{actions, duties, force, reports, settle_order};
+use crate::testing::{key, raw_priced};
 use alloy::primitives::{B256, U256};
 use std::time::Duration;
 use tokio::sync::mpsc;

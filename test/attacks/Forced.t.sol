@@ -136,8 +136,9 @@ contract ForcedAttacks is Chain {
         assertLt(enough, TipLib.MAX_FORCED);
         stdstore.target(address(settlement)).sig("forcedLength()").checked_write(enough);
         assertEq(settlement.forcedFee(), p.forcedFeeWei << p.forcedFeeMaxDoublings);
-        _settleThrough(16);
-        assertEq(settlement.forcedConsumed(), 16);
+        // As if all of them had waited since long ago.
+        settlement.escape();
+        assertEq(settlement.forcedConsumed(), 1024);
     }
 
     /// A batch says only how far it consumes: it cannot leave one out, take one twice or turn two around.
@@ -189,8 +190,8 @@ contract ForcedAttacks is Chain {
             _forceAs(_censor, abi.encode(i));
         }
         _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds);
-        uint64 openFrom = settlement.forcedEntry(16).enqueuedAt + p.forcedDeadlineBlocks * p.l1BlockSeconds
-            + p.escapeDelaySeconds;
+        uint64 openFrom =
+            settlement.forcedEntry(16).enqueuedAt + p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
         BatchHeader memory header = _headerThrough(16);
         _expectRefused(
             header,

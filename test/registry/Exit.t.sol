@@ -187,7 +187,7 @@ contract ExitTest is Staking {
     }
 
     function test_claim_ofADeadPoolPaysNothing() public {
-        vm.expectCall(at.stakeToken, abi.encodeWithSelector(token.transfer.selector), 1);
+        vm.expectCall(at.stakeToken, abi.encodeWithSelector(token.transfer.selector), 0);
         _joinMany(2);
         _sealFirst();
         uint256 exitId = _exitAll(_actor(0));

@@ -24,7 +24,7 @@ abstract contract Watchers is Posters {
     /// Somebody signed two votes or two proposals, and is reported under its key or by its place in the set in force.
     function report(uint256 who, uint256 height, uint256 how) external {
         if (_activeCount() < 4) return;
-        (KeyReference key, uint256 secret) = how & 1 == 0 ? _currentKey(who) : _keyInForce(who);
+        (KeyReference key, uint256 secret) = how & 1 == 0 ? _currentKey(who) : _keyInForce(who, how & 8 != 0);
         if (secret == 0) return;
         bytes memory call = _callOf(key, secret, uint64(bound(height, 1, 30)), how & 2 == 0);
         address reporter = _reporters[(how >> 2) % 2];
@@ -88,11 +88,17 @@ abstract contract Watchers is Posters {
         return (KeyLib.ofSequencer(id), _keyOf(registry.sequencer(id).signer));
     }
 
-    /// @dev No secret if the set is empty.
-    function _keyInForce(uint256 who) private view returns (KeyReference key, uint256 secret) {
+    /// @dev No secret if the set is empty. Of somebody who was reported already, if there is one, where `again` asks for it.
+    function _keyInForce(uint256 who, bool again) private view returns (KeyReference key, uint256 secret) {
         uint32 generation = settlement.generation();
         uint256 n = settlement.leaderSet(_epoch()).members.length;
         if (n == 0) return (key, 0);
+        for (uint256 i = 0; again && i < n; ++i) {
+            address signer = settlement.memberAt(generation, _epoch(), (who % n + i) % n).signer;
+            if (_firstCase[registry.idOf(signer)] == 0) continue;
+            who = who % n + i;
+            break;
+        }
         secret = _keyOf(settlement.memberAt(generation, _epoch(), who % n).signer);
         return (KeyLib.inSet(generation, _epoch(), uint8(who % n)), secret);
     }
