@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Rota} from "./Rota.sol";
+import {Calendar} from "./Calendar.sol";
 import {SigningDomain} from "./SigningDomain.sol";
 import {IBatchInbox, Submission, Tip} from "./interfaces/IBatchInbox.sol";
 import {CertificateLib} from "./lib/CertificateLib.sol";
@@ -11,12 +11,12 @@ import {PayloadLib} from "./lib/PayloadLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {TipLib, TipWord} from "./lib/TipLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
-import {BatchHeader, BlockHeader, Signature} from "./types/Wire.sol";
+import {BatchHeader, Signature} from "./types/Wire.sol";
 
 /// @title The settled chain
 /// @notice See {IBatchInbox}. A batch is judged completely when it settles; nothing judges it again. What is booked for
 /// it afterwards (see {Tally}) changes neither the chain nor who may extend it.
-abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
+abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
     uint64 private constant MAX_BLOCKS = 1 << 14;
     /// After so many takeover times anyone may post.
     uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
@@ -29,13 +29,13 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     uint64 private immutable RING_SIZE;
     uint64 private immutable DRIFT_SECONDS;
 
-    TipWord internal _tip;
-    bytes32 internal _lastBlockHash;
-
     /// Slot `number % RING_SIZE` belongs to the newest batch of that remainder.
     mapping(uint64 slot => bytes32 value) private _ring;
 
-    constructor(Params memory p, Addresses memory addresses) Rota(p, addresses) SigningDomain(addresses.settlement) {
+    constructor(Params memory p, Addresses memory addresses)
+        Calendar(p, addresses)
+        SigningDomain(addresses.settlement)
+    {
         TURN_LENGTH = p.turnLength;
         TAKEOVER_SECONDS = p.takeoverSeconds;
         MAX_EPOCH_LAG = p.maxEpochLag;
@@ -267,22 +267,6 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
         require(header.payloadHash == payloadHash, PayloadHashMismatch(payloadHash, header.payloadHash));
     }
 
-    /// @inheritdoc Rota
-    function _onGenesis(BlockHeader memory header, bytes32 blockHash) internal override {
-        _tip = TipLib.pack({
-            number_: 0,
-            lastHeight_: 0,
-            epoch_: header.epoch,
-            timestamp_: GENESIS,
-            l1OriginNumber_: header.l1OriginNumber,
-            settledAt_: uint64(block.timestamp),
-            forcedThrough_: 0,
-            consumed_: 0,
-            generation_: 0
-        });
-        _lastBlockHash = blockHash;
-    }
-
     /* READING */
 
     /// @inheritdoc IBatchInbox
@@ -311,10 +295,5 @@ abstract contract BatchInbox is IBatchInbox, Rota, SigningDomain {
     /// @inheritdoc SigningDomain
     function domainSeparator() public view override(IBatchInbox, SigningDomain) returns (bytes32) {
         return SigningDomain.domainSeparator();
-    }
-
-    /// @inheritdoc Rota
-    function generation() public view override returns (uint32) {
-        return _tip.generation();
     }
 }

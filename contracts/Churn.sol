@@ -530,7 +530,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         standing.change(_stamp(), standing.signer, uint56(weight));
     }
 
-    /// @dev The running epoch, as {IRota.epochAt}; 0 before genesis.
+    /// @dev The running epoch, as {ICalendar.epochAt}; 0 before genesis.
     function _epoch() internal view returns (uint64) {
         uint64 time = uint64(block.timestamp);
         return time < GENESIS ? 0 : (time - GENESIS) / EPOCH_SECONDS;

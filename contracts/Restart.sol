@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {BatchInbox} from "./BatchInbox.sol";
 import {Rota} from "./Rota.sol";
 import {IRestart, RestartState} from "./interfaces/IRestart.sol";
 import {SetLib} from "./lib/SetLib.sol";
@@ -10,22 +9,12 @@ import {Params} from "./types/Params.sol";
 /// @title A new generation after a catastrophe
 /// @notice See {IRestart}. Settling never asks whether a restart is open: a settlement moves the time in the tip, and a
 /// restart that was opened before that time is over. So does the beginning of a generation.
-abstract contract Restart is IRestart, BatchInbox {
-    /// The restart opened last, in one word.
-    struct Attempt {
-        uint64 openedAt;
-        uint64 lapsed;
-        uint64 count;
-        uint64 weight;
-    }
-
+abstract contract Restart is IRestart, Rota {
     /// After so many lapsed restarts in a row, minMembers that checked in suffice.
     uint64 private constant LAPSES_UNTIL_FEW_SUFFICE = 3;
 
     uint64 private immutable DELAY_SECONDS;
     uint64 private immutable WINDOW_SECONDS;
-
-    Attempt private _attempt;
 
     constructor(Params memory p) {
         DELAY_SECONDS = p.restartDelaySeconds;
@@ -99,19 +88,6 @@ abstract contract Restart is IRestart, BatchInbox {
         for (uint256 i = 0; i < members.length; ++i) {
             weight += SetLib.weightOf(members[i]);
         }
-    }
-
-    /// @inheritdoc Rota
-    /// @dev The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
-    function _onBeginning(uint32 generation_, uint64 epoch) internal override {
-        _tip = _tip.inGeneration({
-            generation_: generation_,
-            epoch_: epoch,
-            l1OriginNumber_: uint64(block.number),
-            time: uint64(block.timestamp)
-        });
-
-        emit GenerationStarted(generation_, epoch, _tip.lastHeight(), _lastBlockHash);
     }
 
     /// @inheritdoc IRestart

@@ -1,59 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Deployment} from "./Deployment.sol";
+import {Calendar} from "./Calendar.sol";
+import {Member} from "./interfaces/ICalendar.sol";
+import {IRestart} from "./interfaces/IRestart.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
-import {IRota, LeaderSet, Member} from "./interfaces/IRota.sol";
-import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
+import {IRota, LeaderSet} from "./interfaces/IRota.sol";
 import {CodeLib} from "./lib/CodeLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {SortLib} from "./lib/SortLib.sol";
+import {TipLib} from "./lib/TipLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 import {BlockHeader} from "./types/Wire.sol";
 
 /// @title Whose turn it is
-/// @notice See {IRota}. A set is frozen once, as the code of a data contract, and never changes; an epoch that nobody
-/// sealed carries the set of the last sealed one before it. Nothing here is ever deleted.
-abstract contract Rota is IRota, Deployment {
-    /// How a generation began: by the first seal of all, by a restart, or by a seal after nobody was left (R5, R33).
-    struct Beginning {
-        uint64 time;
-        /// The epoch of its first set, running at that time.
-        uint64 epoch;
-        /// Nobody is eligible who neither checked in nor joined or returned at this L1 time or later; zero if all are.
-        uint64 aliveSince;
-    }
-
+/// @notice See {IRota}. Runs as part of the settlement contract (see {Rotation}), on slots that {Calendar} declares.
+abstract contract Rota is IRota, Calendar {
     uint64 internal constant MAX_SCHEDULE = 256;
     /// Gas of a seal outside of what {seal} can measure: intrinsic gas, calldata, its last lines.
     uint256 internal constant SEAL_OVERHEAD_GAS = 30_000;
     /// Root of a tree without leaves (R25).
     bytes32 private constant EMPTY_ROOT = keccak256(hex"02");
 
-    uint64 internal immutable GENESIS;
-    uint64 internal immutable EPOCH_SECONDS;
     uint64 internal immutable MIN_MEMBERS;
     uint64 private immutable EXIT_DELAY_SECONDS;
-    ISequencerRegistry internal immutable REGISTRY;
     IRewardPool internal immutable REWARD_POOL;
-    /// All parameters, as code: a view reads them, nothing that settles does.
+    /// All parameters, as code.
     address private immutable PARAMS_POINTER;
 
-    /// Where the set lies that was sealed for an epoch; zero for an epoch that carries another's.
-    mapping(uint32 generation => mapping(uint64 epoch => address pointer)) private _sealed;
-
-    /// Epochs that were sealed, ascending; four to a slot.
-    mapping(uint32 generation => uint64[] epochs) private _sealedEpochs;
-
-    mapping(uint32 generation => Beginning) private _beginnings;
-
-    constructor(Params memory p, Addresses memory addresses) Deployment(p, addresses, addresses.settlement) {
-        GENESIS = p.genesis;
-        EPOCH_SECONDS = p.epochSeconds;
+    constructor(Params memory p, Addresses memory addresses) Calendar(p, addresses) {
         MIN_MEMBERS = p.minMembers;
         EXIT_DELAY_SECONDS = p.exitDelaySeconds;
-        REGISTRY = ISequencerRegistry(addresses.registry);
         REWARD_POOL = IRewardPool(addresses.rewardPool);
         PARAMS_POINTER = CodeLib.store(abi.encode(p));
     }
@@ -120,11 +98,16 @@ abstract contract Rota is IRota, Deployment {
 
         _beginnings[current + 1] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince});
         _freeze(current + 1, epoch, members, newest.seed());
-        _onBeginning(current + 1, epoch);
-    }
+        // The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
+        _tip = _tip.inGeneration({
+            generation_: current + 1,
+            epoch_: epoch,
+            l1OriginNumber_: uint64(block.number),
+            time: uint64(block.timestamp)
+        });
 
-    /// @dev The settled chain goes on in another generation.
-    function _onBeginning(uint32 generation_, uint64 epoch) internal virtual;
+        emit IRestart.GenerationStarted(current + 1, epoch, _tip.lastHeight(), _lastBlockHash);
+    }
 
     /// @dev Generation 0 began without a restart: a seal of it does not pay for the question.
     function _aliveSince(uint32 generation_) internal view returns (uint64) {
@@ -149,31 +132,23 @@ abstract contract Rota is IRota, Deployment {
         bytes32 blockHash = keccak256(abi.encode(header));
 
         _beginnings[0] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: 0});
-        _onGenesis(header, blockHash);
+        _tip = TipLib.pack({
+            number_: 0,
+            lastHeight_: 0,
+            epoch_: epoch,
+            timestamp_: GENESIS,
+            l1OriginNumber_: header.l1OriginNumber,
+            settledAt_: uint64(block.timestamp),
+            forcedThrough_: 0,
+            consumed_: 0,
+            generation_: 0
+        });
+        _lastBlockHash = blockHash;
 
         emit GenesisFixed(blockHash, header);
     }
 
-    /// @dev The settled chain starts: block 0 is its tip.
-    function _onGenesis(BlockHeader memory header, bytes32 blockHash) internal virtual;
-
     /* READING */
-
-    /// @inheritdoc IRota
-    function epochAt(uint64 time) public view returns (uint64) {
-        return time < GENESIS ? 0 : (time - GENESIS) / EPOCH_SECONDS;
-    }
-
-    /// @inheritdoc IRota
-    function startOf(uint64 epoch) public view returns (uint64) {
-        uint64 last = (type(uint64).max - GENESIS) / EPOCH_SECONDS;
-        require(epoch <= last, EpochBeyondTime(last, epoch));
-        return GENESIS + epoch * EPOCH_SECONDS;
-    }
-
-    /// @inheritdoc IRota
-    /// @dev Kept by the settled chain, beside its tip: a settlement reads both, and one slot is cheaper than two.
-    function generation() public view virtual returns (uint32);
 
     /// @inheritdoc IRota
     function params() external view returns (Params memory) {
@@ -207,30 +182,6 @@ abstract contract Rota is IRota, Deployment {
     }
 
     /// @inheritdoc IRota
-    function setOf(uint32 generation_, uint64 epoch) public view returns (address pointer, uint64 sealedFor) {
-        pointer = _sealed[generation_][epoch];
-        if (pointer != address(0)) return (pointer, epoch);
-
-        // Carried: the last epoch sealed before this one.
-        uint64[] storage epochs = _sealedEpochs[generation_];
-        uint256 after_ = _firstAfter(epochs, epoch);
-        require(after_ != 0, NoSetInForce(generation_, epoch));
-        sealedFor = epochs[after_ - 1];
-        pointer = _sealed[generation_][sealedFor];
-    }
-
-    /// @inheritdoc IRota
-    function memberAt(uint32 generation_, uint64 epoch, uint256 index) external view returns (Member memory) {
-        (address signer, uint64 weight) = SetLib.load(_setAt(generation_, epoch)).member(index);
-        return Member({signer: signer, weight: weight});
-    }
-
-    /// @inheritdoc IRota
-    function totalAt(uint32 generation_, uint64 epoch) external view returns (uint64) {
-        return uint64(SetLib.load(_setAt(generation_, epoch)).total());
-    }
-
-    /// @inheritdoc IRota
     function leaderOf(uint64 epoch, uint64 turn) external view returns (address) {
         FrozenSet set = SetLib.load(_setAt(generation(), epoch));
         return SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
@@ -247,17 +198,6 @@ abstract contract Rota is IRota, Deployment {
         for (uint64 i = 0; i < count; ++i) {
             leaders[i] = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, firstTurn + i)));
         }
-    }
-
-    /// @inheritdoc IRota
-    function endOf(uint32 generation_, uint64 epoch) public view returns (bool known, uint64 time) {
-        uint64[] storage epochs = _sealedEpochs[generation_];
-        uint256 next = _firstAfter(epochs, epoch);
-        require(next != 0, NoSetInForce(generation_, epoch));
-        if (next != epochs.length) (known, time) = (true, startOf(epochs[next]));
-
-        uint64 begun = _beginnings[generation_ + 1].time;
-        if (begun != 0 && (!known || begun < time)) (known, time) = (true, begun);
     }
 
     /// @inheritdoc IRota
@@ -280,21 +220,5 @@ abstract contract Rota is IRota, Deployment {
 
         // A seal for `epoch` + 1 still read the start of `epoch`.
         return endOf(low, epoch + 1);
-    }
-
-    /// @dev Where the set in force in `epoch` lies: one slot read for an epoch that was itself sealed, else a search.
-    function _setAt(uint32 generation_, uint64 epoch) internal view returns (address pointer) {
-        pointer = _sealed[generation_][epoch];
-        if (pointer == address(0)) (pointer,) = setOf(generation_, epoch);
-    }
-
-    /// @dev Index of the first of the ascending `epochs` that is after `epoch`; their number if none is.
-    function _firstAfter(uint64[] storage epochs, uint64 epoch) private view returns (uint256 low) {
-        uint256 high = epochs.length;
-        while (low < high) {
-            uint256 middle = (low + high) / 2;
-            if (epochs[middle] <= epoch) low = middle + 1;
-            else high = middle;
-        }
     }
 }

@@ -2,17 +2,35 @@
 pragma solidity 0.8.30;
 
 import {BatchInbox} from "./BatchInbox.sol";
+import {Deployment} from "./Deployment.sol";
 import {ForcedInbox} from "./ForcedInbox.sol";
-import {Restart} from "./Restart.sol";
+import {Rotation} from "./Rotation.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title The settlement contract of a deployment
-/// @notice {Rota}, {BatchInbox}, {ForcedInbox} and {Restart} in one: a call from one contract to another costs 3,000 gas a
-/// batch.
-contract Settlement is ForcedInbox, Restart {
+/// @notice {BatchInbox}, {ForcedInbox} and, through {Rotation}, {IRota} and {IRestart} in one: a call from one contract to
+/// another costs 3,000 gas a batch.
+contract Settlement is Deployment, ForcedInbox {
+    address private immutable ROTATION;
+
     constructor(Params memory params, Addresses memory addresses)
+        Deployment(params, addresses, addresses.settlement)
         BatchInbox(params, addresses)
         ForcedInbox(params, addresses)
-        Restart(params)
-    {}
+    {
+        ROTATION = address(new Rotation(params, addresses));
+    }
+
+    /// @dev What this contract has no function for, {Rotation} does in its name.
+    fallback() external {
+        address rotation = ROTATION;
+        // It never returns to Solidity, so it may write over all of memory.
+        assembly {
+            calldatacopy(0, 0, calldatasize())
+            let ok := delegatecall(gas(), rotation, 0, calldatasize(), 0, 0)
+            returndatacopy(0, 0, returndatasize())
+            if ok { return(0, returndatasize()) }
+            revert(0, returndatasize())
+        }
+    }
 }

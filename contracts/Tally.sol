@@ -454,7 +454,7 @@ contract Tally is ITally, Deployment, SigningDomain {
         return SetLib.load(pointer);
     }
 
-    /// @dev {IRota.epochAt} without a call, of a time that is not before genesis.
+    /// @dev {ICalendar.epochAt} without a call, of a time that is not before genesis.
     function _epochAt(uint256 time) private view returns (uint64) {
         // Casting is safe: times fit into 64 bits.
         return (uint64(time) - GENESIS) / EPOCH_SECONDS;

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {IBatchInbox, Submission, Tip} from "../contracts/interfaces/IBatchInbox.sol";
+import {ICalendar} from "../contracts/interfaces/ICalendar.sol";
 import {IRota, LeaderSet} from "../contracts/interfaces/IRota.sol";
 import {CertificateLib} from "../contracts/lib/CertificateLib.sol";
 import {BatchHeader, Signature} from "../contracts/types/Wire.sol";
@@ -163,7 +164,7 @@ contract BatchInboxTest is Chain {
         BatchHeader memory header = _nextHeader(8);
 
         address anyone = makeAddr("anyone");
-        vm.expectRevert(abi.encodeWithSelector(IRota.NoSetInForce.selector, 0, 0));
+        vm.expectRevert(abi.encodeWithSelector(ICalendar.NoSetInForce.selector, 0, 0));
         vm.prank(anyone, anyone);
         settlement.settle(header, 0, new Signature[](0), PAYLOAD);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {ICalendar} from "../contracts/interfaces/ICalendar.sol";
 import {IRestart} from "../contracts/interfaces/IRestart.sol";
 import {IRota, LeaderSet} from "../contracts/interfaces/IRota.sol";
 import {ISequencerRegistry} from "../contracts/interfaces/ISequencerRegistry.sol";
@@ -181,7 +182,7 @@ contract GenerationsTest is Chain {
             for (uint32 generation = 0; generation <= settlement.generation(); ++generation) {
                 uint64 begun = _beginningOf(generation);
                 if (begun > epoch) {
-                    vm.expectRevert(abi.encodeWithSelector(IRota.NoSetInForce.selector, generation, epoch));
+                    vm.expectRevert(abi.encodeWithSelector(ICalendar.NoSetInForce.selector, generation, epoch));
                     settlement.endOf(generation, epoch);
                     continue;
                 }

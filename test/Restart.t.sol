@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {IBatchInbox, Tip} from "../contracts/interfaces/IBatchInbox.sol";
+import {ICalendar} from "../contracts/interfaces/ICalendar.sol";
 import {IRestart, RestartState} from "../contracts/interfaces/IRestart.sol";
 import {IRota, LeaderSet} from "../contracts/interfaces/IRota.sol";
 import {ISequencerRegistry} from "../contracts/interfaces/ISequencerRegistry.sol";
@@ -54,7 +55,7 @@ contract RestartTest is Chain {
         _joinMany(1);
         _startEpoch(100);
 
-        vm.expectRevert(abi.encodeWithSelector(IRota.NoSetInForce.selector, 0, 100));
+        vm.expectRevert(abi.encodeWithSelector(ICalendar.NoSetInForce.selector, 0, 100));
         settlement.openRestart();
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {ICalendar, Member} from "../contracts/interfaces/ICalendar.sol";
 import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
-import {IRota, LeaderSet, Member} from "../contracts/interfaces/IRota.sol";
+import {IRota, LeaderSet} from "../contracts/interfaces/IRota.sol";
 import {CodeLib} from "../contracts/lib/CodeLib.sol";
 import {DrawLib} from "../contracts/lib/DrawLib.sol";
 import {FrozenSet, SetLib} from "../contracts/lib/SetLib.sol";
@@ -382,7 +383,7 @@ contract RotaTest is System {
     }
 
     function test_leaderSet_revertsWhen_nothingWasSealed() public {
-        bytes memory none = abi.encodeWithSelector(IRota.NoSetInForce.selector, 0, 3);
+        bytes memory none = abi.encodeWithSelector(ICalendar.NoSetInForce.selector, 0, 3);
         vm.expectRevert(none);
         settlement.leaderSet(3);
 
@@ -395,7 +396,7 @@ contract RotaTest is System {
         settlement.setOf(0, 3);
         vm.expectRevert(none);
         settlement.leaderOf(3, 0);
-        vm.expectRevert(abi.encodeWithSelector(IRota.NoSetInForce.selector, 1, 4));
+        vm.expectRevert(abi.encodeWithSelector(ICalendar.NoSetInForce.selector, 1, 4));
         settlement.leaderSetOf(1, 4);
     }
 
@@ -446,14 +447,14 @@ contract RotaTest is System {
         uint64 last = (type(uint64).max - p.genesis) / p.epochSeconds;
 
         assertEq(settlement.startOf(last), p.genesis + last * p.epochSeconds);
-        vm.expectRevert(abi.encodeWithSelector(IRota.EpochBeyondTime.selector, last, last + 1));
+        vm.expectRevert(abi.encodeWithSelector(ICalendar.EpochBeyondTime.selector, last, last + 1));
         settlement.startOf(last + 1);
     }
 
     function test_countsFrom_revertsWhen_theEpochIsTheLastNumber() public {
         uint64 last = type(uint64).max;
 
-        vm.expectRevert(abi.encodeWithSelector(IRota.EpochBeyondTime.selector, last - 1, last));
+        vm.expectRevert(abi.encodeWithSelector(ICalendar.EpochBeyondTime.selector, last - 1, last));
         settlement.countsFrom(last);
         _joinMany(1);
         _sealFirst();

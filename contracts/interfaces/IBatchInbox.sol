@@ -116,7 +116,7 @@ interface IBatchInbox {
     /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {GenerationMismatch}, {FirstHeightNotNext},
     /// {LastHeightOutOfRange}, {ParentBlockMismatch}, {StateRootNotZero}, {EpochOutOfRange}, {TimestampOutOfRange},
     /// {OriginOutOfRange}, {OriginHashMismatch}, {IForcedInbox.ForcedThroughGoesBack}, {IForcedInbox.ForcedThroughAboveQueue},
-    /// {IForcedInbox.ForcedEntryLeftBehind}, {IRota.NoSetInForce}, {RegularSinceOutOfRange}, {PosterNotAdmitted}, {IrregularTooEarly}, {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
+    /// {IForcedInbox.ForcedEntryLeftBehind}, {ICalendar.NoSetInForce}, {RegularSinceOutOfRange}, {PosterNotAdmitted}, {IrregularTooEarly}, {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},
     /// {CertificateLib.SignatureCountWrong}, {CertificateLib.SignatureInvalid}, {QuorumNotReached}.
     /// @param signers Bit i set: member i of the set signed.
     /// @param signatures Signatures of {batchDigest}, in member order.

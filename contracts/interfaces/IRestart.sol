@@ -48,7 +48,7 @@ interface IRestart {
     /// Check-ins are taken for restartWindow from then on, and for another restartWindow it can be finished. One that was
     /// neither finished nor ended by a batch until then has lapsed, and the next can be opened.
     ///
-    /// Reverts with {IRota.NoSetInForce} before block 0, {RestartNotDue}, {RestartUnderWay}.
+    /// Reverts with {ICalendar.NoSetInForce} before block 0, {RestartNotDue}, {RestartUnderWay}.
     function openRestart() external;
 
     /// @notice Says that sequencer `id` is there. Its owner or its signer calls.

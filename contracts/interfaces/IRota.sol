@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {BlockHeader} from "../types/Wire.sol";
 import {Params} from "../types/Params.sol";
-
-/// One member of a frozen leader set, in the set's order (ascending by signer as a number).
-struct Member {
-    address signer;
-    uint64 weight;
-}
+import {BlockHeader} from "../types/Wire.sol";
+import {ICalendar, Member} from "./ICalendar.sol";
 
 /// A frozen leader set (R4) and the epoch in which it was sealed; a carried set keeps its own `sealedFor`.
 struct LeaderSet {
@@ -22,7 +17,7 @@ struct LeaderSet {
 /// @title Whose turn it is
 /// @notice Freezes the leader set of each epoch one epoch ahead and draws the leader of every turn from it (R1-R6,
 /// R10-R12).
-interface IRota {
+interface IRota is ICalendar {
     /// @notice A set was frozen. `pointer` is the contract whose code holds it: a STOP byte, then total (7 bytes),
     /// seed (32), generation (4), count (1), then per member signer (20) and weight (7), all big-endian.
     event Sealed(
@@ -47,12 +42,6 @@ interface IRota {
     /// the epoch sealed last (R5).
     error TooFewMembers(uint256 minimum, uint256 actual);
 
-    /// @notice No set of this generation was sealed at or before this epoch.
-    error NoSetInForce(uint32 generation, uint64 epoch);
-
-    /// @notice The epoch would begin after the last second that 64 bits can name.
-    error EpochBeyondTime(uint64 last, uint64 actual);
-
     /// @notice A schedule of at most `maximum` turns can be asked for at once, and none beyond turn 2^64 - 2.
     error ScheduleTooLong(uint64 maximum, uint64 actual);
 
@@ -65,25 +54,11 @@ interface IRota {
     /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {TooFewMembers}, {CodeLib.CodeDepositFailed}.
     function seal(uint64 epoch) external;
 
-    /// @notice Epoch of an L1 time in seconds. Times before genesis are in epoch 0.
-    function epochAt(uint64 time) external view returns (uint64);
-
-    /// @notice First second of an epoch.
-    ///
-    /// Reverts with {EpochBeyondTime}.
-    function startOf(uint64 epoch) external view returns (uint64);
-
     /// @notice The set in force in `epoch` of the running generation, sealed or carried.
     function leaderSet(uint64 epoch) external view returns (LeaderSet memory);
 
     /// @notice The set in force in `epoch` of `generation`, as {leaderSet}.
     function leaderSetOf(uint32 generation, uint64 epoch) external view returns (LeaderSet memory);
-
-    /// @notice The contract whose code holds the set in force in `epoch` of `generation`, and the epoch it was sealed for.
-    /// @dev For an epoch after the next the answer can still change: a later seal replaces what would be carried.
-    ///
-    /// Reverts with {NoSetInForce}.
-    function setOf(uint32 generation, uint64 epoch) external view returns (address pointer, uint64 sealedFor);
 
     /// @notice Signer of the first draw of `turn` under the set in force in `epoch` (R11).
     function leaderOf(uint64 epoch, uint64 turn) external view returns (address);
@@ -93,13 +68,6 @@ interface IRota {
     /// Reverts with {ScheduleTooLong}, {NoSetInForce}, {DrawLib.EmptySet}.
     function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[] memory);
 
-    /// @notice L1 time at which the set in force in `epoch` of `generation` ends or ended: the start of the next sealed
-    /// epoch, or the beginning of the next generation if that is earlier. `known` is false as long as neither is in sight.
-    /// O(log n).
-    ///
-    /// Reverts with {NoSetInForce}.
-    function endOf(uint32 generation, uint64 epoch) external view returns (bool known, uint64 time);
-
     /// @notice L1 time from which on every set in force, of whatever generation, counts a change of stake or key that was
     /// made in `epoch` (R3, R8). `known` is false as long as no such set was sealed. O(log n).
     ///
@@ -108,13 +76,4 @@ interface IRota {
 
     /// @notice All parameters of the deployment.
     function params() external view returns (Params memory);
-
-    /// @notice The running generation (R33).
-    function generation() external view returns (uint32);
-
-    /// @notice Member `index` of the set in force in `epoch` of `generation`; reverts when there is none.
-    function memberAt(uint32 generation, uint64 epoch, uint256 index) external view returns (Member memory);
-
-    /// @notice Total weight of the set in force in `epoch` of `generation`.
-    function totalAt(uint32 generation, uint64 epoch) external view returns (uint64);
 }

@@ -128,7 +128,7 @@ interface ISlasher {
     error TotalUnknown(uint64 time);
 
     // Every report jails the offender at once, holds its pool until a while after the case can be executed, and reverts
-    // with {EpochNotBegun}, {EvidenceTooOld}, {IRota.NoSetInForce}, {SetLib.IndexOutsideSet}, {NotSignedBy} (a, then b),
+    // with {EpochNotBegun}, {EvidenceTooOld}, {ICalendar.NoSetInForce}, {SetLib.IndexOutsideSet}, {NotSignedBy} (a, then b),
     // {AlreadyReported}, {ISequencerRegistry.StatusNotAllowed} for a tombstoned sequencer, after what is named below. The case
     // is named by a hash of offence, offender, generation and position, the last 32 bits of which are the offender's id. `key`
     // is one of the two forms that {KeyLib} draws. Named as a sequencer's current key it is the cheaper one: the first four
@@ -182,7 +182,7 @@ interface ISlasher {
     /// offence: it adds to no correlation, holds no pool and tombstones nobody, and {caseOf} does not know it.
     ///
     /// Reverts with {ISequencerRegistry.UnknownSequencer}, {ISequencerRegistry.StatusNotAllowed}, {NotAbsent},
-    /// {IRota.NoSetInForce}, {OutageTooWide}.
+    /// {ICalendar.NoSetInForce}, {OutageTooWide}.
     function reportMissedTurns(uint32 sequencer) external returns (bytes32 caseId);
 
     /// @notice Makes reports, each as if the caller had sent it alone: calldata of a function that reports. What reverts is

@@ -3,7 +3,7 @@
 
 use super::account::{Account, Order};
 use super::actions::event;
-use super::bindings::{IRota, ISlasher, ITally};
+use super::bindings::{ICalendar, IRota, ISlasher, ITally};
 use super::client::Client;
 use super::duties::KeyReference;
 use super::error::L1Error;
@@ -71,7 +71,7 @@ pub async fn place_of(
     now: Epoch,
     back: u64,
 ) -> Result<Option<KeyReference>, L1Error> {
-    let generation = client.call(deployment.settlement, &IRota::generationCall {}).await?;
+    let generation = client.call(deployment.settlement, &ICalendar::generationCall {}).await?;
     for epoch in (now.get().saturating_sub(back)..=now.get()).rev() {
         let call = IRota::leaderSetOfCall { generation, epoch };
         let set = match client.call(deployment.settlement, &call).await {

@@ -2,7 +2,7 @@
 
 use super::account::{Account, Order};
 use super::actions;
-use super::bindings::{IRestart, IRota};
+use super::bindings::{ICalendar, IRestart};
 use super::client::Client;
 use super::error::L1Error;
 use crate::domain::{Deployment, Epoch, Generation, Height, Params, Seconds, SettledTip};
@@ -106,9 +106,9 @@ pub async fn status(
 ) -> Result<RestartStatus, L1Error> {
     let to = deployment.settlement;
     let head = client.head().await?;
-    let generation = client.call(to, &IRota::generationCall {}).await?;
+    let generation = client.call(to, &ICalendar::generationCall {}).await?;
     let epoch = params.epoch_at(head.timestamp).get();
-    let total = client.call(to, &IRota::totalAtCall { generation, epoch }).await?;
+    let total = client.call(to, &ICalendar::totalAtCall { generation, epoch }).await?;
     let tip = actions::tip(client, deployment).await?;
     let last = client.call(to, &IRestart::restartCall {}).await?;
 

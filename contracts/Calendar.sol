@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {ICalendar, Member} from "./interfaces/ICalendar.sol";
+import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
+import {FrozenSet, SetLib} from "./lib/SetLib.sol";
+import {TipWord} from "./lib/TipLib.sol";
+import {Addresses, Params} from "./types/Params.sol";
+
+/// @title Which epoch is when, and whose
+/// @notice See {ICalendar}. A set is frozen once, as the code of a data contract, and never changes; an epoch that nobody
+/// sealed carries the set of the last sealed one before it. Nothing here is ever deleted.
+///
+/// The settlement contract settles with these slots, and {Rotation} changes them in its name. So all that either of them
+/// reads of the other's is declared here, and this contract comes first in both: what each has besides, only the
+/// settlement contract may keep in slots.
+abstract contract Calendar is ICalendar {
+    /// How a generation began: by the first seal of all, by a restart, or by a seal after nobody was left (R5, R33).
+    struct Beginning {
+        uint64 time;
+        /// The epoch of its first set, running at that time.
+        uint64 epoch;
+        /// Nobody is eligible who neither checked in nor joined or returned at this L1 time or later; zero if all are.
+        uint64 aliveSince;
+    }
+
+    /// The restart opened last, in one word.
+    struct Attempt {
+        uint64 openedAt;
+        uint64 lapsed;
+        uint64 count;
+        uint64 weight;
+    }
+
+    uint64 internal immutable GENESIS;
+    uint64 internal immutable EPOCH_SECONDS;
+    ISequencerRegistry internal immutable REGISTRY;
+
+    /// Where the set lies that was sealed for an epoch; zero for an epoch that carries another's.
+    mapping(uint32 generation => mapping(uint64 epoch => address pointer)) internal _sealed;
+
+    /// Epochs that were sealed, ascending; four to a slot.
+    mapping(uint32 generation => uint64[] epochs) internal _sealedEpochs;
+
+    mapping(uint32 generation => Beginning) internal _beginnings;
+
+    Attempt internal _attempt;
+
+    /// The settled chain's tip.
+    TipWord internal _tip;
+    bytes32 internal _lastBlockHash;
+
+    constructor(Params memory p, Addresses memory addresses) {
+        GENESIS = p.genesis;
+        EPOCH_SECONDS = p.epochSeconds;
+        REGISTRY = ISequencerRegistry(addresses.registry);
+    }
+
+    /// @inheritdoc ICalendar
+    function epochAt(uint64 time) public view returns (uint64) {
+        return time < GENESIS ? 0 : (time - GENESIS) / EPOCH_SECONDS;
+    }
+
+    /// @inheritdoc ICalendar
+    function startOf(uint64 epoch) public view returns (uint64) {
+        uint64 last = (type(uint64).max - GENESIS) / EPOCH_SECONDS;
+        require(epoch <= last, EpochBeyondTime(last, epoch));
+        return GENESIS + epoch * EPOCH_SECONDS;
+    }
+
+    /// @inheritdoc ICalendar
+    /// @dev Kept beside the tip: a settlement reads both, and one slot is cheaper than two.
+    function generation() public view returns (uint32) {
+        return _tip.generation();
+    }
+
+    /// @inheritdoc ICalendar
+    function setOf(uint32 generation_, uint64 epoch) public view returns (address pointer, uint64 sealedFor) {
+        pointer = _sealed[generation_][epoch];
+        if (pointer != address(0)) return (pointer, epoch);
+
+        // Carried: the last epoch sealed before this one.
+        uint64[] storage epochs = _sealedEpochs[generation_];
+        uint256 after_ = _firstAfter(epochs, epoch);
+        require(after_ != 0, NoSetInForce(generation_, epoch));
+        sealedFor = epochs[after_ - 1];
+        pointer = _sealed[generation_][sealedFor];
+    }
+
+    /// @inheritdoc ICalendar
+    function memberAt(uint32 generation_, uint64 epoch, uint256 index) external view returns (Member memory) {
+        (address signer, uint64 weight) = SetLib.load(_setAt(generation_, epoch)).member(index);
+        return Member({signer: signer, weight: weight});
+    }
+
+    /// @inheritdoc ICalendar
+    function totalAt(uint32 generation_, uint64 epoch) external view returns (uint64) {
+        return uint64(SetLib.load(_setAt(generation_, epoch)).total());
+    }
+
+    /// @inheritdoc ICalendar
+    function endOf(uint32 generation_, uint64 epoch) public view returns (bool known, uint64 time) {
+        uint64[] storage epochs = _sealedEpochs[generation_];
+        uint256 next = _firstAfter(epochs, epoch);
+        require(next != 0, NoSetInForce(generation_, epoch));
+        if (next != epochs.length) (known, time) = (true, startOf(epochs[next]));
+
+        uint64 begun = _beginnings[generation_ + 1].time;
+        if (begun != 0 && (!known || begun < time)) (known, time) = (true, begun);
+    }
+
+    /// @dev Where the set in force in `epoch` lies: one slot read for an epoch that was itself sealed, else a search.
+    function _setAt(uint32 generation_, uint64 epoch) internal view returns (address pointer) {
+        pointer = _sealed[generation_][epoch];
+        if (pointer == address(0)) (pointer,) = setOf(generation_, epoch);
+    }
+
+    /// @dev Index of the first of the ascending `epochs` that is after `epoch`; their number if none is.
+    function _firstAfter(uint64[] storage epochs, uint64 epoch) private view returns (uint256 low) {
+        uint256 high = epochs.length;
+        while (low < high) {
+            uint256 middle = (low + high) / 2;
+            if (epochs[middle] <= epoch) low = middle + 1;
+            else high = middle;
+        }
+    }
+}
