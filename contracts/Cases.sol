@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {Deployment} from "./Deployment.sol";
+import {ICalendar} from "./interfaces/ICalendar.sol";
 import {IRota} from "./interfaces/IRota.sol";
 import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {Case, CaseStatus, ISlasher, KeyReference, Offence} from "./interfaces/ISlasher.sol";
@@ -257,7 +258,7 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
             return total;
         } catch (bytes memory reason) {
             // Without this a caller short of gas would have it fail, and take the whole pool.
-            require(bytes4(reason) == IRota.NoSetInForce.selector, TotalUnknown(time));
+            require(bytes4(reason) == ICalendar.NoSetInForce.selector, TotalUnknown(time));
             return 0;
         }
     }
