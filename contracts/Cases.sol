@@ -89,12 +89,11 @@ abstract contract Cases is ISlasher, Deployment, ReentrancyGuardTransient {
         returns (bytes32 caseId)
     {
         uint32 id = key.isInSet() ? REGISTRY.idOf(signer) : key.sequencer();
+        // Without a place in a set the key is the offender's as long as nobody has it jailed or changed: whoever wants the bounty
+        // would see to that first.
+        require(!_claiming || key.isInSet(), ClaimOutsideSet(id));
         caseId = RecordLib.caseId(offence, id, generation, position);
-        if (!_isNew(caseId, id, offence)) {
-            // Nothing is left to open, and nobody to jail: so that the key is the offender's is asked here.
-            require(REGISTRY.idOf(signer) == id, NotAKeyOf(id, signer));
-            return caseId;
-        }
+        if (!_isNew(caseId, id, offence)) return caseId;
 
         emit Reported(caseId, id, offence, msg.sender, position);
 

@@ -115,8 +115,13 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
         if (first == length) return (first, false);
 
         consumed = through > first ? through : first;
+        if (consumed < length && block.timestamp >= _escapeOpenFrom(consumed)) {
+            // What anybody may let in goes first, whatever the batch's origin says and however many it consumes. The batch
+            // brings it along: were it refused until somebody else has, one entry in each block would hold up all of them.
+            first = _letIn(first, length);
+            consumed = through > first ? through : first;
+        }
         if (consumed < length) {
-            // What anybody may let in goes first, whatever the batch's origin says and however many it consumes.
             uint64 openFrom = _escapeOpenFrom(consumed);
             require(block.timestamp < openFrom, ForcedEntryOverdue(consumed, openFrom, uint64(block.timestamp)));
 
@@ -126,6 +131,8 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
                 ForcedEntryLeftBehind(consumed, dueAtBlock, header.l1OriginNumber)
             );
         }
+
+        if (first == length) return (first, false);
 
         // The oldest that it consumes or, if it consumes none, leaves.
         late = _isLate(first);
@@ -161,10 +168,16 @@ abstract contract ForcedInbox is IForcedInbox, BatchInbox {
         uint64 openFrom = _escapeOpenFrom(first);
         require(block.timestamp >= openFrom, EscapeNotDue(openFrom, uint64(block.timestamp)));
 
-        consumed = _firstNotOpen(first + 1, length < first + ESCAPE_STEP ? length : first + ESCAPE_STEP);
+        consumed = _letIn(first, length);
         _tip = tip.withConsumed(consumed);
+    }
 
-        emit ForcedEscaped(first, consumed, msg.sender);
+    /// @dev Lets in entry `first`, which is open, and all that are open behind it, up to as many as an escape takes. The caller
+    /// keeps how far that is.
+    function _letIn(uint64 first, uint64 length) private returns (uint64 through) {
+        through = _firstNotOpen(first + 1, length < first + ESCAPE_STEP ? length : first + ESCAPE_STEP);
+
+        emit ForcedEscaped(first, through, msg.sender);
     }
 
     /// @dev The first of entries `low` up to `high` that is not open to escape, else `high`: they ascend by time.

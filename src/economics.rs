@@ -163,7 +163,7 @@ impl Network {
             in_eth: true,
             effect: format!(
                 "after {deadline} s each batch works for nothing (the loss is per batch, and its L1 gas); after {} s \
-                 nothing settles until anyone lets it in",
+                 each batch lets it in before itself",
                 self.params.escape_delay_seconds.saturating_add(
                     self.params.forced_deadline_blocks.saturating_mul(self.params.l1_block_seconds)
                 )

@@ -37,7 +37,8 @@ interface IForcedInbox {
         bytes transaction
     );
 
-    /// @notice Entries `first` up to but not `through` were consumed without a batch. They are derived at this place.
+    /// @notice Entries `first` up to but not `through` were consumed outside of any batch: by {escape}, or by a settlement in front
+    /// of its batch. They are derived at this place.
     event ForcedEscaped(uint64 indexed first, uint64 through, address indexed caller);
 
     error ForcedRollupUnknown(uint64 rollup);
@@ -55,8 +56,8 @@ interface IForcedInbox {
     /// @notice The batch leaves entry `index` behind, which is due at its origin, and consumes fewer than 16.
     error ForcedEntryLeftBehind(uint64 index, uint64 dueAtBlock, uint64 originNumber);
 
-    /// @notice The batch leaves entry `index` behind, which has been open to {escape} since L1 time `openFrom`. The same batch
-    /// settles once anybody has let that entry in.
+    /// @notice The batch would leave entry `index` behind, which has been open to {escape} since L1 time `openFrom`, though it lets
+    /// in before itself as many as an escape does. It settles once calls to {escape} have let in enough.
     error ForcedEntryOverdue(uint64 index, uint64 openFrom, uint64 time);
 
     /// @notice Entries are consumed between blocks, and there is none before block 0.

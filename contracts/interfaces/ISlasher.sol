@@ -99,13 +99,13 @@ interface ISlasher {
     /// @notice The offender was reported, or committed to by who has its bounty, no later than the caller's commitment.
     error CommittedTooLate(uint64 before, uint64 committedAt);
 
-    /// @notice The evidence is not of a key that `sequencer` ever had.
-    error NotAKeyOf(uint32 sequencer, address signer);
-
     /// @notice A commitment serves reports of the next correlation window.
     error CommitmentLapsed(uint64 until, uint64 reportedAt);
 
     error ClaimTooLate(uint64 until, uint64 time);
+
+    /// @notice Who committed names the key by its place in a set.
+    error ClaimOutsideSet(uint32 sequencer);
 
     /// @notice Too few missed turns since the sequencer was jailed last, in the last eight epochs.
     error NotAbsent(uint256 turns, uint256 missed);
@@ -206,7 +206,7 @@ interface ISlasher {
     /// else left as it is. Of several who committed the earliest has the bounty. Possible until the first case of the
     /// offender can be executed, and against a first report that came within a correlation window of the commitment.
     ///
-    /// Reverts with {CommitmentDiffers}, {NotAReport}, as the report would but for {AlreadyReported}, then {NotAKeyOf},
+    /// Reverts with {CommitmentDiffers}, {NotAReport}, as the report would but for {AlreadyReported}, {ClaimOutsideSet},
     /// {ClaimTooLate}, {CommittedTooLate}, {CommitmentLapsed}.
     function claimCase(bytes calldata report, bytes32 salt) external returns (bytes32 caseId);
 

@@ -26,8 +26,8 @@ library RecordLib {
     uint256 private constant OFFENCE_MASK = (1 << 3) - 1;
     uint256 private constant STATUS_MASK = (1 << 2) - 1;
 
-    /// @notice Names a case: where somebody offended and how, whatever the evidence looked like. It ends in the offender's
-    /// id.
+    /// @notice Names a case: where somebody offended and how, whatever the evidence looked like. It begins with 56 bits of the
+    /// hash, ends in the offender's id, and has nothing between: a case has one name.
     function caseId(Offence offence_, uint32 sequencer, uint32 generation, bytes32 position)
         internal
         pure
@@ -40,7 +40,7 @@ library RecordLib {
             mstore(add(words, 0x20), sequencer)
             mstore(add(words, 0x40), generation)
             mstore(add(words, 0x60), position)
-            id := or(shl(32, shr(32, keccak256(words, 0x80))), sequencer)
+            id := or(shl(TAG, shr(TAG, keccak256(words, 0x80))), and(sequencer, 0xffffffff))
         }
     }
 
@@ -62,7 +62,7 @@ library RecordLib {
     /// @dev Two cases of one offender with one tag can be searched for, not found by chance: then the second is refused as
     /// reported. Their offender gains nothing by it, as all its cases cost it what the largest does.
     function isOf(Record record, bytes32 id) internal pure returns (bool) {
-        return Record.unwrap(record) != 0 && Record.unwrap(record) >> TAG == uint256(id) >> TAG;
+        return Record.unwrap(record) != 0 && Record.unwrap(record) >> TAG << TAG | offenderOf(id) == uint256(id);
     }
 
     /// @notice The same case with another status.

@@ -6,7 +6,7 @@ use crate::cli::{Chain, Owner};
 use crate::domain::{Deployment, Evidence};
 use crate::l1::duties::{self, KeyReference};
 use crate::l1::{Account, L1Error, actions, reports};
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use clap::{Args, Subcommand};
 use eyre::WrapErr as _;
 use serde_json::json;
@@ -14,8 +14,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Epochs back in which a key is looked for that is no active sequencer's any more.
-const EPOCHS_BACK: u64 = 64;
 /// How often to look for the block after a commitment.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -127,11 +125,9 @@ async fn report_committed(
     deployment: &Deployment,
     evidence: &Evidence,
 ) -> eyre::Result<(B256, Option<L1Error>)> {
-    // By its place in a set, if it has one: that holds if somebody else has the offender jailed meanwhile.
-    let key = match place_of(account, deployment, evidence).await? {
-        Some(key) => key,
-        None => key_of(account, deployment, evidence).await?,
-    };
+    // By its place in a set: that holds also if somebody else has the offender jailed meanwhile, or it takes another key.
+    let place = place_of(account, deployment, evidence).await?;
+    let key = place.ok_or_else(|| in_no_set(evidence.offender()))?;
     let (report, salt) =
         (duties::report_input(key, evidence), B256::from(rand::random::<[u8; 32]>()));
     let waiting = progress("committing");
@@ -165,7 +161,11 @@ async fn key_of(
         return Ok(key);
     }
     let place = place_of(account, deployment, evidence).await?;
-    place.ok_or_else(|| eyre::eyre!("{offender} is in no set of the last {EPOCHS_BACK} epochs"))
+    place.ok_or_else(|| in_no_set(offender))
+}
+
+fn in_no_set(offender: Address) -> eyre::Report {
+    eyre::eyre!("{offender} is in no set whose evidence is still taken")
 }
 
 async fn place_of(
@@ -174,6 +174,10 @@ async fn place_of(
     evidence: &Evidence,
 ) -> eyre::Result<Option<KeyReference>> {
     let client = account.client();
-    let now = client.verify(deployment).await?.epoch_at(client.head().await?.timestamp);
-    Ok(reports::place_of(client, deployment, evidence.offender(), now, EPOCHS_BACK).await?)
+    let params = client.verify(deployment).await?;
+    let now = params.epoch_at(client.head().await?.timestamp);
+    // A set may have ended an epoch after the one that it is looked for in.
+    let window = params.evidence_window_seconds.checked_div(params.epoch_seconds).unwrap_or(0);
+    let back = window.saturating_add(1);
+    Ok(reports::place_of(client, deployment, evidence.offender(), now, back).await?)
 }

@@ -15,7 +15,7 @@ const WINDOW_HEIGHTS: u64 = 1 << 18;
 
 /// Where derivation stands. Begins at block 0 and takes what L1 shows in its order: forced entries, settled batches,
 /// escapes. Holds the forced entries that nobody has consumed; each has burned a
-/// fee that doubles with their number.
+/// fee that doubles with their number, up to a bound.
 #[derive(Clone, Debug)]
 pub struct Derivation<W = RecentTransactions> {
     max_payload_bytes: usize,

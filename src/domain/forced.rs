@@ -5,7 +5,7 @@ use crate::domain::{L1Block, RollupTransaction};
 use alloy::primitives::{Address, B256};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Entries that a block consumes at most (R17), and a call to escape (R32).
+/// Entries that a block consumes at most (R17).
 pub const FORCED_A_BLOCK: u64 = 16;
 
 /// An entry of the forced queue, as its event says. Its bytes may be anything.

@@ -11,8 +11,10 @@ use alloy::primitives::{B256, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent as _;
 
-/// Consumed entries among which a transaction is looked for too.
-const LOOK_BACK: u64 = 16;
+/// Consumed entries among which a transaction is looked for too: as many as one escape consumes.
+const LOOK_BACK: u64 = 1_024;
+/// Of them only those that were enqueued within so many L1 blocks: a week where a block takes twelve seconds.
+const LOOK_BACK_BLOCKS: u64 = 50_000;
 /// Blocks that logs are asked for at once, and less where a node wants that.
 const RANGE_BLOCKS: u64 = 2_000;
 
@@ -78,8 +80,8 @@ pub async fn escape(account: &Account, deployment: &Deployment) -> Result<(u64, 
     Ok((escaped.first, escaped.through))
 }
 
-/// Looks for a transaction in the queue: among the entries that wait, and the last [`LOOK_BACK`] that were consumed. Returns
-/// the number of the newest entry that holds it.
+/// Looks for a transaction in the queue: among the entries that wait, and the last [`LOOK_BACK`] that were consumed, if they are
+/// not older than [`LOOK_BACK_BLOCKS`]. Returns the number of the newest entry that holds it.
 ///
 /// # Errors
 ///
@@ -96,9 +98,15 @@ pub async fn find(
     if oldest >= length {
         return Ok(None);
     }
-    let call = IForcedInbox::forcedEntryCall { index: oldest };
-    let mut next = client.call(settlement, &call).await?.enqueuedAtBlock;
+    let block_of = async |index| {
+        let entry = client.call(settlement, &IForcedInbox::forcedEntryCall { index }).await?;
+        Ok::<u64, L1Error>(entry.enqueuedAtBlock)
+    };
     let head = client.head().await?.number;
+    let mut next = block_of(oldest).await?.max(head.saturating_sub(LOOK_BACK_BLOCKS));
+    if consumed < length {
+        next = next.min(block_of(consumed).await?);
+    }
     let filter = Filter::new()
         .address(settlement)
         .event_signature(IForcedInbox::ForcedEnqueued::SIGNATURE_HASH)

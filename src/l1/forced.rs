@@ -2,7 +2,7 @@
 //! Pure.
 //!
 //! Eight bytes an entry, from the first one that no settled batch has passed; the entries themselves are in the store. How
-//! many can wait is bounded by what they cost: the fee doubles with the queue, and burns.
+//! many can wait is bounded by what they cost: the fee doubles with the queue up to its bound, and burns.
 
 use crate::domain::{FORCED_A_BLOCK, Params};
 use std::collections::VecDeque;

@@ -59,7 +59,11 @@ pub async fn report_missed_turns(
     event::<ISlasher::Reported>(&receipt).map(|event| event.caseId)
 }
 
-/// The place of `signer`'s key in the newest of the last `back` epochs' sets that holds it.
+/// Generations in whose sets a key is looked for: each but the first began with a restart.
+const GENERATIONS_BACK: usize = 3;
+
+/// The place of `signer`'s key in the newest of the last `back` epochs' sets that holds it, of the running generation or of one
+/// of the two before.
 ///
 /// # Errors
 ///
@@ -71,19 +75,22 @@ pub async fn place_of(
     now: Epoch,
     back: u64,
 ) -> Result<Option<KeyReference>, L1Error> {
-    let generation = client.call(deployment.settlement, &ICalendar::generationCall {}).await?;
-    for epoch in (now.get().saturating_sub(back)..=now.get()).rev() {
-        let call = IRota::leaderSetOfCall { generation, epoch };
-        let set = match client.call(deployment.settlement, &call).await {
-            Ok(set) => set,
-            // No set was in force yet.
-            Err(L1Error::Reverted { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let index = set.members.iter().position(|member| member.signer == signer);
-        if let Some(index) = index.and_then(|index| u8::try_from(index).ok()) {
-            let generation = crate::domain::Generation::new(generation);
-            return Ok(Some(KeyReference::InSet { generation, epoch: Epoch::new(epoch), index }));
+    let running = client.call(deployment.settlement, &ICalendar::generationCall {}).await?;
+    for generation in (0..=running).rev().take(GENERATIONS_BACK) {
+        for epoch in (now.get().saturating_sub(back)..=now.get()).rev() {
+            let call = IRota::leaderSetOfCall { generation, epoch };
+            let set = match client.call(deployment.settlement, &call).await {
+                Ok(set) => set,
+                // No set of this generation was in force yet.
+                Err(L1Error::Reverted { .. }) => break,
+                Err(error) => return Err(error),
+            };
+            let index = set.members.iter().position(|member| member.signer == signer);
+            if let Some(index) = index.and_then(|index| u8::try_from(index).ok()) {
+                let generation = crate::domain::Generation::new(generation);
+                let epoch = Epoch::new(epoch);
+                return Ok(Some(KeyReference::InSet { generation, epoch, index }));
+            }
         }
     }
     Ok(None)
@@ -113,7 +120,10 @@ pub fn case_id(sequencer: u32, evidence: &Evidence) -> B256 {
     let words =
         (U256::from(offence), U256::from(sequencer), U256::from(generation.get()), position);
     let mut id = keccak256(words.abi_encode());
-    // Its end says against whom it is.
+    // Of the hash it has the front; its end says against whom it is.
+    if let Some((_, rest)) = id.split_first_chunk_mut::<7>() {
+        rest.fill(0);
+    }
     if let Some(end) = id.last_chunk_mut::<4>() {
         *end = sequencer.to_be_bytes();
     }

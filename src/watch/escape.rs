@@ -1,10 +1,10 @@
-//! Letting in what waited in the forced queue for too long (R32): until somebody did, L1 takes no batch.
+//! Letting in what waited in the forced queue for too long (R32), when no batch comes that brings it along.
 
 use super::duty::{Agent, Due, Duty, DutyError};
 use crate::l1::{L1Error, force};
 use tracing::{debug, info};
 
-/// Escapes once the first entry that waits is open, each member in its turn: its own batches wait for it too.
+/// Escapes once the first entry that waits is open, each member in its turn.
 #[derive(Debug, Default)]
 pub(super) struct Escape {
     due: Due<u64>,

@@ -172,7 +172,7 @@ async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_batch_has_to_wait_for_is_let_in_and_the_same_batch_settles() {
+async fn a_batch_lets_in_what_is_open_before_itself_and_agents_do_when_none_comes() {
     let world = World::with_members(4).await;
     let (rich, deployment, rollup) = (world.rich(), &world.deployment, RollupId::new(77));
     let following = Following::start(&world);
@@ -197,9 +197,20 @@ async fn what_a_batch_has_to_wait_for_is_let_in_and_the_same_batch_settles() {
     let header = crate::batch::build_header(&blocks, epoch, &payload).unwrap();
     let header = crate::testing::regular(header);
     let order = settle_order(deployment, &[world.certify(&set, header, payload)]);
-    let error = poster.execute(&order).await.unwrap_err();
-    assert!(error.to_string().contains("ForcedEntryOverdue(index: 0"), "{error}");
+    poster.execute(&order).await.unwrap();
+    following
+        .until("the batch settled", |mirror| {
+            mirror.tip.as_ref().is_some_and(|tip| tip.last_height == Height::new(1))
+        })
+        .await;
+    assert_eq!(following.store.escape_of(0).unwrap().map(|escape| escape.through), Some(1));
+    assert_eq!(following.mirror.read().forced.waiting(), 0);
 
+    let raw = raw_priced(&key(1), 1, rollup, 1);
+    force::enqueue(&rich, deployment, RollupTransaction { rollup, raw }).await.unwrap();
+    following.until("another entry", |mirror| mirror.forced.waiting() == 1).await;
+    let state = force::state(&world.client, deployment, &world.params).await.unwrap();
+    world.skip_to(state.escape_open_from.unwrap().get()).await;
     let watcher = Watcher::new(
         world.poster(signer(0).address()),
         signer(0).address(),
@@ -213,12 +224,5 @@ async fn what_a_batch_has_to_wait_for_is_let_in_and_the_same_batch_settles() {
     tokio::spawn(run(watcher, evidence, shutdown.clone()));
     let _stop = shutdown.drop_guard();
     following.until("the entry is in", |mirror| mirror.forced.waiting() == 0).await;
-
-    poster.execute(&order).await.unwrap();
-    following
-        .until("the batch settled", |mirror| {
-            mirror.tip.as_ref().is_some_and(|tip| tip.last_height == Height::new(1))
-        })
-        .await;
-    assert_eq!(following.store.escape_of(0).unwrap().map(|escape| escape.through), Some(1));
+    assert_eq!(following.store.escape_of(1).unwrap().map(|escape| escape.through), Some(2));
 }

@@ -157,8 +157,8 @@ contract ForcedAttacks is Chain {
         assertNotEq(settlement.forcedEntry(1).chainHash, order);
     }
 
-    /// 126: a quorum that never moves its origin settles on past an entry. From deadline and escape delay on it does not, until
-    /// somebody lets the entry in; then the very same batch settles.
+    /// 126: a quorum that never moves its origin settles on past an entry. From deadline and escape delay on each batch lets it
+    /// in before itself.
     function test_attack126_nothingSettlesPastAnEntryThatWaitedForTheEscape() external {
         Tip memory tip = settlement.tip();
         (uint64 origin, bytes32 originHash) = (tip.l1OriginNumber, blockhash(tip.l1OriginNumber));
@@ -175,30 +175,62 @@ contract ForcedAttacks is Chain {
         _warpTo(openFrom);
         BatchHeader memory header = _headerThrough(0);
         (header.l1OriginNumber, header.l1OriginHash) = (origin, originHash);
-        _expectRefused(header, abi.encodeWithSelector(IForcedInbox.ForcedEntryOverdue.selector, 0, openFrom, openFrom));
-
-        vm.prank(_user);
-        settlement.escape();
+        vm.recordLogs();
         _settle(header);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs[0].topics[0], IForcedInbox.ForcedEscaped.selector, "it stands before the batch");
         assertEq(settlement.tip().lastBlockHash, header.lastBlockHash);
         assertEq(settlement.tip().forcedThrough, 0);
+        assertEq(settlement.forcedConsumed(), 1);
     }
 
-    /// 126: a batch that takes sixteen and leaves the seventeenth waits for it all the same.
+    /// 126: an entry in each block of L1, so that another one opens in each: had batches to wait for somebody who lets it in,
+    /// none would ever come in time.
+    function test_attack126_anEntryInEachBlockHoldsUpNoBatch() external {
+        Tip memory tip = settlement.tip();
+        bytes32 originHash = blockhash(tip.l1OriginNumber);
+        uint64 wait = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+        uint64 openFrom = uint64(block.timestamp) + wait;
+        for (uint256 i = 0; i < 20; ++i) {
+            _forceAs(_censor, abi.encode(i));
+            _advance(p.l1BlockSeconds);
+        }
+        _warpTo(openFrom);
+        for (uint64 i = 1; i <= 20; ++i) {
+            _forceAs(_censor, abi.encode(20 + i));
+            BatchHeader memory header = _headerThrough(0);
+            (header.l1OriginNumber, header.l1OriginHash) = (tip.l1OriginNumber, originHash);
+            _settle(header);
+            assertEq(settlement.forcedConsumed(), i);
+            _advance(p.l1BlockSeconds);
+        }
+    }
+
+    /// 126: beyond what an escape takes a batch brings none along, until escapes have.
+    function test_attack126_moreThanAnEscapeTakesGoBefore() external {
+        for (uint256 i = 0; i < 1025; ++i) {
+            _forceAs(_censor, abi.encode(i));
+        }
+        _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds);
+        BatchHeader memory header = _headerThrough(16);
+        uint64 openFrom =
+            settlement.forcedEntry(1024).enqueuedAt + p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+        _expectRefused(
+            header,
+            abi.encodeWithSelector(IForcedInbox.ForcedEntryOverdue.selector, 1024, openFrom, uint64(block.timestamp))
+        );
+        settlement.escape();
+        _settle(header);
+        assertEq(settlement.forcedConsumed(), 1025);
+    }
+
+    /// 126: a batch that takes sixteen and leaves the seventeenth lets in that one too.
     function test_attack126_sixteenOthersAreNoWayPast() external {
         for (uint256 i = 0; i < 17; ++i) {
             _forceAs(_censor, abi.encode(i));
         }
         _advance(p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds);
-        uint64 openFrom =
-            settlement.forcedEntry(16).enqueuedAt + p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
-        BatchHeader memory header = _headerThrough(16);
-        _expectRefused(
-            header,
-            abi.encodeWithSelector(IForcedInbox.ForcedEntryOverdue.selector, 16, openFrom, uint64(block.timestamp))
-        );
-        settlement.escape();
-        _settle(header);
+        _settle(_headerThrough(16));
         assertEq(settlement.forcedConsumed(), 17);
     }
 
@@ -236,31 +268,24 @@ contract ForcedAttacks is Chain {
         assertEq(settlement.forcedConsumed(), waiting + 1);
     }
 
-    /// 139: whatever waits, and for how long: a batch settles exactly if what it leaves is neither due at its origin nor open
-    /// to escape, and after an escape every lawful one does.
+    /// 139: whatever waits, and for how long: no batch settles past what is open to escape, and none is held up by it.
     function testFuzz_attack139_aBatchPassesNoEntryThatIsOpen(uint8 entries, uint8 through, uint16 seconds_) external {
         Tip memory tip = settlement.tip();
         bytes32 originHash = blockhash(tip.l1OriginNumber);
         uint64 n = uint64(bound(entries, 1, 40));
         for (uint256 i = 0; i < n; ++i) {
             _forceAs(_censor, abi.encode(i));
+            _advance(1);
         }
         uint64 wait = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
-        _advance(bound(seconds_, wait - 5, wait + 5));
+        _advance(bound(seconds_, wait - 45, wait + 5));
         BatchHeader memory header = _headerThrough(uint64(bound(through, 0, n)));
         (header.l1OriginNumber, header.l1OriginHash) = (tip.l1OriginNumber, originHash);
 
-        uint64 openFrom = settlement.forcedEntry(0).enqueuedAt + wait;
-        if (header.forcedThrough < n && block.timestamp >= openFrom) {
-            _expectRefused(
-                header,
-                abi.encodeWithSelector(
-                    IForcedInbox.ForcedEntryOverdue.selector, header.forcedThrough, openFrom, uint64(block.timestamp)
-                )
-            );
-            settlement.escape();
-        }
+        uint64 next = header.forcedThrough;
+        while (next < n && settlement.forcedEntry(next).enqueuedAt + wait <= block.timestamp) ++next;
         _settle(header);
+        assertEq(settlement.forcedConsumed(), next);
     }
 
     function _expectRefused(BatchHeader memory header, bytes memory reason) private {

@@ -126,16 +126,13 @@ contract ChainHandler is Offences {
         through = header.forcedThrough;
 
         bool lawful = through >= before.forcedThrough && through <= length;
-        uint64 next = through > before.consumed ? through : before.consumed;
+        // What is open to escape goes along.
+        uint64 next = _firstNotOpen(through > before.consumed ? through : before.consumed);
         if (lawful && next < length && through < before.forcedThrough + 16) {
             lawful = !_isDue(next, header.l1OriginNumber);
         }
-        if (next < length) {
-            uint256 waited = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
-            lawful = lawful && block.timestamp < settlement.forcedEntry(next).enqueuedAt + waited;
-        }
         bool done = _trySettle(header, _first(settlement.leaderSet(header.epoch).members.length));
-        if (done && !lawful) ++leftBehind;
+        if (done && (!lawful || settlement.forcedConsumed() < next)) ++leftBehind;
         if (done) _extend(header);
         assertEq(done, lawful, "a batch that follows the queue settles, and nothing else does");
     }
@@ -143,12 +140,7 @@ contract ChainHandler is Offences {
     /// Entries escape exactly once they have waited long enough.
     function escape() external {
         uint64 first = settlement.forcedConsumed();
-        uint64 next = first;
-        uint256 waited = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
-        while (
-            next < settlement.forcedLength() && next < first + 1024
-                && settlement.forcedEntry(next).enqueuedAt + waited <= block.timestamp
-        ) ++next;
+        uint64 next = _firstNotOpen(first);
 
         try settlement.escape() {
             consumed = next;
@@ -387,7 +379,6 @@ contract ChainHandler is Offences {
         assertEq(header.parentBlockHash, lastBlockHash);
         lastHeight = header.lastHeight;
         lastBlockHash = header.lastBlockHash;
-        if (header.forcedThrough > consumed) consumed = header.forcedThrough;
     }
 
     function _isDue(uint64 index, uint64 origin) private view returns (bool) {
@@ -399,9 +390,12 @@ contract ChainHandler is Offences {
         address leader = _leader(header);
         Signature[] memory signatures = _attest(header, signers);
         Settled memory batch = _settledBy(leader, header, signers);
+        // What is open to escape goes along.
+        uint64 next = _firstNotOpen(header.forcedThrough > consumed ? header.forcedThrough : consumed);
         vm.prank(leader, leader);
         try settlement.settle(header, signers, signatures, PAYLOAD) {
             _settledBatches.push(batch);
+            consumed = next;
             return true;
         } catch {
             return false;

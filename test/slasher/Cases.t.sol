@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {ISequencerRegistry, Status} from "../../contracts/interfaces/ISequencerRegistry.sol";
-import {ISlasher} from "../../contracts/interfaces/ISlasher.sol";
+import {CaseStatus, ISlasher} from "../../contracts/interfaces/ISlasher.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {Offences} from "../utils/Offences.sol";
 
@@ -68,6 +68,19 @@ contract CasesTest is Offences {
     function test_execute_revertsWhen_unknown() external {
         vm.expectRevert(abi.encodeWithSelector(ISlasher.UnknownCase.selector, bytes32(uint256(1))));
         slasher.execute(bytes32(uint256(1)));
+    }
+
+    /// A case has one name: who has it executed under another one would leave it open in the eyes of all who follow.
+    function testFuzz_execute_revertsWhen_theNameIsAnother(uint256 bit) external {
+        bytes32 caseId = _reportVotes(OFFENDER, HEIGHT);
+        bytes32 alias_ = bytes32(uint256(caseId) ^ (1 << bound(bit, 32, 255)));
+        _warpTo(slasher.executableAt(caseId));
+        vm.expectRevert(abi.encodeWithSelector(ISlasher.UnknownCase.selector, alias_));
+        slasher.execute(alias_);
+        vm.expectRevert(abi.encodeWithSelector(ISlasher.UnknownCase.selector, alias_));
+        slasher.executableAt(alias_);
+        assertEq(uint256(slasher.caseOf(alias_).status), uint256(CaseStatus.None));
+        slasher.execute(caseId);
     }
 
     function test_execute_countsNeighbouringWindows() external {

@@ -124,7 +124,7 @@ abstract contract Chain is System {
             blobBaseFeeWei: blobBaseFeeWei,
             payloadTokens: PAYLOAD_TOKENS,
             blobs: 0,
-            late: _isLate(),
+            late: _isLate(header.forcedThrough),
             led: _isLedBy(poster, header)
         });
     }
@@ -150,15 +150,28 @@ abstract contract Chain is System {
         return SettledLib.ringValue(batch, settlement.domainSeparator());
     }
 
-    /// @notice Whether a batch that settles now is late (R30).
-    function _isLate() internal view returns (bool) {
+    /// @notice Whether a batch that settles now and consumes what is before `through` is late (R30).
+    function _isLate(uint64 through) private view returns (bool) {
         uint64 first = settlement.forcedConsumed();
+        uint64 next = _firstNotOpen(through > first ? through : first);
+        if (next != through && next != first) first = next;
         if (first == settlement.forcedLength()) return false;
         uint64 age = uint64(block.number) - settlement.forcedEntry(first).enqueuedAtBlock;
         return age > p.forcedDeadlineBlocks + p.forcedGraceBlocks;
     }
 
     /* FORCED QUEUE */
+
+    /// @notice The first entry from `index` on that is not open to escape, were there no bound to how many an escape takes.
+    function _firstNotOpen(uint64 index) internal view returns (uint64) {
+        uint64 delay = p.forcedDeadlineBlocks * p.l1BlockSeconds + p.escapeDelaySeconds;
+        while (
+            index < settlement.forcedLength() && settlement.forcedEntry(index).enqueuedAt + delay <= block.timestamp
+        ) {
+            ++index;
+        }
+        return index;
+    }
 
     /// @notice Enqueues `transaction` from `sender` for exactly what it costs.
     function _forceAs(address sender, bytes memory transaction) internal returns (uint64 index) {

@@ -128,6 +128,8 @@ abstract contract Posters is Ledger {
         assertEq(header.parentBlockHash, lastBlockHash, "a batch names the last block");
         (lastHeight, lastBlockHash) = (header.lastHeight, header.lastBlockHash);
         if (header.forcedThrough > consumed) consumed = header.forcedThrough;
+        // What is open to escape goes along.
+        consumed = _firstNotOpen(consumed);
         _name(poster);
         _did("settled");
     }

@@ -40,9 +40,9 @@ abstract contract Watchers is Posters {
     /// same.
     function reportCommitted(uint256 who, uint256 height, uint256 salt) external {
         if (_activeCount() < 4) return;
-        (KeyReference key, uint256 secret) = _currentKey(who);
-        uint32 id = KeyLib.sequencer(key);
-        if (registry.sequencer(id).status != Status.Active) return;
+        (KeyReference key, uint256 secret) = _keyInForce(who, false);
+        if (secret == 0) return;
+        uint32 id = registry.idOf(vm.addr(secret));
         height = bound(height, 31, 60);
         address reporter = _reporters[0];
         bytes memory call = _callOf(key, secret, uint64(height), true);
@@ -53,7 +53,6 @@ abstract contract Watchers is Posters {
         if (!done) return;
         bytes32 caseId = abi.decode(answer, (bytes32));
         _opened(caseId, _reporters[1]);
-        _reports[caseId] = call;
         vm.prank(reporter);
         (done,) = at.slasher.call(abi.encodeCall(slasher.claimCase, (call, bytes32(salt))));
         assertEq(done, _firstCase[id] == caseId, "whoever committed before the first report has the bounty");
