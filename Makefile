@@ -45,6 +45,9 @@ SEED ?= 1
 fuzz: setup ## Arbitrary transactions through the agent's core for SECONDS=600 from SEED=1; a failure names its seed
 	ROTA_FUZZ_SECONDS=$(SECONDS) ROTA_FUZZ_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib core_tests::fuzz -- --nocapture
 
+soak-store: setup ## A store lives through BATCHES=100000 settled batches, and must stop growing
+	ROTA_SOAK_BATCHES=$(BATCHES) cargo test --release $(CARGO_FLAGS) --lib growth_stops -- --nocapture
+
 bench: setup ## Four agents and Anvil on this machine -> bench/out/agents.json
 	cargo run --release --locked -- bench $(ARGS)
 

@@ -16,7 +16,7 @@ pub use archive::{Archive, ArchiveError, ExportError, TakenIn, export, export_in
 
 use crate::crypto::{SecretKey, Signature, SigningDomain, merkle};
 use crate::domain::{BatchHeader, Generation, Height, Proposal, Round, Vote, VoteType};
-use crate::storage::{Ballot, BallotKind, BallotRecord, Store, StoreError};
+use crate::storage::{Attested, Ballot, BallotKind, BallotRecord, Store, StoreError};
 use alloy::primitives::{Address, B256, keccak256};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,6 +71,14 @@ pub enum GuardError {
         /// The block that was attested.
         standing: B256,
     },
+    /// What was signed there long ago is not on record any more.
+    #[error("records through height {through} were dropped, refused height {height}")]
+    NoRecords {
+        /// What was to be signed; of a batch its first height.
+        height: Height,
+        /// The last height without records.
+        through: Height,
+    },
     /// The blocks given are not those that the header commits to.
     #[error("the batch header does not commit to the {given} blocks given for it")]
     NotTheBatch {
@@ -106,7 +114,8 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`GuardError::Conflict`] when another vote of this type stands at its position; [`GuardError::Store`].
+    /// [`GuardError::Conflict`] when another vote of this type stands at its position; [`GuardError::NoRecords`] where records
+    /// were dropped; [`GuardError::Store`].
     pub fn sign_vote(
         &self,
         vote_type: VoteType,
@@ -175,16 +184,21 @@ impl Guard {
         spoken_for.extend_from_slice(blocks);
 
         let signature = self.key.sign(digest);
-        let conflict = self.store.record_attestation(
+        let recorded = self.store.record_attestation(
             self.address,
             header.generation,
             &spoken_for,
             digest,
             signature,
         )?;
-        match conflict {
-            Some((height, standing)) => Err(GuardError::AttestedOtherwise { height, standing }),
-            None => Ok(signature),
+        match recorded {
+            Attested::Recorded => Ok(signature),
+            Attested::Otherwise { height, standing } => {
+                Err(GuardError::AttestedOtherwise { height, standing })
+            }
+            Attested::NoRecords { through } => {
+                Err(GuardError::NoRecords { height: header.first_height, through })
+            }
         }
     }
 
@@ -290,6 +304,13 @@ impl Guard {
         let mut waiting = self.waiting();
         let written = self.store.ballot(ballot)?;
         let standing = written.or_else(|| waiting.get(ballot).copied());
+        // Looked at after the record: one that was dropped meanwhile is no free position.
+        if standing.is_none()
+            && let Some(through) = self.store.signs_above(self.address)?
+            && ballot.height <= through
+        {
+            return Err(GuardError::NoRecords { height: ballot.height, through });
+        }
         let record = BallotRecord { block_hash: block_hash.0, pol_round, signature };
         let standing = standing.unwrap_or(record);
         if standing.block_hash == block_hash.0 {

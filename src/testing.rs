@@ -96,7 +96,16 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     pub(crate) fn new(params: Params) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), params)
+    }
+
+    /// The same in memory where the system has such a folder, for tests that write much.
+    pub(crate) fn in_memory(params: Params) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self::within(folder, params)
+    }
+
+    fn within(folder: tempfile::TempDir, params: Params) -> Self {
         let store = Store::open(folder.path().join("store.redb")).unwrap();
         let mut mirror = Mirror::new(params);
         mirror.rollups.insert(ROLLUP, Allowance::new(0, U256::MAX));

@@ -294,10 +294,12 @@ impl App {
             AppMsg::GetDecidedValues { range, reply } => {
                 let _ = reply.send(self.decided_values(range).await?);
             }
-            // Block 0 is read from L1 by everybody and has no certificate; so is what settled before a restart.
+            // Block 0 is read from L1 by everybody and has no certificate; so is what settled before a restart. What is not
+            // kept any more is offered to nobody.
             AppMsg::GetHistoryMinHeight { reply } => {
                 let before = self.tools.start.as_ref().map(|start| start.last_height);
-                let _ = reply.send(before.unwrap_or_default().next());
+                let kept_from = self.tools.store.kept_from()?;
+                let _ = reply.send(before.unwrap_or_default().next().max(kept_from));
             }
             // Extensions are off at every height; the engine asks for neither.
             AppMsg::ExtendVote { reply, .. } => {
@@ -725,6 +727,10 @@ impl App {
         blocking(move || {
             let mut values = Vec::new();
             let end = range.end().get().min(range.start().get().saturating_add(super::SYNC_BATCH));
+            // Of a block that was dropped the header may still be here: it is none without its certificate.
+            if *range.start() < store.kept_from()? {
+                return Ok(values);
+            }
             for height in range.start().get()..=end {
                 let Some(decided) = store.block(Height::new(height))? else { break };
                 values.push(raw(decided));

@@ -55,6 +55,8 @@ pub struct Config {
     pub mempool_transactions: usize,
     /// Bytes of the store's file that are kept in memory at most.
     pub store_cache_bytes: usize,
+    /// Blocks that are kept behind the newest one; `None`: all of them.
+    pub keep_blocks: Option<u64>,
     /// What the agent does by itself about a restart of the network.
     pub restart_duty: RestartDuty,
     /// What clients of JSON-RPC may ask for.

@@ -2,6 +2,7 @@
 
 use crate::config::rpc_limits::rpc_limits;
 use crate::config::{Config, Identity, IdentityError, KeystoreError, open_key};
+use crate::derive::WINDOW_HEIGHTS;
 use crate::domain::{Deployment, RollupId};
 use clap::Args;
 use serde::Deserialize;
@@ -134,6 +135,10 @@ pub struct Settings {
     /// MiB of the store's file that are kept in memory at most [default: 128]
     #[arg(long, env = "ROTA_STORE_CACHE_MIB", value_name = "MIB", value_parser = whole::<u64>)]
     pub store_cache_mib: Option<u64>,
+    /// Blocks that are kept behind the newest one once they are settled for good, at least 262144; 0 for all of them
+    /// [default: 0]
+    #[arg(long, env = "ROTA_KEEP_BLOCKS", value_name = "COUNT", value_parser = whole::<u64>)]
+    pub keep_blocks: Option<u64>,
     /// Connections to JSON-RPC at a time; one more is answered 503 [default: 1024]
     #[arg(long, env = "ROTA_RPC_CONNECTIONS", value_name = "COUNT", value_parser = whole::<usize>)]
     pub rpc_connections: Option<usize>,
@@ -341,6 +346,7 @@ impl Settings {
             default_rollup: self.default_rollup.or(below.default_rollup),
             mempool_transactions: self.mempool_transactions.or(below.mempool_transactions),
             store_cache_mib: self.store_cache_mib.or(below.store_cache_mib),
+            keep_blocks: self.keep_blocks.or(below.keep_blocks),
             rpc_connections: self.rpc_connections.or(below.rpc_connections),
             rpc_connections_per_address: self
                 .rpc_connections_per_address
@@ -519,6 +525,18 @@ impl TryFrom<Settings> for Config {
                 found: "0".to_owned(),
             });
         }
+        let keep_blocks = match settings.keep_blocks.unwrap_or(0) {
+            0 => None,
+            // A transaction that was kept less than so many heights before is a duplicate (R44): its place has to be known.
+            few if few < WINDOW_HEIGHTS => {
+                return Err(ConfigError::Invalid {
+                    setting: "keep-blocks",
+                    expected: "0 for all blocks, or at least 262144",
+                    found: few.to_string(),
+                });
+            }
+            blocks => Some(blocks),
+        };
         let store_cache = at_least_one("store-cache-mib", settings.store_cache_mib.unwrap_or(128))?;
         let store_cache = store_cache.saturating_mul(1_024 * 1_024);
         let rpc_limits = rpc_limits(&settings)?;
@@ -539,6 +557,7 @@ impl TryFrom<Settings> for Config {
             default_rollup: RollupId::new(default_rollup),
             mempool_transactions,
             store_cache_bytes: usize::try_from(store_cache).unwrap_or(usize::MAX),
+            keep_blocks,
             restart_duty: settings.restart_duty.unwrap_or_default(),
             rpc_limits,
             max_l1_fee_wei: u128::from(max_l1_fee).saturating_mul(1_000_000_000),
@@ -673,6 +692,7 @@ mod tests {
             ("deployment", Settings { deployment: Some("nowhere".into()), ..good.clone() }),
             ("default-rollup", Settings { default_rollup: None, ..good.clone() }),
             ("store-cache-mib", Settings { store_cache_mib: Some(0), ..good.clone() }),
+            ("keep-blocks", Settings { keep_blocks: Some((1 << 18) - 1), ..good.clone() }),
             ("mempool-transactions", Settings { mempool_transactions: Some(0), ..good.clone() }),
             ("max-l1-fee-gwei", Settings { max_l1_fee_gwei: Some(0), ..good.clone() }),
             ("rpc-connections", Settings { rpc_connections: Some(0), ..good.clone() }),

@@ -11,7 +11,7 @@ use alloy::primitives::B256;
 use std::collections::VecDeque;
 
 /// Heights after which a transaction is no longer known: its rollup's nonces decide from then on.
-const WINDOW_HEIGHTS: u64 = 1 << 18;
+pub const WINDOW_HEIGHTS: u64 = 1 << 18;
 
 /// Where derivation stands. Begins at block 0 and takes what L1 shows in its order: forced entries, settled batches,
 /// escapes. Holds the forced entries that nobody has consumed; each has burned a

@@ -9,5 +9,7 @@
 mod chain;
 mod window;
 
-pub use chain::{Derivation, DeriveError, DerivedBatch, DerivedEscape, Item, Noop, NoopReason};
+pub use chain::{
+    Derivation, DeriveError, DerivedBatch, DerivedEscape, Item, Noop, NoopReason, WINDOW_HEIGHTS,
+};
 pub use window::{RecentTransactions, Window};

@@ -7,8 +7,9 @@ use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The form that is written. The first one did not say whether it is complete, and counts as if it were not.
-const VERSION: u32 = 2;
+/// The form that is written. The first one did not say whether it is complete, and counts as if it were not; the second one
+/// not whether records were dropped: none were then.
+const VERSION: u32 = 3;
 
 /// What one key has signed in one deployment, position by position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct Archive {
     /// Whether it was all, when it was written, and the store that it came from signs no more.
     #[serde(default)]
     complete: bool,
+    /// The height through which records were dropped: the key signs nothing there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dropped_through: Option<Height>,
     ballots: Vec<ArchivedBallot>,
     attested: Vec<ArchivedBlock>,
 }
@@ -169,8 +173,10 @@ pub fn export_incomplete(
         .into_iter()
         .map(|(generation, height, block_hash)| ArchivedBlock { generation, height, block_hash });
     let attested = attested.collect();
+    // Read last: what is dropped meanwhile is missing above, and covered by this.
+    let dropped_through = store.signs_above(key)?;
     let (version, domain) = (VERSION, domain.separator());
-    Ok(Archive { version, key, domain, complete: false, ballots, attested })
+    Ok(Archive { version, key, domain, complete: false, dropped_through, ballots, attested })
 }
 
 /// Takes records in. It only adds: what the store holds stays. From then on the records are taken for all that the key has
@@ -219,16 +225,22 @@ pub fn import(
     let positions: BTreeSet<Ballot> = ballots.iter().map(|(ballot, _)| *ballot).collect();
     let blocks: BTreeSet<_> =
         attested.iter().map(|(generation, height, _)| (*generation, *height)).collect();
-    let has_more = store.ballots_of(key)?.iter().any(|(ballot, _)| !positions.contains(ballot))
-        || store
-            .attested_of(key)?
-            .iter()
-            .any(|(generation, height, _)| !blocks.contains(&(*generation, *height)));
+    // Where the file's store had dropped its records it knew them once.
+    let dropped = |height: Height| archive.dropped_through >= Some(height);
+    let has_more = store
+        .ballots_of(key)?
+        .iter()
+        .any(|(ballot, _)| !positions.contains(ballot) && !dropped(ballot.height))
+        || store.attested_of(key)?.iter().any(|(generation, height, _)| {
+            !blocks.contains(&(*generation, *height)) && !dropped(*height)
+        });
     let is_complete = archive.complete && archive.version > 1;
     let knew_all = store.key_standing(key)? == Some((Standing::Trusted, true));
     let trusted = is_complete && (knew_all || !has_more);
     let standing = if trusted { Standing::Trusted } else { Standing::Doubted };
-    if let Some((generation, height)) = store.take_in(key, &ballots, &attested, standing)? {
+    let dropped_through = archive.dropped_through;
+    let refused = store.take_in(key, &ballots, &attested, dropped_through, standing)?;
+    if let Some((generation, height)) = refused {
         return Err(ArchiveError::Contradiction { generation, height });
     }
     Ok(TakenIn { ballots: ballots.len(), attested: attested.len(), trusted })
@@ -298,9 +310,9 @@ mod tests {
         let elsewhere = SigningDomain::new(1, other);
         let refused = import(store, key, &elsewhere, &archive);
         assert!(matches!(refused, Err(ArchiveError::OtherDomain { .. })), "{refused:?}");
-        let later = Archive { version: 3, ..archive };
+        let later = Archive { version: 4, ..archive };
         let refused = import(store, key, domain, &later);
-        assert!(matches!(refused, Err(ArchiveError::Version { actual: 3, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ArchiveError::Version { actual: 4, .. })), "{refused:?}");
     }
 
     #[test]
@@ -421,5 +433,46 @@ mod tests {
         assert_eq!(taken_into(to.path(), &first), Some((Standing::Doubted, true)));
         let claims = Archive { version: 1, ..archive };
         assert_eq!(taken_into(to.path(), &claims), Some((Standing::Doubted, true)));
+    }
+
+    #[test]
+    fn where_records_were_dropped_nothing_is_signed_here_nor_where_the_rest_was_taken() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let old = used(from.path());
+        let through = vote(1).height;
+        let drop_records = |store: &crate::storage::Store| {
+            store.write_dropped_through(through).unwrap();
+        };
+        drop_records(&old.store);
+        let archive = export(&old.store, old.address(), old.domain()).unwrap();
+        let archive = serde_json::from_str(&serde_json::to_string(&archive).unwrap()).unwrap();
+        let new = guard_at(to.path());
+        let taken = import(&new.store, new.address(), new.domain(), &archive).unwrap();
+        assert_eq!((taken.ballots, taken.attested, taken.trusted), (0, 0, true));
+        for guard in [&old, &new] {
+            // What was signed there, another block, and another kind: it is not known any more which was which.
+            for (kind, block) in [(VoteType::Prevote, 1), (VoteType::Precommit, 7)] {
+                let refused = guard.sign_vote(kind, &vote(block), Recorded::WithItsEntry);
+                assert!(matches!(refused, Err(GuardError::NoRecords { .. })), "{refused:?}");
+            }
+            // A batch speaks for the block before its first one too.
+            for (first, refuses) in
+                [(through.get(), true), (through.get() + 1, true), (through.get() + 2, false)]
+            {
+                let (header, blocks) = batch(first, &[B256::repeat_byte(9)], B256::ZERO);
+                let signed = guard.sign_attestation(&header, &blocks);
+                assert_eq!(
+                    matches!(signed, Err(GuardError::NoRecords { .. })),
+                    refuses,
+                    "{signed:?}"
+                );
+                assert_eq!(signed.is_ok(), !refuses);
+            }
+            let above = crate::domain::Vote { height: through.next(), ..vote(1) };
+            guard.sign_vote(VoteType::Prevote, &above, Recorded::First).unwrap();
+        }
+        // The same file again: what the store has signed since is not in it, what was dropped is no more than it says.
+        let again = import(&new.store, new.address(), new.domain(), &archive).unwrap();
+        assert!(again.trusted);
     }
 }

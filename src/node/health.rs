@@ -114,6 +114,7 @@ pub(super) fn probe(
         metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
         drop(view);
         metrics.store_bytes.set(number(store.size().unwrap_or(0)));
+        metrics.store_kept_from.set(number(store.kept_from().map_or(0, Height::get)));
         let state = account.state();
         reasons.extend(of_account(account.address(), &state));
         let flights = account.flights().waiting().count();

@@ -12,6 +12,7 @@
 //! | watcher: seals, reports, books | never; it tries again |
 //! | intake: the thread that takes transactions in | it panics: the agent ends |
 //! | seal: tells the store from its copies | never; it tries again |
+//! | pruning: drops what nobody needs any more | never; it tries again |
 //! | rpc: serves users | the port is lost: the agent ends |
 //! | telemetry: serves operators | the port is lost: the agent ends |
 //!
@@ -24,6 +25,7 @@ mod history;
 mod link;
 mod listening;
 mod progress;
+mod pruning;
 mod standing;
 mod throttle;
 pub(crate) mod watchdog;
@@ -249,6 +251,13 @@ pub async fn run(
         Ok(())
     });
     tasks.spawn("seal", seal_again(store.clone(), tasks.stop.clone()));
+    if let Some(keep_blocks) = config.keep_blocks {
+        let pruning = pruning::run(store.clone(), mirror.clone(), keep_blocks, tasks.stop.clone());
+        tasks.spawn("pruning", async move {
+            pruning.await;
+            Ok(())
+        });
+    }
     let (watched, watched_rx) = mpsc::channel(EVIDENCE);
     tasks.spawn("progress", {
         let (metrics, stop) = (metrics.clone(), tasks.stop.clone());

@@ -26,6 +26,7 @@ fn config(world: &World, data_dir: &Path) -> Config {
         default_rollup: RollupId::new(77),
         mempool_transactions: 100,
         store_cache_bytes: 1 << 20,
+        keep_blocks: None,
         restart_duty: RestartDuty::None,
         rpc_limits: crate::rpc::RpcLimits::default(),
         max_l1_fee_wei: 1 << 40,

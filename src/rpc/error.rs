@@ -80,6 +80,14 @@ pub enum RpcError {
         /// The first one of which they are kept.
         first: Height,
     },
+    /// The block was dropped here long after it had settled.
+    #[error("block {block} is not kept any more: blocks are from {first} on")]
+    BlockNotKept {
+        /// The block.
+        block: Height,
+        /// The first one that is kept.
+        first: Height,
+    },
     /// It takes execution, and nobody executes here.
     #[error(
         "{method} needs execution: this is an ordering service; ask a follower of the rollup, which executes the order"
@@ -176,7 +184,7 @@ impl RpcError {
             Self::NonceGap { .. } => 6,
             Self::NoFilter => -32000,
             Self::NoBlock { .. } => -32001,
-            Self::NotKept { .. } => -32002,
+            Self::NotKept { .. } | Self::BlockNotKept { .. } => -32002,
             Self::NotExecuted { .. } => -32004,
             Self::TooMany { .. } => -32006,
             Self::RequestTooLarge { .. } => -32007,
@@ -225,7 +233,7 @@ impl RpcError {
             Self::NoBlock { block } => {
                 Some(json!({ "field": "block", "expected": "a decided block", "actual": block }))
             }
-            Self::NotKept { block, first } => {
+            Self::NotKept { block, first } | Self::BlockNotKept { block, first } => {
                 Some(json!({ "field": "block", "first": first, "actual": block }))
             }
             Self::TooMany { what, limit } => Some(json!({ "field": what, "limit": limit })),

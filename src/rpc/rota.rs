@@ -252,6 +252,7 @@ fn block(call: &Call<'_>) -> Answer {
     let Some(height) = view::resolve(call.context(), call.arguments.block(0)?)? else {
         return call.answer(());
     };
+    view::must_be_kept(store, height)?;
     let Some(decided) = store.block(height)? else { return call.answer(()) };
     let transactions = decided.block.transactions.into_iter().map(|one| TransactionView {
         rollup: one.rollup,

@@ -47,6 +47,12 @@ pub(super) fn resolve(
     })
 }
 
+/// Refuses a block that was dropped.
+pub(super) fn must_be_kept(store: &Store, block: Height) -> Result<(), RpcError> {
+    let first = store.kept_from()?;
+    if block < first { Err(RpcError::BlockNotKept { block, first }) } else { Ok(()) }
+}
+
 /// The last settled height.
 pub(super) fn settled(mirror: &MirrorHandle) -> Height {
     mirror.read().tip.as_ref().map_or(Height::new(0), |tip| tip.last_height)
@@ -55,9 +61,14 @@ pub(super) fn settled(mirror: &MirrorHandle) -> Height {
 /// The last height whose settlement is final. Batches settle in the order of L1 blocks, so the last final one is found by
 /// halving.
 pub(super) fn finalized(store: &Store, mirror: &MirrorHandle) -> Result<Height, RpcError> {
-    let mut low = 0;
     let mut high = mirror.read().tip.as_ref().map_or(0, |tip| tip.number.get());
-    let mut last = Height::new(0);
+    // Batches that are not kept any more are final, all of them.
+    let oldest = store.settled_kept()?.map(|(oldest, _)| oldest);
+    let mut low = oldest.map_or(0, |oldest| oldest.get().saturating_sub(1)).min(high);
+    let mut last = match oldest.map(|oldest| store.settled(oldest)).transpose()?.flatten() {
+        Some(batch) => batch.header.first_height.previous().unwrap_or_default(),
+        None => Height::new(0),
+    };
     while low < high {
         let middle = high.saturating_sub(high.saturating_sub(low) / 2);
         // A batch that the store does not hold yet is newer than all final ones.
@@ -108,6 +119,7 @@ impl RollupBlock {
         rollup: RollupId,
         height: Height,
     ) -> Result<Option<Self>, RpcError> {
+        must_be_kept(store, height)?;
         Ok(store.rollup_view(rollup, height)?.map(|view| Self { rollup, view }))
     }
 

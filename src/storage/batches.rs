@@ -3,11 +3,12 @@
 //! Settled batches can be read from L1 again, and a reorg takes them back. Attestations are dropped once their heights
 //! are settled at depth.
 
+use super::pruning::STEP_ENTRIES;
 use super::{Store, StoreError, decode, encode};
 use crate::crypto::Signature;
 use crate::domain::{Attestation, BatchHeader, BatchNumber, Height, SettledBatch};
 use alloy::primitives::{Address, B256};
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 const SETTLED: TableDefinition<u64, &[u8]> = TableDefinition::new("settled");
 const HEIGHTS: TableDefinition<u64, u64> = TableDefinition::new("settled_heights");
@@ -34,6 +35,43 @@ pub(super) fn forget_above(transaction: &WriteTransaction, last: Height) -> Resu
     let mut attestations = transaction.open_table(ATTESTATIONS)?;
     attestations.retain_in((first, &[0; 32], &[0; 20]).., |_, _| false)?;
     Ok(())
+}
+
+/// Whether [`drop_before`] would drop something.
+pub(super) fn is_before(
+    transaction: &ReadTransaction,
+    number: BatchNumber,
+    kept_from: Height,
+) -> Result<bool, StoreError> {
+    match transaction.open_table(SETTLED)?.first()? {
+        Some((first, batch)) => Ok(first.value() < number.get()
+            && decode::<SettledBatch>("settled", batch.value())?.header.last_height < kept_from),
+        None => Ok(false),
+    }
+}
+
+/// Drops settled batches before `number` that end below the first height whose block is kept. Whether there may be more.
+pub(super) fn drop_before(
+    transaction: &WriteTransaction,
+    number: BatchNumber,
+    kept_from: Height,
+) -> Result<bool, StoreError> {
+    let mut settled = transaction.open_table(SETTLED)?;
+    let mut heights = transaction.open_table(HEIGHTS)?;
+    for _ in 0..STEP_ENTRIES {
+        let Some((first, batch)) = settled.first()?.map(|(first, batch)| {
+            (first.value(), decode::<SettledBatch>("settled", batch.value()))
+        }) else {
+            return Ok(false);
+        };
+        let batch = batch?;
+        if first >= number.get() || batch.header.last_height >= kept_from {
+            return Ok(false);
+        }
+        settled.remove(first)?;
+        forget_height(&mut heights, &batch)?;
+    }
+    Ok(true)
 }
 
 fn last_settled(
@@ -126,16 +164,37 @@ impl Store {
         })
     }
 
-    /// Number of the settled batch that holds a height, if it is settled.
+    /// The settled batches that are kept, the oldest and the newest.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`].
+    pub fn settled_kept(&self) -> Result<Option<(BatchNumber, BatchNumber)>, StoreError> {
+        self.view(|transaction| {
+            let settled = transaction.open_table(SETTLED)?;
+            let first = settled.first()?.map(|(first, _)| BatchNumber::new(first.value()));
+            let last = settled.last()?.map(|(last, _)| BatchNumber::new(last.value()));
+            Ok(first.zip(last))
+        })
+    }
+
+    /// Number of the settled batch that holds a height, if it is settled and kept.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
     pub fn settled_at_height(&self, height: Height) -> Result<Option<BatchNumber>, StoreError> {
         self.view(|transaction| {
             let heights = transaction.open_table(HEIGHTS)?;
             let next = heights.range(height.get()..)?.next().transpose()?;
-            Ok(next.map(|(_, number)| BatchNumber::new(number.value())))
+            let Some((_, number)) = next else { return Ok(None) };
+            let number = number.value();
+            // The oldest one that is kept does not hold what was settled before it.
+            let batch = transaction.open_table(SETTLED)?.get(number)?;
+            let batch: Option<SettledBatch> =
+                batch.map(|batch| decode("settled", batch.value())).transpose()?;
+            let holds = batch.is_some_and(|batch| batch.header.first_height <= height);
+            Ok(holds.then_some(BatchNumber::new(number)))
         })
     }
 

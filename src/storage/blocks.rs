@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 pub(super) const HEADERS: TableDefinition<u64, &[u8]> = TableDefinition::new("headers");
 pub(super) const BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("bodies");
-const CERTIFICATES: TableDefinition<u64, &[u8]> = TableDefinition::new("certificates");
-const HEIGHTS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("heights");
+pub(super) const CERTIFICATES: TableDefinition<u64, &[u8]> = TableDefinition::new("certificates");
+pub(super) const HEIGHTS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("heights");
 pub(super) const TRANSACTIONS: TableDefinition<(u64, &[u8; 32]), (u64, u32)> =
     TableDefinition::new("transactions");
 pub(super) const NONCES: TableDefinition<(u64, &[u8; 20]), u64> = TableDefinition::new("nonces");
@@ -109,6 +109,33 @@ pub(super) fn last_height(transaction: &ReadTransaction) -> Result<Option<Height
     let headers = transaction.open_table(HEADERS)?;
     let last = headers.last()?;
     Ok(last.map(|(height, _)| Height::new(height.value())))
+}
+
+/// How far the block at a height has consumed the forced queue; 0 if its header is not kept.
+pub(super) fn forced_through(
+    transaction: &WriteTransaction,
+    height: u64,
+) -> Result<u64, StoreError> {
+    let headers = transaction.open_table(HEADERS)?;
+    let Some(record) = headers.get(height)? else { return Ok(0) };
+    Ok(decode_header(record.value())?.1.forced_through)
+}
+
+/// Whether none of these transactions can be ordered any more.
+pub(super) fn are_passed(
+    store: &Store,
+    transaction: &ReadTransaction,
+    transactions: &[RollupTransaction],
+) -> Result<bool, StoreError> {
+    let nonces = transaction.open_table(NONCES)?;
+    for one in transactions {
+        let Ok(signed) = store.meaning_of(one) else { continue };
+        let next = nonces.get((one.rollup.get(), &signed.sender.0.0))?;
+        if next.is_none_or(|next| next.value() <= signed.nonce) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Takes the blocks above `last` out of the chain, the newest first, and hands each to `undone`. Refuses if the chain does
@@ -237,11 +264,16 @@ impl Store {
                 return Err(StoreError::NotChild { height });
             }
 
-            let counted = match height.checked_sub(2).map(|before| headers.get(before)) {
-                Some(found) => found?.map(|record| decode_header(record.value())).transpose()?,
-                None => None,
-            };
-            let counted = counted.map_or(0, |(_, header)| header.forced_through);
+            // Of a chain that begins later than at block 0, entries that its first block had passed count nowhere.
+            let mut counted = None;
+            for before in [height.checked_sub(2), height.checked_sub(1)].into_iter().flatten() {
+                if counted.is_none()
+                    && let Some(record) = headers.get(before)?
+                {
+                    counted = Some(decode_header(record.value())?.1.forced_through);
+                }
+            }
+            let counted = counted.unwrap_or(0);
             headers.insert(height, encode(&(hash.0, header)).as_slice())?;
             heights.insert(&hash.0, height)?;
             transaction.open_table(BODIES)?.insert(height, encode(body).as_slice())?;
@@ -308,13 +340,17 @@ impl Store {
         })
     }
 
-    /// The block at a height with its certificate; block 0 has an empty one.
+    /// The block at a height with its certificate; block 0 has an empty one. None if it was dropped, whether or not its
+    /// header is kept.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`] or [`StoreError::Damaged`].
     pub fn block(&self, height: Height) -> Result<Option<DecidedBlock>, StoreError> {
         self.view(|transaction| {
+            if height.get() < super::pruning::kept_from(transaction)? {
+                return Ok(None);
+            }
             let Some(header) = transaction.open_table(HEADERS)?.get(height.get())? else {
                 return Ok(None);
             };

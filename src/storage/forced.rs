@@ -3,6 +3,7 @@
 //! Follows L1 through reorgs; which decided block consumed an entry is told by the headers. Nothing is ever dropped here
 //! otherwise: each entry has cost its sender a burned fee.
 
+use super::pruning::STEP_ENTRIES;
 use super::{Store, StoreError, decode, encode};
 use crate::domain::{BlockHeader, ForcedEntry, ForcedEscape, Height, Place, RollupId};
 use alloy::primitives::B256;
@@ -31,6 +32,32 @@ pub(super) fn read(
     }
     let table = transaction.open_table(FORCED)?;
     table.range(entries)?.map(|found| decode("forced", found?.1.value())).collect()
+}
+
+/// Drops entries before `passed`, which blocks that were dropped have consumed, and the escapes that end with them. Whether
+/// there may be more.
+pub(super) fn drop_before(transaction: &WriteTransaction, passed: u64) -> Result<bool, StoreError> {
+    let mut forced = transaction.open_table(FORCED)?;
+    let mut hashes = transaction.open_table(FORCED_HASHES)?;
+    let mut escapes = transaction.open_table(ESCAPES)?;
+    for _ in 0..STEP_ENTRIES {
+        let first = forced
+            .first()?
+            .map(|(index, entry)| (index.value(), decode::<ForcedEntry>("forced", entry.value())));
+        let Some((index, entry)) = first.filter(|(index, _)| *index < passed) else {
+            break;
+        };
+        let transaction = entry?.transaction;
+        forced.remove(index)?;
+        hashes.remove((transaction.rollup.get(), &transaction.hash().0, index))?;
+    }
+    let oldest = forced.first()?.map_or(passed, |(index, _)| index.value()).min(passed);
+    for _ in 0..STEP_ENTRIES {
+        let first = escapes.first()?.map(|(through, _)| through.value());
+        let Some(through) = first.filter(|through| *through <= oldest) else { break };
+        escapes.remove(through)?;
+    }
+    Ok(oldest < passed)
 }
 
 impl Store {

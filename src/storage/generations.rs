@@ -4,6 +4,7 @@
 //! generation runs. A process that is killed finds either all of it or nothing, and in the second case does it again.
 //! Undone blocks stay: they hold transactions that have to be ordered again, and signatures that may be evidence.
 
+use super::pruning::STEP_ENTRIES;
 use super::{Store, StoreError, batches, blocks, decode, encode, undecided};
 use crate::domain::{DecidedBlock, Generation, GenerationStart, Height};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -93,6 +94,48 @@ impl Store {
                 places.push((Generation::new(generation), Height::new(height)));
             }
             Ok(places)
+        })
+    }
+
+    /// Drops undone blocks that stood below the first height whose block is kept, and of whose transactions none can be ordered
+    /// any more: the next nonce of its sender has passed it, or it means nothing. How many went. Who writes waits only while
+    /// they go.
+    ///
+    /// What passed it may be undone in its turn; then that one is kept here, and was promised as well.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`] or [`StoreError::Damaged`].
+    pub fn prune_undone(&self) -> Result<usize, StoreError> {
+        let (generation, _) = self.standing()?;
+        let over = self.view(|transaction| {
+            let kept_from = super::pruning::kept_from(transaction)?;
+            let mut over = Vec::new();
+            for entry in transaction.open_table(UNDONE)?.iter()? {
+                let (key, block) = entry?;
+                if key.value().1 >= kept_from || over.len() >= STEP_ENTRIES {
+                    continue;
+                }
+                let decided: DecidedBlock = decode("undone", block.value())?;
+                if blocks::are_passed(self, transaction, &decided.block.transactions)? {
+                    over.push(key.value());
+                }
+            }
+            Ok(over)
+        })?;
+        if over.is_empty() {
+            return Ok(0);
+        }
+        self.ride(|transaction| {
+            // Nonces go back with a restart alone.
+            if running(transaction)? != generation {
+                return Ok(0);
+            }
+            let mut undone = transaction.open_table(UNDONE)?;
+            for key in &over {
+                undone.remove(key)?;
+            }
+            Ok(over.len())
         })
     }
 

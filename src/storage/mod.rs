@@ -1,8 +1,8 @@
 //! What an agent must not forget: one redb file, written in durable transactions, and beside it the [`Journal`] of
 //! transactions that were accepted and are not yet decided.
 //!
-//! Each area is a file of this module with its own tables; none writes another's, and [`views`] reads those of [`blocks`] and
-//! [`forced`].
+//! Each area is a file of this module with its own tables; none writes another's, but [`pruning`], which drops what
+//! blocks leave behind; and [`views`] reads those of [`blocks`] and [`forced`].
 //!
 //! | area | table | key | value |
 //! |---|---|---|---|
@@ -25,6 +25,8 @@
 //! | [`signed`] | `signed_ballots` | (signer, kind, generation, height, round) | block hash, signature |
 //! | | `attested_blocks` | (signer, generation, height) | block hash |
 //! | | `signed_batches` | (signer, digest) | signature |
+//! | | `signed_batch_ends` | (last height, signer, digest) | |
+//! | | `signs_above` | signer, or nobody for all | height through which there are no records any more, and nothing is signed |
 //! | [`standing`] | `standings` | signer | whether its records are taken for all of them, and where the store was |
 //! | [`place`] | `places` | 0 | where the store is, and its seals |
 //! | [`evidence`] | `evidence` | (offender, position) | evidence |
@@ -33,6 +35,7 @@
 //! | | `escapes` | first number after it | escape |
 //! | [`views`] | `senders` | height | who signed each transaction of the block |
 //! | | `nonces_from` | | first height at which nonces are told |
+//! | [`pruning`] | `kept_from` | | first height of which the block is kept whole |
 //! | [`picture`] | `l1_pictures` | 0 the newest, 1 an older one | picture of L1 |
 //!
 //! Values are borsh, but the engine's entries. A commit returns once the disk has it: a few milliseconds, so callers on
@@ -51,6 +54,7 @@ mod generations;
 mod journal;
 mod picture;
 mod place;
+mod pruning;
 mod records;
 mod signed;
 mod standing;
@@ -61,7 +65,8 @@ mod views;
 pub use blocks::{IncludedTransaction, NextNonceOf};
 pub use journal::{Journal, JournalError};
 pub use place::RENEWAL;
-pub use signed::{Ballot, BallotKind, BallotRecord};
+pub use pruning::Horizon;
+pub use signed::{Attested, Ballot, BallotKind, BallotRecord};
 pub use standing::Standing;
 pub use trial::Trial;
 pub use views::{Listed, NonceAt, RollupView};
@@ -77,7 +82,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 type Create = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Tables come into being when the store is opened, so that a reader never meets a missing one.
-const AREAS: [Create; 12] = [
+const AREAS: [Create; 13] = [
     blocks::create,
     batches::create,
     undecided::create,
@@ -90,6 +95,7 @@ const AREAS: [Create; 12] = [
     picture::create,
     standing::create,
     place::create,
+    pruning::create,
 ];
 
 /// What the store keeps in memory of its file if nothing else is asked for.
@@ -355,6 +361,19 @@ impl Store {
         let writer = self.database.begin_write().unwrap();
         std::fs::copy(&self.path, remains).unwrap();
         writer.abort().unwrap();
+    }
+
+    /// How many rows the tables have that grow with time, for tests of what is dropped.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Vec<(String, u64)> {
+        use redb::{ReadableTableMetadata as _, TableHandle as _};
+        let transaction = self.database.begin_read().unwrap();
+        let tables = transaction.list_tables().unwrap();
+        let rows = tables.map(|table| {
+            let name = table.name().to_owned();
+            (name, transaction.open_untyped_table(table).unwrap().len().unwrap())
+        });
+        rows.collect()
     }
 
     #[cfg(test)]

@@ -81,11 +81,159 @@ pub struct BallotRecord {
     pub signature: Signature,
 }
 
+/// Heights of batches that were signed, so that they are found by it.
+const BATCH_ENDS: TableDefinition<(u64, &[u8; 20], &[u8; 32]), ()> =
+    TableDefinition::new("signed_batch_ends");
+/// Through which height records were dropped, by key; [`EVERY_KEY`] for all of them.
+const SIGNS_ABOVE: TableDefinition<&[u8; 20], u64> = TableDefinition::new("signs_above");
+const EVERY_KEY: &[u8; 20] = &[0; 20];
+/// Records of each sort that go at once, at most.
+const STEP_RECORDS: usize = 1_024;
+
+/// What came of recording an attestation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attested {
+    /// It is on record.
+    Recorded,
+    /// Another block is, at one of its heights.
+    Otherwise {
+        /// The height.
+        height: Height,
+        /// The block that is.
+        standing: B256,
+    },
+    /// Records through this height were dropped, and it speaks for such a one.
+    NoRecords {
+        /// The height.
+        through: Height,
+    },
+}
+
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(BALLOTS)?;
     transaction.open_table(BLOCKS)?;
     transaction.open_table(BATCHES)?;
+    transaction.open_table(BATCH_ENDS)?;
+    transaction.open_table(SIGNS_ABOVE)?;
     Ok(())
+}
+
+fn through(
+    table: &impl ReadableTable<&'static [u8; 20], u64>,
+    signer: Address,
+) -> Result<Option<Height>, StoreError> {
+    let every = table.get(EVERY_KEY)?.map(|height| height.value());
+    let own = table.get(&signer.0.0)?.map(|height| height.value());
+    Ok(every.max(own).map(Height::new))
+}
+
+/// Notes that there are no records of this key, or of all, through a height.
+fn raise(
+    transaction: &WriteTransaction,
+    signer: &[u8; 20],
+    height: Height,
+) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(SIGNS_ABOVE)?;
+    let before = table.get(signer)?.map_or(0, |before| before.value());
+    if height.get() > before {
+        table.insert(signer, height.get())?;
+    }
+    Ok(())
+}
+
+/// Notes that nothing is signed through a height any more, and drops records that stand there, of all keys: a bounded number,
+/// and in one transaction, so that no position is free that was taken. Whether there may be more.
+pub(super) fn drop_through(
+    transaction: &WriteTransaction,
+    height: Height,
+) -> Result<bool, StoreError> {
+    raise(transaction, EVERY_KEY, height)?;
+    let mut dropped = 0_usize;
+    let mut ballots = transaction.open_table(BALLOTS)?;
+    for key in ballots_through(&ballots, height)? {
+        ballots.remove(&key)?;
+        dropped = dropped.saturating_add(1);
+    }
+    let mut blocks = transaction.open_table(BLOCKS)?;
+    for (signer, generation, at) in blocks_through(&blocks, height)? {
+        blocks.remove((&signer, generation, at))?;
+        dropped = dropped.saturating_add(1);
+    }
+    let mut ends = transaction.open_table(BATCH_ENDS)?;
+    let mut batches = transaction.open_table(BATCHES)?;
+    let mut over = Vec::new();
+    for entry in ends.range(..=(height.get(), &[0xff; 20], &[0xff; 32]))?.take(STEP_RECORDS) {
+        let key = entry?.0;
+        let (end, signer, digest) = key.value();
+        over.push((end, *signer, *digest));
+    }
+    for (end, signer, digest) in over {
+        ends.remove((end, &signer, &digest))?;
+        batches.remove((&signer, &digest))?;
+        dropped = dropped.saturating_add(1);
+    }
+    Ok(dropped >= STEP_RECORDS)
+}
+
+/// The positions of votes and proposals through a height, at most [`STEP_RECORDS`]. They are in order of signer, kind and
+/// generation first: of each of those the first ones are looked at.
+fn ballots_through(
+    table: &impl ReadableTable<&'static [u8; Ballot::KEY_BYTES], &'static [u8]>,
+    height: Height,
+) -> Result<Vec<[u8; Ballot::KEY_BYTES]>, StoreError> {
+    let mut found = Vec::new();
+    let mut next = [0; Ballot::KEY_BYTES];
+    while found.len() < STEP_RECORDS {
+        let first = table.range::<&[u8; Ballot::KEY_BYTES]>(&next..)?.next().transpose()?;
+        let Some(first) = first.map(|(key, _)| *key.value()) else { break };
+        let mut last = first;
+        last[25..33].copy_from_slice(&height.get().to_be_bytes());
+        last[33..].fill(0xff);
+        if first <= last {
+            let left = STEP_RECORDS.saturating_sub(found.len());
+            for entry in table.range::<&[u8; Ballot::KEY_BYTES]>(&first..=&last)?.take(left) {
+                found.push(*entry?.0.value());
+            }
+        }
+        // On to the next kind. Nobody signs at the very last position, so that nothing is looked at twice.
+        next = first;
+        next[25..].fill(0xff);
+        if next == first {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The attested blocks through a height, at most [`STEP_RECORDS`], as [`ballots_through`] finds them.
+fn blocks_through(
+    table: &impl ReadableTable<(&'static [u8; 20], u32, u64), &'static [u8; 32]>,
+    height: Height,
+) -> Result<Vec<([u8; 20], u32, u64)>, StoreError> {
+    let mut found = Vec::new();
+    let mut next = ([0; 20], 0_u32, 0_u64);
+    while found.len() < STEP_RECORDS {
+        let first = table.range((&next.0, next.1, next.2)..)?.next().transpose()?;
+        let Some((signer, generation, at)) = first.map(|(key, _)| {
+            let (signer, generation, at) = key.value();
+            (*signer, generation, at)
+        }) else {
+            break;
+        };
+        if at <= height.get() {
+            let range = (&signer, generation, at)..=(&signer, generation, height.get());
+            let left = STEP_RECORDS.saturating_sub(found.len());
+            for entry in table.range(range)?.take(left) {
+                let key = entry?.0;
+                found.push((signer, generation, key.value().2));
+            }
+        }
+        if at == u64::MAX {
+            break;
+        }
+        next = (signer, generation, u64::MAX);
+    }
+    Ok(found)
 }
 
 /// Records a ballot as part of a transaction, unless the position is taken; returns what then stands there.
@@ -162,8 +310,8 @@ impl Store {
         self.write(|transaction| keep_ballot(transaction, ballot, record))
     }
 
-    /// Records that a key attests these blocks, unless it has attested another block at one of their heights: then that
-    /// height and block are returned and nothing is written.
+    /// Records that a key attests these blocks, ascending, unless it has attested another block at one of their heights, or
+    /// records of one of them were dropped: then nothing is written.
     ///
     /// # Errors
     ///
@@ -175,14 +323,20 @@ impl Store {
         blocks: &[(Height, B256)],
         digest: B256,
         signature: Signature,
-    ) -> Result<Option<(Height, B256)>, StoreError> {
+    ) -> Result<Attested, StoreError> {
         self.write(|transaction| {
+            let from = through(&transaction.open_table(SIGNS_ABOVE)?, signer)?;
+            if let Some(from) = from
+                && blocks.iter().any(|(height, _)| *height <= from)
+            {
+                return Ok(Attested::NoRecords { through: from });
+            }
             let mut attested = transaction.open_table(BLOCKS)?;
             for (height, hash) in blocks {
                 let key = (&signer.0.0, generation.get(), height.get());
                 let standing = attested.get(key)?.map(|standing| B256::new(*standing.value()));
                 if let Some(other) = standing.filter(|standing| standing != hash) {
-                    return Ok(Some((*height, other)));
+                    return Ok(Attested::Otherwise { height: *height, standing: other });
                 }
             }
             for (height, hash) in blocks {
@@ -192,8 +346,28 @@ impl Store {
             transaction
                 .open_table(BATCHES)?
                 .insert((&signer.0.0, &digest.0), &signature.to_compact())?;
-            Ok(None)
+            if let Some((end, _)) = blocks.last() {
+                transaction
+                    .open_table(BATCH_ENDS)?
+                    .insert((end.get(), &signer.0.0, &digest.0), ())?;
+            }
+            Ok(Attested::Recorded)
         })
+    }
+
+    /// The height through which records of a key were dropped, if any were: nothing is to be signed there any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn signs_above(&self, signer: Address) -> Result<Option<Height>, StoreError> {
+        self.view(|transaction| through(&transaction.open_table(SIGNS_ABOVE)?, signer))
+    }
+
+    /// Drops records through a height, as pruning does, for tests of the guard.
+    #[cfg(test)]
+    pub(crate) fn write_dropped_through(&self, height: Height) -> Result<bool, StoreError> {
+        self.write(|transaction| drop_through(transaction, height))
     }
 
     /// All that a key has signed by position, for a file.
@@ -249,7 +423,7 @@ impl Store {
         })
     }
 
-    /// Adds records of a file and notes how the key stands with them, unless one of them names another block than a record
+    /// Adds records of a file, and through which height its store had dropped some, and notes how the key stands with them, unless one of them names another block than a record
     /// that stands: then its generation and height are returned and nothing is written.
     ///
     /// # Errors
@@ -260,6 +434,7 @@ impl Store {
         signer: Address,
         ballots: &[(Ballot, BallotRecord)],
         attested: &[(Generation, Height, B256)],
+        dropped_through: Option<Height>,
         standing: Standing,
     ) -> Result<Option<(Generation, Height)>, StoreError> {
         let transaction = self.database.begin_write()?;
@@ -281,6 +456,9 @@ impl Store {
                     return Ok(Some((*generation, *height)));
                 }
             }
+        }
+        if let Some(height) = dropped_through {
+            raise(&transaction, &signer.0.0, height)?;
         }
         super::standing::keep(&transaction, signer, standing, self.place)?;
         self.commit(transaction)?;
@@ -305,91 +483,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Ballot, BallotKind, BallotRecord, Store};
-    use crate::crypto::Signature;
-    use crate::domain::{Generation, Height, Round};
-    use alloy::primitives::{Address, B256};
-
-    const SIGNER: Address = Address::repeat_byte(1);
-    const GENERATION: Generation = Generation::new(0);
-
-    fn open() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path().join("rota.redb")).unwrap();
-        (folder, store)
-    }
-
-    fn record(byte: u8) -> BallotRecord {
-        BallotRecord {
-            block_hash: [byte; 32],
-            pol_round: -1,
-            signature: Signature::from_compact([byte; 64]),
-        }
-    }
-
-    #[test]
-    fn the_first_record_of_a_position_stands() {
-        let (_folder, store) = open();
-        let position = Ballot {
-            signer: SIGNER,
-            kind: BallotKind::Prevote,
-            generation: GENERATION,
-            height: Height::new(7),
-            round: Round::new(0),
-        };
-        assert_eq!(store.record_ballot(&position, &record(1)).unwrap(), record(1));
-        assert_eq!(store.record_ballot(&position, &record(2)).unwrap(), record(1));
-        assert_eq!(store.ballot(&position).unwrap(), Some(record(1)));
-        let precommit = Ballot { kind: BallotKind::Precommit, ..position };
-        assert_eq!(store.ballot(&precommit).unwrap(), None);
-    }
-
-    #[test]
-    fn a_height_finds_its_own_ballots_by_kind_and_round() {
-        let (_folder, store) = open();
-        let at = |kind, height, round| Ballot {
-            signer: SIGNER,
-            kind,
-            generation: GENERATION,
-            height: Height::new(height),
-            round: Round::new(round),
-        };
-        let here = [
-            at(BallotKind::Prevote, 7, 0),
-            at(BallotKind::Prevote, 7, u32::MAX),
-            at(BallotKind::Proposal, 7, 3),
-        ];
-        let elsewhere = [
-            at(BallotKind::Prevote, 6, u32::MAX),
-            at(BallotKind::Precommit, 8, 0),
-            Ballot { signer: Address::repeat_byte(2), ..here[0] },
-            Ballot { generation: Generation::new(1), ..here[0] },
-        ];
-        for ballot in here.iter().chain(&elsewhere) {
-            store.record_ballot(ballot, &record(1)).unwrap();
-        }
-        let found = store.ballots_at(SIGNER, GENERATION, Height::new(7)).unwrap();
-        assert_eq!(found, here.map(|ballot| (ballot, record(1))));
-    }
-
-    #[test]
-    fn a_conflicting_attestation_leaves_no_trace() {
-        let (_folder, store) = open();
-        let hash = B256::repeat_byte;
-        let signature = Signature::from_compact([3; 64]);
-        let attest = |blocks: &[(Height, B256)], digest| {
-            store.record_attestation(SIGNER, GENERATION, blocks, digest, signature).unwrap()
-        };
-        let (first, second, third) = (Height::new(1), Height::new(2), Height::new(3));
-
-        assert_eq!(attest(&[(first, hash(1)), (second, hash(2))], hash(0xa)), None);
-        assert_eq!(
-            attest(&[(third, hash(3)), (second, hash(9))], hash(0xb)),
-            Some((second, hash(2)))
-        );
-        assert_eq!(store.attestation(SIGNER, hash(0xb)).unwrap(), None);
-        assert_eq!(attest(&[(third, hash(4))], hash(0xc)), None);
-        assert_eq!(store.attestation(SIGNER, hash(0xa)).unwrap(), Some(signature));
-    }
-}
+mod tests;

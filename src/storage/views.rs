@@ -7,7 +7,7 @@ use crate::storage::IncludedTransaction;
 use alloy::primitives::{Address, B256};
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-const SENDERS: TableDefinition<u64, &[u8]> = TableDefinition::new("senders");
+pub(super) const SENDERS: TableDefinition<u64, &[u8]> = TableDefinition::new("senders");
 const NONCES_FROM: TableDefinition<(), u64> = TableDefinition::new("nonces_from");
 
 /// Blocks back from the newest one at which a nonce is told.
@@ -82,7 +82,7 @@ pub(super) fn nonces_from(transaction: &WriteTransaction, first: Height) -> Resu
 
 impl Store {
     /// The block at a height as one rollup has it. A transaction is listed at its first place only (R44), and what does not
-    /// decode for its rollup is not.
+    /// decode for its rollup is not. None if there is no such block, or none any more.
     ///
     /// # Errors
     ///
@@ -93,6 +93,9 @@ impl Store {
         height: Height,
     ) -> Result<Option<RollupView>, StoreError> {
         self.view(|transaction| {
+            if height.get() < super::pruning::kept_from(transaction)? {
+                return Ok(None);
+            }
             let headers = transaction.open_table(blocks::HEADERS)?;
             let Some(record) = headers.get(height.get())? else { return Ok(None) };
             let (hash, header) = blocks::decode_header(record.value())?;

@@ -52,6 +52,8 @@ table! {
     l1_unread_blocks: Gauge,
     /// Bytes of the store's file
     store_bytes: Gauge,
+    /// First height of which the block is kept; 0 if none was dropped
+    store_kept_from: Gauge,
     /// Epoch of the newest L1 block seen
     epoch: Gauge,
     /// Generation in which batches settle
