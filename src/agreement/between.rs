@@ -2,18 +2,24 @@
 //! that one message is not to be signed, and ends when its signer fails. So a message that is not signed is *blank*: the
 //! engine's own check of its signature leaves it out of every count, and here it stops on its way out.
 //!
-//! On the way in, what peers say passes the agent's own ear ([`super::voice`]) first. An agent that keeps silent takes no part in
+//! On the way in, what peers say passes the agent's own ear ([`super::voice`]) first, and what they say that they have decided
+//! is told to the engine only as long as there is something behind it ([`super::rumour`]). An agent that keeps silent takes no part in
 //! votes: they go no further.
 //!
 //! The network is no part of what the engine's supervisor ends in a hurry, so that its socket is given back in order.
 
 use super::context::RotaContext;
+use super::rumour::Rumours;
 use super::voice::Voice;
+use crate::blocking::blocking;
 use crate::crypto::Signature;
 use async_trait::async_trait;
+use malachitebft_app_channel::app::types::sync::Response;
 use malachitebft_core_consensus::{LivenessMsg, SignedConsensusMsg};
 use malachitebft_engine::network::{NetworkEvent, NetworkMsg, NetworkRef, Subscriber};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// In the place of a signature that was not given. It recovers to nobody.
 pub(super) const BLANK: Signature = Signature::from_compact([0; 64]);
@@ -27,6 +33,7 @@ pub(super) struct Ways {
     voice: Voice,
     /// Whether somebody listens already who tells the voice.
     heard: bool,
+    rumours: Arc<Mutex<Rumours>>,
 }
 
 impl Between {
@@ -39,7 +46,7 @@ impl Between {
         network: NetworkRef<RotaContext>,
         voice: Voice,
     ) -> Result<NetworkRef<RotaContext>, SpawnErr> {
-        let ways = Ways { network, voice, heard: false };
+        let ways = Ways { network, voice, heard: false, rumours: Arc::default() };
         Actor::spawn(None, Self, ways).await.map(|(between, _)| between)
     }
 }
@@ -82,10 +89,15 @@ impl Actor for Between {
             NetworkMsg::Subscribe(subscriber) => {
                 let ear = (!ways.heard).then(|| ways.voice.clone());
                 ways.heard = true;
-                let relay = Relay { subscriber, voice: ways.voice.clone(), ear };
+                let rumours = Arc::clone(&ways.rumours);
+                let relay = Relay { subscriber, voice: ways.voice.clone(), ear, rumours };
                 let (relay, _) =
                     Actor::spawn_linked(None, Relaying, relay, myself.get_cell()).await?;
                 ways.network.cast(NetworkMsg::Subscribe(Box::new(relay)))?;
+            }
+            NetworkMsg::OutgoingRequest(peer, request, reply) => {
+                lock(&ways.rumours).asked(peer, Instant::now());
+                ways.network.cast(NetworkMsg::OutgoingRequest(peer, request, reply))?;
             }
             message if is_signed(&message) => ways.network.cast(message)?,
             _ => {}
@@ -102,6 +114,24 @@ struct Relay {
     voice: Voice,
     /// The first of them tells the voice, so that it hears everything once.
     ear: Option<Voice>,
+    rumours: Arc<Mutex<Rumours>>,
+}
+
+fn lock(rumours: &Mutex<Rumours>) -> MutexGuard<'_, Rumours> {
+    rumours.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes what came of requests.
+fn note(rumours: &Mutex<Rumours>, event: &NetworkEvent<RotaContext>) {
+    match event {
+        NetworkEvent::SyncResponse(_, peer, Some(Response::ValueResponse(response)))
+            if !response.values.is_empty() =>
+        {
+            lock(rumours).gave(peer);
+        }
+        NetworkEvent::PeerDisconnected(peer) => lock(rumours).disconnected(peer, Instant::now()),
+        _ => {}
+    }
 }
 
 /// Whether an event is part of agreeing on a block.
@@ -138,7 +168,22 @@ impl Actor for Relaying {
     ) -> Result<(), ActorProcessingErr> {
         if let Some(ear) = &relay.ear {
             ear.hear(&event).await;
+            note(&relay.rumours, &event);
         }
+        let event = match event {
+            NetworkEvent::Status(peer, mut status) => {
+                let voice = relay.voice.clone();
+                let decided = blocking(move || voice.decided()).await;
+                status.tip_height = lock(&relay.rumours).believed(
+                    &peer,
+                    status.tip_height,
+                    decided,
+                    Instant::now(),
+                );
+                NetworkEvent::Status(peer, status)
+            }
+            event => event,
+        };
         if relay.voice.takes_part() || !is_agreement(&event) {
             relay.subscriber.send(event);
         }

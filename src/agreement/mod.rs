@@ -41,6 +41,7 @@ mod network;
 mod origin;
 mod pace;
 mod peers;
+mod rumour;
 mod signing;
 mod silence;
 mod source;

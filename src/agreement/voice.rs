@@ -160,6 +160,11 @@ impl Voice {
         }
     }
 
+    /// The last height that is decided here.
+    pub(super) fn decided(&self) -> Height {
+        self.0.store.decided_tip().ok().flatten().map_or(Height::default(), |(height, _)| height)
+    }
+
     /// Says nothing any more up to and at this height.
     pub(super) fn mute_through(&self, height: Height) {
         lock(&self.0.silencer).mute_through(height);

@@ -1,14 +1,14 @@
 //! What the attesting task does at each turn. No clock but L1's and a monotonic one for repeats; blocks on the store.
 
+mod answer;
+mod receive;
+
 use super::budget::Budgets;
-use super::decided::{
-    self, MAX_READ_BLOCKS, other_payload, payload_of, read_blocks, read_blocks_within,
-};
-use super::inner;
-use super::ledger::{Added, Cut, Ledger, Signed};
-use super::{CONGESTED_BATCHES, LedgerHandle, MAX_VARIANTS, Message, Peers};
+use super::decided::read_blocks;
+use super::ledger::{Cut, Ledger, Signed};
+use super::{CONGESTED_BATCHES, LedgerHandle, Message, Peers};
 use crate::batch::payload;
-use crate::batch::{BatchRange, Splitter, build_header, default_epoch, epoch_is_legal};
+use crate::batch::{BatchRange, Splitter, build_header, default_epoch};
 use crate::crypto::Signature;
 use crate::domain::{
     BatchHeader, BatchNumber, Block, Epoch, Evidence, Generation, Height, LeaderSet, Params,
@@ -20,6 +20,7 @@ use crate::poster;
 use crate::rota::draw;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::{Address, B256};
+use answer::Judged;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,10 @@ pub struct Attester {
     tried: BTreeMap<Height, B256>,
     /// Attestations of batches before this one are dropped already.
     pruned: BatchNumber,
+    /// What ranges of blocks commit to that others have asked for.
+    judged: BTreeMap<(Height, Height), Judged>,
+    /// How often blocks were packed because somebody asked.
+    pub(super) packed: u64,
 }
 
 /// The decided chain above the last cut.
@@ -131,6 +136,8 @@ impl Attester {
             asked_since: BTreeMap::new(),
             tried: BTreeMap::new(),
             pruned: BatchNumber::new(0),
+            judged: BTreeMap::new(),
+            packed: 0,
         }
     }
 
@@ -438,221 +445,6 @@ impl Attester {
         self.budgets.take(from, units, self.started.elapsed())
     }
 
-    /// Takes another member's attestation.
-    fn receive(
-        &mut self,
-        from: SequencerId,
-        header: &BatchHeader,
-        signature: Signature,
-    ) -> Result<(), AttestError> {
-        let Some(set) = self.set_of(header) else {
-            debug!(%from, epoch = %header.epoch, "attestation of an epoch without a set");
-            return Ok(());
-        };
-        let digest = self.guard.domain().batch(header);
-        let signer = match signature.recover(digest) {
-            Ok(signer) => signer,
-            Err(error) => {
-                debug!(%from, %error, "attestation with a bad signature");
-                return Ok(());
-            }
-        };
-        if set.index_of(signer).is_none() {
-            debug!(%from, %signer, "attestation of a stranger");
-            return Ok(());
-        }
-        self.learn_payload(header)?;
-        self.keep(Signed { header: header.clone(), digest, signer, signature }, &set)
-    }
-
-    /// Finds out the hash of the other payload version of an open batch, once, when a header may be of that.
-    fn learn_payload(&self, header: &BatchHeader) -> Result<(), AttestError> {
-        let cut = {
-            let ledger = self.ledger.lock();
-            ledger.as_ref().and_then(|ledger| ledger.asks_for_payload(header).cloned())
-        };
-        let Some(cut) = cut else { return Ok(()) };
-        let first = cut.header.first_height;
-        let blocks = read_blocks(&self.store, first, cut.header.last_height)?;
-        // Where there is no other version its hash is taken for the one that is known.
-        let other = other_payload(&cut.header, &blocks).unwrap_or(cut.header.payload_hash);
-        if let Some(ledger) = self.ledger.lock().as_mut() {
-            ledger.learn_payload(first, other);
-        }
-        Ok(())
-    }
-
-    /// Adds to the ledger and, if it is of a decided batch and new there, to what goes to disk; hands a contradiction on.
-    fn keep(&mut self, signed: Signed, set: &LeaderSet) -> Result<(), AttestError> {
-        let Signed { header, signer, signature, .. } = signed.clone();
-        let (added, overlapping) = match self.ledger.lock().as_mut() {
-            Some(ledger) => {
-                let overlapping = ledger.overlapping(&header, signer);
-                (ledger.add(signed.clone(), set), overlapping)
-            }
-            None => return Ok(()),
-        };
-        let Added { is_new, is_decided, evidence } = match added {
-            Ok(added) => added,
-            Err(refusal) => {
-                debug!(%signer, %refusal, "attestation not taken");
-                return Ok(());
-            }
-        };
-        if is_new && is_decided {
-            self.unsaved.push(signed);
-        }
-        if self.convicted.contains(&signer) {
-            return Ok(());
-        }
-        let evidence = match evidence {
-            None if is_new => self.inside(signer, (&header, signature), &overlapping)?,
-            found => found,
-        };
-        let Some(evidence) = evidence else { return Ok(()) };
-        warn!(offender = %signer, "double attestation");
-        self.store.keep_evidence(&evidence)?;
-        self.convicted.insert(signer);
-        if self.evidence.try_send(evidence).is_err() {
-            warn!(offender = %signer, "evidence queue is full: reported after the next start");
-        }
-        Ok(())
-    }
-
-    /// A contradiction inside of batches that the decided blocks prove.
-    fn inside(
-        &self,
-        signer: Address,
-        one: (&BatchHeader, Signature),
-        overlapping: &[(BatchHeader, Signature)],
-    ) -> Result<Option<Evidence>, AttestError> {
-        for (other, signature) in overlapping {
-            let at = |height| Ok(self.store.header(height)?.map(|(hash, _)| hash));
-            let hashes = |header: &BatchHeader| decided::hashes_of(&self.store, header);
-            if let Some(evidence) =
-                inner::contradiction(signer, one, (other, *signature), at, hashes)?
-            {
-                return Ok(Some(evidence));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Signs what a member of the attesting set asks for, if it is legal (R23). What was signed before is said again without
-    /// a look at blocks; else each block counts against what the peer may cost.
-    fn answer(
-        &mut self,
-        view: &View,
-        from: SequencerId,
-        header: &BatchHeader,
-    ) -> Result<(), AttestError> {
-        let own = self.guard.address();
-        let Some(set) = self.set_of(header) else { return Ok(()) };
-        if !self.is_member(from, &set) || set.index_of(own).is_none() {
-            return Ok(());
-        }
-        let digest = self.guard.domain().batch(header);
-        if let Some(signature) = self.store.attestation(own, digest)? {
-            let header = Box::new(header.clone());
-            self.peers.answer(from, Message::Attestation { header, signature });
-            return Ok(());
-        }
-        if !self.may_sign(view, header) {
-            debug!(%from, first = %header.first_height, "asked to sign what is not regular here, or not yet due");
-            return Ok(());
-        }
-        let known = self
-            .ledger
-            .lock()
-            .as_ref()
-            .filter(|_| !header.is_regular())
-            .map_or(0, |ledger| ledger.signed_variants(header.first_height, own));
-        let blocks = header.last_height.get().saturating_sub(header.first_height.get());
-        if known >= MAX_VARIANTS || !self.may_cost(from, blocks.saturating_add(1)) {
-            debug!(%from, first = %header.first_height, "asked to sign more than a peer may ask for");
-            return Ok(());
-        }
-        let Some(blocks) = self.legal_blocks(view, header)? else {
-            debug!(%from, first = %header.first_height, "asked to sign what is not legal here");
-            return Ok(());
-        };
-        if let Some(signature) = self.sign(header, &blocks, &set)? {
-            let header = Box::new(header.clone());
-            self.peers.answer(from, Message::Attestation { header, signature });
-        }
-        Ok(())
-    }
-
-    /// Whether a header that somebody asks for may be signed now (R23), as far as its blocks do not matter. A regular one if it
-    /// is what this agent has cut itself: whatever it cannot judge yet, as it has not seen the tip or not decided the block
-    /// that shows the end, it may be asked for again. Any other one only when the regular batch over its blocks, which all
-    /// could bring to L1 for some time now, has not settled, nor any other: before that, it would do nothing but take the
-    /// regular one from those whose turn it is.
-    fn may_sign(&self, view: &View, header: &BatchHeader) -> bool {
-        let ledger = self.ledger.lock();
-        let Some(ledger) = ledger.as_ref() else { return false };
-        let cut = ledger.cut_at(header.last_height);
-        if header.is_regular() {
-            return cut.is_some_and(|(index, cut)| {
-                let as_ours =
-                    BatchHeader { payload_hash: header.payload_hash, ..cut.header.clone() };
-                as_ours == *header && ledger.follows_regular(index)
-            });
-        }
-        let params = &self.mirror.read().params;
-        let since = match cut {
-            Some((_, cut)) => Some(cut.since),
-            // It has not ended. Had agreement gone on it would have by this time.
-            None => {
-                self.cutter.as_ref().and_then(|cutter| cutter.splitter.open_began()).map(|began| {
-                    let age = params.idle_batch_age_seconds;
-                    Seconds::new(began.to_seconds().get().saturating_add(age))
-                })
-            }
-        };
-        let wait = params.takeover_seconds.saturating_mul(TAKEOVERS_UNTIL_IRREGULAR);
-        let is_due = |since: Seconds| {
-            let due = since.max(view.settled_at).get().saturating_add(wait);
-            view.head.is_some_and(|head| head.get() >= due)
-        };
-        since.is_some_and(is_due)
-    }
-
-    /// Whether a sequencer is in a set, by any of its keys.
-    fn is_member(&self, sequencer: SequencerId, set: &LeaderSet) -> bool {
-        let mirror = self.mirror.read();
-        let id_of = |signer| mirror.peers.get(signer).map(|peer| peer.id);
-        set.members().iter().any(|member| id_of(&member.signer) == Some(sequencer))
-    }
-
-    /// The blocks of a header that may be signed; `None` if it may not.
-    fn legal_blocks(
-        &self,
-        view: &View,
-        header: &BatchHeader,
-    ) -> Result<Option<Vec<Block>>, AttestError> {
-        let count = header.last_height.get().saturating_sub(header.first_height.get());
-        let in_range = header.generation == view.generation
-            && view.settled < header.first_height
-            && header.first_height <= header.last_height
-            && count < MAX_READ_BLOCKS;
-        if !in_range {
-            return Ok(None);
-        }
-        let Some((_, last)) = self.store.header(header.last_height)? else { return Ok(None) };
-        let params = self.mirror.read().params.clone();
-        let before = view.settled_epoch;
-        if !epoch_is_legal(&params, header.epoch, last.epoch, before, view.at_head) {
-            return Ok(None);
-        }
-        let max_bytes = usize::try_from(params.max_batch_bytes).unwrap_or(usize::MAX);
-        let (first, last) = (header.first_height, header.last_height);
-        let Some(blocks) = read_blocks_within(&self.store, first, last, max_bytes)? else {
-            return Ok(None);
-        };
-        Ok(payload_of(header, &blocks).is_some().then_some(blocks))
-    }
-
     /// Gives open batches another epoch where R22 asks for one: a later one after an outage, or because the batch before got
     /// one. Which of them are regular follows.
     fn renew_epochs(&mut self, view: &View) -> Result<(), AttestError> {
@@ -755,6 +547,7 @@ impl Attester {
         }
         let oldest = view.settled.next();
         self.asked_since = self.asked_since.split_off(&oldest);
+        self.judged = self.judged.split_off(&(oldest, oldest));
         Ok(())
     }
 

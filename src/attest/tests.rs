@@ -204,9 +204,10 @@ async fn whoever_asks_for_more_than_its_share_waits_and_others_do_not() {
         ..forged(&header, 1, BLOCKS, u8::try_from(n % 251).unwrap())
     };
     let wants: Vec<(SequencerId, Message)> =
-        (0..2_000).map(|n| (id(4), Message::Want { header: Box::new(wide(n)) })).collect();
+        (0..17_000).map(|n| (id(4), Message::Want { header: Box::new(wide(n)) })).collect();
     member.attester.advance(wants).unwrap();
     member.sent.take();
+    assert_eq!(member.attester.packed, 0, "none is of the decided blocks, as their headers tell");
     let raw = {
         let blocks: Vec<Block> = (header.first_height.get()..=header.last_height.get())
             .map(|height| member.around.store.block(Height::new(height)).unwrap().unwrap().block)
@@ -226,6 +227,52 @@ async fn whoever_asks_for_more_than_its_share_waits_and_others_do_not() {
     tokio::time::advance(Duration::from_secs(1)).await;
     member.attester.advance(vec![(id(4), want())]).unwrap();
     assert_eq!(answers(member.sent.take()), 1, "what is signed already is said again for little");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_hash_costs_its_receiver_one_look_at_the_blocks_however_often_it_is_asked() {
+    let mut member = Member4::new();
+    let own = member.cut(0);
+    let wrong = |n: u64| {
+        let payload_hash = B256::from(alloy::primitives::U256::from(n));
+        // All is as decided, but the hash; half of them say that they are regular.
+        let regular_since = if n % 2 == 0 { own.regular_since } else { Seconds::new(0) };
+        BatchHeader { payload_hash, regular_since, ..own.clone() }
+    };
+    let wants: Vec<(SequencerId, Message)> =
+        (0..1_000).map(|n| (id(4), Message::Want { header: Box::new(wrong(n)) })).collect();
+    member.sent.take();
+    member.attester.advance(wants).unwrap();
+    assert_eq!(member.attester.packed, 1);
+    let is_attestation = |message: &Message| matches!(message, Message::Attestation { .. });
+    assert!(!member.sent.take().iter().any(is_attestation), "and nothing of it is signed");
+
+    // Of whatever ranges it asks, what it may have packed is bounded by what it may cost.
+    let last = own.last_height.get();
+    let asked: Vec<_> = (1..=last)
+        .flat_map(|first| (first..=last).map(move |last| (first, last)))
+        .map(|(first, last)| {
+            let at = |height| member.around.store.header(Height::new(height)).unwrap().unwrap();
+            let ((_, begin), (last_block_hash, end)) = (at(first), at(last));
+            BatchHeader {
+                first_height: Height::new(first),
+                last_height: Height::new(last),
+                parent_block_hash: begin.parent_hash,
+                last_block_hash,
+                timestamp: end.timestamp.to_seconds(),
+                regular_since: Seconds::new(0),
+                ..own.clone()
+            }
+        })
+        .collect();
+    let (ranges, before) = (asked.len(), member.attester.packed);
+    for _ in 0..5 {
+        let again =
+            asked.iter().map(|header| (id(4), Message::Want { header: Box::new(header.clone()) }));
+        member.attester.advance(again.collect()).unwrap();
+    }
+    let packed = member.attester.packed - before;
+    assert!(packed <= u64::try_from(ranges).unwrap(), "{packed} for {ranges} ranges");
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,7 +56,8 @@ pub(super) async fn run(
 ) {
     let mut times = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-        let pruning = all_that_may_go(&store, &mirror, keep_blocks, times % UNDONE_EVERY == 0);
+        let pruning =
+            all_that_may_go(&store, &mirror, keep_blocks, times.is_multiple_of(UNDONE_EVERY));
         times = times.wrapping_add(1);
         match stop.run_until_cancelled(pruning).await {
             Some(Ok(())) => {}

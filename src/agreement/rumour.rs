@@ -1,0 +1,143 @@
+//! What a peer says that it has decided, against what it then gives.
+//!
+//! Nobody can check a height that a peer claims. The engine asks whoever claims the most for the blocks up to there, again and
+//! again, so a claim without blocks behind it keeps it asking for as long as it is made. Here a claim is worth a number of
+//! requests: who has left so many unanswered counts for a while as if it had no more than this agent has, longer each time. Who
+//! gives blocks is believed again. What blocks are worth the engine judges itself: it checks each certificate.
+//!
+//! Pure: time is given.
+
+use crate::domain::Height;
+use malachitebft_app_channel::app::types::PeerId;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Requests to one peer that may be without an answer. More than the engine has on their way to one peer at a time.
+const PATIENCE: u32 = 16;
+/// How long a claim counts for nothing after that: the first time, and at most.
+const FIRST_REST: Duration = Duration::from_secs(30);
+const LONGEST_REST: Duration = Duration::from_secs(3_600);
+
+/// What became of the claims of each connected peer.
+#[derive(Debug, Default)]
+pub(super) struct Rumours(BTreeMap<PeerId, Record>);
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    unanswered: u32,
+    /// The next rest.
+    rest: Duration,
+    resting_until: Option<Instant>,
+}
+
+impl Rumours {
+    /// A peer is asked for blocks.
+    pub(super) fn asked(&mut self, peer: PeerId, now: Instant) {
+        let unused = Record { unanswered: 0, rest: FIRST_REST, resting_until: None };
+        let record = self.0.entry(peer).or_insert(unused);
+        record.unanswered = record.unanswered.saturating_add(1);
+        if record.unanswered >= PATIENCE {
+            record.resting_until = now.checked_add(record.rest);
+            record.unanswered = 0;
+            record.rest = record.rest.saturating_mul(2).min(LONGEST_REST);
+        }
+    }
+
+    /// A peer has given blocks.
+    pub(super) fn gave(&mut self, peer: &PeerId) {
+        self.0.remove(peer);
+    }
+
+    /// The height that the engine is told of a peer that claims `claimed`, while this agent has decided `decided`.
+    pub(super) fn believed(
+        &mut self,
+        peer: &PeerId,
+        claimed: Height,
+        decided: Height,
+        now: Instant,
+    ) -> Height {
+        match self.0.get(peer).and_then(|record| record.resting_until) {
+            Some(until) if now < until => claimed.min(decided),
+            _ => claimed,
+        }
+    }
+
+    /// A peer that is gone is forgotten, unless its claims rest: coming again makes nobody honest.
+    pub(super) fn disconnected(&mut self, peer: &PeerId, now: Instant) {
+        let rests = |record: &Record| record.resting_until.is_some_and(|until| now < until);
+        if !self.0.get(peer).is_some_and(rests) {
+            self.0.remove(peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST_REST, LONGEST_REST, PATIENCE, Rumours};
+    use crate::domain::Height;
+    use malachitebft_app_channel::app::types::PeerId;
+    use std::time::{Duration, Instant};
+
+    const OWN: Height = Height::new(7);
+    const CLAIMED: Height = Height::new(1_000);
+
+    fn peer() -> PeerId {
+        PeerId::from_bytes(&libp2p::PeerId::random().to_bytes()).unwrap()
+    }
+
+    /// Asks as the engine does, which asks for as long as it believes; how often in an hour from `from` on.
+    fn asked_in_an_hour(rumours: &mut Rumours, peer: PeerId, from: Instant) -> u32 {
+        let mut asked = 0;
+        for second in 0..3_600 {
+            let now = from + Duration::from_secs(second);
+            if rumours.believed(&peer, CLAIMED, OWN, now) > OWN {
+                rumours.asked(peer, now);
+                asked += 1;
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_claim_with_nothing_behind_it_is_asked_for_less_and_less() {
+        let (mut rumours, peer, start) = (Rumours::default(), peer(), Instant::now());
+        let first = asked_in_an_hour(&mut rumours, peer, start);
+        assert!(first < 8 * PATIENCE, "{first}");
+        let mut later = start;
+        for _ in 0..24 {
+            later += Duration::from_secs(3_600);
+            let asked = asked_in_an_hour(&mut rumours, peer, later);
+            assert!(asked <= 2 * PATIENCE, "{asked}");
+        }
+        let longest = later + Duration::from_secs(3_600) + LONGEST_REST;
+        assert_eq!(rumours.believed(&peer, CLAIMED, OWN, longest), CLAIMED, "never for good");
+    }
+
+    #[test]
+    fn who_gives_blocks_is_believed_however_often_it_is_asked() {
+        let (mut rumours, peer, now) = (Rumours::default(), peer(), Instant::now());
+        for _ in 0..10 * PATIENCE {
+            rumours.asked(peer, now);
+            rumours.gave(&peer);
+            assert_eq!(rumours.believed(&peer, CLAIMED, OWN, now), CLAIMED);
+        }
+    }
+
+    #[test]
+    fn a_liar_costs_nobody_else_and_does_not_begin_anew_by_connecting_again() {
+        let (mut rumours, now) = (Rumours::default(), Instant::now());
+        let (liar, other) = (peer(), peer());
+        for _ in 0..PATIENCE {
+            rumours.asked(liar, now);
+        }
+        rumours.asked(other, now);
+        rumours.disconnected(&liar, now);
+        assert_eq!(rumours.believed(&liar, CLAIMED, OWN, now), OWN);
+        assert_eq!(rumours.believed(&other, CLAIMED, OWN, now), CLAIMED);
+        assert_eq!(rumours.believed(&liar, Height::new(3), OWN, now), Height::new(3));
+        assert_eq!(rumours.believed(&liar, CLAIMED, OWN, now + FIRST_REST), CLAIMED);
+        rumours.disconnected(&liar, now + FIRST_REST);
+        rumours.disconnected(&other, now);
+        assert!(rumours.0.is_empty(), "what is over is forgotten");
+    }
+}
