@@ -298,8 +298,8 @@ impl App {
             // kept any more is offered to nobody.
             AppMsg::GetHistoryMinHeight { reply } => {
                 let before = self.tools.start.as_ref().map(|start| start.last_height);
-                let kept_from = self.tools.store.kept_from()?;
-                let _ = reply.send(before.unwrap_or_default().next().max(kept_from));
+                let certified_from = self.tools.store.certified_from()?;
+                let _ = reply.send(before.unwrap_or_default().next().max(certified_from));
             }
             // Extensions are off at every height; the engine asks for neither.
             AppMsg::ExtendVote { reply, .. } => {
@@ -727,8 +727,8 @@ impl App {
         blocking(move || {
             let mut values = Vec::new();
             let end = range.end().get().min(range.start().get().saturating_add(super::SYNC_BATCH));
-            // Of a block that was dropped the header may still be here: it is none without its certificate.
-            if *range.start() < store.kept_from()? {
+            // Of a block that was dropped the header may still be here, and one from L1 has no certificate: neither is of use.
+            if *range.start() < store.certified_from()? {
                 return Ok(values);
             }
             for height in range.start().get()..=end {

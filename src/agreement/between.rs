@@ -46,7 +46,8 @@ impl Between {
         network: NetworkRef<RotaContext>,
         voice: Voice,
     ) -> Result<NetworkRef<RotaContext>, SpawnErr> {
-        let ways = Ways { network, voice, heard: false, rumours: Arc::default() };
+        let rumours = voice.rumours();
+        let ways = Ways { network, voice, heard: false, rumours };
         Actor::spawn(None, Self, ways).await.map(|(between, _)| between)
     }
 }
@@ -128,6 +129,9 @@ fn note(rumours: &Mutex<Rumours>, event: &NetworkEvent<RotaContext>) {
             if !response.values.is_empty() =>
         {
             lock(rumours).gave(peer);
+        }
+        NetworkEvent::Status(peer, status) => {
+            lock(rumours).offers(*peer, status.history_min_height, status.tip_height);
         }
         NetworkEvent::PeerDisconnected(peer) => lock(rumours).disconnected(peer, Instant::now()),
         _ => {}

@@ -1,5 +1,5 @@
-//! What settled while an agent was away. Peers of a later generation serve their own blocks alone, so after a restart the
-//! blocks before it are read from L1, whose certificates stand for those that nobody serves any more.
+//! What settled while an agent was away. Peers of a later generation serve their own blocks alone, and of those only as many as
+//! they keep: what nobody offers any more is read from L1, whose settlement stands for its certificates.
 
 use super::validity::{judge_body, judge_commitment};
 use super::{AgreementError, Member};
@@ -53,21 +53,54 @@ pub(super) async fn fill(member: &Member, last: Height) -> Result<bool, Agreemen
             let reason = "no settled batch holds it".to_owned();
             return Err(AgreementError::NoHistory { height: next, reason });
         };
-        tracing::info!(batch = %batch.number, from = %next, through = %last, "reading settled blocks from l1");
-        match member.history.blocks(&batch).await {
-            Ok(blocks) => append(member, next, blocks).await?,
-            Err(error @ HistoryError::NoBlocks { .. }) => {
-                return Err(AgreementError::NoHistory { height: next, reason: error.to_string() });
-            }
-            Err(error) => {
-                tracing::warn!(%error, retry_in = ?PAUSE, "settled blocks not read");
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
-                    () = member.shutdown.cancelled() => return Ok(false),
-                }
+        if !take(member, next, &batch).await? {
+            return Ok(false);
+        }
+    }
+}
+
+/// Whether the next block can be had from L1: it settled for good, in the running generation.
+pub(super) fn is_there(member: &Member, next: Height) -> Result<bool, AgreementError> {
+    Ok(final_with(member, next)?.is_some())
+}
+
+/// Appends what settled for good in the running generation and is not in the store, for an agent to which no peer offers it
+/// any more. False on shutdown.
+pub(super) async fn catch_up(member: &Member) -> Result<bool, AgreementError> {
+    loop {
+        let next = member.tip()?.0.height.next();
+        let Some(batch) = final_with(member, next)? else { return Ok(true) };
+        if !take(member, next, &batch).await? {
+            return Ok(false);
+        }
+        member.decided.send_replace(member.tip()?.0.height);
+    }
+}
+
+/// Appends the blocks of a batch from `next` on, if L1 answers. False on shutdown.
+async fn take(member: &Member, next: Height, batch: &SettledBatch) -> Result<bool, AgreementError> {
+    tracing::info!(batch = %batch.number, from = %next, "reading settled blocks from l1");
+    match member.history.blocks(batch).await {
+        Ok(blocks) => append(member, next, blocks).await?,
+        Err(error @ HistoryError::NoBlocks { .. }) => {
+            return Err(AgreementError::NoHistory { height: next, reason: error.to_string() });
+        }
+        Err(error) => {
+            tracing::warn!(%error, retry_in = ?PAUSE, "settled blocks not read");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = member.shutdown.cancelled() => return Ok(false),
             }
         }
     }
+    Ok(!member.shutdown.is_cancelled())
+}
+
+fn final_with(member: &Member, height: Height) -> Result<Option<SettledBatch>, AgreementError> {
+    let (generation, _) = member.store.standing()?;
+    let found = settled_with(member, height)?;
+    let mirror = member.mirror.read();
+    Ok(found.filter(|batch| batch.header.generation == generation && mirror.is_final(batch)))
 }
 
 fn settled_with(member: &Member, height: Height) -> Result<Option<SettledBatch>, AgreementError> {

@@ -19,7 +19,8 @@
 //!
 //! A restart (R33) is acted on once its finish is at depth: the engine stops, the store undoes what did not settle, and an
 //! engine with a log of its own begins the next generation on the last settled block. An agent that was away while blocks
-//! settled, and can no longer get them from peers of its generation, reads them from L1 first (history).
+//! settled, and can no longer get them from peers of its generation, or from any that keeps them, reads them from L1 first
+//! (history).
 //!
 //! Three things end [`run`]: the shutdown token, an engine that ended or no longer answers, and a store that fails. The
 //! agent then exits, and a supervisor starts it again. A refusal of the guard is none of them: the engine goes on, and what was
@@ -90,6 +91,9 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often an agent that keeps silent looks whether it still has to.
 const LISTEN_EVERY: Duration = Duration::from_millis(250);
+
+/// How often in a row it must be found that no peer offers the next block: those who do may only be about to connect.
+const LEFT_BEHIND_AFTER: u32 = 8;
 
 /// How long the engine may take to ask for its first height.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -301,6 +305,8 @@ enum End {
     NewGeneration,
     /// It may speak at a height at which it kept something back: an engine that is started again says it.
     MaySpeak,
+    /// No peer offers the next block any more, and L1 has it.
+    LeftBehind,
 }
 
 /// Takes part in agreement until `shutdown`. Waits for L1 to show block 0 at depth if it must. After each decided block,
@@ -360,6 +366,11 @@ pub async fn run(
         match member.live().await? {
             End::Shutdown => return Ok(()),
             End::NewGeneration | End::MaySpeak => {}
+            End::LeftBehind => {
+                if !history::catch_up(&member).await? {
+                    return Ok(());
+                }
+            }
         }
     }
 }
@@ -517,6 +528,7 @@ impl Member {
         let mut listening = tokio::time::interval(LISTEN_EVERY);
         // What is not answered before it is known whether to speak.
         let mut held = None;
+        let mut left_behind = 0_u32;
         loop {
             if let Some(message) = held.take() {
                 held = self.attend(app, message).await?;
@@ -535,9 +547,18 @@ impl Member {
                 },
                 () = woken => {}
                 () = tokio::time::sleep(AGAIN), if held.is_some() => {}
-                _ = listening.tick() => if self.voice.listen(app.running()) {
-                    return Ok(End::MaySpeak);
-                },
+                _ = listening.tick() => {
+                    if self.voice.listen(app.running()) {
+                        return Ok(End::MaySpeak);
+                    }
+                    left_behind = match self.is_left_behind(app.running())? {
+                        true => left_behind.saturating_add(1),
+                        false => 0,
+                    };
+                    if left_behind >= LEFT_BEHIND_AFTER {
+                        return Ok(End::LeftBehind);
+                    }
+                }
                 () = &mut start_by, if !app.is_up() => {
                     let reason = "it has not asked for a height".to_owned();
                     return Err(AgreementError::EngineStart { reason });
@@ -557,6 +578,11 @@ impl Member {
                 () = self.shutdown.cancelled() => return Ok(End::Shutdown),
             }
         }
+    }
+
+    /// Whether blocks are to be read from L1: peers have gone on, and none that is connected keeps the next one any more.
+    fn is_left_behind(&self, next: Height) -> Result<bool, AgreementError> {
+        Ok(self.voice.is_left_behind(next) && history::is_there(self, next)?)
     }
 
     /// Lets the application see to what the engine asks for. Gives back what is not to be answered yet. Who keeps silent is

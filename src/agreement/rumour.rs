@@ -18,9 +18,13 @@ const PATIENCE: u32 = 16;
 const FIRST_REST: Duration = Duration::from_secs(30);
 const LONGEST_REST: Duration = Duration::from_secs(3_600);
 
-/// What became of the claims of each connected peer.
+/// What became of the claims of each peer, and what the connected ones offer.
 #[derive(Debug, Default)]
-pub(super) struct Rumours(BTreeMap<PeerId, Record>);
+pub(super) struct Rumours {
+    records: BTreeMap<PeerId, Record>,
+    /// The first and the last block that each has, as it says.
+    offers: BTreeMap<PeerId, (Height, Height)>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
@@ -34,7 +38,7 @@ impl Rumours {
     /// A peer is asked for blocks.
     pub(super) fn asked(&mut self, peer: PeerId, now: Instant) {
         let unused = Record { unanswered: 0, rest: FIRST_REST, resting_until: None };
-        let record = self.0.entry(peer).or_insert(unused);
+        let record = self.records.entry(peer).or_insert(unused);
         record.unanswered = record.unanswered.saturating_add(1);
         if record.unanswered >= PATIENCE {
             record.resting_until = now.checked_add(record.rest);
@@ -45,7 +49,7 @@ impl Rumours {
 
     /// A peer has given blocks.
     pub(super) fn gave(&mut self, peer: &PeerId) {
-        self.0.remove(peer);
+        self.records.remove(peer);
     }
 
     /// The height that the engine is told of a peer that claims `claimed`, while this agent has decided `decided`.
@@ -56,23 +60,42 @@ impl Rumours {
         decided: Height,
         now: Instant,
     ) -> Height {
-        match self.0.get(peer).and_then(|record| record.resting_until) {
+        match self.records.get(peer).and_then(|record| record.resting_until) {
             Some(until) if now < until => claimed.min(decided),
             _ => claimed,
         }
     }
 
+    /// A peer says from where to where it has blocks.
+    pub(super) fn offers(&mut self, peer: PeerId, first: Height, last: Height) {
+        self.offers.insert(peer, (first, last));
+    }
+
+    /// An engine begins, with a network of its own: nobody is connected.
+    pub(super) fn begin(&mut self) {
+        self.offers.clear();
+    }
+
+    /// Whether some have gone on beyond `next`, and none of those who are connected offers it any more.
+    pub(super) fn is_left_behind(&self, next: Height) -> bool {
+        let mut gone_on = self.offers.values().filter(|(_, last)| *last >= next).peekable();
+        gone_on.peek().is_some() && gone_on.all(|(first, _)| *first > next)
+    }
+
     /// A peer that is gone is forgotten, unless its claims rest: coming again makes nobody honest.
     pub(super) fn disconnected(&mut self, peer: &PeerId, now: Instant) {
+        self.offers.remove(peer);
         let rests = |record: &Record| record.resting_until.is_some_and(|until| now < until);
-        if !self.0.get(peer).is_some_and(rests) {
-            self.0.remove(peer);
+        if !self.records.get(peer).is_some_and(rests) {
+            self.records.remove(peer);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
     use super::{FIRST_REST, LONGEST_REST, PATIENCE, Rumours};
     use crate::domain::Height;
     use malachitebft_app_channel::app::types::PeerId;
@@ -138,6 +161,24 @@ mod tests {
         assert_eq!(rumours.believed(&liar, CLAIMED, OWN, now + FIRST_REST), CLAIMED);
         rumours.disconnected(&liar, now + FIRST_REST);
         rumours.disconnected(&other, now);
-        assert!(rumours.0.is_empty(), "what is over is forgotten");
+        assert!(rumours.records.is_empty(), "what is over is forgotten");
+    }
+
+    #[test]
+    fn whoever_is_offered_the_next_block_by_one_of_them_is_not_left_behind() {
+        let mut rumours = Rumours::default();
+        let [a, b, c] = [(); 3].map(|()| peer());
+        let (next, early) = (Height::new(5), Height::new(1));
+        assert!(!rumours.is_left_behind(next), "nobody is there");
+        rumours.offers(c, early, Height::new(4));
+        assert!(!rumours.is_left_behind(next), "nobody has it");
+        rumours.offers(a, Height::new(6), Height::new(9));
+        assert!(rumours.is_left_behind(next));
+        rumours.offers(b, next, next);
+        assert!(!rumours.is_left_behind(next));
+        rumours.disconnected(&b, Instant::now());
+        assert!(rumours.is_left_behind(next));
+        rumours.begin();
+        assert!(!rumours.is_left_behind(next));
     }
 }

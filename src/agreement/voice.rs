@@ -2,6 +2,7 @@
 
 use super::context::{RotaContext, Vote};
 use super::heights::Heights;
+use super::rumour::Rumours;
 use super::silence::{Company, Heard, Silence, Silencer, Verdict};
 use super::verify::RecoveringVerifier;
 use crate::blocking::blocking;
@@ -46,6 +47,7 @@ struct Inner {
     ear: Mutex<Option<Ear>>,
     /// The height at which something was kept back last.
     kept_back: Mutex<Option<Height>>,
+    rumours: Arc<Mutex<Rumours>>,
     mirror: MirrorHandle,
     guard: Arc<Guard>,
     store: Store,
@@ -85,6 +87,7 @@ impl Voice {
             silencer: Mutex::new(silencer),
             ear: Mutex::default(),
             kept_back: Mutex::default(),
+            rumours: Arc::default(),
             mirror,
             guard,
             store,
@@ -100,6 +103,17 @@ impl Voice {
         lock(&self.0.silencer).begin(ear.generation, Instant::now());
         *lock(&self.0.ear) = Some(ear);
         *lock(&self.0.kept_back) = None;
+        lock(&self.0.rumours).begin();
+    }
+
+    /// What peers say that they have.
+    pub(super) fn rumours(&self) -> Arc<Mutex<Rumours>> {
+        Arc::clone(&self.0.rumours)
+    }
+
+    /// Whether peers have gone on and do not offer this height any more.
+    pub(super) fn is_left_behind(&self, next: Height) -> bool {
+        lock(&self.0.rumours).is_left_behind(next)
     }
 
     /// Lets the rest of the agent know.

@@ -236,7 +236,7 @@ async fn a_wrong_hash_costs_its_receiver_one_look_at_the_blocks_however_often_it
     let wrong = |n: u64| {
         let payload_hash = B256::from(alloy::primitives::U256::from(n));
         // All is as decided, but the hash; half of them say that they are regular.
-        let regular_since = if n % 2 == 0 { own.regular_since } else { Seconds::new(0) };
+        let regular_since = if n.is_multiple_of(2) { own.regular_since } else { Seconds::new(0) };
         BatchHeader { payload_hash, regular_since, ..own.clone() }
     };
     let wants: Vec<(SequencerId, Message)> =

@@ -37,7 +37,8 @@ pub(super) fn horizon(
     let kept_batches = params.ring_size.saturating_add(BATCHES_BESIDE_RING);
     let batches = BatchNumber::new(tip.number.get().saturating_sub(kept_batches));
     let Some(first_kept) = store.settled(batches)? else { return Ok(None) };
-    if first_kept.block.number > depth.number {
+    // Of one that could not be read nobody knows where it begins; the next one says.
+    if first_kept.block.number > depth.number || first_kept.is_unread() {
         return Ok(None);
     }
     let behind = decided.get().saturating_add(1).saturating_sub(keep_blocks);

@@ -44,10 +44,17 @@ pub(super) fn is_before(
     kept_from: Height,
 ) -> Result<bool, StoreError> {
     match transaction.open_table(SETTLED)?.first()? {
-        Some((first, batch)) => Ok(first.value() < number.get()
-            && decode::<SettledBatch>("settled", batch.value())?.header.last_height < kept_from),
+        Some((first, batch)) => {
+            Ok(first.value() < number.get()
+                && is_over(&decode("settled", batch.value())?, kept_from))
+        }
         None => Ok(false),
     }
+}
+
+/// Whether none of its blocks is kept. Nobody knows which they are of one that could not be read.
+fn is_over(batch: &SettledBatch, kept_from: Height) -> bool {
+    batch.is_unread() || batch.header.last_height < kept_from
 }
 
 /// Drops settled batches before `number` that end below the first height whose block is kept. Whether there may be more.
@@ -65,7 +72,7 @@ pub(super) fn drop_before(
             return Ok(false);
         };
         let batch = batch?;
-        if first >= number.get() || batch.header.last_height >= kept_from {
+        if first >= number.get() || !is_over(&batch, kept_from) {
             return Ok(false);
         }
         settled.remove(first)?;

@@ -307,6 +307,9 @@ impl Store {
                     .collect();
                 transaction.open_table(NONCES_BEFORE)?.insert(height, encode(&moved).as_slice())?;
             }
+            if decided.certificate.signatures.is_empty() {
+                super::pruning::is_uncertified(transaction, height)?;
+            }
             super::views::keep(transaction, height, included)?;
             super::undecided::forget_through(transaction, header.height)
         })

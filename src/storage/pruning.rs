@@ -15,6 +15,7 @@ use crate::domain::{BatchNumber, Height, Millis};
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
 const KEPT_FROM: TableDefinition<(), u64> = TableDefinition::new("kept_from");
+const UNCERTIFIED: TableDefinition<(), u64> = TableDefinition::new("uncertified_through");
 
 /// Blocks and transactions that one step drops, at most; the last block of a step may have more.
 const STEP_BLOCKS: u64 = 64;
@@ -35,6 +36,16 @@ pub struct Horizon {
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), StoreError> {
     transaction.open_table(KEPT_FROM)?;
+    transaction.open_table(UNCERTIFIED)?;
+    Ok(())
+}
+
+/// Notes that a block came without a certificate: it was read from L1.
+pub(super) fn is_uncertified(
+    transaction: &WriteTransaction,
+    height: u64,
+) -> Result<(), StoreError> {
+    transaction.open_table(UNCERTIFIED)?.insert((), height)?;
     Ok(())
 }
 
@@ -62,6 +73,19 @@ impl Store {
     /// [`StoreError::Database`].
     pub fn kept_from(&self) -> Result<Height, StoreError> {
         self.view(|transaction| Ok(Height::new(kept_from(transaction)?)))
+    }
+
+    /// The first height from which on all blocks are kept with their certificates: those can be shown to peers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn certified_from(&self) -> Result<Height, StoreError> {
+        self.view(|transaction| {
+            let uncertified = transaction.open_table(UNCERTIFIED)?.get(())?;
+            let after = uncertified.map_or(0, |height| height.value().saturating_add(1));
+            Ok(Height::new(kept_from(transaction)?.max(after)))
+        })
     }
 
     /// Drops a part of what lies beyond the horizon. Whether there may be more of it. Rides: what is lost in a crash is

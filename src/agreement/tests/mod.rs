@@ -2,6 +2,7 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
+mod left_behind;
 mod lost_disk;
 pub(super) mod net;
 mod parts;

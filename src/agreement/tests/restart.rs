@@ -10,7 +10,7 @@ use crate::testing::batch_header;
 use alloy::primitives::{Address, B256};
 use std::time::Duration;
 
-fn tip(agent: &Agent) -> u64 {
+pub(super) fn tip(agent: &Agent) -> u64 {
     agent.store.decided_tip().unwrap().unwrap().0.get()
 }
 
@@ -36,7 +36,7 @@ fn counts(store: &Store, transactions: &[RollupTransaction]) -> Vec<usize> {
 }
 
 /// Heights up to `last` as one settled batch.
-fn settled(last: u64) -> SettledBatch {
+pub(super) fn settled(last: u64) -> SettledBatch {
     let header = BatchHeader { first_height: Height::new(1), ..batch_header(last) };
     SettledBatch {
         number: BatchNumber::new(1),

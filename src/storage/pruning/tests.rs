@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
 use crate::crypto::Signature;
 use crate::domain::{
     BatchHeader, BatchNumber, Certificate, Epoch, Generation, GenerationStart, Height, L1Block,
@@ -84,7 +86,7 @@ fn growth_stops_whatever_number_of_batches_settles() {
         let (by, nonce) = (number % senders, number / senders);
         let height =
             live_through(&around, &transaction(&key(u8::try_from(by + 1).unwrap()), nonce));
-        if height % 8 == 0 {
+        if height.is_multiple_of(8) {
             let settled = Height::new(height.saturating_sub(16));
             store.settled_for_good_before(settled).unwrap();
             prune(store, before(height.saturating_sub(KEPT)));
@@ -267,7 +269,8 @@ fn an_undone_block_stays_as_long_as_one_of_its_transactions_can_be_ordered() {
     let decide = |transactions: &[SignedTransaction]| {
         let (tip, hash) = store.decided_tip().unwrap().unwrap();
         let mut header = crate::testing::header(tip.next().get(), hash);
-        (header.generation, header.tx_count) = (Generation::new(1), transactions.len() as u32);
+        (header.generation, header.tx_count) =
+            (Generation::new(1), transactions.len().try_into().unwrap());
         let body = transactions.iter().map(|one| one.transaction.clone()).collect();
         let included: Vec<_> = transactions.iter().map(IncludedTransaction::from).collect();
         let certificate =
@@ -286,4 +289,19 @@ fn an_undone_block_stays_as_long_as_one_of_its_transactions_can_be_ordered() {
     assert_eq!(store.undone().unwrap(), [(Generation::new(0), Height::new(3))]);
     decide(&[transaction(&key(2), 0)]);
     assert_eq!(store.prune_undone().unwrap(), 1);
+}
+
+#[test]
+fn a_batch_that_could_not_be_read_holds_up_nothing_that_comes_after_it() {
+    let around = Surroundings::new(params());
+    for nonce in 0..6 {
+        live_through(&around, &transaction(&key(1), nonce));
+    }
+    let last_height = Height::new(u64::MAX);
+    let (payload_hash, blocks_root) = (B256::ZERO, B256::ZERO);
+    let header = BatchHeader { last_height, payload_hash, blocks_root, ..settled(2).header };
+    around.store.settle(&[SettledBatch { header, ..settled(2) }]).unwrap();
+    prune(&around.store, before(5));
+    let (oldest, newest) = around.store.settled_kept().unwrap().unwrap();
+    assert_eq!((oldest.get(), newest.get()), (5, 6));
 }
