@@ -27,8 +27,18 @@ pub(crate) fn raw_transaction(from: &SecretKey, nonce: u64) -> Bytes {
 
 /// The same with another rollup and fee.
 pub(crate) fn raw_priced(from: &SecretKey, nonce: u64, rollup: RollupId, fee_wei: u128) -> Bytes {
-    let tx = TxEip1559 {
-        chain_id: rollup.get(),
+    signed(from, TxEip1559 { chain_id: rollup.get(), ..plain(nonce, fee_wei) })
+}
+
+/// The same with so many bytes of input.
+pub(crate) fn raw_transaction_with(from: &SecretKey, nonce: u64, input: usize) -> Bytes {
+    let input = vec![1; input].into();
+    signed(from, TxEip1559 { input, gas_limit: 30_000_000, ..plain(nonce, 1_000_000_000) })
+}
+
+fn plain(nonce: u64, fee_wei: u128) -> TxEip1559 {
+    TxEip1559 {
+        chain_id: ROLLUP.get(),
         nonce,
         gas_limit: 21_000,
         max_fee_per_gas: fee_wei,
@@ -36,7 +46,10 @@ pub(crate) fn raw_priced(from: &SecretKey, nonce: u64, rollup: RollupId, fee_wei
         to: TxKind::Call(Address::repeat_byte(0xaa)),
         value: U256::from(1),
         ..Default::default()
-    };
+    }
+}
+
+fn signed(from: &SecretKey, tx: TxEip1559) -> Bytes {
     let signature = from.sign(tx.signature_hash()).to_rsv();
     let signature = alloy::primitives::Signature::from_raw_array(&signature).unwrap();
     let mut raw = Vec::new();

@@ -2,8 +2,8 @@
 
 use crate::domain::{Generation, Height, RollupId};
 use crate::rpc::arguments::{Arguments, BlockReference, block_reference, prefixed};
+use crate::rpc::feed::Pending;
 use crate::rpc::methods::{Answer, Call, Method, Run};
-use crate::rpc::service::Pending;
 use crate::rpc::visitors::Held;
 use crate::rpc::{RpcContext, RpcError, view};
 use alloy::primitives::{Address, B256};
@@ -126,7 +126,7 @@ fn new_pending(call: &Call<'_>) -> Result<Kind, RpcError> {
     if call.arguments.flag(0, "full")? {
         return Err(call.arguments.invalid(0, "full", "false: a filter tells hashes"));
     }
-    Ok(Kind::Pending { rollup: call.rollup()?, feed: call.shared.pending.subscribe() })
+    Ok(Kind::Pending { rollup: call.rollup()?, feed: call.shared.pending.listen() })
 }
 
 fn changes(call: &Call<'_>) -> Answer {
@@ -145,7 +145,7 @@ fn submitted(rollup: RollupId, feed: &mut broadcast::Receiver<Arc<Pending>>) -> 
     let mut hashes = Vec::new();
     while hashes.len() < AT_ONCE {
         match feed.try_recv() {
-            Ok(one) if one.0.transaction.rollup == rollup => hashes.push(one.0.hash),
+            Ok(one) if one.rollup == rollup => hashes.push(one.hash),
             Ok(_) | Err(TryRecvError::Lagged(_)) => {}
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
@@ -262,13 +262,15 @@ mod tests {
     use crate::rpc::RpcLimits;
     use crate::rpc::visitors::Visitors;
     use std::time::{Duration, Instant};
+    use tokio_util::sync::CancellationToken;
 
     #[test]
     fn a_filter_that_nobody_asks_is_gone_and_makes_room() {
         let start = Instant::now();
         let limits = RpcLimits { subscriptions_per_address: 1, ..RpcLimits::default() };
         let visitors = Visitors::new(limits, start);
-        let guest = visitors.enter("10.0.0.1".parse().unwrap(), start).unwrap();
+        let guest =
+            visitors.enter("10.0.0.1".parse().unwrap(), CancellationToken::new(), start).unwrap();
         let filters = Filters::default();
         let later = |seconds| start.checked_add(Duration::from_secs(seconds)).unwrap();
         let id = filters.add(Kind::Logs, guest.hold().unwrap(), start);

@@ -7,15 +7,16 @@ use crate::rpc::service::{Caller, Shared, Text};
 use crate::rpc::socket;
 use crate::rpc::visitors::Guest;
 use axum::body::Body;
-use axum::extract::FromRequestParts as _;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_util::sync::CancellationToken;
 
 /// A longer body waits for room.
@@ -68,13 +69,13 @@ impl Connection {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         if let Some(answer) = at_the_door(&parts) {
             return answer;
         }
         let endpoint = Endpoint::of_path(parts.uri.path());
         if parts.method == Method::GET {
-            return self.upgrade(&mut parts, endpoint).await;
+            return self.upgrade(parts, endpoint);
         }
         let timeout = self.shared.limits.request_timeout;
         tokio::time::timeout(timeout, self.call(endpoint, body)).await.unwrap_or_else(|_| {
@@ -126,25 +127,30 @@ impl Connection {
         }
     }
 
-    async fn upgrade(&self, parts: &mut Parts, endpoint: Endpoint) -> Response {
-        let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
-            Ok(upgrade) => upgrade,
-            Err(rejection) => {
+    fn upgrade(&self, mut parts: Parts, endpoint: Endpoint) -> Response {
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let answer = create_response(&Request::from_parts(parts, ()));
+        let (upgrade, answer) = match (upgrade, answer) {
+            (Some(upgrade), Ok(answer)) => (upgrade, answer),
+            (upgrade, answer) => {
+                let reason = answer.err().map(|error| error.to_string());
                 let error = RpcError::InvalidRequest {
                     field: "upgrade",
                     expected: "the handshake of WebSocket 13",
-                    actual: rejection.to_string(),
+                    actual: reason.unwrap_or_else(|| format!("upgradable: {}", upgrade.is_some())),
                 };
                 return refused(StatusCode::BAD_REQUEST, error);
             }
         };
-        let most = usize::try_from(self.shared.limits.request_bytes).unwrap_or(usize::MAX);
         let (shared, guest) = (Arc::clone(&self.shared), Arc::clone(&self.guest));
         let stop = self.stop.clone();
-        upgrade
-            .max_message_size(most)
-            .max_frame_size(most)
-            .on_upgrade(move |socket| socket::serve(socket, shared, guest, endpoint, stop))
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(io) => socket::serve(TokioIo::new(io), shared, guest, endpoint, stop).await,
+                Err(error) => tracing::debug!(%error, "a connection ends before its upgrade"),
+            }
+        });
+        answer.map(|()| Body::empty())
     }
 }
 

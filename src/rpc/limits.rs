@@ -107,6 +107,13 @@ impl Rate {
         *full_at = now.checked_add(owed).unwrap_or(now);
     }
 
+    /// Whether less than this part of a burst is used.
+    pub(super) fn has_used_less_than(&self, part: u32, now: Instant) -> bool {
+        let full_at = *self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = self.burst.checked_div(part).unwrap_or_default();
+        full_at.saturating_duration_since(now) < part
+    }
+
     /// Whether nothing is used: forgetting it then changes nothing.
     pub(super) fn is_full(&self, now: Instant) -> bool {
         *self.full_at.lock().unwrap_or_else(PoisonError::into_inner) <= now

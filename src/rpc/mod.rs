@@ -10,20 +10,24 @@
 //!
 //! Nothing that a client does may slow agreement down. The service has threads of its own, few and of low priority; calls
 //! that may read much run a few at a time; [`visitors`] bounds what one address and all of them together use: connections,
-//! subscriptions, work, and the memory of answers.
+//! subscriptions and work; [`rooms`] the memory of requests, answers and notifications. [`stream`] and [`gate`] see to it that
+//! nobody holds any of that for long: a client has to take its answers, and to finish its messages.
 
 mod arguments;
 mod blocks;
 mod chain;
 mod endpoint;
 mod error;
+mod feed;
 mod filters;
+mod gate;
 mod heads;
 mod http;
 mod limits;
 mod message;
 mod methods;
 mod pool;
+mod rooms;
 mod rota;
 mod server;
 mod service;

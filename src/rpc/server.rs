@@ -146,13 +146,14 @@ pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: Cancell
                 }
             },
         };
-        let Some(guest) = shared.visitors.enter(peer.ip(), Instant::now()) else {
+        let stop = shutdown.child_token();
+        let Some(guest) = shared.visitors.enter(peer.ip(), stop.clone(), Instant::now()) else {
             // Whoever does not take the answer at once does without.
             let _ = stream.try_write(NO_PLACE);
             continue;
         };
-        let connection = Connection::new(Arc::clone(&shared), guest, shutdown.clone());
-        connections.spawn(one(stream, connection));
+        let connection = Connection::new(Arc::clone(&shared), guest, stop);
+        connections.spawn(one(stream, connection, shutdown.clone()));
     }
     drop(listener);
     let all_gone = async { while connections.join_next().await.is_some() {} };
@@ -163,7 +164,7 @@ pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: Cancell
 }
 
 /// Serves one connection. A WebSocket session goes on in a task of its own.
-async fn one(stream: TcpStream, connection: Connection) {
+async fn one(stream: TcpStream, connection: Connection, shutdown: CancellationToken) {
     // A connection without it is a slower one, no more.
     let _ = stream.set_nodelay(true);
     let stream = Stream::new(stream, connection.shared.limits.request_timeout);
@@ -194,6 +195,10 @@ async fn one(stream: TcpStream, connection: Connection) {
                 return;
             }
             () = connection.stop.cancelled(), if !is_stopping => {
+                if !shutdown.is_cancelled() {
+                    debug!("a connection gives way to another address");
+                    return;
+                }
                 serving.as_mut().graceful_shutdown();
                 is_stopping = true;
             }

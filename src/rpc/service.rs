@@ -1,16 +1,17 @@
 //! From a message to its answer: the rate, the path, the name of the method, and how the method runs.
 
 use crate::blocking::blocking;
-use crate::domain::SignedTransaction;
 use crate::rpc::arguments::Arguments;
 use crate::rpc::endpoint::Endpoint;
+use crate::rpc::feed::Feed;
 use crate::rpc::filters::{self, Filters};
 use crate::rpc::heads::Heads;
 use crate::rpc::limits::RpcLimits;
 use crate::rpc::message::{self, Entry, Id, Message};
 use crate::rpc::methods::{self, Answer, Call, Method, Run};
+use crate::rpc::rooms::Room;
 use crate::rpc::socket::Socket;
-use crate::rpc::visitors::{Guest, Room, Visitors};
+use crate::rpc::visitors::{Guest, Visitors};
 use crate::rpc::{RpcContext, RpcError, submit, subscription};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -18,7 +19,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Dear calls that run at a time, of all clients.
@@ -29,9 +30,6 @@ const SUBMISSIONS_AT_ONCE: usize = 256;
 
 /// Bytes of a request or an answer that cost one unit.
 const BYTES_PER_UNIT: usize = 4_096;
-
-/// Transactions that subscribers may be behind.
-const PENDING_KEPT: usize = 4_096;
 
 /// Transactions that are looked up at a time for subscribers.
 const PENDING_AT_ONCE: usize = 1_024;
@@ -44,14 +42,10 @@ pub(super) struct Shared {
     pub(super) heads: Arc<Heads>,
     pub(super) filters: Filters,
     /// What this agent's clients submit.
-    pub(super) pending: broadcast::Sender<Arc<Pending>>,
+    pub(super) pending: Feed,
     methods: HashMap<&'static str, &'static Method>,
     dear: Arc<Semaphore>,
 }
-
-/// A transaction of a client, as subscribers hear of it.
-#[derive(Debug)]
-pub(super) struct Pending(pub(super) SignedTransaction);
 
 /// Who sent a message.
 pub(super) struct Caller {
@@ -73,6 +67,16 @@ pub(super) struct Text {
 impl Text {
     pub(super) const fn small(text: String) -> Self {
         Self { text, room: None }
+    }
+
+    /// A text with room of its own.
+    pub(super) const fn in_room(text: String, room: Room) -> Self {
+        Self { text, room: Some(room) }
+    }
+
+    /// The text, and what is to be dropped once it is written.
+    pub(super) fn into_parts(self) -> (String, Option<Room>) {
+        (self.text, self.room)
     }
 
     /// The bytes. What they take is given back when the last of them is gone.
@@ -98,7 +102,7 @@ impl Shared {
             limits,
             heads: Arc::default(),
             filters: Filters::default(),
-            pending: broadcast::Sender::new(PENDING_KEPT),
+            pending: Feed::default(),
             methods: methods::all(),
             dear: Arc::new(Semaphore::new(DEAR_AT_A_TIME)),
             context,
@@ -340,7 +344,7 @@ impl Shared {
         while let Some(Ok(())) = stop.run_until_cancelled(accepted.changed()).await {
             let last = *accepted.borrow_and_update();
             while told < last {
-                if self.pending.receiver_count() == 0 {
+                if !self.pending.is_heard() {
                     told = last;
                     break;
                 }
@@ -352,7 +356,7 @@ impl Shared {
                 };
                 told = *arrival;
                 for (_, signed) in new {
-                    let _ = self.pending.send(Arc::new(Pending(signed)));
+                    self.pending.tell(signed);
                 }
             }
         }

@@ -1,18 +1,22 @@
 //! `eth_subscribe`, on WebSocket. A client that does not keep up loses its connection: it would not notice what it misses.
 
 use crate::domain::{Generation, Height, RollupId};
+use crate::rpc::feed::Pending;
 use crate::rpc::filters::{self, new_id, shown};
 use crate::rpc::message::notification;
 use crate::rpc::methods::Call;
-use crate::rpc::service::{Pending, Shared};
-use crate::rpc::socket::{Outgoing, Socket};
+use crate::rpc::service::Shared;
+use crate::rpc::socket::{Cut, Socket};
 use crate::rpc::{RpcError, view};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 
-/// How long a client may take to make room for a message before it is cut.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The JSON of a transaction is at most so many times as long as its bytes, and this much longer.
+const JSON_PER_BYTE: usize = 4;
+const JSON_BESIDE: usize = 2_048;
+
+/// What a notification is besides what it tells.
+const ENVELOPE: usize = 192;
 
 /// What a client subscribes to.
 pub(super) enum Kind {
@@ -41,7 +45,7 @@ pub(super) fn wanted(call: &Call<'_>) -> Result<Kind, RpcError> {
         }
         "newPendingTransactions" => {
             let full = call.arguments.flag(1, "options")?;
-            Ok(Kind::Pending { rollup, full, feed: call.shared.pending.subscribe() })
+            Ok(Kind::Pending { rollup, full, feed: call.shared.pending.listen() })
         }
         "logs" => filters::check_subscription(call).map(|()| Kind::Logs),
         _ => Err(call.arguments.invalid(0, "kind", EXPECTED)),
@@ -76,7 +80,7 @@ pub(super) fn begin(
         };
         if let Some(Err(reason)) = ended.run_until_cancelled(telling).await {
             tracing::debug!(%reason, "a subscriber is cut");
-            socket.cut();
+            socket.cut(reason);
         }
         socket.forget(&name);
         drop(held);
@@ -84,20 +88,9 @@ pub(super) fn begin(
     Ok(id)
 }
 
-/// Why a client is not told any more.
-#[derive(Debug, thiserror::Error)]
-enum Cut {
-    #[error("the client takes nothing for {} s", PATIENCE.as_secs())]
-    Stalled,
-    #[error("the client is {0} transactions behind")]
-    Behind(u64),
-    #[error("{0}")]
-    Failed(#[from] RpcError),
-}
-
 async fn tell(socket: &Socket, id: &str, result: &str) -> Result<(), Cut> {
-    let message = Outgoing::told(notification(id, result));
-    socket.out.send_timeout(message, PATIENCE).await.map_err(|_| Cut::Stalled)
+    let room = socket.notice_room(result.len().saturating_add(ENVELOPE)).await?;
+    socket.tell(notification(id, result), room).await
 }
 
 /// Tells each head decided from now on, in order and without gaps. After a restart (R33) the heads that replace undone ones
@@ -141,14 +134,17 @@ async fn tell_pending(
 ) -> Result<(), Cut> {
     loop {
         match feed.recv().await {
-            Ok(one) if one.0.transaction.rollup == rollup => {
-                let told = if full {
-                    let shown = view::pending(&one.0)?;
-                    serde_json::to_string(&shown).map_err(RpcError::internal)?
-                } else {
-                    format!("\"{}\"", one.0.hash)
-                };
-                tell(socket, id, &told).await?;
+            Ok(one) if one.rollup == rollup && full => {
+                let most = one.bytes().saturating_mul(JSON_PER_BYTE).saturating_add(JSON_BESIDE);
+                let room = socket.notice_room(most).await?;
+                // Those who want transactions whole may be behind by fewer than those who want hashes.
+                let whole = one.whole().ok_or(Cut::Behind(1))?;
+                let shown = view::pending(&whole)?;
+                let told = serde_json::to_string(&shown).map_err(RpcError::internal)?;
+                socket.tell(notification(id, &told), room).await?;
+            }
+            Ok(one) if one.rollup == rollup => {
+                tell(socket, id, &format!("\"{}\"", one.hash)).await?
             }
             Ok(_) => {}
             Err(broadcast::error::RecvError::Lagged(missed)) => return Err(Cut::Behind(missed)),

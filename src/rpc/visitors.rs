@@ -1,13 +1,18 @@
 //! Who is connected, by address: what one address may use of the service, so that it leaves something for the others.
+//!
+//! A bound per address alone does not do that: a few addresses would take all there is. So a newcomer displaces a connection
+//! of the address that has the most, a quarter of all subscriptions and of every budget is for addresses that have few, and
+//! who asks for little is served when others have used everybody's rate.
 
 use crate::rpc::RpcError;
 use crate::rpc::limits::{Rate, RpcLimits};
-use std::collections::HashMap;
+use crate::rpc::rooms::{Budget, Own, Room, Share};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// Addresses that are remembered at most. One more is turned away until another has been quiet.
 const ADDRESSES: usize = 65_536;
@@ -15,71 +20,115 @@ const ADDRESSES: usize = 65_536;
 /// Dear calls of one address that run or wait for their turn at a time; more of them wait outside the queue of all.
 const DEAR_CALLS: usize = 2;
 
-/// Bytes that one permit of the room for answers stands for.
-const GRAIN: usize = 1_024;
+/// Bytes of all long requests together.
+const REQUESTS: usize = 64 << 20;
 
-/// One address may take this part of the room for answers.
-const SHARE: usize = 8;
+/// Bytes of all notifications together that are beyond what each connection has for itself.
+const NOTICES: usize = 64 << 20;
+
+/// Subscriptions and filters that an address may have of the last quarter of all.
+const FEW: usize = 16;
+
+/// An address that has used less than this part of its own rate in the last second asks for little.
+const MODEST: u32 = 16;
 
 /// All addresses, and what they use together.
 #[derive(Debug)]
 pub(super) struct Visitors {
     limits: RpcLimits,
-    known: Mutex<HashMap<IpAddr, Arc<Visitor>>>,
-    connections: Arc<Semaphore>,
+    known: Mutex<Known>,
     rate: Rate,
+    /// For those who ask for little, beside the rate of all.
+    modest: Rate,
     subscriptions: Arc<Semaphore>,
-    answers: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
+    answers: Budget,
+    requests: Budget,
+    notices: Budget,
+}
+
+/// Addresses and their connections.
+#[derive(Debug, Default)]
+struct Known {
+    visitors: HashMap<IpAddr, Arc<Visitor>>,
+    /// What ends each connection, by address and in the order in which they came.
+    places: BTreeMap<(IpAddr, u64), CancellationToken>,
+    /// Addresses by how many connections they have.
+    weights: BTreeSet<(usize, IpAddr)>,
+    counts: HashMap<IpAddr, usize>,
+    next: u64,
+}
+
+impl Known {
+    fn count(&self, address: IpAddr) -> usize {
+        self.counts.get(&address).copied().unwrap_or_default()
+    }
+
+    fn set_count(&mut self, address: IpAddr, count: usize) {
+        self.weights.remove(&(self.count(address), address));
+        if count == 0 {
+            self.counts.remove(&address);
+        } else {
+            self.counts.insert(address, count);
+            self.weights.insert((count, address));
+        }
+    }
+
+    fn add(&mut self, address: IpAddr, stop: CancellationToken) -> u64 {
+        let id = self.next;
+        self.next = self.next.saturating_add(1);
+        self.places.insert((address, id), stop);
+        self.set_count(address, self.count(address).saturating_add(1));
+        id
+    }
+
+    fn remove(&mut self, address: IpAddr, id: u64) -> Option<CancellationToken> {
+        let stop = self.places.remove(&(address, id))?;
+        self.set_count(address, self.count(address).saturating_sub(1));
+        Some(stop)
+    }
+
+    /// Ends the newest connection of the address that has the most, if that is two more than `count`: what it loses the
+    /// newcomer does not have in excess.
+    fn displace(&mut self, count: usize) -> bool {
+        let Some((most, heaviest)) = self.weights.last().copied() else { return false };
+        if most <= count.saturating_add(1) {
+            return false;
+        }
+        let newest = self.places.range((heaviest, 0)..=(heaviest, u64::MAX)).next_back();
+        let Some((address, id)) = newest.map(|(place, _)| *place) else { return false };
+        if let Some(stop) = self.remove(address, id) {
+            stop.cancel();
+        }
+        true
+    }
 }
 
 /// One address.
 #[derive(Debug)]
 pub(super) struct Visitor {
-    connections: AtomicUsize,
     rate: Rate,
     subscriptions: Arc<Semaphore>,
     most_subscriptions: usize,
     pub(super) dear: Arc<Semaphore>,
-    answers: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
+    answers: Share,
+    requests: Share,
+    notices: Share,
 }
 
-/// One connection's place. Given back when it is dropped.
+/// One connection's place. Given back when it is dropped, or when another address displaces it.
 #[derive(Debug)]
 pub(super) struct Guest {
     all: Arc<Visitors>,
     pub(super) visitor: Arc<Visitor>,
-    _place: OwnedSemaphorePermit,
+    address: IpAddr,
+    id: u64,
 }
 
 /// Something that counts as long as it lives: a subscription, a filter.
 pub(super) type Held = [OwnedSemaphorePermit; 2];
 
-/// Room for an answer. Given back when the client has taken it.
-#[derive(Debug)]
-pub(super) struct Room([OwnedSemaphorePermit; 2]);
-
-impl Room {
-    /// Gives back what an answer of so many bytes does not take.
-    pub(super) fn shrink(&mut self, bytes: usize) {
-        for permit in &mut self.0 {
-            let excess = permit.num_permits().saturating_sub(grains(bytes));
-            drop(permit.split(excess));
-        }
-    }
-}
-
-/// Permits of all long requests together.
-const REQUESTS: usize = (64 << 20) / GRAIN;
-
-/// Permits of the longest request.
-fn longest(limits: &RpcLimits) -> usize {
-    grains(usize::try_from(limits.request_bytes).unwrap_or(usize::MAX))
-}
-
-fn grains(bytes: usize) -> usize {
-    bytes.div_ceil(GRAIN)
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn semaphore(permits: usize) -> Arc<Semaphore> {
@@ -99,78 +148,92 @@ fn key(address: IpAddr) -> IpAddr {
 
 impl Visitors {
     pub(super) fn new(limits: RpcLimits, now: Instant) -> Arc<Self> {
-        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let longest = count(limits.request_bytes);
+        let modest = limits.units_per_second_in_all / 4;
         Arc::new(Self {
             known: Mutex::default(),
-            connections: semaphore(limits.connections),
             rate: Rate::new(limits.units_per_second_in_all, now),
+            modest: Rate::new(modest.max(1), now),
             subscriptions: semaphore(count(limits.subscriptions_in_all)),
-            answers: semaphore(grains(limits.answer_bytes_in_all)),
-            requests: semaphore(REQUESTS.max(longest(&limits))),
+            answers: Budget::new(limits.answer_bytes_in_all, count(limits.response_bytes)),
+            requests: Budget::new(REQUESTS.max(longest), longest),
+            notices: Budget::new(NOTICES, NOTICES / 16),
             limits,
         })
     }
 
-    /// A place for a connection from `address`; `None` when all, or all of this address, are taken.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Guest> {
-        let place = Arc::clone(&self.connections).try_acquire_owned().ok()?;
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection from `address`, which `stop` ends; `None` when all of this address are taken, or all, and
+    /// no other address has two more than this one.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        stop: CancellationToken,
+        now: Instant,
+    ) -> Option<Guest> {
         let key = key(address);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains_key(&key) {
-            if known.len() >= ADDRESSES {
-                known.retain(|_, visitor| visitor.is_in_use(now));
+        let mut known = self.lock();
+        if !known.visitors.contains_key(&key) {
+            if known.visitors.len() >= ADDRESSES {
+                known.visitors.retain(|_, visitor| visitor.is_in_use(now));
             }
-            if known.len() >= ADDRESSES {
+            if known.visitors.len() >= ADDRESSES {
                 return None;
             }
-            known.insert(key, Arc::new(self.visitor(now)));
+            known.visitors.insert(key, Arc::new(self.visitor(now)));
         }
-        let visitor = Arc::clone(known.get(&key)?);
-        if visitor.connections.load(Ordering::Relaxed) >= self.limits.connections_per_address {
+        let visitor = Arc::clone(known.visitors.get(&key)?);
+        let own = known.count(key);
+        if own >= self.limits.connections_per_address
+            || (known.places.len() >= self.limits.connections && !known.displace(own))
+        {
             return None;
         }
-        visitor.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Guest { all: Arc::clone(self), visitor, _place: place })
+        let id = known.add(key, stop);
+        Some(Guest { all: Arc::clone(self), visitor, address: key, id })
     }
 
     fn visitor(&self, now: Instant) -> Visitor {
-        let subscriptions = usize::try_from(self.limits.subscriptions_per_address);
-        let subscriptions = semaphore(subscriptions.unwrap_or(usize::MAX));
-        // One answer of the largest size always has room.
-        let share = self.limits.answer_bytes_in_all.checked_div(SHARE).unwrap_or_default();
-        let share = grains(share).max(self.largest());
+        let subscriptions = semaphore(count(self.limits.subscriptions_per_address));
         Visitor {
-            connections: AtomicUsize::new(0),
             rate: Rate::new(self.limits.units_per_second, now),
             most_subscriptions: subscriptions.available_permits(),
             subscriptions,
             dear: semaphore(DEAR_CALLS),
-            answers: semaphore(share),
-            requests: semaphore((REQUESTS / SHARE).max(longest(&self.limits))),
+            answers: self.answers.share(),
+            requests: self.requests.share(),
+            notices: self.notices.share(),
         }
-    }
-
-    /// Permits of the largest answer.
-    fn largest(&self) -> usize {
-        let bytes = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
-        grains(bytes).min(grains(self.limits.answer_bytes_in_all))
     }
 }
 
 impl Visitor {
-    fn is_in_use(&self, now: Instant) -> bool {
-        self.connections.load(Ordering::Relaxed) > 0
-            || self.subscriptions.available_permits() < self.most_subscriptions
-            || !self.rate.is_full(now)
+    fn held(&self) -> usize {
+        self.most_subscriptions.saturating_sub(self.subscriptions.available_permits())
+    }
+
+    /// Whether a connection of it is open, or it holds or has used something.
+    fn is_in_use(self: &Arc<Self>, now: Instant) -> bool {
+        Arc::strong_count(self) > 1 || self.held() > 0 || !self.rate.is_full(now)
     }
 }
 
 impl Guest {
-    /// Takes units of the address's rate and of everybody's, or says when they are there.
+    /// Takes units of the address's rate and of everybody's, or says when they are there. Where others have used
+    /// everybody's, who asks for little has a rate beside it.
     pub(super) fn take(&self, units: u32, now: Instant) -> Result<(), RpcError> {
         let too_fast = |retry_after: Duration| RpcError::TooFast { retry_after };
         self.visitor.rate.take(units, now).map_err(too_fast)?;
-        self.all.rate.take(units, now).map_err(too_fast)
+        match self.all.rate.take(units, now) {
+            Ok(()) => Ok(()),
+            Err(_) if self.visitor.rate.has_used_less_than(MODEST, now) => {
+                self.all.modest.take(units, now).map_err(too_fast)
+            }
+            Err(wait) => Err(too_fast(wait)),
+        }
     }
 
     /// Charges what a call turned out to cost beyond what was taken: the address all of it, and everybody's rate no more
@@ -182,166 +245,45 @@ impl Guest {
 
     /// Counts a subscription or a filter.
     pub(super) fn hold(&self) -> Result<Held, RpcError> {
-        let all = &self.all;
-        let take = |places: &Arc<Semaphore>, what, limit: u32| {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let place = Arc::clone(places).try_acquire_owned();
-            place.map_err(|_| RpcError::TooMany { what, limit })
-        };
-        let own = take(
-            &self.visitor.subscriptions,
-            "subscriptions and filters of this address",
-            all.limits.subscriptions_per_address,
-        )?;
-        let shared = take(
-            &all.subscriptions,
-            "subscriptions and filters in all",
-            all.limits.subscriptions_in_all,
-        )?;
-        Ok([own, shared])
+        let limits = &self.all.limits;
+        let refusal = |what, limit: u32| RpcError::TooMany { what, limit: count(limit) };
+        let own = Arc::clone(&self.visitor.subscriptions).try_acquire_owned().map_err(|_| {
+            refusal("subscriptions and filters of this address", limits.subscriptions_per_address)
+        })?;
+        let in_all = || refusal("subscriptions and filters in all", limits.subscriptions_in_all);
+        let quarter = count(limits.subscriptions_in_all) / 4;
+        if self.visitor.held() > FEW && self.all.subscriptions.available_permits() <= quarter {
+            return Err(in_all());
+        }
+        let shared = Arc::clone(&self.all.subscriptions).try_acquire_owned();
+        Ok([own, shared.map_err(|_| in_all())?])
     }
 
     /// Waits for room for an answer of the largest size.
     pub(super) async fn room(&self) -> Result<Room, RpcError> {
-        wait(&self.visitor.answers, &self.all.answers, self.all.largest()).await
+        self.all.answers.take_largest(&self.visitor.answers).await
     }
 
     /// Waits for room for a request of so many bytes. Whoever has it may wait for that of an answer, never the other way
     /// round.
     pub(super) async fn request_room(&self, bytes: usize) -> Result<Room, RpcError> {
-        let permits = grains(bytes).min(longest(&self.all.limits));
-        wait(&self.visitor.requests, &self.all.requests, permits).await
+        self.all.requests.take(&self.visitor.requests, bytes).await
     }
-}
 
-async fn wait(
-    own: &Arc<Semaphore>,
-    all: &Arc<Semaphore>,
-    permits: usize,
-) -> Result<Room, RpcError> {
-    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-    let closed = |_| RpcError::internal("the service stops");
-    let own = Arc::clone(own).acquire_many_owned(permits).await.map_err(closed)?;
-    Ok(Room([own, Arc::clone(all).acquire_many_owned(permits).await.map_err(closed)?]))
+    /// Waits for room for a notification of so many bytes: in what the connection has for itself, else in what all share.
+    pub(super) async fn notice_room(&self, own: &Own, bytes: usize) -> Result<Room, RpcError> {
+        match own.try_take(bytes) {
+            Some(room) => Ok(room),
+            None => self.all.notices.take(&self.visitor.notices, bytes).await,
+        }
+    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.visitor.connections.fetch_sub(1, Ordering::Relaxed);
+        self.all.lock().remove(self.address, self.id);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Visitors, key};
-    use crate::rpc::RpcLimits;
-    use std::net::IpAddr;
-    use std::time::{Duration, Instant};
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn one_address_leaves_places_and_rate_for_others() {
-        let now = Instant::now();
-        let limits = RpcLimits {
-            connections: 4,
-            connections_per_address: 2,
-            units_per_second: 10,
-            units_per_second_in_all: 15,
-            ..RpcLimits::default()
-        };
-        let visitors = Visitors::new(limits, now);
-        let enter = |text: &str| visitors.enter(address(text), now);
-        let (first, _second) = (enter("10.0.0.1").unwrap(), enter("10.0.0.1").unwrap());
-        assert!(enter("10.0.0.1").is_none());
-        assert!(enter("::ffff:10.0.0.1").is_none(), "the same address, written otherwise");
-        let other = enter("10.0.0.2").unwrap();
-
-        assert!(first.take(10, now).is_ok());
-        assert_eq!(first.take(1, now).unwrap_err().code(), -32005);
-        assert!(other.take(5, now).is_ok());
-        assert_eq!(other.take(1, now).unwrap_err().code(), -32005, "all together have used 15");
-
-        let _last = enter("10.0.0.3").unwrap();
-        assert!(enter("10.0.0.4").is_none());
-        drop(first);
-        assert!(enter("10.0.0.4").is_some());
-    }
-
-    #[test]
-    fn what_one_address_cannot_pay_is_not_charged_to_the_others() {
-        let now = Instant::now();
-        let limits =
-            RpcLimits { units_per_second: 10, units_per_second_in_all: 20, ..RpcLimits::default() };
-        let visitors = Visitors::new(limits, now);
-        let enter = |text: &str| visitors.enter(address(text), now).unwrap();
-        let (greedy, other) = (enter("10.0.0.1"), enter("10.0.0.2"));
-        for _ in 0..100 {
-            greedy.charge(1_000, now);
-        }
-        assert_eq!(greedy.take(1, now).unwrap_err().code(), -32005);
-        assert!(other.take(10, now).is_ok(), "half of the rate of all is left");
-        for number in 3..200 {
-            enter(&format!("10.0.0.{number}")).charge(1_000, now);
-        }
-        let later = now.checked_add(Duration::from_millis(50)).unwrap();
-        assert!(enter("10.0.1.1").take(1, later).is_ok(), "what all owe is one burst at most");
-    }
-
-    #[test]
-    fn coming_back_does_not_refill_a_rate() {
-        let now = Instant::now();
-        let limits = RpcLimits { units_per_second: 10, ..RpcLimits::default() };
-        let visitors = Visitors::new(limits, now);
-        let guest = visitors.enter(address("10.0.0.1"), now).unwrap();
-        guest.charge(50, now);
-        drop(guest);
-        let guest = visitors.enter(address("10.0.0.1"), now).unwrap();
-        assert_eq!(guest.take(1, now).unwrap_err().code(), -32005);
-        assert!(guest.take(1, now.checked_add(Duration::from_secs(5)).unwrap()).is_ok());
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_visitor() {
-        assert_eq!(key(address("2001:db8::1")), key(address("2001:db8::ffff:1")));
-        assert_ne!(key(address("2001:db8::1")), key(address("2001:db8:0:1::1")));
-    }
-
-    #[test]
-    fn subscriptions_and_filters_are_counted_together_and_given_back() {
-        let now = Instant::now();
-        let limits = RpcLimits {
-            subscriptions_per_address: 1,
-            subscriptions_in_all: 2,
-            ..RpcLimits::default()
-        };
-        let visitors = Visitors::new(limits, now);
-        let enter = |text: &str| visitors.enter(address(text), now).unwrap();
-        let (one, two, three) = (enter("10.0.0.1"), enter("10.0.0.2"), enter("10.0.0.3"));
-        let held = one.hold().unwrap();
-        assert_eq!(one.hold().unwrap_err().code(), -32006);
-        let _other = two.hold().unwrap();
-        assert_eq!(three.hold().unwrap_err().code(), -32006);
-        drop(held);
-        assert!(three.hold().is_ok());
-    }
-
-    #[tokio::test]
-    async fn room_for_answers_is_given_back_as_they_shrink_and_go() {
-        let limits = RpcLimits {
-            response_bytes: 1 << 20,
-            answer_bytes_in_all: 8 << 20,
-            ..RpcLimits::default()
-        };
-        let visitors = Visitors::new(limits, Instant::now());
-        let guest = visitors.enter(address("10.0.0.1"), Instant::now()).unwrap();
-        let mut first = guest.room().await.unwrap();
-        let waits = tokio::time::timeout(Duration::from_millis(20), guest.room());
-        assert!(waits.await.is_err(), "an eighth of all room is one answer here");
-        first.shrink(100);
-        drop(first);
-        guest.room().await.unwrap();
-    }
-}
+mod tests;

@@ -261,3 +261,54 @@ async fn a_submission_that_waits_is_answered_when_it_is_decided() {
     let wrong = send(2, json!(-1)).await;
     assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
 }
+
+/// A client that reads nothing: what is told to it waits.
+async fn deaf_subscriber(service: &Service, address: [u8; 4], kind: &Value) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    let stream = socket.connect(service.address.parse().unwrap()).await.unwrap();
+    let url = format!("ws://{}/", service.address);
+    let (mut client, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let ask = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": kind });
+    client.send(Message::text(ask.to_string())).await.unwrap();
+    client.next().await.unwrap().unwrap();
+    client.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_subscribers_are_cut_and_one_that_reads_hears_everything() {
+    let limits = RpcLimits { request_timeout: Duration::from_secs(2), ..RpcLimits::default() };
+    let service = Service::start(limits).await;
+    let whole = json!(["newPendingTransactions", true]);
+    let mut deaf = Vec::new();
+    for n in 0..12 {
+        deaf.push(deaf_subscriber(&service, [127, 0, 0, 20 + n % 4], &whole).await);
+    }
+    let mut reader = Client::connect(&service).await;
+    reader.call("eth_subscribe", whole).await;
+    // Far more than sockets hold: 200 transactions of 60 kB, told as JSON.
+    let mut sent = Vec::new();
+    let mut told = Vec::new();
+    for nonce in 0..60 {
+        let raw = crate::testing::raw_transaction_with(&key(1), nonce, 60_000);
+        sent.push(service.call("eth_sendRawTransaction", json!([raw])).await);
+        told.push(reader.next().await["params"]["result"]["hash"].clone());
+    }
+    assert_eq!(told, sent);
+    // Consensus was never asked to wait, and the deaf ones are gone: their bytes end.
+    service.decide();
+    for stream in deaf {
+        let mut sink = vec![0; 1 << 16];
+        loop {
+            stream.readable().await.unwrap();
+            match stream.try_read(&mut sink) {
+                Ok(0) | Err(_) if stream.peer_addr().is_err() => break,
+                Ok(0) => break,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    }
+}
