@@ -148,7 +148,7 @@ fn code_of_proven(error: &ProvenError) -> u8 {
         ProvenError::Silence(_) | ProvenError::Reorganised { .. } => 4,
         ProvenError::L1(l1) | ProvenError::Replay(ReplayError::L1(l1)) => code_of_l1(l1),
         ProvenError::Replay(_) | ProvenError::Unreadable { .. } => 8,
-        ProvenError::OtherDeployment { .. } => 5,
+        ProvenError::OtherDeployment { .. } | ProvenError::OtherRelease { .. } => 5,
         ProvenError::TooEarly { .. } => 2,
     }
 }
@@ -164,7 +164,9 @@ fn code_of_l1(error: &L1Error) -> u8 {
         L1Error::Unreachable { .. }
         | L1Error::BadAnswer { .. }
         | L1Error::NotIncluded { .. }
-        | L1Error::Silent => 4,
+        | L1Error::Silent
+        | L1Error::Resting { .. } => 4,
+        L1Error::TooDear { .. } => 1,
     }
 }
 

@@ -23,11 +23,11 @@ pub(crate) mod stake;
 mod status;
 mod verify;
 
-use crate::config::{Settings, http_url};
+use crate::config::{Settings, http_url, whole};
 use crate::devnet;
 use crate::domain::Deployment;
 use crate::domain::RollupId;
-use crate::l1::{Account, Client, actions};
+use crate::l1::{Account, Client, Fees, actions};
 use amount::{ether, units};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -142,11 +142,18 @@ struct Owner {
     /// File that holds its password
     #[arg(long, env = "ROTA_OWNER_PASSWORD_FILE", value_name = "FILE")]
     owner_password_file: Option<PathBuf>,
+    /// The most that is paid for a unit of L1 gas, in gwei; beyond it nothing is sent
+    #[arg(long, env = "ROTA_MAX_FEE_GWEI", value_name = "GWEI", default_value_t = 500, value_parser = whole::<u64>)]
+    max_fee_gwei: u64,
+    /// The largest part of it for the block's builder that an L1 node is believed to want, in gwei
+    #[arg(long, env = "ROTA_MAX_TIP_GWEI", value_name = "GWEI", default_value_t = 20, value_parser = whole::<u64>)]
+    max_tip_gwei: u64,
 }
 
 impl Owner {
     fn account(&self, client: Client) -> eyre::Result<Account> {
-        Ok(Account::new(client, &*keys::secret(self)?)?)
+        let limit = Fees::of_gwei(self.max_fee_gwei, self.max_tip_gwei);
+        Ok(Account::new(client, &*keys::secret(self)?)?.with_limit(limit))
     }
 }
 

@@ -178,7 +178,14 @@ async fn verify<W: Wire>(
 ) -> Result<(), VerifyError> {
     let mut run = open(task, nodes, deployment, progress).await?;
     teller.start(deployment, &run.proven)?;
-    run.read(deployment.block, 0, task, teller, progress).await?;
+    if let Err(error) = run.read(deployment.block, 0, task, teller, progress).await {
+        let error = run.judged(error).await;
+        teller.read(&run.proven);
+        if !task.follow || !is_reorg(&error) {
+            return Err(error);
+        }
+        run = again(run, task, deployment, teller, progress).await?;
+    }
     let is_known = run.verifier.mirror().rollups.keys().any(|rollup| rollup.get() == task.rollup);
     if !is_known && !task.follow {
         let l1_block = run.proven.anchor_block().number;
@@ -199,19 +206,28 @@ async fn follow<W: Wire>(
         let pause = run.verifier.mirror().params.l1_block_seconds.clamp(1, 60);
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let before = run.proven.anchor_block().number;
-        match run.proven.advance(Anchor::AtDepth, progress).await {
-            Ok(false) => {}
-            Ok(true) => {
-                run.read(before.saturating_add(1), before, task, teller, progress).await?;
-            }
-            Err(ProvenError::Reorganised { .. }) => {
-                run = again(run, task, deployment, teller, progress).await?;
-            }
+        let read = match run.proven.advance(Anchor::AtDepth, progress).await {
+            Ok(false) => Ok(()),
+            Ok(true) => run.read(before.saturating_add(1), before, task, teller, progress).await,
             // Who follows waits.
-            Err(ProvenError::Silence(silence)) => tracing::warn!(%silence, "no L1 node answers"),
-            Err(error) => return Err(error.into()),
+            Err(ProvenError::Silence(silence)) => {
+                tracing::warn!(%silence, "no L1 node answers");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = read {
+            let error = run.judged(error).await;
+            if !is_reorg(&error) {
+                return Err(error);
+            }
+            run = again(run, task, deployment, teller, progress).await?;
         }
     }
+}
+
+const fn is_reorg(error: &VerifyError) -> bool {
+    matches!(error, VerifyError::Proven(ProvenError::Reorganised { .. }))
 }
 
 async fn open<W: Wire>(
@@ -249,6 +265,14 @@ async fn again<W: Wire>(
 }
 
 impl<W: Wire> Run<W> {
+    /// What an error means once L1 was looked at again.
+    async fn judged(&self, error: VerifyError) -> VerifyError {
+        match error {
+            VerifyError::Proven(error) => self.proven.judged(error).await.into(),
+            other => other,
+        }
+    }
+
     /// Reads from L1 block `from` on; what is in blocks up to `known` was told before.
     async fn read(
         &mut self,
@@ -268,6 +292,7 @@ impl<W: Wire> Run<W> {
                 let batch = tip.map_or(0, |tip| tip.number.get());
                 teller.tell(verified, &(task.from..=task.to))?;
                 if task.follow {
+                    teller.mark(block.block.number);
                     self.told.insert(block.block.number, (block.block, batch));
                 }
             }

@@ -19,6 +19,7 @@ pub use settings::{
 pub use web3_storage::{StorageError, Strength};
 
 use crate::domain::{Deployment, RollupId};
+use crate::l1::Fees;
 use crate::rpc::RpcLimits;
 use alloy::signers::local::PrivateKeySigner;
 use std::fmt;
@@ -62,7 +63,7 @@ pub struct Config {
     /// What clients of JSON-RPC may ask for.
     pub rpc_limits: RpcLimits,
     /// The most that the agent pays for a unit of L1 gas, in wei.
-    pub max_l1_fee_wei: u128,
+    pub max_l1_fee: Fees,
 }
 
 /// Name of the store in the data folder.

@@ -4,6 +4,7 @@ use crate::config::rpc_limits::rpc_limits;
 use crate::config::{Config, Identity, IdentityError, KeystoreError, open_key};
 use crate::derive::WINDOW_HEIGHTS;
 use crate::domain::{Deployment, RollupId};
+use crate::l1::Fees;
 use clap::Args;
 use serde::Deserialize;
 use std::fmt;
@@ -179,6 +180,9 @@ pub struct Settings {
     /// The most that the agent pays for a unit of L1 gas, in gwei [default: 500]
     #[arg(long, env = "ROTA_MAX_L1_FEE_GWEI", value_name = "GWEI", value_parser = whole::<u64>)]
     pub max_l1_fee_gwei: Option<u64>,
+    /// The largest part of it for the block's builder that an L1 node is believed to want, in gwei [default: 20]
+    #[arg(long, env = "ROTA_MAX_L1_TIP_GWEI", value_name = "GWEI", value_parser = whole::<u64>)]
+    pub max_l1_tip_gwei: Option<u64>,
     /// What the agent does by itself about a restart of the network [default: check-in]
     #[arg(long, env = "ROTA_RESTART_DUTY", value_enum)]
     pub restart_duty: Option<RestartDuty>,
@@ -368,6 +372,7 @@ impl Settings {
             rpc_request_seconds: self.rpc_request_seconds.or(below.rpc_request_seconds),
             rpc_idle_seconds: self.rpc_idle_seconds.or(below.rpc_idle_seconds),
             max_l1_fee_gwei: self.max_l1_fee_gwei.or(below.max_l1_fee_gwei),
+            max_l1_tip_gwei: self.max_l1_tip_gwei.or(below.max_l1_tip_gwei),
             restart_duty: self.restart_duty.or(below.restart_duty),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -517,6 +522,7 @@ impl TryFrom<Settings> for Config {
             expected: "the chain id of a registered rollup",
         })?;
         let max_l1_fee = at_least_one("max-l1-fee-gwei", settings.max_l1_fee_gwei.unwrap_or(500))?;
+        let max_l1_tip = at_least_one("max-l1-tip-gwei", settings.max_l1_tip_gwei.unwrap_or(20))?;
         let mempool_transactions = settings.mempool_transactions.unwrap_or(50_000);
         if mempool_transactions == 0 {
             return Err(ConfigError::Invalid {
@@ -560,7 +566,7 @@ impl TryFrom<Settings> for Config {
             keep_blocks,
             restart_duty: settings.restart_duty.unwrap_or_default(),
             rpc_limits,
-            max_l1_fee_wei: u128::from(max_l1_fee).saturating_mul(1_000_000_000),
+            max_l1_fee: Fees::of_gwei(max_l1_fee, max_l1_tip),
         })
     }
 }
@@ -695,6 +701,7 @@ mod tests {
             ("keep-blocks", Settings { keep_blocks: Some((1 << 18) - 1), ..good.clone() }),
             ("mempool-transactions", Settings { mempool_transactions: Some(0), ..good.clone() }),
             ("max-l1-fee-gwei", Settings { max_l1_fee_gwei: Some(0), ..good.clone() }),
+            ("max-l1-tip-gwei", Settings { max_l1_tip_gwei: Some(0), ..good.clone() }),
             ("rpc-connections", Settings { rpc_connections: Some(0), ..good.clone() }),
             ("password-file", Settings { password: None, ..good.clone() }),
             ("keystore", Settings { password: Some("wrong".into()), ..good.clone() }),

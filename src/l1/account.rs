@@ -4,6 +4,7 @@ use super::client::{Client, Fees};
 use super::error::{L1Error, describe_revert};
 use super::flight_log::FlightLog;
 use super::flights::{Carries, Flights};
+use super::reverts::{Resting, Reverts};
 use alloy::consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
@@ -17,6 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// What is paid for a unit of gas at most where nobody said so, and the largest tip that is believed then: 500 and 20 gwei.
+pub(crate) const DEFAULT_LIMIT: Fees =
+    Fees { max_fee_wei: 500_000_000_000, priority_fee_wei: 20_000_000_000 };
 /// Gas estimates have no margin; one node's ran out of gas on another.
 const GAS_PADDING_PERCENT: u64 = 130;
 /// Time between two L1 blocks where nobody said so, and the shortest that is believed.
@@ -40,12 +44,16 @@ pub struct Order {
     pub input: Bytes,
     /// Gas limit; estimated when `None`.
     pub gas: Option<u64>,
+    /// What it calls, for whoever is told of it.
+    pub what: &'static str,
 }
 
 impl Order {
     /// A call of a contract.
     pub(super) fn call<C: SolCall>(to: Address, call: &C) -> Self {
-        Self { to: Some(to), value_wei: U256::ZERO, input: call.abi_encode().into(), gas: None }
+        let what = C::SIGNATURE.split('(').next().unwrap_or_default();
+        let input = call.abi_encode().into();
+        Self { to: Some(to), value_wei: U256::ZERO, input, gas: None, what }
     }
 
     /// A call of a contract whose input is there already.
@@ -78,7 +86,8 @@ pub struct Sent {
 pub struct Account {
     pub(super) client: Client,
     key: PrivateKeySigner,
-    pub(super) max_fee_wei: u128,
+    /// The most for a unit of gas, and the largest tip that is believed.
+    pub(super) limit: Fees,
     silence: Arc<AtomicBool>,
     pub(super) shared: Arc<Shared>,
 }
@@ -100,6 +109,8 @@ pub(super) struct Shared {
     pub(super) block: Duration,
     started: Instant,
     pub(super) state: Mutex<State>,
+    /// What was paid for in vain.
+    pub(super) reverts: Mutex<Reverts>,
 }
 
 /// How an account stands, for whoever watches an agent.
@@ -111,8 +122,16 @@ pub struct State {
     pub asked: Option<Fees>,
     /// A flight waits because what it takes is above the limit.
     pub is_at_fee_limit: bool,
+    /// What was to be sent last was refused for its tip, which is the largest that is believed.
+    pub is_at_tip_limit: bool,
     /// The account could not pay what was to be sent last.
     pub lacks_funds: bool,
+    /// Transactions that L1 included and refused since the start.
+    pub paid_in_vain: u64,
+    /// What of these is not tried again now.
+    pub resting: Vec<Resting>,
+    /// How often in a row the settlement of what is next was included and refused.
+    pub failed_settlements: u32,
 }
 
 impl Account {
@@ -134,15 +153,17 @@ impl Account {
             block: DEFAULT_BLOCK,
             started: Instant::now(),
             state: Mutex::default(),
+            reverts: Mutex::default(),
         };
         let (silence, shared) = (Arc::default(), Arc::new(shared));
-        Ok(Self { client, key, max_fee_wei: u128::MAX, silence, shared })
+        Ok(Self { client, key, limit: DEFAULT_LIMIT, silence, shared })
     }
 
-    /// The same account, paying at most `max_fee_wei` for a unit of gas: beyond that its transactions wait.
+    /// The same account, paying at most `limit.max_fee_wei` for a unit of gas: beyond that its transactions wait. Nodes that
+    /// ask for a larger tip than `limit.priority_fee_wei` are offered that.
     #[must_use]
-    pub fn with_max_fee(self, max_fee_wei: u128) -> Self {
-        Self { max_fee_wei, ..self }
+    pub fn with_limit(self, limit: Fees) -> Self {
+        Self { limit, ..self }
     }
 
     /// The same account as an agent has it: this process's alone, with its flights kept in the file at `path`. L1 makes a
@@ -159,6 +180,7 @@ impl Account {
             block: block.max(MIN_BLOCK),
             started: Instant::now(),
             state: Mutex::default(),
+            reverts: Mutex::default(),
         };
         Self { shared: Arc::new(shared), ..self }
     }
@@ -192,7 +214,19 @@ impl Account {
 
     /// How it stands, as far as is known without asking.
     pub fn state(&self) -> State {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (state.resting, state.paid_in_vain) = self.reverts().told(self.now());
+        state
+    }
+
+    /// Takes note of how often in a row the settlement of what is next was included and refused.
+    pub fn note_failed_settlements(&self, times: u32) {
+        self.note(|state| state.failed_settlements = times);
+    }
+
+    /// Never held across an `await`.
+    fn reverts(&self) -> MutexGuard<'_, Reverts> {
+        self.shared.reverts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn note(&self, change: impl FnOnce(&mut State)) {
@@ -224,6 +258,7 @@ impl Account {
     ///
     /// [`L1Error::Reverted`] when the estimate already fails, or what the node or the way to it has against it.
     pub async fn send(&self, order: &Order) -> Result<Sent, L1Error> {
+        self.refuse_what_is_too_dear().await?;
         let order = Order { gas: Some(self.gas_of(order).await?), ..order.clone() };
         self.desk().await?.send(Carries::Duty, &order, None).await
     }
@@ -234,8 +269,16 @@ impl Account {
     /// # Errors
     ///
     /// [`L1Error::Reverted`] when it was included and failed, or when L1 would not take it any more while it waited;
-    /// [`L1Error::NotIncluded`] when it was not included in time; or whatever [`Account::send`] fails with.
+    /// [`L1Error::NotIncluded`] when it was not included in time; [`L1Error::Resting`] when it was included and failed
+    /// before, and is not tried again yet; or whatever [`Account::send`] fails with.
     pub async fn execute(&self, order: &Order) -> Result<TransactionReceipt, L1Error> {
+        let now = self.now();
+        self.reverts().allow(order, now).map_err(|one| L1Error::Resting {
+            what: one.what,
+            failures: one.failures,
+            seconds: one.until.map(|until| until.saturating_sub(now).as_secs()),
+        })?;
+        self.refuse_what_is_too_dear().await?;
         let order = Order { gas: Some(self.gas_of(order).await?), ..order.clone() };
         let patience = self.block().saturating_mul(EXECUTE_BLOCKS).max(MIN_EXECUTE);
         let until = self.now().saturating_add(patience);
@@ -291,7 +334,21 @@ impl Account {
     ///
     /// What keeps the nodes from answering.
     pub async fn fees(&self) -> Result<Fees, L1Error> {
-        Ok(self.client.fees().await?.capped(self.max_fee_wei))
+        let asked = self.client.fees().await?.with_tip_at_most(self.limit.priority_fee_wei);
+        Ok(asked.capped(self.limit.max_fee_wei))
+    }
+
+    /// Who sends by hand is told before anything is signed that it would wait; an agent's transactions do wait.
+    async fn refuse_what_is_too_dear(&self) -> Result<(), L1Error> {
+        if self.is_owner() {
+            return Ok(());
+        }
+        let asked = self.client.fees().await?.with_tip_at_most(self.limit.priority_fee_wei);
+        let (asked_wei, limit_wei) = (asked.now(), self.limit.max_fee_wei);
+        if asked_wei > limit_wei {
+            return Err(L1Error::TooDear { asked_wei, limit_wei });
+        }
+        Ok(())
     }
 
     /// Whether nobody else sends from this account.
@@ -348,8 +405,10 @@ impl Account {
         receipt: TransactionReceipt,
     ) -> Result<TransactionReceipt, L1Error> {
         if receipt.status() {
+            self.reverts().succeeded(order);
             return Ok(receipt);
         }
+        self.reverts().failed(order, self.now());
         let contract = order.to.unwrap_or_default();
         // The receipt has no reason: ask what the same call would say now.
         let reason = match self

@@ -382,8 +382,13 @@ pub async fn mint(
 ///
 /// As [`join`].
 pub async fn send_eth(account: &Account, to: Address, amount_wei: U256) -> Result<(), L1Error> {
-    let order =
-        Order { to: Some(to), value_wei: amount_wei, input: Bytes::new(), gas: Some(21_000) };
+    let order = Order {
+        to: Some(to),
+        value_wei: amount_wei,
+        input: Bytes::new(),
+        gas: Some(21_000),
+        what: "transfer",
+    };
     account.execute(&order).await?;
     Ok(())
 }

@@ -3,14 +3,16 @@
 use super::bindings::{self, IRota};
 use super::convert;
 use super::error::L1Error;
+use super::facts;
 use super::nodes::Nodes;
 use super::refusal::Refusal;
 use super::retry::Patience;
+use super::transport::Bounded;
 use crate::config::{causes, redact};
 use crate::domain::{Deployment, L1Block, Params, Seconds};
-use alloy::consensus::BlockHeader as _;
+use alloy::consensus::{BlockHeader as _, Header};
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::network::{BlockResponse as _, Ethereum, TransactionBuilder as _};
+use alloy::network::{Ethereum, TransactionBuilder as _};
 use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use alloy::providers::{DynProvider, Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
@@ -18,7 +20,6 @@ use alloy::rpc::types::state::AccountOverride;
 use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolValue as _};
 use alloy::transports::RpcError;
-use alloy::transports::http::Http;
 use alloy::transports::layers::RetryBackoffLayer;
 use futures::future::join_all;
 use serde::Deserialize;
@@ -49,6 +50,17 @@ pub(super) enum Finality {
     Untold,
 }
 
+/// A block as a node tells it.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Number, hash and time.
+    pub(super) block: L1Block,
+    /// Its parent's hash.
+    pub(super) parent: B256,
+    /// The header, if it has the hash that it is told with: not on an L1 whose headers have other fields.
+    pub(super) header: Option<Header>,
+}
+
 /// What a transaction pays for gas, in wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fees {
@@ -63,6 +75,7 @@ pub struct Fees {
 pub struct Client {
     provider: DynProvider,
     chain_id: u64,
+    nodes: Option<Nodes>,
 }
 
 impl Client {
@@ -112,15 +125,15 @@ impl Client {
             COMPUTE_UNITS_PER_SECOND,
             Patience::default(),
         );
-        let nodes = ServiceBuilder::new().layer(retries).service(Nodes::new(&http, urls, chain_id));
-        let client = RpcClient::new(nodes, false);
-        let provider = RootProvider::new(client).erased();
-        Ok(Self { provider, chain_id })
+        let nodes = Nodes::new(&http, urls, chain_id);
+        let service = ServiceBuilder::new().layer(retries).service(nodes.clone());
+        let provider = RootProvider::new(RpcClient::new(service, false)).erased();
+        Ok(Self { provider, chain_id, nodes: Some(nodes) })
     }
 
     /// Asks `nodes` of a chain whose id is known.
     pub(crate) fn over(nodes: RpcClient, chain_id: u64) -> Self {
-        Self { provider: RootProvider::new(nodes).erased(), chain_id }
+        Self { provider: RootProvider::new(nodes).erased(), chain_id, nodes: None }
     }
 
     /// Chain id of L1.
@@ -131,6 +144,13 @@ impl Client {
     /// Whether L1 is a chain for development, on which everything may be on one machine.
     pub const fn is_development_chain(&self) -> bool {
         self.chain_id == DEVELOPMENT_CHAIN
+    }
+
+    /// Leaves the node that is asked first for another: what it told does not add up.
+    pub(super) fn distrust(&self, why: &str) {
+        if let Some(nodes) = &self.nodes {
+            nodes.distrust(why);
+        }
     }
 
     /// The nodes themselves, for what this client has no word for.
@@ -238,24 +258,58 @@ impl Client {
         &self,
         number: BlockNumberOrTag,
     ) -> Result<Option<(L1Block, B256)>, L1Error> {
+        Ok(self.header(number).await?.map(|told| (told.block, told.parent)))
+    }
+
+    /// A block's header by number.
+    pub(super) async fn header(&self, number: BlockNumberOrTag) -> Result<Option<Told>, L1Error> {
         let block: Option<Block> = self
             .provider
             .get_block_by_number(number)
             .await
             .map_err(|error| L1Error::of(&error, Address::ZERO))?;
         Ok(block.map(|block| {
-            let header = block.header();
+            let header = block.header;
             let known = L1Block {
                 number: header.number(),
                 hash: header.hash,
                 timestamp: Seconds::new(header.timestamp()),
             };
-            (known, header.parent_hash())
+            let is_whole = header.inner.hash_slow() == header.hash;
+            let parent = header.parent_hash();
+            Told { block: known, parent, header: is_whole.then_some(header.inner) }
         }))
     }
 
+    /// Logs that pass a filter, and none that do not: whoever tells others may tell anything.
     pub(super) async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, L1Error> {
-        self.provider.get_logs(filter).await.map_err(|error| L1Error::of(&error, Address::ZERO))
+        let logs = self
+            .provider
+            .get_logs(filter)
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        let (from, to) = (filter.get_from_block(), filter.get_to_block());
+        let is_asked_for = |log: &Log| {
+            let within = |number: u64| {
+                from.is_none_or(|from| from <= number) && to.is_none_or(|to| number <= to)
+            };
+            let at = filter.get_block_hash().is_none_or(|hash| log.block_hash == Some(hash));
+            at && log.block_number.is_some_and(within) && facts::passes(filter, &log.inner)
+        };
+        match logs.iter().all(is_asked_for) {
+            true => Ok(logs),
+            false => Err(L1Error::BadAnswer { what: "logs: some were not asked for" }),
+        }
+    }
+
+    /// The receipts of a block, as the node tells them.
+    pub(super) async fn receipts(&self, number: u64) -> Result<Vec<TransactionReceipt>, L1Error> {
+        let told: Option<Vec<TransactionReceipt>> = self
+            .provider
+            .raw_request("eth_getBlockReceipts".into(), [U64::from(number)])
+            .await
+            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        told.ok_or(L1Error::BadAnswer { what: "receipts of a block" })
     }
 
     pub(super) async fn code(&self, address: Address) -> Result<Bytes, L1Error> {
@@ -422,7 +476,8 @@ async fn common_chain_id(
     urls: &[Url],
 ) -> Result<u64, L1Error> {
     let asked = urls.iter().map(|url| async move {
-        let node = RpcClient::new(Http::with_client(http.clone(), url.clone()), false);
+        let node = Bounded::new(http.clone(), url.clone(), Bounded::turns());
+        let node = RpcClient::new(node, false);
         let told = RootProvider::<Ethereum>::new(node).get_chain_id().await;
         (redact(url), told.map_err(|error| L1Error::of(&error, Address::ZERO)))
     });
@@ -462,6 +517,12 @@ struct PoolContent {
 }
 
 impl Fees {
+    /// From whole gwei.
+    pub fn of_gwei(max_fee: u64, priority_fee: u64) -> Self {
+        let wei = |gwei: u64| u128::from(gwei).saturating_mul(1_000_000_000);
+        Self { max_fee_wei: wei(max_fee), priority_fee_wei: wei(priority_fee) }
+    }
+
     /// With at least this tip: the whole fee has room for the rise.
     #[must_use]
     pub const fn with_tip(self, tip_wei: u128) -> Self {
@@ -470,6 +531,22 @@ impl Fees {
             max_fee_wei: self.max_fee_wei.saturating_add(rise),
             priority_fee_wei: self.priority_fee_wei.saturating_add(rise),
         }
+    }
+
+    /// With at most this tip: what is beyond it is not paid.
+    #[must_use]
+    pub const fn with_tip_at_most(self, tip_wei: u128) -> Self {
+        let excess = self.priority_fee_wei.saturating_sub(tip_wei);
+        Self {
+            max_fee_wei: self.max_fee_wei.saturating_sub(excess),
+            priority_fee_wei: self.priority_fee_wei.saturating_sub(excess),
+        }
+    }
+
+    /// What a unit of gas costs now: what is asked has room for the base fee to double.
+    pub const fn now(self) -> u128 {
+        let base = self.max_fee_wei.saturating_sub(self.priority_fee_wei) / 2;
+        base.saturating_add(self.priority_fee_wei)
     }
 
     /// Whether an offer of this is enough for what is asked now. What is asked has room for the base fee to double.

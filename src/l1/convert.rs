@@ -1,6 +1,6 @@
 //! The one place where contract types and domain types meet.
 
-use super::bindings;
+use super::bindings::{self, IRota};
 use super::error::L1Error;
 use crate::crypto::Signature;
 use crate::domain::{
@@ -111,6 +111,18 @@ pub(super) const fn sol_proposal(proposal: &Proposal) -> bindings::Proposal {
 /// [`L1Error::BadAnswer`] for any other code: the event then named a contract that is no set.
 pub(super) fn leader_set(code: &[u8], sealed_for: Epoch) -> Result<LeaderSet, L1Error> {
     LeaderSet::from_code(code, sealed_for).map_err(|_| L1Error::BadAnswer { what: "leader set" })
+}
+
+/// Whether a set is the one that an event tells of; else the first field that is another one.
+pub(super) fn is_sealed(set: &LeaderSet, event: &IRota::Sealed) -> Result<(), &'static str> {
+    [
+        (set.generation().get() == event.generation, "generation"),
+        (set.seed() == event.seed, "seed"),
+        (set.total() == event.total, "total"),
+        (U256::from(set.members().len()) == event.count, "count"),
+    ]
+    .into_iter()
+    .try_for_each(|(same, field)| if same { Ok(()) } else { Err(field) })
 }
 
 #[cfg(test)]

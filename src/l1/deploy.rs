@@ -75,8 +75,13 @@ pub async fn deploy(account: &Account, config: &str) -> Result<Deployment, L1Err
     for (name, code) in creations {
         let bytes = u64::try_from(code.len()).unwrap_or(u64::MAX);
         let gas = bytes.saturating_mul(GAS_PER_CODE_BYTE).saturating_add(CONSTRUCTOR_GAS);
-        let order =
-            Order { to: None, value_wei: U256::ZERO, input: Bytes::from(code), gas: Some(gas) };
+        let order = Order {
+            to: None,
+            value_wei: U256::ZERO,
+            input: Bytes::from(code),
+            gas: Some(gas),
+            what: "creation",
+        };
         sent.push((name, account.send(&order).await?, order));
     }
     for (name, transaction, order) in sent {

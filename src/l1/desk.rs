@@ -158,6 +158,7 @@ impl Desk<'_> {
             value_wei: U256::ZERO,
             input: Bytes::new(),
             gas: Some(FILL_GAS),
+            what: "nothing",
         };
         self.account.flights().give_up(nonce);
         self.replace(nonce, Carries::Nothing, &order, None).await
@@ -246,10 +247,10 @@ impl Desk<'_> {
             let asked = account.client.fees().await?;
             let now = account.now();
             account.note(|state| state.asked = Some(asked));
-            let (fees, at_limit) = account.flights().quote(nonce, asked, account.max_fee_wei, now);
+            let (fees, at_limit) = account.flights().quote(nonce, asked, account.limit, now);
             account.note(|state| state.is_at_fee_limit = at_limit);
             if at_limit {
-                warn!(nonce, limit_wei = account.max_fee_wei, "the fee is at its limit");
+                warn!(nonce, limit_wei = account.limit.max_fee_wei, "the fee is at its limit");
             }
             // What was refused is not offered again at once.
             if offered.replace(fees) == Some(fees) {
@@ -270,6 +271,14 @@ impl Desk<'_> {
                                 .flights()
                                 .at(nonce)
                                 .is_some_and(|flight| !flight.attempts.is_empty());
+                        let is_for_its_tip =
+                            matches!(why, Refusal::TipTooLow { .. } | Refusal::Underpriced);
+                        if is_for_its_tip
+                            && sent.fees.priority_fee_wei >= account.limit.priority_fee_wei
+                        {
+                            account.note(|state| state.is_at_tip_limit = true);
+                            return Err(error);
+                        }
                         let again = why.is_about_fees()
                             && (why != Refusal::ReplacementUnderpriced || is_own_nonce);
                         if !again {
@@ -284,7 +293,7 @@ impl Desk<'_> {
                 },
             }
             account.flights().taken(sent);
-            account.note(|state| state.lacks_funds = false);
+            account.note(|state| (state.lacks_funds, state.is_at_tip_limit) = (false, false));
             return Ok(Some(sent));
         }
         result
@@ -357,7 +366,7 @@ impl Desk<'_> {
         let Some(order) = flight.order.clone() else { return Ok(()) };
         if !is_first {
             // It waits for those before it, unless it pays too little for itself.
-            let asked = account.client.fees().await?;
+            let asked = account.fees().await?;
             if flight.fees().is_some_and(|fees| fees.covers(asked)) {
                 let now = account.now();
                 account.flights().rest(nonce, now, account.block());

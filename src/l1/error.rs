@@ -102,6 +102,26 @@ pub enum L1Error {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The same was included and failed before, at cost: it is not tried again yet.
+    #[error("{what} failed on l1 {failures} times and was paid for each time: {}", again(*seconds))]
+    Resting {
+        /// What it calls.
+        what: &'static str,
+        /// How often it, or its kind, failed.
+        failures: u32,
+        /// After how long it is tried again; `None` if not before the next start.
+        seconds: Option<u64>,
+    },
+    /// L1 asks for more than is to be paid. Nothing was sent.
+    #[error(
+        "l1 asks for {asked_wei} wei for a unit of gas, more than the limit of {limit_wei}: wait, or raise --max-fee-gwei"
+    )]
+    TooDear {
+        /// Base fee and tip, in wei.
+        asked_wei: u128,
+        /// The most that is to be paid, in wei.
+        limit_wei: u128,
+    },
     /// The agent keeps silent: another one may use its key, and the account with it. It passes by itself.
     #[error("nothing is sent from this account while its agent keeps silent")]
     Silent,
@@ -113,6 +133,13 @@ pub enum L1Error {
         /// What was expected.
         reason: String,
     },
+}
+
+fn again(seconds: Option<u64>) -> String {
+    seconds.map_or_else(
+        || "it is given up until the next start".to_owned(),
+        |seconds| format!("it is tried again in {seconds} s"),
+    )
 }
 
 impl L1Error {

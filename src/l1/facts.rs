@@ -13,7 +13,8 @@ use crate::domain::{
     SettledBatch,
 };
 use crate::storage::Store;
-use alloy::primitives::{Address, B256, U256};
+use alloy::consensus::Header;
+use alloy::primitives::{Address, B256, BloomInput, U256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use std::collections::BTreeMap;
@@ -88,6 +89,19 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
         ])
 }
 
+/// Whether a log is one that is asked for.
+pub(super) fn passes(filter: &Filter, log: &alloy::primitives::Log) -> bool {
+    filter.matches_address(log.address) && filter.matches_topics(log.topics())
+}
+
+/// Whether a header's bloom leaves room for an event that is asked for: one of the contracts with one of the events.
+pub(super) fn may_hold(filter: &Filter, header: &Header) -> bool {
+    let has = |bytes: &[u8]| header.logs_bloom.contains_input(BloomInput::Raw(bytes));
+    let [topics, ..] = &filter.topics;
+    filter.address.iter().any(|address| has(address.as_slice()))
+        && topics.iter().any(|topic| has(topic.as_slice()))
+}
+
 /// Reads the logs of one block, in order. What an event only points to (a set's code, a batch's header in the
 /// transaction's input) is fetched, unless the store knows the batch already.
 pub(super) async fn read(
@@ -109,16 +123,18 @@ pub(super) async fn read(
             }
             IRota::Sealed::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRota::Sealed>(log) else { continue };
+                // Never passed over: without it this agent would count on another set than the others do. A node may not
+                // be as far as its own log, or tell another code than is there; another one is asked then.
                 let code = client.code(event.pointer).await?;
-                match convert::leader_set(&code, Epoch::new(event.epoch)) {
-                    Ok(set) => Fact::Sealed(Arc::new(set)),
-                    // The node is not as far as its own log.
-                    Err(error) if code.is_empty() => return Err(error),
-                    Err(_) => {
-                        pass_over("leader set", log);
-                        continue;
-                    }
+                let set = convert::leader_set(&code, Epoch::new(event.epoch))?;
+                if let Err(field) = convert::is_sealed(&set, &event) {
+                    warn!(
+                        epoch = event.epoch,
+                        field, "an l1 node tells another leader set than was sealed"
+                    );
+                    return Err(L1Error::BadAnswer { what: "leader set" });
                 }
+                Fact::Sealed(Arc::new(set))
             }
             IRestart::RestartOpened::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRestart::RestartOpened>(log) else { continue };

@@ -164,7 +164,8 @@ mod tests {
         let mut flights = Flights::default();
         assert!(flights.see(7, 8, Duration::ZERO, true));
         let span = Span { first: Height::new(1), last: Height::new(u64::MAX) };
-        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        let order =
+            Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None, what: "" };
         let fees = Fees { max_fee_wei: u128::MAX, priority_fee_wei: 1 };
         let sent = Sent { hash: B256::repeat_byte(3), nonce: 8, fees, gas: 9 };
         flights.sending(Carries::Settlement(span), &order, sent, None, Duration::ZERO);
@@ -195,7 +196,8 @@ mod tests {
         let log = log(folder.path(), 1, ACCOUNT);
         let mut before = Flights::default();
         assert!(before.see(1_000_000, 1_000_000, Duration::ZERO, true));
-        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        let order =
+            Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None, what: "" };
         let fees = Fees { max_fee_wei: 2, priority_fee_wei: 1 };
         let sent = Sent { hash: B256::ZERO, nonce: 1_000_000, fees, gas: 9 };
         before.sending(Carries::Duty, &order, sent, None, Duration::ZERO);

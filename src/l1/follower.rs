@@ -10,6 +10,7 @@
 //! and goes on. Where they share none of the blocks that are kept, and L1 says so several times, it goes on from the older
 //! picture, or from the deployment. When no node answers, the mirror stays as it is and the follower keeps trying.
 
+use super::audit::{self, Folded};
 use super::chain::{Chain, WINDOW_BLOCKS};
 use super::client::Client;
 use super::depth::{Depth, SAY_EVERY, Said};
@@ -38,6 +39,11 @@ const KEEP_BLOCKS: u64 = 16;
 const KEEP_AFTER: Duration = Duration::from_secs(30);
 /// How often L1 must deny all blocks that are kept before that is believed.
 const DENIALS: u32 = 5;
+/// How often what was read is held against the contracts.
+const AUDIT_EVERY: Duration = Duration::from_secs(300);
+/// How often it must have been found incomplete in a row, and read again from further back each time, before the agent goes
+/// on with what it has.
+const MISSES: u32 = 3;
 /// How far L1's time may be from this machine's without a word.
 const CLOCK_TOLERANCE_SECONDS: u64 = 900;
 /// How often progress is said.
@@ -57,6 +63,9 @@ enum FollowError {
         "l1 has other blocks than all that are kept, from {number} on: told {times} times, believed after {DENIALS}"
     )]
     Denied { number: u64, times: u32 },
+    /// The contracts say more than the events that were told.
+    #[error("l1 nodes left out events, all is read again from further back: {missing}")]
+    Incomplete { missing: String },
 }
 
 /// The parameters of `deployment` as a start before this one read them, if the store has a picture of it.
@@ -119,6 +128,9 @@ struct Follower {
     older: Option<u64>,
     /// How often L1 denied all blocks that are kept.
     denials: u32,
+    /// When what was read was held against the contracts last, and how often in a row something was missing.
+    audited: Option<Instant>,
+    misses: u32,
     depth: Depth,
     clock: Said,
     progress: Said,
@@ -135,6 +147,8 @@ impl Follower {
             kept: None,
             older: None,
             denials: 0,
+            audited: None,
+            misses: 0,
             depth: Depth::default(),
             clock: Said::default(),
             progress: Said::default(),
@@ -148,6 +162,10 @@ impl Follower {
             None => chain.insert(self.load().await?),
         };
         let result = self.advance(known).await;
+        if matches!(result, Err(FollowError::Incomplete { .. })) {
+            *chain = None;
+            self.discard().await?;
+        }
         if let Err(FollowError::Denied { times, .. }) = &result
             && *times >= DENIALS
         {
@@ -167,6 +185,7 @@ impl Follower {
             self.read_beginning(chain, head).await?;
         }
         self.read_on(chain, head).await?;
+        self.audit(chain, head).await?;
         self.mirror.update_if(|mirror| {
             let is_new = !mirror.is_ready();
             mirror.read_through = Some((head.number, head.number));
@@ -174,6 +193,39 @@ impl Follower {
         });
         self.look_at_depth().await?;
         Ok(self.keep_if_due(chain).await?)
+    }
+
+    /// Holds what was read up to the head against the contracts, now and then.
+    async fn audit(&mut self, chain: &Chain, head: L1Block) -> Result<(), FollowError> {
+        let is_due = self.audited.is_none_or(|at| at.elapsed() >= AUDIT_EVERY);
+        if !is_due || !self.is_whole || chain.tip().map(|tip| tip.hash) != Some(head.hash) {
+            return Ok(());
+        }
+        let folded = Folded::of(&self.mirror.read(), head);
+        let (client, deployment) = (self.reader.client(), self.reader.deployment());
+        let missing = match audit::missing(client, deployment, &folded, head).await {
+            Ok(missing) => missing,
+            // Not every node has the state of every block; and L1 may have gone on.
+            Err(error) => {
+                debug!(%error, "what was read is not held against the contracts");
+                return Ok(());
+            }
+        };
+        self.audited = Some(Instant::now());
+        let Some(missing) = missing else {
+            self.misses = 0;
+            self.mirror.update_if(|mirror| mirror.doubt.take().is_some());
+            return Ok(());
+        };
+        self.reader.client().distrust("events are missing in what it told");
+        self.misses = self.misses.saturating_add(1);
+        if self.misses > MISSES {
+            error!(%missing, "l1 nodes leave out events whenever they are asked: going on without");
+            self.mirror.update(|mirror| mirror.doubt = Some(missing));
+            return Ok(());
+        }
+        self.audited = None;
+        Err(FollowError::Incomplete { missing })
     }
 
     /// Goes on from what is kept, if anything is: store and mirror say what that says.
@@ -205,7 +257,7 @@ impl Follower {
     /// Drops the picture that L1 denies.
     async fn discard(&mut self) -> Result<(), FollowError> {
         error!(
-            "l1 reorganised deeper than what is kept: going on from an older picture, or from the deployment"
+            "what is kept of l1 is not so: going on from an older picture, or from the deployment"
         );
         self.denials = 0;
         (self.is_whole, self.known) = (false, Vec::new());

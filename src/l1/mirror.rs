@@ -45,6 +45,8 @@ pub struct Mirror {
     /// How far L1 is read since the start, and how far it went then. `None` before a node answered: what is shown is what
     /// was kept.
     pub read_through: Option<(u64, u64)>,
+    /// What is missing in what was read of L1, if L1 says so again and again.
+    pub doubt: Option<String>,
     /// The newest L1 block at the configured depth (R16).
     pub at_depth: Option<L1Block>,
     /// Block 0, once the first seal fixed it.
@@ -95,6 +97,7 @@ impl Mirror {
             blocks: BTreeMap::new(),
             head: None,
             read_through: None,
+            doubt: None,
             at_depth: None,
             genesis: None,
             generations: BTreeMap::new(),
@@ -121,6 +124,12 @@ impl Mirror {
     /// may be told that it is not so.
     pub fn is_ready(&self) -> bool {
         self.read_through.is_some_and(|(through, head)| through >= head)
+    }
+
+    /// How many sequencers have ever joined.
+    pub(super) fn count_sequencers(&self) -> u64 {
+        let joined = self.sequencers.values().filter(|one| !one.keys.is_empty()).count();
+        u64::try_from(joined).unwrap_or(u64::MAX)
     }
 
     /// Adds what an event of L1 block `block` says.

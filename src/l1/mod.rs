@@ -3,6 +3,7 @@
 mod account;
 pub mod actions;
 mod allowance;
+mod audit;
 mod bindings;
 mod calldata;
 mod chain;
@@ -33,6 +34,7 @@ mod replay;
 pub mod reports;
 pub mod restart;
 mod retry;
+mod reverts;
 pub mod rewards;
 mod settlement;
 mod span;
@@ -41,6 +43,7 @@ mod standing;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod unread;
 
 pub use account::{Account, Order, Sent, State as AccountState};
@@ -54,6 +57,7 @@ pub use forced::ForcedQueue;
 pub use mirror::{Mirror, MirrorHandle, Restart};
 pub use refusal::Refusal;
 pub use replay::{Derived, Replay, ReplayError};
+pub use reverts::Resting;
 pub use settlement::{
     Certified, SettledPayload, fitting, order as settle_order, payload_of as settled_payload,
 };

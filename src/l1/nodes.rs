@@ -9,13 +9,14 @@ use super::client::DEVELOPMENT_CHAIN;
 use super::error::L1Error;
 use super::refusal::Refusal;
 use super::standing::{HeadVerdict, Standing};
+use super::transport::Bounded;
 use crate::config::redact;
 use alloy::network::Ethereum;
 use alloy::primitives::{Address, U64};
 use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
-use alloy::transports::http::{Http, reqwest};
+use alloy::transports::http::reqwest;
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,7 @@ pub(super) struct Nodes {
 struct Node {
     /// Its URL without what may be secret.
     name: String,
-    transport: Http<reqwest::Client>,
+    transport: Bounded,
 }
 
 /// What a node said to one request.
@@ -61,9 +62,10 @@ enum Said {
 impl Nodes {
     /// Nodes that are asked for the chain with this id. None is contacted.
     pub(super) fn new(http: &reqwest::Client, urls: &[Url], chain_id: u64) -> Self {
+        let large = Bounded::turns();
         let node = |url: &Url| Node {
             name: redact(url),
-            transport: Http::with_client(http.clone(), url.clone()),
+            transport: Bounded::new(http.clone(), url.clone(), Arc::clone(&large)),
         };
         Self {
             nodes: urls.iter().map(node).collect(),
@@ -98,6 +100,14 @@ impl Nodes {
                 self.rest(index, node, "does not answer");
                 false
             }
+        }
+    }
+
+    /// Leaves the node that is asked first: what it told does not add up.
+    pub(super) fn distrust(&self, why: &str) {
+        let first = self.standing().order(Instant::now(), false).first().copied();
+        if let Some((index, node)) = first.and_then(|index| Some((index, self.nodes.get(index)?))) {
+            self.rest(index, node, why);
         }
     }
 

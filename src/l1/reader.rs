@@ -1,20 +1,24 @@
 //! Reads stretches of L1: logs in ranges that adapt, headers and inputs side by side, each request again until it is
 //! answered or has failed often enough. What was read up to an error is the caller's to keep.
 
-use super::client::Client;
+use super::client::{Client, Told};
 use super::error::L1Error;
 use super::facts::{self, Fact};
+use super::proven::logs_of_receipts;
 use super::refusal::Refusal;
 use super::span::Span;
 use crate::domain::{Deployment, L1Block, Seconds};
 use crate::storage::Store;
+use alloy::consensus::proofs::calculate_receipt_root;
+use alloy::consensus::{Header, ReceiptEnvelope};
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
-use alloy::rpc::types::Log;
+use alloy::rpc::types::{Filter, Log};
 use futures::{StreamExt as _, TryStreamExt as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::sleep;
-use tracing::debug;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
 
 /// Requests in flight.
 const CONCURRENCY: usize = 16;
@@ -22,6 +26,9 @@ const CONCURRENCY: usize = 16;
 const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long nodes are not asked for receipts after they had none to give.
+const WITHOUT_RECEIPTS: Duration = Duration::from_secs(600);
 
 /// A block with its parent's hash and what its events say.
 pub(super) type Read = (L1Block, B256, Vec<Fact>);
@@ -31,12 +38,16 @@ pub(super) type Read = (L1Block, B256, Vec<Fact>);
 pub(super) struct Reader {
     client: Client,
     deployment: Deployment,
+    filter: Filter,
     span: Span,
+    /// Since when nodes are taken to have no receipts that can be read.
+    no_receipts: Mutex<Option<Instant>>,
 }
 
 impl Reader {
     pub(super) fn new(client: Client, deployment: Deployment) -> Self {
-        Self { client, deployment, span: Span::default() }
+        let filter = facts::filter(&deployment);
+        Self { client, deployment, filter, span: Span::default(), no_receipts: Mutex::default() }
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -56,7 +67,7 @@ impl Reader {
         loop {
             let end = self.span.end(from, to);
             let blocks = end.saturating_sub(from).saturating_add(1);
-            let filter = facts::filter(&self.deployment).from_block(from).to_block(end);
+            let filter = self.filter.clone().from_block(from).to_block(end);
             let client = &self.client;
             match patiently(|| client.logs(&filter)).await {
                 Ok(logs) => {
@@ -120,10 +131,12 @@ impl Reader {
         let this = &*self;
         let mut answers = futures::stream::iter(numbers)
             .map(|(number, logs)| async move {
-                let (block, parent) = this.block(number).await?;
+                let told = this.told(number).await?;
+                let (block, parent) = (told.block, told.parent);
                 if logs.iter().any(|log| log.block_hash != Some(block.hash) || log.removed) {
                     return Err(L1Error::BadAnswer { what: "log of this block" });
                 }
+                let logs = this.logs_in(&told, Some(logs)).await?;
                 let facts = this.facts_of(&block, &logs, store).await?;
                 Ok((block, parent, facts))
             })
@@ -142,16 +155,85 @@ impl Reader {
         Ok(read)
     }
 
-    /// The newest block with the events in it, asked for by its hash so that they cannot be another block's.
+    /// The newest block with the events in it.
     ///
     /// # Errors
     ///
     /// What keeps the nodes from answering.
     pub(super) async fn one(&self, number: u64, store: &Store) -> Result<Read, L1Error> {
-        let (block, parent) = self.block(number).await?;
-        let filter = facts::filter(&self.deployment).at_block_hash(block.hash);
-        let logs = patiently(|| self.client.logs(&filter)).await?;
-        Ok((block, parent, self.facts_of(&block, &logs, store).await?))
+        let told = self.told(number).await?;
+        let logs = self.logs_in(&told, None).await?;
+        Ok((told.block, told.parent, self.facts_of(&told.block, &logs, store).await?))
+    }
+
+    /// All logs of a block. Its header says whether there may be any, and its receipts, which give the header's root, say
+    /// which: a log that a node leaves out would be missing for ever. `known` are those that it told by themselves. They are
+    /// believed where nothing can be proven: on an L1 whose headers or receipts have other fields, and of nodes that have no
+    /// receipts.
+    async fn logs_in(&self, told: &Told, known: Option<Vec<Log>>) -> Result<Vec<Log>, L1Error> {
+        if let Some(header) = &told.header {
+            if !facts::may_hold(&self.filter, header) {
+                return match known.is_none_or(|known| known.is_empty()) {
+                    true => Ok(Vec::new()),
+                    false => Err(L1Error::BadAnswer { what: "log of a block without any" }),
+                };
+            }
+            if let Some(proven) = self.proven_logs(told, header).await? {
+                if known.is_some_and(|known| known.len() < proven.len()) {
+                    let block = told.block.number;
+                    warn!(block, "an l1 node left out logs, its receipts have them");
+                }
+                return Ok(proven);
+            }
+        }
+        match known {
+            Some(known) => Ok(known),
+            // By its hash, so that they cannot be another block's.
+            None => {
+                let filter = self.filter.clone().at_block_hash(told.block.hash);
+                patiently(|| self.client.logs(&filter)).await
+            }
+        }
+    }
+
+    /// The logs of a block as its receipts have them; `None` where nodes tell none that can be read.
+    async fn proven_logs(&self, told: &Told, header: &Header) -> Result<Option<Vec<Log>>, L1Error> {
+        let lock = || self.no_receipts.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock().is_some_and(|since| since.elapsed() < WITHOUT_RECEIPTS) {
+            return Ok(None);
+        }
+        let read = patiently(|| async {
+            let receipts = match self.client.receipts(header.number).await {
+                Ok(receipts) => receipts,
+                Err(error) if has_no_receipts(&error) => {
+                    *lock() = Some(Instant::now());
+                    warn!(%error, "l1 nodes give no receipts of a block: whether logs are missing is not seen");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let hashes: Vec<B256> = receipts.iter().map(|one| one.transaction_hash).collect();
+            let receipts: Vec<ReceiptEnvelope> =
+                receipts.into_iter().map(|one| one.into_primitives_receipt().inner).collect();
+            if calculate_receipt_root(&receipts) != header.receipts_root {
+                self.client.distrust("its receipts are not those of the block");
+                return Err(L1Error::BadAnswer { what: "receipts of a block" });
+            }
+            Ok(Some((receipts, hashes)))
+        });
+        let is_ours = |log: &alloy::primitives::Log| facts::passes(&self.filter, log);
+        Ok(read
+            .await?
+            .map(|(receipts, hashes)| logs_of_receipts(&told.block, &receipts, &hashes, is_ours)))
+    }
+
+    /// A block as a node tells it.
+    async fn told(&self, number: u64) -> Result<Told, L1Error> {
+        patiently(|| async {
+            let found = self.client.header(BlockNumberOrTag::Number(number)).await?;
+            found.ok_or(L1Error::BadAnswer { what: "block" })
+        })
+        .await
     }
 
     /// The headers of some blocks.
@@ -189,11 +271,15 @@ impl Reader {
     ///
     /// What keeps the nodes from answering; [`L1Error::BadAnswer`] when none of them has it.
     pub(super) async fn block(&self, number: u64) -> Result<(L1Block, B256), L1Error> {
-        patiently(|| async {
-            let found = self.client.block(BlockNumberOrTag::Number(number)).await?;
-            found.ok_or(L1Error::BadAnswer { what: "block" })
-        })
-        .await
+        self.told(number).await.map(|told| (told.block, told.parent))
+    }
+}
+
+/// Whether nodes have no such method, or tell receipts of a kind that is not known here.
+fn has_no_receipts(error: &L1Error) -> bool {
+    match error {
+        L1Error::BadAnswer { what } => *what == "json",
+        _ => error.refusal() == Some(Refusal::Other),
     }
 }
 

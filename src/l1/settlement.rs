@@ -122,7 +122,8 @@ pub fn order(deployment: &Deployment, batches: &[Certified]) -> Order {
                 .into()
         }
     };
-    Order { to: Some(deployment.settlement), value_wei: U256::ZERO, input, gas: Some(gas) }
+    let to = Some(deployment.settlement);
+    Order { to, value_wei: U256::ZERO, input, gas: Some(gas), what: "settle" }
 }
 
 fn submission(batch: &Certified) -> Submission {

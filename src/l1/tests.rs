@@ -3,7 +3,7 @@
 mod reading;
 
 use super::testing::{Following, ONE, World, anvil_path, signer};
-use super::{Client, Derived, L1Error, Replay, actions, force, settlement};
+use super::{Client, Derived, Fees, L1Error, Replay, actions, force, settlement, testing};
 use crate::config::redact;
 use crate::domain::{BatchNumber, Epoch, Place, RollupId, RollupTransaction};
 use crate::testing::{key, raw_priced};
@@ -256,4 +256,48 @@ async fn follows_the_forced_queue_through_reorgs_batches_and_escape() {
     let height = block.header.height;
     let expected = (0..3).map(|entry| (Place::Forced { height, entry }, signed(entry)));
     assert!(items.iter().cloned().eq(expected), "{items:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_by_hand_is_told_that_l1_is_too_dear() {
+    let world = World::deploy(|config| config).await;
+    let asked = world.client.fees().await.unwrap();
+    let limit = Fees { max_fee_wei: asked.now() - 1, priority_fee_wei: 20_000_000_000 };
+    let rich = world.rich().with_limit(limit);
+    let rollup = RollupId::new(79);
+    let before = world.client.nonce(rich.address(), true).await.unwrap();
+    let error = actions::register_rollup(&rich, &world.deployment, rollup, ONE).await.unwrap_err();
+    let told = error.to_string();
+    assert!(matches!(error, L1Error::TooDear { .. }) && told.contains("--max-fee-gwei"), "{told}");
+    assert_eq!(world.client.nonce(rich.address(), true).await.unwrap(), before);
+    let enough = Fees { max_fee_wei: asked.now() * 4, ..limit };
+    let rich = world.rich().with_limit(enough);
+    actions::register_rollup(&rich, &world.deployment, rollup, ONE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_l1_includes_and_refuses_is_not_paid_for_again_at_once() {
+    let world = World::deploy(|config| config).await;
+    let hostile = testing::hostile::Hostile::before(world.url()).await;
+    // A node that says of everything that it would succeed.
+    hostile.on(|request| {
+        let is_asked = request.method == "eth_estimateGas";
+        is_asked.then(|| testing::hostile::Fate::Answer(serde_json::json!("0x30d40")))
+    });
+    let client = Client::connect(&[hostile.url()]).await.unwrap();
+    let rich = world.rich_through(client);
+    let nonce = || world.client.nonce(rich.address(), false);
+    let before = nonce().await.unwrap();
+    let error = actions::seal(&rich, &world.deployment, Epoch::new(99)).await.unwrap_err();
+    assert!(matches!(error, L1Error::Reverted { .. }), "{error}");
+    assert_eq!(nonce().await.unwrap(), before + 1, "it was paid for");
+    for _ in 0..5 {
+        let error = actions::seal(&rich, &world.deployment, Epoch::new(99)).await.unwrap_err();
+        assert!(matches!(error, L1Error::Resting { what: "seal", failures: 1, .. }), "{error}");
+    }
+    assert_eq!(nonce().await.unwrap(), before + 1, "and not again");
+    assert_eq!(rich.state().paid_in_vain, 1);
+    // Another call is not blamed for it.
+    let error = actions::seal(&rich, &world.deployment, Epoch::new(98)).await.unwrap_err();
+    assert!(matches!(error, L1Error::Reverted { .. }), "{error}");
 }

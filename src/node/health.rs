@@ -79,6 +79,11 @@ pub(super) fn probe(
             )),
             _ => {}
         }
+        reasons.extend(
+            view.doubt.as_ref().map(|missing| {
+                format!("events of L1 are missing in what its nodes told: {missing}")
+            }),
+        );
         let patience = view.params.idle_interval().saturating_mul(STALLED_INTERVALS);
         if still_for > patience.max(Duration::from_secs(10)) && view.genesis.is_some() {
             reasons.push(format!("no block was decided for {} s", still_for.as_secs()));
@@ -121,6 +126,9 @@ pub(super) fn probe(
         metrics.oldest_unsettled_seconds.set(number(unsettled_for));
         metrics.account_flights.set(i64::try_from(flights).unwrap_or(i64::MAX));
         metrics.account_balance_gwei.set(gwei(state.balance_wei.unwrap_or_default()));
+        metrics.l1_paid_in_vain.set(number(state.paid_in_vain));
+        let resting = state.resting.len();
+        metrics.l1_resting.set(i64::try_from(resting).unwrap_or(i64::MAX));
         let fee = state.asked.map_or(0, |asked| asked.max_fee_wei);
         metrics.l1_fee_wei.set(i64::try_from(fee).unwrap_or(i64::MAX));
         let waiting = pool.waiting().transactions;
@@ -178,6 +186,26 @@ fn of_account(address: Address, state: &AccountState) -> Vec<String> {
         reasons
             .push("a transaction waits because L1 asks for more than max-l1-fee-gwei".to_owned());
     }
+    if state.is_at_tip_limit {
+        reasons.push(
+            "a transaction waits because L1 nodes want a larger tip than max-l1-tip-gwei"
+                .to_owned(),
+        );
+    }
+    if state.failed_settlements > 1 {
+        reasons.push(format!(
+            "the next batch was included on L1 and refused {} times, each time at cost: it is tried ever more seldom",
+            state.failed_settlements
+        ));
+    }
+    for one in &state.resting {
+        let then =
+            if one.until.is_some() { "it rests" } else { "it is given up until the next start" };
+        reasons.push(format!(
+            "{} was included on L1 and refused {} times, each time at cost: {then}",
+            one.what, one.failures
+        ));
+    }
     reasons
 }
 
@@ -194,9 +222,10 @@ fn number(value: u64) -> i64 {
 mod tests {
     use super::{LOW_GAS, of_account, settling_patience, unsettled_for};
     use crate::domain::{L1Block, Seconds};
-    use crate::l1::{AccountState, Fees};
+    use crate::l1::{AccountState, Fees, Resting};
     use crate::testing::{Surroundings, params};
     use alloy::primitives::{Address, B256, U256};
+    use std::time::Duration;
 
     fn state(balance_wei: u64, fee: u128) -> AccountState {
         AccountState {
@@ -220,6 +249,16 @@ mod tests {
         assert!(said(&empty).contains("is empty"));
         let poor = AccountState { lacks_funds: true, ..state(LOW_GAS, 1) };
         assert!(said(&poor).contains("cannot pay"));
+        let dear = AccountState { is_at_tip_limit: true, ..state(LOW_GAS, 1) };
+        assert!(said(&dear).contains("max-l1-tip-gwei"));
+        let resting = |until| Resting { what: "tally", failures: 6, until };
+        for (until, words) in [(None, "given up"), (Some(Duration::ZERO), "rests")] {
+            let vain = AccountState { resting: vec![resting(until)], ..state(LOW_GAS, 1) };
+            let told = said(&vain);
+            assert!(told.contains("tally") && told.contains("6 times") && told.contains(words));
+        }
+        let vain = AccountState { failed_settlements: 2, ..state(LOW_GAS, 1) };
+        assert!(said(&vain).contains("2 times"));
         let dear = AccountState { is_at_fee_limit: true, ..state(LOW_GAS, 1) };
         assert!(said(&dear).contains("max-l1-fee-gwei"));
     }

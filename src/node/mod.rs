@@ -182,7 +182,7 @@ pub async fn run(
     let checked = l1.clone();
     let key = config.signer.to_bytes();
     let signer = config.signer.address();
-    let account = Account::new(client.clone(), &key.0)?.with_max_fee(config.max_l1_fee_wei).owned(
+    let account = Account::new(client.clone(), &key.0)?.with_limit(config.max_l1_fee).owned(
         config.data_dir.join("l1-flights.json"),
         config.deployment.settlement,
         Duration::from_secs(params.l1_block_seconds),

@@ -2,6 +2,7 @@ use super::{Takeover, run};
 use crate::agreement::Faults;
 use crate::config::{Config, Identity, RestartDuty};
 use crate::domain::RollupId;
+use crate::l1::Fees;
 use crate::l1::testing::World;
 use alloy::primitives::B256;
 use alloy::signers::local::PrivateKeySigner;
@@ -29,7 +30,7 @@ fn config(world: &World, data_dir: &Path) -> Config {
         keep_blocks: None,
         restart_duty: RestartDuty::None,
         rpc_limits: crate::rpc::RpcLimits::default(),
-        max_l1_fee_wei: 1 << 40,
+        max_l1_fee: Fees::of_gwei(1_000, 20),
     }
 }
 

@@ -12,7 +12,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use pipeline::{Action, Look, MAX_FLIGHTS, plan};
+pub use pipeline::{Action, Look, MAX_FLIGHTS, failures, plan};
 pub use schedule::{may_post, opens_at, opens_to_all};
 
 use crate::attest::{LedgerHandle, payload_for};
@@ -117,7 +117,7 @@ impl Poster {
             desk.look().await?;
         }
         self.settled = Some(settled);
-        let actions = {
+        let (actions, failures) = {
             let group = |first: Height, end: Height| {
                 let from = ready.iter().position(|batch| batch.header.first_height == first)?;
                 let to = ready.iter().take_while(|batch| batch.header.last_height < end).count();
@@ -132,8 +132,10 @@ impl Poster {
             if (nonce..flights.included()).any(|nonce| flights.at(nonce).is_none()) {
                 return Ok(());
             }
-            plan(&flights, &look)
+            let failures = failures(&flights, &look).map_or(0, |(count, _)| count);
+            (plan(&flights, &look), failures)
         };
+        account.note_failed_settlements(failures);
         for action in actions {
             // What follows counts on what comes before it.
             if !self.act(&desk, action, &ready, settled, nonce).await? {

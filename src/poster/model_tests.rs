@@ -28,7 +28,7 @@ const BLOCK: Duration = Duration::from_secs(1);
 const BATCHES: u64 = 12;
 const PACE: u64 = 4;
 /// The most for a unit of gas. The base fee of these models goes up to half of it.
-const LIMIT: u128 = 500 * GWEI;
+const LIMIT: l1::Fees = l1::Fees { max_fee_wei: 500 * GWEI, priority_fee_wei: 500 * GWEI };
 
 /// One agent's poster and account, without the rest of the agent.
 struct Agent {
@@ -103,7 +103,7 @@ impl Agent {
 
     fn account(&self) -> Account {
         let client = Client::over(RpcClient::new(self.node.clone(), true), CHAIN);
-        Account::new(client, &[1; 32]).unwrap().with_max_fee(LIMIT).owned(
+        Account::new(client, &[1; 32]).unwrap().with_limit(LIMIT).owned(
             self.path.clone(),
             deployment().settlement,
             BLOCK,
@@ -134,7 +134,7 @@ impl Agent {
         let path = folder.join("l1-flights.json");
         let account = Account::new(client, &[1; 32])
             .unwrap()
-            .with_max_fee(LIMIT)
+            .with_limit(LIMIT)
             .owned(path, deployment().settlement, BLOCK)
             .silent_while(silence);
         let poster = Poster::new(
@@ -253,6 +253,7 @@ fn stray(agent: &Agent, nonce: u64, fees: l1::Fees) -> Vec<u8> {
         value_wei: U256::ZERO,
         input: Bytes::new(),
         gas: Some(50_000),
+        what: "",
     };
     agent.account().sign(&order, nonce, 50_000, fees).unwrap().1
 }

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Settlements on their way at most.
 pub const MAX_FLIGHTS: usize = 6;
 
+/// Doublings of the pause after settlements of the same first height that L1 included and refused.
+const MAX_DOUBLINGS: u32 = 10;
+
 /// After all heights.
 const NO_END: Height = Height::new(u64::MAX);
 
@@ -50,11 +53,36 @@ pub enum Action {
     },
 }
 
+/// How often in a row settlements that begin with what is next were included though it did not settle, and since when the
+/// last of them was on its way: each was paid for. What is estimated to succeed and fails all the same is not sent again at
+/// once, else it would be paid for with every block of L1.
+pub fn failures(flights: &Flights, look: &Look<'_>) -> Option<(u32, Duration)> {
+    let next = look.settled.next();
+    let failed = flights
+        .before(look.nonce)
+        .filter(|flight| matches!(flight.carries, Carries::Settlement(span) if span.first == next));
+    failed.fold(None, |all: Option<(u32, Duration)>, flight| {
+        let (count, since) = all.unwrap_or_default();
+        Some((count.saturating_add(1), since.max(flight.since())))
+    })
+}
+
+/// Whether what is next rests: it failed at cost more than once, and not long ago. Once may be somebody else's doing, who was
+/// faster on a chain that is no more.
+fn next_rests(flights: &Flights, look: &Look<'_>) -> bool {
+    failures(flights, look).is_some_and(|(count, since)| {
+        let doublings = count.saturating_sub(1).min(MAX_DOUBLINGS);
+        let pause = look.l1_block.saturating_mul(1 << doublings);
+        count > 1 && look.now < since.saturating_add(pause)
+    })
+}
+
 /// Says what to do about what L1 shows. What waits too long is raised by the account itself.
 pub fn plan(flights: &Flights, look: &Look<'_>) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut next = look.settled.next();
     let mut settling = 0_usize;
+    let next_rests = next_rests(flights, look);
     for flight in flights.live(look.nonce) {
         let nonce = flight.nonce;
         // What later ones carry already is not sent with what comes before it.
@@ -103,7 +131,12 @@ pub fn plan(flights: &Flights, look: &Look<'_>) -> Vec<Action> {
                 _ => continue,
             }
         }
-        if let Some(span) = (look.group)(next, end) {
+        if next_rests && next == look.settled.next() {
+            // It cannot settle without what rests, and failing costs more than nothing.
+            if carried.is_some() {
+                actions.push(Action::Cancel { nonce });
+            }
+        } else if let Some(span) = (look.group)(next, end) {
             settling = settling.saturating_add(1);
             actions.push(Action::Replace { nonce, span });
             next = span.last.next();
@@ -113,7 +146,7 @@ pub fn plan(flights: &Flights, look: &Look<'_>) -> Vec<Action> {
             return actions;
         }
     }
-    while settling < MAX_FLIGHTS {
+    while settling < MAX_FLIGHTS && !next_rests {
         let Some(span) = (look.group)(next, NO_END) else { break };
         actions.push(Action::Send(span));
         next = span.last.next();
@@ -183,7 +216,8 @@ mod tests {
         }
 
         fn send(&mut self, nonce: u64, carries: Carries) {
-            let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+            let order =
+                Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None, what: "" };
             let fees = Fees { max_fee_wei: 1, priority_fee_wei: 1 };
             let sent = Sent { hash: B256::ZERO, nonce, fees, gas: 1 };
             self.flights.sending(carries, &order, sent, None, self.now);
@@ -295,7 +329,8 @@ mod tests {
 
     #[test]
     fn what_an_earlier_process_sent_is_replaced_without_what_is_on_its_way_behind_it() {
-        let order = Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None };
+        let order =
+            Order { to: None, value_wei: U256::ZERO, input: Bytes::new(), gas: None, what: "" };
         let fees = Fees { max_fee_wei: 1, priority_fee_wei: 1 };
         let sent = Sent { hash: B256::ZERO, nonce: 7, fees, gas: 1 };
         let earlier = Flight::restored(7, Carries::Settlement(span(1, 10)), vec![sent]);
@@ -332,5 +367,40 @@ mod tests {
             account.flights.rest(nonce, account.now, BLOCK);
         }
         assert_eq!(account.look(20, 20), []);
+    }
+
+    #[test]
+    fn a_settlement_that_l1_refuses_each_time_is_sent_ever_more_seldom() {
+        let mut account = Account::new();
+        let mut sent = Vec::new();
+        // Each one is included with the next block, and nothing settles.
+        for block in 0_u32..5_000 {
+            account.now = BLOCK * block;
+            if !account.look(0, 10).is_empty() {
+                sent.push(block);
+                account.included += 1;
+            }
+        }
+        assert!(sent.len() <= 16, "{sent:?}");
+        let pauses: Vec<u32> = sent.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!(pauses.is_sorted() && pauses.last() == Some(&1_024), "{pauses:?}");
+        // What settles begins anew.
+        assert_eq!(account.look(10, 20), [Action::Send(span(11, 20))]);
+    }
+
+    #[test]
+    fn what_is_behind_a_settlement_that_rests_is_not_paid_for_in_vain() {
+        let mut account = Account::new();
+        account.look(0, 30);
+        for included in [8, 9] {
+            account.included = included;
+            account.look(0, 30);
+        }
+        // Two failed: what takes their place at the next nonces waits, and these carry nothing.
+        let waiting: Vec<Carries> = account.flights.live(9).map(|flight| flight.carries).collect();
+        assert!(!waiting.is_empty() && waiting.iter().all(|one| *one == Carries::Nothing));
+        account.now = BLOCK * 3;
+        let again = account.look(0, 30);
+        assert_eq!(again.first(), Some(&Action::Replace { nonce: 9, span: span(1, 10) }));
     }
 }

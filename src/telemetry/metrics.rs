@@ -76,6 +76,10 @@ table! {
     account_balance_gwei: Gauge,
     /// Transactions of that account on their way to L1
     account_flights: Gauge,
+    /// Transactions of that account that L1 included and refused since the start: paid for in vain
+    l1_paid_in_vain: Gauge,
+    /// What of these is not tried again now
+    l1_resting: Gauge,
     /// What L1 asked for a unit of gas when something was sent last, in wei
     l1_fee_wei: Gauge,
     /// Transactions in decided blocks since the start

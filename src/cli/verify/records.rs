@@ -207,6 +207,8 @@ pub(super) struct Summary {
     pub(super) lies: Vec<String>,
     /// Requests to nodes.
     pub(super) requests: u64,
+    /// Seconds between that block and this machine's clock.
+    pub(super) l1_age_seconds: u64,
     pub(super) error: Option<String>,
     pub(super) exit_code: u8,
 }

@@ -5,8 +5,13 @@ use crate::derive::{Item, Noop};
 use crate::domain::{Block, Deployment, RollupId};
 use crate::l1::Derived;
 use crate::l1::proven::{Proven, Verified, Wire};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A chain whose block at depth is older than this has stopped, or the node has.
+const OLD_SECONDS: u64 = 3_600;
 
 /// Writes what is found, and keeps count.
 pub(super) struct Teller<O> {
@@ -14,12 +19,22 @@ pub(super) struct Teller<O> {
     json: bool,
     rollup: RollupId,
     summary: Summary,
+    /// What was counted up to each L1 block, for those who follow: what a reorg takes back counts no more.
+    counted: BTreeMap<u64, Counted>,
+}
+
+/// What was told so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    transactions: u64,
+    noops: u64,
+    violations: u64,
 }
 
 impl<O: Write> Teller<O> {
     pub(super) fn new(out: O, json: bool, rollup: u64) -> Self {
         let summary = Summary { rollup, ..Summary::default() };
-        Self { out, json, rollup: RollupId::new(rollup), summary }
+        Self { out, json, rollup: RollupId::new(rollup), summary, counted: BTreeMap::new() }
     }
 
     fn line(&mut self, record: &Record) -> io::Result<()> {
@@ -59,6 +74,8 @@ impl<O: Write> Teller<O> {
         self.summary.unproven = proven.unproven().iter().map(ToString::to_string).collect();
         self.summary.lies = proven.nodes().lies().iter().map(ToString::to_string).collect();
         self.summary.requests = proven.nodes().requests();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.summary.l1_age_seconds = now.saturating_sub(anchor.timestamp.get());
     }
 
     /// Tells what an L1 block meant; of batches in `told` what is the rollup's, of others only what is wrong with them.
@@ -131,9 +148,18 @@ impl<O: Write> Teller<O> {
         Ok(())
     }
 
+    /// Takes note that all up to this L1 block is told.
+    pub(super) fn mark(&mut self, l1_block: u64) {
+        let Summary { transactions, noops, violations, .. } = self.summary;
+        self.counted.insert(l1_block, Counted { transactions, noops, violations });
+    }
+
     /// Tells that L1 took back what was told of later blocks.
     pub(super) fn reorganised(&mut self, kept_l1_block: u64, kept_batch: u64) -> io::Result<()> {
-        self.summary.checked = kept_batch;
+        self.counted.split_off(&kept_l1_block.saturating_add(1));
+        let kept = self.counted.last_key_value().map(|(_, counted)| *counted).unwrap_or_default();
+        (self.summary.transactions, self.summary.noops) = (kept.transactions, kept.noops);
+        (self.summary.violations, self.summary.checked) = (kept.violations, kept_batch);
         self.summary.flawed.retain(|batch| *batch <= kept_batch);
         self.line(&Record::Reorg { kept_l1_block, kept_batch })
     }
@@ -199,6 +225,12 @@ fn summary_text(summary: &Summary) -> String {
         _ => "; all of it follows from that block's hash, but for ",
     };
     text += &summary.unproven.join(", ");
+    if summary.l1_age_seconds > OLD_SECONDS && summary.l1_block.is_some() {
+        text += &format!(
+            "\nthat block is {} s old: what settled since then is not in this",
+            summary.l1_age_seconds
+        );
+    }
     for lie in &summary.lies {
         text += &format!("\nanother node told the truth where one did not: {lie}");
     }

@@ -5,10 +5,12 @@ use crate::l1::proven::{Anchor, Http, Nodes, ProvenError};
 use crate::l1::testing::{Following, World};
 use crate::l1::{Certified, force, settle_order};
 use crate::testing::{key, raw_priced};
+use alloy::primitives::Address;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Standard output, as those see it who read it while it is written.
 #[derive(Clone, Default)]
@@ -143,17 +145,35 @@ async fn who_follows_is_told_what_a_reorg_takes_back_and_what_comes_in_its_place
     let (genesis, set) = begun(&world).await;
     let depth = world.params.origin_depth_blocks;
     world.mine(1, 2).await;
-    let (_, batch) = world.batch(&set, &genesis, 1);
+    let raw = raw_priced(&key(1), 0, crate::domain::RollupId::new(77), 1);
+    let mut block = world.block(&set, &genesis, 1);
+    block.transactions =
+        vec![crate::domain::RollupTransaction { rollup: crate::domain::RollupId::new(77), raw }];
+    block.header.tx_count = 1;
+    block.header.tx_root = crate::domain::tx_root(&block.transactions);
+    // Nobody's, which breaks R14: that is told with the batch, and taken back with it.
+    block.header.proposer = Address::repeat_byte(7);
+    let blocks = [block];
+    let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
+    let header = crate::batch::build_header(&blocks, genesis.epoch, &payload).unwrap();
+    let batch = world.certify(&set, crate::testing::regular(header), payload);
     settle(&world, &set, &batch).await;
     world.mine(depth, 1).await;
 
     let out = Out::default();
     let (deployment, url) = (world.deployment.clone(), world.url());
     let told = out.clone();
+    let enough = CancellationToken::new();
+    let stop = enough.clone();
     let following = tokio::spawn(async move {
         let nodes = Nodes::new(Http::new(&[url]).unwrap());
         let mut teller = Teller::new(told, true, 77);
-        verify(&task(77, Anchor::AtDepth, true), nodes, &deployment, &mut teller, &|_| ()).await
+        let task = task(77, Anchor::AtDepth, true);
+        tokio::select! {
+            done = verify(&task, nodes, &deployment, &mut teller, &|_| ()) => done.unwrap(),
+            () = stop.cancelled() => {}
+        }
+        teller.finish(None, 0).unwrap();
     });
     let count = |kinds: &[String], kind: &str| kinds.iter().filter(|told| *told == kind).count();
     out.until("the batch", |kinds| count(kinds, "batch") == 1).await;
@@ -168,5 +188,12 @@ async fn who_follows_is_told_what_a_reorg_takes_back_and_what_comes_in_its_place
     let records = out.records();
     let reorg = records.iter().find(|record| record["kind"] == "reorg").unwrap();
     assert_eq!(reorg["keptBatch"], 0);
-    following.abort();
+    enough.cancel();
+    following.await.unwrap();
+    let records = out.records();
+    let summary = records.last().unwrap();
+    // What was told twice counts once.
+    assert_eq!(count(&out.kinds(), "transaction"), 2);
+    assert_eq!((&summary["checked"], &summary["transactions"]), (&json!(1), &json!(1)));
+    assert_eq!(summary["violations"], json!(1), "{summary}");
 }

@@ -1,11 +1,10 @@
 //! Whether what a node told follows from a hash. Pure.
 
 use crate::domain::{L1Block, Seconds};
-use crate::l1::bindings::IRota;
 use alloy::consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
 use alloy::consensus::{Header, ReceiptEnvelope};
 use alloy::eips::Encodable2718 as _;
-use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, U64, keccak256};
 use alloy::rlp::Encodable as _;
 use alloy::rpc::types::{
     EIP1186AccountProofResponse, Header as ToldHeader, Log, Transaction, TransactionReceipt,
@@ -139,7 +138,7 @@ pub(super) fn hash_of(transaction: &Transaction) -> B256 {
 }
 
 /// The logs of proven receipts, as `eth_getLogs` would tell them.
-pub(super) fn logs(
+pub(in crate::l1) fn logs(
     block: &L1Block,
     receipts: &[ReceiptEnvelope],
     hashes: &[B256],
@@ -205,19 +204,4 @@ pub(super) fn code(told: Value, account: Address, expected: Option<B256>) -> Res
 pub(super) fn holds_word(code: &[u8], word: B256) -> bool {
     const PUSH32: u8 = 0x7f;
     code.windows(33).any(|window| window.split_first() == Some((&PUSH32, word.as_slice())))
-}
-
-/// The set that an event tells of is the one that the code holds.
-pub(super) fn set(
-    set: &crate::domain::LeaderSet,
-    event: &IRota::Sealed,
-) -> Result<(), &'static str> {
-    [
-        (set.generation().get() == event.generation, "generation"),
-        (set.seed() == event.seed, "seed"),
-        (set.total() == event.total, "total"),
-        (U256::from(set.members().len()) == event.count, "count"),
-    ]
-    .into_iter()
-    .try_for_each(|(same, field)| if same { Ok(()) } else { Err(field) })
 }

@@ -25,6 +25,7 @@ mod tests;
 mod verifier;
 
 pub use check::Lie;
+pub(super) use check::logs as logs_of_receipts;
 pub use kept::KeptAnswers;
 pub use nodes::{Failure, Http, Nodes, Wire};
 pub use reader::{Anchor, Progress, Proven, ProvenBlock, ProvenError};

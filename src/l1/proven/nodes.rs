@@ -291,6 +291,12 @@ impl<W: Wire> Nodes<W> {
         self.lies.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Forgets a lie that was none.
+    pub(super) fn take_back(&self, lie: &Lie) {
+        let mut lies = self.lies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lies.retain(|known| (known.block, known.what) != (lie.block, lie.what));
+    }
+
     /// Asks all nodes in order until an answer passes `check`. A node that says `null`, fails or lies is passed over. If none
     /// of them helps, a lie is told at once; else all are asked again after a pause, a few times.
     pub(super) async fn ask<T>(

@@ -8,12 +8,13 @@ use crate::l1::error::L1Error;
 use crate::l1::replay::ReplayError;
 use crate::l1::{convert, facts};
 use alloy::consensus::Header;
-use alloy::primitives::{Address, B256, BloomInput, Bytes, Log, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, Log, U256, keccak256};
 use alloy::rpc::types::{Filter, Log as ToldLog, Transaction};
 use alloy::sol_types::{SolCall as _, SolEvent as _, SolValue as _};
 use futures::stream::{self, Stream, StreamExt as _};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Requests that are made ahead. How many of them are under way at once is the nodes' business.
 const AHEAD: usize = 64;
@@ -81,6 +82,18 @@ pub enum ProvenError {
         /// From the file.
         rollups: Address,
     },
+    /// The contract tells parameters of another form: another release made it.
+    #[error(
+        "settlement at {settlement} tells {actual} bytes of parameters, this release reads {expected}: the deployment is of another release, or no node tells the truth"
+    )]
+    OtherRelease {
+        /// From the file.
+        settlement: Address,
+        /// What its parameters take here.
+        expected: usize,
+        /// What was told.
+        actual: usize,
+    },
     /// A block that was proven before is not below the new anchor any more.
     #[error("L1 reorganised: block {number} is not the one that was read")]
     Reorganised {
@@ -143,8 +156,10 @@ impl<W: Wire> Proven<W> {
             Self { nodes, deployment, filter, headers: VecDeque::new(), unproven: Vec::new() };
         let anchor = proven.anchor(anchor).await?;
         proven.descend(anchor, proven.deployment.block, None, progress).await?;
-        let params = proven.prove_params().await?;
-        Ok((proven, params))
+        match proven.prove_params().await {
+            Ok(params) => Ok((proven, params)),
+            Err(error) => Err(proven.judged(error).await),
+        }
     }
 
     /// The block that everything is proven against.
@@ -225,9 +240,8 @@ impl<W: Wire> Proven<W> {
                 let settlement = self.deployment.settlement;
                 let call = Bytes::from(IRota::paramsCall {}.abi_encode());
                 let asked = json!([{ "to": settlement, "input": call }, "latest"]);
-                let depth =
-                    self.nodes.ask(newest, "eth_call", asked, |told| Ok(words(told)?.0)).await?;
-                newest.saturating_sub(depth.origin_depth_blocks)
+                let (params, _) = self.parameters(newest, asked, |_, _| Ok(())).await?;
+                newest.saturating_sub(params.origin_depth_blocks)
             }
         };
         let first = self.deployment.block;
@@ -252,7 +266,7 @@ impl<W: Wire> Proven<W> {
             return Err(ProvenError::TooEarly { anchor: anchor.number, first: last });
         }
         let mut down = VecDeque::new();
-        let top = Kept::of(&anchor, self.may_hold(&anchor));
+        let top = Kept::of(&anchor, facts::may_hold(&self.filter, &anchor));
         let mut parent = top.parent_hash;
         down.push_front(top);
         {
@@ -266,7 +280,7 @@ impl<W: Wire> Proven<W> {
                     // What it has under this number is not below the anchor. It may know what is by its hash.
                     None => self.header_by_hash(number, parent).await?,
                 };
-                let kept = Kept::of(&header, self.may_hold(&header));
+                let kept = Kept::of(&header, facts::may_hold(&self.filter, &header));
                 parent = kept.parent_hash;
                 down.push_front(kept);
                 progress(Progress::Headers(u64::try_from(down.len()).unwrap_or(u64::MAX), all));
@@ -290,20 +304,6 @@ impl<W: Wire> Proven<W> {
     async fn header_by_hash(&self, number: u64, hash: B256) -> Result<Header, ProvenError> {
         let read = |told| check::header(told, number, Some(hash));
         Ok(self.nodes.ask_once(number, "eth_getBlockByHash", json!([hash, false]), read).await?)
-    }
-
-    /// Whether the header's bloom leaves room for an event of ours: one of our contracts with one of our events.
-    fn may_hold(&self, header: &Header) -> bool {
-        let has = |bytes: &[u8]| header.logs_bloom.contains_input(BloomInput::Raw(bytes));
-        let [topics, ..] = &self.filter.topics;
-        self.filter.address.iter().any(|address| has(address.as_slice()))
-            && topics.iter().any(|topic| has(topic.as_slice()))
-    }
-
-    fn is_ours(&self, log: &Log) -> bool {
-        let [topics, ..] = &self.filter.topics;
-        self.filter.address.contains(&log.address)
-            && log.topics().first().is_some_and(|topic| topics.contains(topic))
     }
 
     /// The blocks from `from` on in which our contracts said something, in order.
@@ -331,7 +331,7 @@ impl<W: Wire> Proven<W> {
         let params = json!([hex(number)]);
         let read = |told| check::receipts(told, root);
         let receipts = self.nodes.ask_once(number, "eth_getBlockReceipts", params, read).await?;
-        let is_ours = |log: &Log| self.is_ours(log);
+        let is_ours = |log: &Log| facts::passes(&self.filter, log);
         if !receipts.iter().any(|receipt| receipt.logs().iter().any(is_ours)) {
             return Ok(None);
         }
@@ -385,6 +385,61 @@ impl<W: Wire> Proven<W> {
         Ok((code, expected.is_some()))
     }
 
+    /// The parameters that the settlement contract tells.
+    async fn parameters(
+        &self,
+        number: u64,
+        asked: Value,
+        check: impl Fn(&Params, &[U256; convert::PARAMS]) -> Result<(), Wrong> + Send + Sync,
+    ) -> Result<Words, ProvenError> {
+        let (settlement, expected) =
+            (self.deployment.settlement, convert::PARAMS.saturating_mul(32));
+        let other = AtomicUsize::new(expected);
+        let read = |told: Value| {
+            let bytes: Bytes = check::read("parameters", told)?;
+            if bytes.len() != expected {
+                other.store(bytes.len(), Ordering::Relaxed);
+                let problem = format!("are {} bytes, expected {expected}", bytes.len());
+                return Err(Wrong::because("parameters", problem));
+            }
+            let (params, words) = words(&bytes)?;
+            check(&params, &words)?;
+            Ok((params, words))
+        };
+        let told = self.nodes.ask(number, "eth_call", asked, read).await;
+        // Of another length they are of another release: then no node lied.
+        match (told, other.into_inner()) {
+            (Ok(told), _) => Ok(told),
+            (Err(NoAnswer::Lie(_)), 0) => {
+                Err(L1Error::NoContract { name: "settlement", address: settlement }.into())
+            }
+            (Err(NoAnswer::Lie(_)), actual) if actual != expected => {
+                Err(ProvenError::OtherRelease { settlement, expected, actual })
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// What an error means once L1 was looked at again. If the block that all is proven against is there no more, that is
+    /// why something does not follow from it, and nobody lied.
+    pub async fn judged(&self, error: ProvenError) -> ProvenError {
+        if !matches!(error, ProvenError::Lie(_) | ProvenError::Silence(_)) {
+            return error;
+        }
+        let anchor = self.anchor_block();
+        let read = |told| check::header(told, anchor.number, None);
+        let asked = json!([hex(anchor.number), false]);
+        match self.nodes.ask(anchor.number, "eth_getBlockByNumber", asked, read).await {
+            Ok(header) if header.hash_slow() != anchor.hash => {
+                if let ProvenError::Lie(lie) = &error {
+                    self.nodes.take_back(lie);
+                }
+                ProvenError::Reorganised { number: anchor.number }
+            }
+            _ => error,
+        }
+    }
+
     /// The parameters, whose hash, together with the addresses, the settlement contract holds in its code.
     async fn prove_params(&mut self) -> Result<Params, ProvenError> {
         let settlement = self.deployment.settlement;
@@ -407,25 +462,25 @@ impl<W: Wire> Proven<W> {
         let call = Bytes::from(IRota::paramsCall {}.abi_encode());
         let asked = json!([{ "to": settlement, "input": call }, hex(number)]);
         let addresses = convert::addresses(&self.deployment);
-        let read = |told: Value| {
-            let (params, words) = words(told)?;
-            let hash = keccak256((words, addresses.clone()).abi_encode_params());
+        let check = |_: &Params, words: &[U256; convert::PARAMS]| {
+            let hash = keccak256((*words, addresses.clone()).abi_encode_params());
             if !check::holds_word(&code, hash) {
                 let problem = format!(
                     "hash, with the deployment's addresses, to {hash}, which is not in the settlement contract's code"
                 );
                 return Err(Wrong::because("parameters", problem));
             }
-            Ok(params)
+            Ok(())
         };
-        Ok(self.nodes.ask(number, "eth_call", asked, read).await?)
+        Ok(self.parameters(number, asked, check).await?.0)
     }
 }
 
 /// The parameters, and the words in which a contract tells them.
-fn words(told: Value) -> Result<(Params, [U256; convert::PARAMS]), Wrong> {
-    let bytes: Bytes = check::read("parameters", told)?;
-    let words = IRota::paramsCall::abi_decode_returns(&bytes)
+type Words = (Params, [U256; convert::PARAMS]);
+
+fn words(bytes: &Bytes) -> Result<Words, Wrong> {
+    let words = IRota::paramsCall::abi_decode_returns(bytes)
         .map_err(|error| Wrong::because("parameters", error.to_string()))?;
     let params =
         convert::params(&words).map_err(|error| Wrong::because("parameters", error.to_string()))?;

@@ -86,7 +86,7 @@ impl Rules {
                 let code = block.codes.iter().find(|(pointer, _)| *pointer == event.pointer);
                 let set = code
                     .and_then(|(_, code)| LeaderSet::from_code(code, Epoch::new(event.epoch)).ok());
-                match set.map(|set| super::check::set(&set, &event.data)) {
+                match set.map(|set| crate::l1::convert::is_sealed(&set, &event.data)) {
                     Some(Ok(())) => {}
                     Some(Err(field)) => finder.expect(false, "R4", || {
                         format!("the set of epoch {} is stored with another {field}", event.epoch)

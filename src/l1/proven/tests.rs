@@ -508,3 +508,52 @@ fn count(chain: &Chain, method: &str) -> u64 {
         chain.honest.0.keys().filter(|(known, params)| *known == method && !is_header(params));
     u64::try_from(asked.count()).unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorg_under_the_reader_is_nobodys_lie() {
+    let (world, chain) = chain(|_| ()).await;
+    let node = Http::new(&[world.url()]).unwrap();
+    let nodes = Nodes::new(node).impatient();
+    let anchor = Anchor::Number(chain.head);
+    let (proven, params) =
+        Proven::open(nodes, chain.deployment.clone(), anchor, &|_| ()).await.unwrap();
+    // All that settled is in other blocks now, under the same numbers or not at all.
+    world.reorg(chain.head.saturating_sub(chain.deployment.block).saturating_sub(1)).await;
+    let mut verifier = Verifier::new(chain.deployment.clone(), params);
+    let l1 = |number| proven.block(number);
+    let mut blocks = std::pin::pin!(proven.blocks(0, &|_| ()));
+    let error = loop {
+        match blocks.next().await {
+            Some(Ok(block)) => drop(verifier.take(&block, &l1).await.unwrap()),
+            Some(Err(error)) => break error,
+            None => panic!("read to the end"),
+        }
+    };
+    let is_blame = matches!(error, ProvenError::Lie(_) | ProvenError::Silence(_));
+    assert!(is_blame, "by itself it looks like one: {error}");
+    let judged = proven.judged(error).await;
+    assert!(matches!(judged, ProvenError::Reorganised { number } if number == chain.head));
+    assert_eq!(proven.nodes().lies(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_of_another_release_is_named() {
+    let (world, mut chain) = chain(|_| ()).await;
+    record(&world, &mut chain).await;
+    let key = chain.honest.0.keys().find(|key| key.0 == "eth_call").unwrap().clone();
+    let told = chain.honest.0[&key].as_str().unwrap().to_owned();
+    let shorter = told[..told.len() - 64].to_owned();
+    for other in [shorter, format!("{told}{}", "0".repeat(64))] {
+        let node = chain.honest.lying(&key, json!(other));
+        let error = verify(node, &chain.deployment, Anchor::Hash(chain.hash)).await.unwrap_err();
+        assert!(matches!(error, ProvenError::OtherRelease { .. }), "{error}");
+        assert!(error.to_string().contains("another release"), "{error}");
+        // Where one node tells the truth, the other one is the liar.
+        let node = Several(vec![chain.honest.lying(&key, json!(other)), chain.honest.clone()]);
+        let found = verify(node, &chain.deployment, Anchor::Hash(chain.hash)).await.unwrap();
+        assert_eq!(found.harmless.len(), 1);
+    }
+    let node = chain.honest.lying(&key, json!("0x"));
+    let error = verify(node, &chain.deployment, Anchor::Hash(chain.hash)).await.unwrap_err();
+    assert!(matches!(error, ProvenError::L1(L1Error::NoContract { .. })), "{error}");
+}

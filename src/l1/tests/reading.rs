@@ -333,3 +333,112 @@ async fn depth_waits_for_finality_whatever_a_node_says_of_it() {
         following.until(&format!("depth after {said:?}"), |m| m.at_depth.is_some()).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_a_node_leaves_out_is_not_missed() {
+    let world = settled_world(2, 20).await;
+    let hostile = Hostile::before(world.url()).await;
+    let following = Following::through(&world, through(&hostile, &world).await);
+    is_read(&following, 2).await;
+    // From now on its index of logs is empty: for a single block, and for a stretch of them.
+    hostile.on(|request| (request.method == "eth_getLogs").then(|| Fate::Answer(json!([]))));
+    let (mut parent, set) = {
+        let mirror = following.mirror.read();
+        let last = mirror.last_settled.as_ref().unwrap();
+        let genesis = mirror.genesis.clone().unwrap();
+        let set = mirror.set_for(genesis.generation, genesis.epoch).unwrap();
+        let parent = BlockHeader {
+            height: last.header.last_height,
+            timestamp: crate::domain::Millis::new(genesis.timestamp.get() + 1_000),
+            ..genesis
+        };
+        (parent, set)
+    };
+    // The last block as it was settled.
+    let mut before = following.mirror.read().genesis.clone().unwrap();
+    for _ in 0..2 {
+        before = world.block(&set, &before, 0).header;
+    }
+    parent.clone_from(&before);
+    for (number, more) in [(3, 0), (4, 30)] {
+        let (block, batch) = world.batch(&set, &parent, 0);
+        let poster = world.poster(world.turn_of(&set, block.header.height));
+        poster.execute(&settlement::order(&world.deployment, &[batch])).await.unwrap();
+        parent = block.header;
+        world.mine(more, 1).await;
+        is_read(&following, number).await;
+    }
+    // Receipts that are not those of the block are not believed either.
+    let lies = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&lies);
+    hostile.on(move |request| {
+        let asked = request.method == "eth_getBlockReceipts";
+        (asked && told.fetch_add(1, Ordering::SeqCst) < 3).then(|| Fate::Answer(json!([])))
+    });
+    let (block, batch) = world.batch(&set, &parent, 0);
+    let poster = world.poster(world.turn_of(&set, block.header.height));
+    poster.execute(&settlement::order(&world.deployment, &[batch])).await.unwrap();
+    is_read(&following, 5).await;
+    assert!(lies.load(Ordering::SeqCst) >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_receipts_is_believed_as_before() {
+    let world = settled_world(3, 20).await;
+    let hostile = Hostile::before(world.url()).await;
+    hostile.on(|request| {
+        let is_asked = request.method == "eth_getBlockReceipts";
+        is_asked.then_some(Fate::Error(-32_601, "the method does not exist"))
+    });
+    let following = Following::through(&world, through(&hostile, &world).await);
+    is_read(&following, 3).await;
+    assert!(hostile.asked("eth_getBlockReceipts") < 64, "asked once, and those under way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_a_node_left_out_of_old_ranges_are_read_again() {
+    let world = settled_world(3, 200).await;
+    let hostile = Hostile::before(world.url()).await;
+    let asked = AtomicU64::new(0);
+    // The batches, which are in the oldest range, are not among its logs the first time.
+    hostile.on(move |request| {
+        let is_first = request.span().is_some() && asked.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then(|| Fate::Answer(json!([])))
+    });
+    let following = Following::through(&world, through(&hostile, &world).await);
+    is_read(&following, 3).await;
+    assert_eq!(following.mirror.read().doubt, None);
+    assert_eq!(following.store.settled(BatchNumber::new(2)).unwrap().unwrap().number.get(), 2);
+
+    // Whoever never tells them is not asked for ever: what is missing is said.
+    let deaf = Hostile::before(world.url()).await;
+    deaf.on(|request| request.span().is_some().then(|| Fate::Answer(json!([]))));
+    let following = Following::through(&world, through(&deaf, &world).await);
+    following.until("the doubt", |m| m.is_ready() && m.doubt.is_some()).await;
+    let doubt = following.mirror.read().doubt.clone().unwrap();
+    assert!(doubt.contains("by its events"), "{doubt}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_set_that_does_not_read_is_never_passed_over() {
+    let world = settled_world(1, 5).await;
+    for code in ["0x", "0x00", "0x00112233445566778899"] {
+        let hostile = Hostile::before(world.url()).await;
+        hostile.on(move |request| {
+            (request.method == "eth_getCode").then(|| Fate::Answer(json!(code)))
+        });
+        let following = Following::through(&world, through(&hostile, &world).await);
+        let tried = async {
+            while hostile.asked("eth_getCode") < 6 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), tried).await.unwrap();
+        {
+            let mirror = following.mirror.read();
+            assert!(!mirror.is_ready() && mirror.sets.is_empty(), "{code}");
+        }
+        hostile.behave();
+        following.until("the set", |m| m.is_ready() && m.sets.len() == 1).await;
+    }
+}

@@ -1,0 +1,216 @@
+//! Transactions that L1 included and refused: paid for, and of no use. Pure.
+//!
+//! What an agent is about to send is tried on a node first, which costs nothing. A node that answers wrongly, or a contract
+//! that judges otherwise once a transaction is included, would have an agent pay for the same failure for ever: so the same
+//! transaction is tried again ever more slowly, a few times in all, and all transactions of a kind have a budget.
+
+use super::account::Order;
+use alloy::primitives::{Address, B256, Keccak256};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How often the same transaction may fail at cost before it is given up until the agent starts again.
+pub(super) const ATTEMPTS: u32 = 6;
+/// The pause after the first failure of a transaction. It doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// Failures at cost of one kind, whatever the transactions said, within a time.
+pub(super) const OF_A_KIND: usize = 16;
+const WITHIN: Duration = Duration::from_secs(24 * 3_600);
+/// Transactions that are remembered; of more the one that may be tried again first is forgotten.
+const REMEMBERED: usize = 1_024;
+
+/// Why a transaction is not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resting {
+    /// What it calls.
+    pub what: &'static str,
+    /// How often it, or its kind, failed at cost.
+    pub failures: u32,
+    /// From when it is tried again; `None` if never by this process.
+    pub until: Option<Duration>,
+}
+
+/// What failed at cost.
+#[derive(Debug, Default)]
+pub(super) struct Reverts {
+    causes: BTreeMap<B256, Resting>,
+    kinds: BTreeMap<(Address, &'static str), VecDeque<Duration>>,
+    /// All failures since the start.
+    total: u64,
+}
+
+fn cause(order: &Order) -> B256 {
+    let mut hash = Keccak256::new();
+    hash.update(order.to.unwrap_or_default());
+    hash.update(order.value_wei.to_be_bytes::<32>());
+    hash.update(&order.input);
+    hash.finalize()
+}
+
+fn kind(order: &Order) -> (Address, &'static str) {
+    (order.to.unwrap_or_default(), order.what)
+}
+
+impl Reverts {
+    /// Whether this may be tried now; else what keeps it.
+    pub(super) fn allow(&mut self, order: &Order, now: Duration) -> Result<(), Resting> {
+        if let Some(resting) = self.causes.get(&cause(order))
+            && resting.until.is_none_or(|until| now < until)
+        {
+            return Err(resting.clone());
+        }
+        let Some(failures) = self.kinds.get_mut(&kind(order)) else { return Ok(()) };
+        failures.retain(|at| now.saturating_sub(*at) < WITHIN);
+        match failures.front() {
+            Some(first) if failures.len() >= OF_A_KIND => Err(Resting {
+                what: order.what,
+                failures: u32::try_from(failures.len()).unwrap_or(u32::MAX),
+                until: Some(first.saturating_add(WITHIN)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of a failure that was paid for.
+    pub(super) fn failed(&mut self, order: &Order, now: Duration) {
+        self.total = self.total.saturating_add(1);
+        let times = self.kinds.entry(kind(order)).or_default();
+        times.push_back(now);
+        // Older ones are not needed to know when the next may be tried.
+        while times.len() > OF_A_KIND {
+            times.pop_front();
+        }
+        let cause = cause(order);
+        let failures = self.causes.get(&cause).map_or(0, |one| one.failures).saturating_add(1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(ATTEMPTS));
+        let until = (failures < ATTEMPTS).then(|| now.saturating_add(pause));
+        self.causes.insert(cause, Resting { what: order.what, failures, until });
+        while self.causes.len() > REMEMBERED {
+            let soonest =
+                self.causes.iter().min_by_key(|(_, one)| one.until.unwrap_or(Duration::MAX));
+            let Some(soonest) = soonest.map(|(cause, _)| *cause) else { return };
+            self.causes.remove(&soonest);
+        }
+    }
+
+    /// Takes note that it did what it should.
+    pub(super) fn succeeded(&mut self, order: &Order) {
+        self.causes.remove(&cause(order));
+    }
+
+    /// What failed more than once and is not tried now, one of each kind, and how often anything failed.
+    pub(super) fn told(&self, now: Duration) -> (Vec<Resting>, u64) {
+        let mut told: BTreeMap<&'static str, Resting> = BTreeMap::new();
+        let resting = self
+            .causes
+            .values()
+            .filter(|one| one.failures > 1 && one.until.is_none_or(|until| now < until));
+        for one in resting {
+            let worst = told.entry(one.what).or_insert_with(|| one.clone());
+            if one.failures > worst.failures {
+                *worst = one.clone();
+            }
+        }
+        for ((_, what), times) in &self.kinds {
+            let lately = times.iter().filter(|at| now.saturating_sub(**at) < WITHIN).count();
+            if lately >= OF_A_KIND {
+                let until = times.front().map(|first| first.saturating_add(WITHIN));
+                let failures = u32::try_from(lately).unwrap_or(u32::MAX);
+                told.insert(what, Resting { what, failures, until });
+            }
+        }
+        (told.into_values().collect(), self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ATTEMPTS, OF_A_KIND, Order, REMEMBERED, Reverts, WITHIN};
+    use alloy::primitives::{Address, U256};
+    use std::time::Duration;
+
+    fn order(n: usize) -> Order {
+        Order {
+            to: Some(Address::repeat_byte(1)),
+            value_wei: U256::ZERO,
+            input: n.to_be_bytes().to_vec().into(),
+            gas: None,
+            what: "execute",
+        }
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Tries whenever it may for ten days, and fails each time. How often, and what was paid in the first hour.
+    fn tries(mut next: impl FnMut(u64) -> Order) -> (u32, u32) {
+        let mut reverts = Reverts::default();
+        let (mut paid, mut first_hour) = (0_u32, 0_u32);
+        for second in (0..864_000).step_by(12) {
+            let order = next(second);
+            if reverts.allow(&order, at(second)).is_ok() {
+                reverts.failed(&order, at(second));
+                paid = paid.saturating_add(1);
+                first_hour = first_hour.saturating_add(u32::from(second < 3_600));
+            }
+        }
+        (paid, first_hour)
+    }
+
+    #[test]
+    fn what_fails_each_time_is_paid_for_a_few_times_ever_more_slowly_and_given_up() {
+        let (paid, first_hour) = tries(|_| order(1));
+        assert_eq!((paid, first_hour), (ATTEMPTS, 6));
+        let mut reverts = Reverts::default();
+        for n in 0..ATTEMPTS {
+            reverts.failed(&order(1), at(u64::from(n)));
+        }
+        let resting = reverts.allow(&order(1), at(u64::MAX)).unwrap_err();
+        assert_eq!((resting.failures, resting.until), (ATTEMPTS, None));
+        assert!(reverts.allow(&order(2), at(9)).is_ok(), "another one of the kind is not blamed");
+        assert_eq!(reverts.told(at(9)), (vec![resting], u64::from(ATTEMPTS)));
+    }
+
+    #[test]
+    fn a_kind_that_fails_with_ever_new_words_has_a_budget_for_a_day() {
+        let mut number = 0_usize;
+        let (paid, first_hour) = tries(|_| {
+            number = number.saturating_add(1);
+            order(number)
+        });
+        let budget = u32::try_from(OF_A_KIND).unwrap();
+        assert_eq!(first_hour, budget);
+        assert_eq!(paid, budget.saturating_mul(10));
+    }
+
+    #[test]
+    fn a_success_ends_the_pauses_of_a_transaction_and_time_those_of_its_kind() {
+        let mut reverts = Reverts::default();
+        reverts.failed(&order(1), at(0));
+        assert_eq!(reverts.allow(&order(1), at(59)).unwrap_err().until, Some(at(60)));
+        assert!(reverts.allow(&order(1), at(60)).is_ok());
+        assert_eq!(reverts.told(at(1)).0, [], "once may happen to anybody");
+        reverts.succeeded(&order(1));
+        for n in 1..OF_A_KIND {
+            assert!(reverts.allow(&order(n), at(100)).is_ok());
+            reverts.failed(&order(n), at(100));
+        }
+        assert!(reverts.allow(&order(99), at(101)).is_err());
+        assert_eq!(reverts.told(at(101)).0.len(), 1);
+        assert!(reverts.allow(&order(99), at(100).saturating_add(WITHIN)).is_ok());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_what_was_given_up_goes_last() {
+        let mut reverts = Reverts::default();
+        for _ in 0..ATTEMPTS {
+            reverts.failed(&order(0), at(0));
+        }
+        for n in 1..REMEMBERED.saturating_mul(2) {
+            reverts.failed(&order(n), at(1));
+        }
+        assert_eq!(reverts.causes.len(), REMEMBERED);
+        assert_eq!(reverts.allow(&order(0), at(2)).unwrap_err().until, None);
+    }
+}
