@@ -26,6 +26,9 @@ pub enum HeaderError {
         /// The first field that differs.
         field: &'static str,
     },
+    /// What L1 took has no reading: nobody knows payload or header.
+    #[error("the input that settled it cannot be read")]
+    Unread,
 }
 
 /// The header of a batch of these blocks, attested in `epoch`, with these payload bytes, that does not say that it is

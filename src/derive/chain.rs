@@ -25,6 +25,8 @@ pub struct Derivation<W = RecentTransactions> {
     number: BatchNumber,
     height: Height,
     block_hash: B256,
+    /// Whether the last batch could be read, or nobody proved where it ends.
+    is_end_known: bool,
     /// Entries of the forced queue that were consumed, by batches or by escape.
     consumed: u64,
     /// The entries after those, each with whether its rollup was registered.
@@ -186,6 +188,7 @@ impl<W: Window> Derivation<W> {
             number: BatchNumber::new(0),
             height: genesis.height,
             block_hash: genesis.hash(),
+            is_end_known: true,
             consumed: genesis.forced_through,
             queue: VecDeque::new(),
             window,
@@ -264,8 +267,44 @@ impl<W: Window> Derivation<W> {
         self.number = number;
         self.height = header.last_height;
         self.block_hash = header.last_block_hash;
+        self.is_end_known = true;
         let Meaning { items, noops } = meaning;
         Ok(DerivedBatch { number, items, noops, blocks, flaw })
+    }
+
+    /// Takes a settled batch whose input nobody can read, with what L1 tells of its end beside the input; its last height is
+    /// below its first one where that is nothing. It counts as one whose payload does not decode: the chain goes on, and the
+    /// next batch that can be read says where it begins.
+    ///
+    /// # Errors
+    ///
+    /// [`DeriveError::NumberNotNext`], and nothing changes.
+    pub fn pass(
+        &mut self,
+        number: BatchNumber,
+        header: &BatchHeader,
+    ) -> Result<DerivedBatch, DeriveError> {
+        let expected = self.number.next();
+        if number != expected {
+            return Err(DeriveError::NumberNotNext { expected, actual: number });
+        }
+        if header.last_height > self.height {
+            (self.height, self.block_hash) = (header.last_height, header.last_block_hash);
+        }
+        let mut meaning = Meaning::default();
+        self.forget_before(self.height);
+        let through = header.forced_through.min(self.queue_length());
+        self.consume(self.height, through, &mut meaning);
+        (self.number, self.is_end_known) = (number, false);
+        self.generation = self.generation.max(header.generation);
+        let Meaning { items, noops } = meaning;
+        Ok(DerivedBatch {
+            number,
+            items,
+            noops,
+            blocks: Vec::new(),
+            flaw: Some(HeaderError::Unread),
+        })
     }
 
     /// Takes an escape that consumed entries up to `through` (exclusive), at its place among the batches (R32). What was
@@ -299,14 +338,15 @@ impl<W: Window> Derivation<W> {
             let (before, actual) = (self.generation, header.generation);
             return Err(DeriveError::GenerationBack { number, before, actual });
         }
-        if header.first_height != next_height {
+        let is_gap = !self.is_end_known && header.first_height >= next_height;
+        if header.first_height != next_height && !is_gap {
             let (expected, actual) = (next_height, header.first_height);
             return Err(DeriveError::HeightNotNext { number, expected, actual });
         }
         if header.last_height < header.first_height {
             return Err(DeriveError::Empty { number, last: header.last_height });
         }
-        if header.parent_block_hash != self.block_hash {
+        if header.parent_block_hash != self.block_hash && self.is_end_known {
             let (expected, actual) = (self.block_hash, header.parent_block_hash);
             return Err(DeriveError::ParentMismatch { number, expected, actual });
         }

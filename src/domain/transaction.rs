@@ -1,5 +1,7 @@
 //! Transactions of rollups, as signed by users.
 
+mod fields;
+
 use crate::crypto::{Signature, SignatureError};
 use crate::domain::RollupId;
 use crate::domain::encoding::{read_bytes, write_bytes};
@@ -191,7 +193,9 @@ where
     T: RlpEcdsaDecodableTx + SignableTransaction<alloy::primitives::Signature>,
 {
     let mut rest = raw.as_ref();
-    let signed = T::eip2718_decode(&mut rest).map_err(TransactionError::malformed)?;
+    let signed = T::eip2718_decode(&mut rest).map_err(|error| {
+        TransactionError::malformed(fields::wrong(&raw).unwrap_or_else(|| error.to_string()))
+    })?;
     if !rest.is_empty() {
         return Err(TransactionError::malformed(format_args!("{} bytes too many", rest.len())));
     }

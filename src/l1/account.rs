@@ -57,8 +57,8 @@ impl Order {
     }
 
     /// A call of a contract whose input is there already.
-    pub(super) fn input(to: Address, input: Bytes) -> Self {
-        Self { to: Some(to), value_wei: U256::ZERO, input, gas: None }
+    pub(super) fn input(to: Address, what: &'static str, input: Bytes) -> Self {
+        Self { to: Some(to), value_wei: U256::ZERO, input, gas: None, what }
     }
 
     /// The same with ETH.

@@ -166,7 +166,7 @@ pub async fn report(
     key: KeyReference,
     evidence: &Evidence,
 ) -> Result<B256, L1Error> {
-    let order = Order::input(deployment.slasher, report_input(key, evidence));
+    let order = Order::input(deployment.slasher, "report", report_input(key, evidence));
     let receipt = account.execute(&order).await?;
     super::actions::event::<ISlasher::Reported>(&receipt).map(|event| event.caseId)
 }

@@ -289,9 +289,11 @@ impl Follower {
             chain.blocks.insert(end.number, end);
             let needed = self.oldest_origin(chain)?.min(end.number);
             chain.prune(needed);
-            from = end.number.saturating_add(1);
             self.say_progress(end.number, head.number);
             self.keep_if_due(chain).await?;
+            // At the end of its type a number has no next one: else this would go on for ever.
+            let Some(next) = end.number.checked_add(1) else { break };
+            from = next;
         }
         let Some(anchor) = chain.tip() else { return Ok(()) };
 

@@ -5,7 +5,7 @@ use super::actions::event;
 use super::bindings::IForcedInbox;
 use super::client::{Client, Finality};
 use super::error::L1Error;
-use super::refusal::Refusal;
+use super::ranges::{self, Span};
 use crate::domain::{Deployment, L1Block, Params, RollupTransaction, Seconds};
 use alloy::primitives::{B256, U256};
 use alloy::rpc::types::Filter;
@@ -15,8 +15,6 @@ use alloy::sol_types::SolEvent as _;
 const LOOK_BACK: u64 = 1_024;
 /// Of them only those that were enqueued within so many L1 blocks: a week where a block takes twelve seconds.
 const LOOK_BACK_BLOCKS: u64 = 50_000;
-/// Blocks that logs are asked for at once, and less where a node wants that.
-const RANGE_BLOCKS: u64 = 2_000;
 
 /// An entry that was just enqueued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,18 +109,10 @@ pub async fn find(
         .address(settlement)
         .event_signature(IForcedInbox::ForcedEnqueued::SIGNATURE_HASH)
         .topic2(B256::from(U256::from(transaction.rollup.get())));
-    let mut range = RANGE_BLOCKS;
+    let mut span = Span::default();
     let mut found = None;
     while next <= head {
-        let end = next.saturating_add(range).saturating_sub(1).min(head);
-        let logs = match client.logs(&filter.clone().from_block(next).to_block(end)).await {
-            Ok(logs) => logs,
-            Err(error) if range > 1 && asks_for_less(&error) => {
-                range /= 2;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let (logs, end) = ranges::next(client, &filter, next, head, &mut span).await?;
         for log in logs {
             let entry = IForcedInbox::ForcedEnqueued::decode_log(&log.inner)
                 .map_err(|_| L1Error::BadAnswer { what: "forced entry" })?;
@@ -130,13 +120,11 @@ pub async fn find(
                 found = Some(entry.index);
             }
         }
-        next = end.saturating_add(1);
+        // There is nothing behind the last block that a number can name, whatever head a node tells.
+        let Some(after) = end.checked_add(1) else { break };
+        next = after;
     }
     Ok(found)
-}
-
-const fn asks_for_less(error: &L1Error) -> bool {
-    matches!(error.refusal(), Some(Refusal::RangeTooLarge | Refusal::OverLimit))
 }
 
 /// Where the queue stands.

@@ -197,6 +197,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_last_block_that_a_number_can_name_is_the_end() {
+        let asked = Arc::default();
+        let node = Node { grants: 10_000, code: 0, words: "", asked: Arc::clone(&asked) };
+        let client = Client::over(RpcClient::new(node, true), 1);
+        let read = all(&client, &Filter::new(), u64::MAX - 3_000, u64::MAX).await;
+        assert_eq!(read.map(|logs| logs.len()), Ok(0));
+        assert_eq!(asked.lock().unwrap().last().map(|(_, to)| *to), Some(u64::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_node_that_grants_nothing_is_given_up() {
         let (read, _) = read(0, -32_005, "query exceeds max block range 0", 9).await;
         assert!(matches!(read, Err(L1Error::Refused { .. })), "{read:?}");

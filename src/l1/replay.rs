@@ -10,6 +10,7 @@ use super::facts::{self, Fact};
 use super::mirror::Mirror;
 use super::ranges::{self, Span};
 use super::settlement::{self, SettledPayload};
+use super::unread;
 use crate::crypto::SigningDomain;
 use crate::derive::{Derivation, DeriveError, DerivedBatch, DerivedEscape};
 use crate::domain::{
@@ -79,6 +80,8 @@ pub struct Replay {
     span: Span,
     /// What was derived of blocks that are read, and not given to the caller yet.
     ready: Vec<Derived>,
+    /// Where the chain stands, for batches that cannot be read.
+    end: unread::End,
 }
 
 impl Replay {
@@ -88,7 +91,8 @@ impl Replay {
         let mirror = Mirror::new(params);
         let (derivation, early, ready) = (None, Vec::new(), Vec::new());
         let span = Span::default();
-        Self { client, deployment, mirror, derivation, early, next_block, span, ready }
+        let end = unread::End::default();
+        Self { client, deployment, mirror, derivation, early, next_block, span, ready, end }
     }
 
     /// What was read so far.
@@ -118,7 +122,8 @@ impl Replay {
                 self.ready.extend(derived);
                 self.next_block = number.saturating_add(1);
             }
-            self.next_block = end.saturating_add(1);
+            let Some(next) = end.checked_add(1) else { break };
+            self.next_block = next;
         }
         Ok(std::mem::take(&mut self.ready))
     }
@@ -131,11 +136,14 @@ impl Replay {
         block: &L1Block,
         logs: &[Log],
     ) -> Result<Vec<Derived>, ReplayError> {
-        let read = facts::read(client, &self.deployment, block, logs, None).await?;
+        let mut read = facts::read(client, &self.deployment, block, logs, None).await?;
+        self.end.clone().complete(&mut read);
         let mut facts = Vec::with_capacity(read.len());
         for fact in read {
             let carried = match &fact {
-                Fact::Settled(batch) => Some(self.carried(client, batch).await?),
+                Fact::Settled(batch) if !batch.is_unread() => {
+                    Some(self.carried(client, batch).await?)
+                }
                 _ => None,
             };
             facts.push((fact, carried));
@@ -143,6 +151,7 @@ impl Replay {
         let mut derived = Vec::new();
         for (fact, carried) in facts {
             self.mirror.apply(block, &fact);
+            self.end.note(&fact);
             derived.extend(self.take(fact, carried)?);
         }
         Ok(derived)
@@ -175,6 +184,13 @@ impl Replay {
                 for fact in std::mem::take(&mut self.early) {
                     derived.extend(take_forced(begun, &self.mirror, fact)?);
                 }
+            }
+            // Nobody can read what settled: the chain goes on from what L1 tells besides (R44).
+            Fact::Settled(batch) if batch.is_unread() => {
+                let number = batch.number;
+                let derivation = self.derivation.as_mut().ok_or(ReplayError::NoSet { number })?;
+                let meaning = derivation.pass(number, &batch.header)?;
+                derived.push(Derived::Batch(batch, meaning));
             }
             Fact::Settled(batch) => {
                 let carried = carried.ok_or(L1Error::BadAnswer { what: "settlement input" })?;

@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod edges;
 mod ending;
 mod faults;
 mod forced;

@@ -432,3 +432,41 @@ fn decoding_on_several_cores_gives_what_one_gives() {
     assert!(alone.iter().any(Result::is_err) && alone.len() == 400);
     assert_eq!(super::decode_all(&blocks, 1_000), alone);
 }
+
+#[test]
+fn the_chain_goes_on_behind_a_batch_that_nobody_can_read() {
+    let all = blocks(&[(vec![0], 0), (vec![1], 1), (vec![2], 0), (vec![3], 1)]);
+    let mut derivation = derivation_with(&[4, 5]);
+    settle(&mut derivation, 1, &all[..1]);
+    let end = BatchHeader {
+        first_height: Height::new(2),
+        last_height: Height::new(2),
+        last_block_hash: all[1].header.hash(),
+        forced_through: 1,
+        ..settled(&all[..1]).0
+    };
+    // With its end, and where nobody tells it.
+    let unknown = BatchHeader { last_height: Height::new(1), forced_through: 0, ..end.clone() };
+    for (told, forced) in [(end, 1), (unknown, 0)] {
+        let mut derivation = derivation.clone();
+        let passed = derivation.pass(BatchNumber::new(2), &told).unwrap();
+        assert_eq!(passed.flaw, Some(HeaderError::Unread));
+        assert_eq!((passed.items.len(), passed.blocks.len()), (forced, 0));
+        let (header, payload) = settled(&all[2..]);
+        // What is read may begin behind what is known, and never below it.
+        let back = BatchHeader { first_height: Height::new(1), ..header.clone() };
+        let number = BatchNumber::new(3);
+        let refused = derivation.settle(number, &back, &payload, &|_, _| true).unwrap_err();
+        assert!(matches!(refused, DeriveError::HeightNotNext { .. }), "{refused}");
+        let next = derivation.settle(number, &header, &payload, &|_, _| true).unwrap();
+        assert_eq!(next.flaw, None);
+        // Two of its own, and the forced ones that nobody had before.
+        assert_eq!(next.items.len(), 4 - forced);
+        assert_eq!(derivation.height(), Height::new(4));
+        // From there on all has to follow again.
+        let refused = derivation.settle(number.next(), &header, &payload, &|_, _| true);
+        assert!(matches!(refused, Err(DeriveError::HeightNotNext { .. })));
+    }
+    let again = derivation.pass(BatchNumber::new(9), &settled(&all[..1]).0).unwrap_err();
+    assert!(matches!(again, DeriveError::NumberNotNext { .. }));
+}

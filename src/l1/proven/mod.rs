@@ -15,6 +15,7 @@
 //! the rules is the settlers' fault ([`Violation`]) or that of the contracts ([`ReplayError`](super::ReplayError)).
 
 mod check;
+mod cuts;
 mod kept;
 mod memory;
 mod nodes;

@@ -4,6 +4,7 @@
 //! break R12 to R17. That changes nothing in what is derived (R44), and everything in whom to trust, so it is named. What L1
 //! does check of R22 and R26 is checked again: should it be broken, the contracts are not the ones that this code knows.
 
+use super::cuts::Cuts;
 use super::reader::ProvenBlock;
 use crate::batch::body::body_bytes;
 use crate::batch::payload::max_body_bytes;
@@ -42,6 +43,7 @@ pub(super) struct Rules {
     entries: Vec<u64>,
     chain_hash: B256,
     seed: B256,
+    cuts: Cuts,
 }
 
 /// Collects what is wrong in one place.
@@ -113,7 +115,9 @@ impl Rules {
                 self.chain_hash = event.chainHash;
                 self.entries.push(l1_block);
             } else if let Ok(event) = IRota::GenesisFixed::decode_log(&log.inner) {
-                self.parent = Some(crate::l1::convert::block_header(&event.header));
+                let genesis = crate::l1::convert::block_header(&event.header);
+                self.cuts.begin(&genesis);
+                self.parent = Some(genesis);
             }
         }
     }
@@ -130,6 +134,16 @@ impl Rules {
         let l1_block = batch.block.number;
         let mut finder = Finder { found, batch: number, height: None, l1_block };
         self.judge_header(batch, view, &mut finder);
+        let (parent, params) = (self.parent.as_ref(), &view.mirror.params);
+        let begun = began(view.mirror, batch.header.generation, batch.header.first_height);
+        for one in self.cuts.take(batch, &derived.blocks, parent, begun, params) {
+            let (batch, l1_block) = (Some(one.batch), one.l1_block);
+            Finder { found: &mut *finder.found, batch, height: None, l1_block }.expect(
+                false,
+                "R23",
+                || one.what.clone(),
+            );
+        }
         for block in &derived.blocks {
             finder.height = Some(block.header.height.get());
             self.judge_block(batch, block, view, &mut finder);

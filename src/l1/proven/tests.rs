@@ -8,7 +8,7 @@ use crate::domain::{
     Block, BlockHeader, Deployment, LeaderSet, RollupId, RollupTransaction, tx_root,
 };
 use crate::l1::testing::{Following, World};
-use crate::l1::{Derived, actions, force, settlement};
+use crate::l1::{Derived, L1Error, actions, force, settlement};
 use crate::testing::{key, raw_priced};
 use alloy::primitives::B256;
 use futures::StreamExt as _;
@@ -191,9 +191,9 @@ async fn settle(world: &World, set: &LeaderSet, block: &Block) {
     let blocks = [block.clone()];
     let payload = crate::batch::payload::encode_cheapest(&blocks).unwrap();
     let header = crate::batch::build_header(&blocks, block.header.epoch, &payload).unwrap();
-    let header = crate::testing::regular(header);
+    // One block is no cut (R20): such a batch is not regular, and settles once nothing has for five takeovers.
     let batch = world.certify(set, header, payload);
-    world.mine(1, 3).await;
+    world.mine(1, world.params.takeover_seconds * 5 + 3).await;
     let poster = world.poster(world.turn_of(set, block.header.height));
     poster.execute(&settlement::order(&world.deployment, &[batch])).await.unwrap();
 }

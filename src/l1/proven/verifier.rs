@@ -62,6 +62,12 @@ impl Verifier {
             ReplayError::L1(reason) => unreadable(block, reason),
             error => error.into(),
         })?;
+        // Nothing that is proven says where such a batch ends: nobody can vouch for what comes behind it.
+        let is_unread =
+            |step: &Derived| matches!(step, Derived::Batch(batch, _) if batch.is_unread());
+        if verified.derived.iter().any(is_unread) {
+            return Err(unreadable(block, L1Error::BadAnswer { what: "settlement input" }));
+        }
         for step in &verified.derived {
             if let Derived::Batch(batch, derived) = step {
                 let sender = sender_of(block, batch.tx_hash);
