@@ -557,3 +557,26 @@ async fn a_deployment_of_another_release_is_named() {
     let error = verify(node, &chain.deployment, Anchor::Hash(chain.hash)).await.unwrap_err();
     assert!(matches!(error, ProvenError::L1(L1Error::NoContract { .. })), "{error}");
 }
+
+/// How fast it goes where no node is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: its command and figures are in docs/VERIFY.md"]
+async fn speed() {
+    const ROUNDS: u32 = 20;
+    let (world, mut chain) = chain(|block| block.transactions.extend((100..850).map(signed))).await;
+    let found = record(&world, &mut chain).await;
+    drop(world);
+    let count = |derived: &Derived| match derived {
+        Derived::Batch(_, batch) => batch.items.len() + batch.noops.len(),
+        Derived::Escape(_, escape) => escape.items.len() + escape.noops.len(),
+    };
+    let transactions: usize = found.derived.iter().map(count).sum();
+    let begun = std::time::Instant::now();
+    for _ in 0..ROUNDS {
+        let again = verify(chain.honest.clone(), &chain.deployment, Anchor::Hash(chain.hash)).await;
+        assert_eq!(again.unwrap().derived.len(), found.derived.len());
+    }
+    let each = begun.elapsed() / ROUNDS;
+    let a_second = f64::from(u32::try_from(transactions).unwrap()) / each.as_secs_f64();
+    println!("{transactions} transactions in {each:?}: {a_second:.0} a second");
+}
