@@ -2,7 +2,7 @@
 //! for ever: nothing of what comes later names them. So the end of what was read is held against views of the contracts, at
 //! the very block up to which it was read.
 
-use super::bindings::{IBatchInbox, IForcedInbox, IRota, ISequencerRegistry};
+use super::bindings::{IBatchInbox, ICalendar, IForcedInbox, ISequencerRegistry};
 use super::client::Client;
 use super::error::L1Error;
 use super::mirror::Mirror;
@@ -85,8 +85,8 @@ pub(super) async fn missing(
     let tip = client.call_at(settlement, &IBatchInbox::tipCall {}, at).await?;
     let forced = client.call_at(settlement, &IForcedInbox::forcedLengthCall {}, at).await?;
     let sequencers = client.call_at(registry, &ISequencerRegistry::countCall {}, at).await?;
-    let generation = client.call_at(settlement, &IRota::generationCall {}, at).await?;
-    let set = IRota::setOfCall { generation, epoch: read.epoch.get() };
+    let generation = client.call_at(settlement, &ICalendar::generationCall {}, at).await?;
+    let set = ICalendar::setOfCall { generation, epoch: read.epoch.get() };
     let sealed_for = match client.call_at(settlement, &set, at).await {
         Ok(set) if !set.pointer.is_zero() => Some(Epoch::new(set.sealedFor)),
         // There is none yet.
