@@ -41,7 +41,7 @@ const KEEP_AFTER: Duration = Duration::from_secs(30);
 const DENIALS: u32 = 5;
 /// How often what was read is held against the contracts.
 const AUDIT_EVERY: Duration = Duration::from_secs(300);
-/// How often it must have been found incomplete in a row, and read again from further back each time, before the agent goes
+/// How often it must have been found incomplete in a row, and read again from the deployment each time, before the agent goes
 /// on with what it has.
 const MISSES: u32 = 3;
 /// How far L1's time may be from this machine's without a word.
@@ -64,7 +64,7 @@ enum FollowError {
     )]
     Denied { number: u64, times: u32 },
     /// The contracts say more than the events that were told.
-    #[error("l1 nodes left out events, all is read again from further back: {missing}")]
+    #[error("l1 nodes left out events, all is read again from the deployment: {missing}")]
     Incomplete { missing: String },
 }
 
@@ -164,6 +164,8 @@ impl Follower {
         let result = self.advance(known).await;
         if matches!(result, Err(FollowError::Incomplete { .. })) {
             *chain = None;
+            // The older picture was kept on the way to this one: what is missing may be missing there too.
+            self.discard().await?;
             self.discard().await?;
         }
         if let Err(FollowError::Denied { times, .. }) = &result
