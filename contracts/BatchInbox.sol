@@ -191,6 +191,8 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         uint64 oldest = running > MAX_EPOCH_LAG ? running - MAX_EPOCH_LAG : 0;
         if (oldest < before.epoch()) oldest = before.epoch();
         require(header.epoch >= oldest && header.epoch <= running, EpochOutOfRange(oldest, running, header.epoch));
+        // A batch of the running epoch finds nobody who could have led it.
+        if (header.epoch != running) _requireSomebody(header.generation, running);
 
         require(
             header.timestamp >= before.timestamp() && header.timestamp <= time + DRIFT_SECONDS,
@@ -204,6 +206,11 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         // Zero once it is more than 256 blocks old; agents and verifiers check older ones.
         bytes32 known = blockhash(header.l1OriginNumber);
         require(known == 0 || known == header.l1OriginHash, OriginHashMismatch(known, header.l1OriginHash));
+    }
+
+    /// @dev Nothing settles while the set in force is empty, whatever set a batch names (R5).
+    function _requireSomebody(uint32 generation_, uint64 running) private view {
+        require(_setAt(generation_, running).code.length > SetLib.HEADER_BYTES, EmptySetInForce(running));
     }
 
     /// @dev Judges what `header` says of the forced queue (R30): how far that is consumed then, and whether the batch is late.

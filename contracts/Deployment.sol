@@ -29,6 +29,8 @@ abstract contract Deployment {
         if (address(this) != addresses.registry) {
             bytes32 expected = Deployment(addresses.registry).DEPLOYMENT_HASH();
             require(DEPLOYMENT_HASH == expected, DeploymentDiffers(expected, DEPLOYMENT_HASH));
+        } else {
+            ParamsLib.checkGenesis(params, block.timestamp);
         }
     }
 }

@@ -73,6 +73,9 @@ interface IBatchInbox {
     /// @notice The attesting epoch is too old, before that of the last batch, or not begun (R22).
     error EpochOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
 
+    /// @notice Nobody is in the set in force, so nothing settles (R5).
+    error EmptySetInForce(uint64 epoch);
+
     error TimestampOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);
 
     error OriginOutOfRange(uint64 minimum, uint64 maximum, uint64 actual);

@@ -27,6 +27,10 @@ library ParamsLib {
     error IntervalIsZero();
     error L1BlockIsZero();
     error CorrelationWindowIsZero();
+    error RestartWindowIsZero();
+    error ExitMarginIsZero();
+    error BountyIsZero();
+    error JailIsZero();
     error WeightUnitOutOfRange(uint256 maximum, uint256 actual);
     error MaxBatchBytesOutOfRange(uint256 maximum, uint256 actual);
     error ForcedMaxBytesOutOfRange(uint256 maximum, uint256 actual);
@@ -58,6 +62,8 @@ library ParamsLib {
     error MaxMembersTooLarge(uint256 maximum, uint256 actual);
     error MinMembersOutOfRange(uint256 minimum, uint256 maximum, uint256 actual);
     error MinStakeBelowWeightUnit(uint256 minimumWei, uint256 actualWei);
+    error CommissionDelayBelowExitDelay(uint256 minimum, uint256 actual);
+    error GenesisTooEarly(uint256 minimum, uint256 actual);
 
     /// @notice Reverts with the error of the first relation that does not hold, in the order in which they stand above.
     function check(Params memory p) internal pure {
@@ -65,6 +71,18 @@ library ParamsLib {
         _checkDelays(p);
         _checkPace(p);
         _checkSizes(p);
+        // Whoever does not like a raise can be gone before it counts.
+        require(
+            p.commissionDelaySeconds >= p.exitDelaySeconds,
+            CommissionDelayBelowExitDelay(p.exitDelaySeconds, p.commissionDelaySeconds)
+        );
+    }
+
+    /// @notice Reverts if genesis is not at least an L1 block after `time`, when the first contract is deployed: sequencers
+    /// join before it.
+    function checkGenesis(Params memory p, uint256 time) internal pure {
+        uint256 minimum = time + p.l1BlockSeconds;
+        require(p.genesis >= minimum, GenesisTooEarly(minimum, p.genesis));
     }
 
     function _checkFields(Params memory p) private pure {
@@ -73,6 +91,10 @@ library ParamsLib {
         require(p.intervalMillis != 0, IntervalIsZero());
         require(p.l1BlockSeconds != 0, L1BlockIsZero());
         require(p.correlationWindowSeconds != 0, CorrelationWindowIsZero());
+        require(p.restartWindowSeconds != 0, RestartWindowIsZero());
+        require(p.exitMarginSeconds != 0, ExitMarginIsZero());
+        require(p.bountyBps != 0, BountyIsZero());
+        require(p.jailSeconds != 0, JailIsZero());
         require(
             p.weightUnitWei != 0 && p.weightUnitWei <= MAX_WEIGHT_UNIT_WEI,
             WeightUnitOutOfRange(MAX_WEIGHT_UNIT_WEI, p.weightUnitWei)

@@ -14,8 +14,8 @@ using TipLib for TipWord global;
 ///
 ///     number 30 | lastHeight 40 | epoch 28 | timestamp 34 | settledAt 34 | origin 32 | forced 23 | consumed 23 | generation 12
 ///
-/// Times reach to the year 2514. Numbers, epochs, origins and generations are paced by L1 and take decades to run out.
-/// Only heights could be driven up by a quorum at will, so {pack} checks them; the forced queue checks its own length.
+/// Times reach to the year 2514, and so do origins. Heights a quorum could drive up at will, numbers whoever pays for it, and
+/// epochs run out as early as they are short, so {pack} checks these; the forced queue checks its own length.
 library TipLib {
     uint256 private constant LAST_HEIGHT = 30;
     uint256 private constant EPOCH = 70;
@@ -26,13 +26,21 @@ library TipLib {
     uint256 private constant CONSUMED = 221;
     uint256 private constant GENERATION = 244;
 
+    uint64 private constant MAX_NUMBER = (1 << 30) - 1;
     uint64 private constant MAX_HEIGHT = (1 << 40) - 1;
+    uint64 private constant MAX_EPOCH = (1 << 28) - 1;
     uint32 private constant MAX_GENERATION = (1 << 12) - 1;
     /// Entries that the forced queue can ever have.
     uint64 internal constant MAX_FORCED = (1 << 23) - 1;
 
     /// @notice Heights end here.
     error HeightAboveMaximum(uint64 maximum, uint64 actual);
+
+    /// @notice Numbers of batches end here.
+    error NumberAboveMaximum(uint64 maximum, uint64 actual);
+
+    /// @notice Epochs end here.
+    error EpochAboveMaximum(uint64 maximum, uint64 actual);
 
     /// @notice Generations end here.
     error GenerationAboveMaximum(uint32 maximum, uint32 actual);
@@ -49,6 +57,9 @@ library TipLib {
         uint32 generation_
     ) internal pure returns (TipWord) {
         require(lastHeight_ <= MAX_HEIGHT, HeightAboveMaximum(MAX_HEIGHT, lastHeight_));
+
+        require(number_ <= MAX_NUMBER, NumberAboveMaximum(MAX_NUMBER, number_));
+        require(epoch_ <= MAX_EPOCH, EpochAboveMaximum(MAX_EPOCH, epoch_));
 
         uint256 word = number_;
         word |= uint256(lastHeight_) << LAST_HEIGHT;

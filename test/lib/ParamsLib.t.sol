@@ -20,6 +20,7 @@ contract ParamsLibTest is Test {
     function setUp() public {
         p = ConfigLib.read("testnet").params;
         p.exitDelaySeconds = 30 days;
+        p.commissionDelaySeconds = 60 days;
         p.evidenceWindowSeconds = 4 days;
         p.takeoverSeconds = 60;
         p.ringSize = 65_536;
@@ -51,6 +52,58 @@ contract ParamsLibTest is Test {
     function test_revertsWhen_intervalIsZero() public {
         p.intervalMillis = 0;
         _refuses(abi.encodeWithSelector(ParamsLib.IntervalIsZero.selector));
+    }
+
+    function test_revertsWhen_restartWindowIsZero() public {
+        p.restartWindowSeconds = 1;
+        _accepts();
+        p.restartWindowSeconds = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.RestartWindowIsZero.selector));
+    }
+
+    function test_revertsWhen_exitMarginIsZero() public {
+        p.exitMarginSeconds = 1;
+        _accepts();
+        p.exitMarginSeconds = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.ExitMarginIsZero.selector));
+    }
+
+    function test_revertsWhen_bountyIsZero() public {
+        p.bountyBps = 1;
+        _accepts();
+        p.bountyBps = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.BountyIsZero.selector));
+    }
+
+    function test_revertsWhen_jailIsZero() public {
+        p.jailSeconds = 1;
+        _accepts();
+        p.jailSeconds = 0;
+        _refuses(abi.encodeWithSelector(ParamsLib.JailIsZero.selector));
+    }
+
+    function test_revertsWhen_commissionRisesFasterThanOneCanLeave() public {
+        p.commissionDelaySeconds = p.exitDelaySeconds;
+        _accepts();
+        p.commissionDelaySeconds = p.exitDelaySeconds - 1;
+        _refuses(
+            abi.encodeWithSelector(
+                ParamsLib.CommissionDelayBelowExitDelay.selector, p.exitDelaySeconds, p.exitDelaySeconds - 1
+            )
+        );
+    }
+
+    function test_revertsWhen_genesisIsInThePastOrTooNear() public {
+        uint256 time = 1_800_000_000;
+        p.genesis = uint64(time) + p.l1BlockSeconds;
+        this.checkGenesis(p, time);
+        for (uint64 early = 1; early < 1 << 30; early *= 2) {
+            p.genesis = uint64(time) + p.l1BlockSeconds - early;
+            vm.expectRevert(
+                abi.encodeWithSelector(ParamsLib.GenesisTooEarly.selector, time + p.l1BlockSeconds, p.genesis)
+            );
+            this.checkGenesis(p, time);
+        }
     }
 
     function test_revertsWhen_l1BlockIsZero() public {
@@ -347,6 +400,10 @@ contract ParamsLibTest is Test {
 
     function check(Params memory params) external pure {
         ParamsLib.check(params);
+    }
+
+    function checkGenesis(Params memory params, uint256 time) external pure {
+        ParamsLib.checkGenesis(params, time);
     }
 
     function _accepts() private view {
