@@ -32,6 +32,21 @@ abstract contract Calendar is ICalendar {
         uint64 weight;
     }
 
+    /// Who checked in to the restart opened last, frozen, and the L1 block that their seed will come from.
+    struct Closed {
+        address pointer;
+        /// Zero as long as it is not closed.
+        uint64 number;
+    }
+
+    /// The L1 block whose prevrandao goes into the seed, and for what: the running epoch of a generation.
+    struct Pin {
+        uint32 generation;
+        uint64 epoch;
+        /// Zero as long as nothing was ever pinned.
+        uint64 number;
+    }
+
     uint64 internal immutable GENESIS;
     uint64 internal immutable EPOCH_SECONDS;
     ISequencerRegistry internal immutable REGISTRY;
@@ -44,7 +59,10 @@ abstract contract Calendar is ICalendar {
 
     mapping(uint32 generation => Beginning) internal _beginnings;
 
+    Pin internal _pin;
+
     Attempt internal _attempt;
+    Closed internal _closed;
 
     /// The settled chain's tip.
     TipWord internal _tip;

@@ -388,10 +388,8 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         return _members(aliveSince, 0);
     }
 
-    /// @dev Everybody who checked in since `openedAt`; whoever did not has no seat from now on.
-    function _startGeneration(uint64 openedAt) internal returns (uint256[] memory words) {
-        // Casting is safe: a time of L1, as those that it is compared with.
-        _aliveSince = uint40(openedAt);
+    /// @inheritdoc ISequencerRegistry
+    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words) {
         return _members(0, openedAt);
     }
 

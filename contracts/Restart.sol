@@ -34,6 +34,7 @@ abstract contract Restart is IRestart, Rota {
         require(!unanswered || time >= finishUntil, RestartUnderWay(finishUntil));
 
         _attempt = Attempt({openedAt: time, lapsed: unanswered ? last.lapsed + 1 : 0, count: 0, weight: 0});
+        delete _closed;
 
         emit RestartOpened(time, time + WINDOW_SECONDS, time + 2 * WINDOW_SECONDS);
     }
@@ -65,23 +66,50 @@ abstract contract Restart is IRestart, Rota {
     }
 
     /// @inheritdoc IRestart
-    function finishRestart() external {
-        uint64 time = uint64(block.timestamp);
-        uint64 epoch = epochAt(time);
-        Attempt memory attempt = _attempt;
-        uint64 from = attempt.openedAt + WINDOW_SECONDS;
+    function closeCheckIn() external {
+        Attempt memory attempt = _requireFinishing();
+        uint64 standing = pinnedForRestart();
+        require(standing == 0, PinStands(standing));
 
-        require(attempt.openedAt > _tip.settledAt(), NoRestartOpen());
-        require(time >= from && time < from + WINDOW_SECONDS, FinishNotOpen(from, from + WINDOW_SECONDS, time));
-
-        uint256[] memory members = REGISTRY.startGeneration(attempt.openedAt);
+        uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
         if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {
-            uint256 needed = SetLib.load(_setAt(generation(), epoch)).total() / 3 + 1;
+            uint256 needed = SetLib.load(_setAt(generation(), epochAt(uint64(block.timestamp)))).total() / 3 + 1;
             uint256 weight = _weightOf(members);
             require(weight >= needed, CheckedInTooFew(needed, weight));
         }
 
-        _begin(epoch, members, attempt.openedAt);
+        (address pointer,) = SetLib.store(members, bytes32(0), 0);
+        uint64 number = _newPin();
+        _closed = Closed({pointer: pointer, number: number});
+
+        emit CheckInClosed(attempt.openedAt, pointer, number);
+    }
+
+    /// @inheritdoc IRestart
+    function pinnedForRestart() public view returns (uint64) {
+        uint64 number = _closed.number;
+        return number != 0 && _isRemembered(number) ? number : 0;
+    }
+
+    /// @inheritdoc IRestart
+    function finishRestart(bytes calldata header) external {
+        Attempt memory attempt = _requireFinishing();
+        Closed memory closed = _closed;
+        require(closed.number != 0, CheckInNotClosed());
+
+        REGISTRY.startGeneration(attempt.openedAt);
+        uint256[] memory members = SetLib.load(closed.pointer).words();
+        _begin(epochAt(uint64(block.timestamp)), members, attempt.openedAt, _source(closed.number, header));
+    }
+
+    /// @dev The restart under way, which has to be past its check-in.
+    function _requireFinishing() private view returns (Attempt memory attempt) {
+        attempt = _attempt;
+        uint64 time = uint64(block.timestamp);
+        uint64 from = attempt.openedAt + WINDOW_SECONDS;
+
+        require(attempt.openedAt > _tip.settledAt(), NoRestartOpen());
+        require(time >= from && time < from + WINDOW_SECONDS, FinishNotOpen(from, from + WINDOW_SECONDS, time));
     }
 
     function _weightOf(uint256[] memory members) private pure returns (uint256 weight) {

@@ -8,6 +8,8 @@ import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {IRota, LeaderSet} from "./interfaces/IRota.sol";
 import {CodeLib} from "./lib/CodeLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
+import {L1BlockLib} from "./lib/L1BlockLib.sol";
+import {PayloadLib} from "./lib/PayloadLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {SortLib} from "./lib/SortLib.sol";
 import {TipLib} from "./lib/TipLib.sol";
@@ -17,15 +19,26 @@ import {BlockHeader} from "./types/Wire.sol";
 /// @title Whose turn it is
 /// @notice See {IRota}. Runs as part of the settlement contract (see {Rotation}), on slots that {Calendar} declares.
 abstract contract Rota is IRota, Calendar {
+    /// Where the randomness of a seed comes from: an L1 block, and its prevrandao.
+    struct Source {
+        uint64 number;
+        bytes32 random;
+    }
+
     uint64 internal constant MAX_SCHEDULE = 256;
     /// Gas of a seal outside of what {seal} can measure: intrinsic gas, calldata, its last lines.
     uint256 internal constant SEAL_OVERHEAD_GAS = 30_000;
+    uint256 private constant GAS_PER_TOKEN = 4;
+    /// More than the slots (64) for which anybody can know who will propose.
+    uint64 private constant MAX_SEED_DISTANCE = 96;
     /// Root of a tree without leaves (R25).
     bytes32 private constant EMPTY_ROOT = keccak256(hex"02");
 
     uint64 internal immutable MIN_MEMBERS;
     uint64 private immutable EXIT_DELAY_SECONDS;
     IRewardPool internal immutable REWARD_POOL;
+    /// L1 blocks from the call that pins to the block that it pins.
+    uint64 private immutable SEED_DISTANCE;
     /// All parameters, as code.
     address private immutable PARAMS_POINTER;
 
@@ -33,39 +46,100 @@ abstract contract Rota is IRota, Calendar {
         MIN_MEMBERS = p.minMembers;
         EXIT_DELAY_SECONDS = p.exitDelaySeconds;
         REWARD_POOL = IRewardPool(addresses.rewardPool);
+        SEED_DISTANCE = _seedDistance(p);
         PARAMS_POINTER = CodeLib.store(abi.encode(p));
+    }
+
+    /// @dev A quarter of an epoch, or of the time in which a restart can be finished if that is shorter: what is left is for
+    /// the seal.
+    function _seedDistance(Params memory p) private pure returns (uint64 blocks) {
+        uint64 time = p.restartWindowSeconds < p.epochSeconds ? p.restartWindowSeconds : p.epochSeconds;
+        blocks = time / 4 / p.l1BlockSeconds;
+        if (blocks > MAX_SEED_DISTANCE) blocks = MAX_SEED_DISTANCE;
+        if (blocks == 0) blocks = 1;
     }
 
     /* SEALING */
 
     /// @inheritdoc IRota
-    function seal(uint64 epoch) external {
+    function pin() external {
         uint256 gasAtStart = gasleft();
-        _seal(epoch);
+        uint64 time = uint64(block.timestamp);
+        require(time >= GENESIS, BeforeGenesis(GENESIS, time));
+        uint64 standing = pinned();
+        require(standing == 0, PinStands(standing));
+
+        uint64 number = _newPin();
+        (uint32 current, uint64 running) = (generation(), epochAt(time));
+        _pin = Pin({generation: current, epoch: running, number: number});
+
+        emit Pinned(current, running, number);
         REWARD_POOL.creditSealer(msg.sender, (gasAtStart - gasleft() + SEAL_OVERHEAD_GAS) * block.basefee);
     }
 
-    function _seal(uint64 epoch) private {
-        uint64 time = uint64(block.timestamp);
-        uint64 running = epochAt(time);
+    /// @dev The block that a call pins now.
+    function _newPin() internal view returns (uint64) {
+        return uint64(block.number) + SEED_DISTANCE;
+    }
+
+    /// @dev Whether a pin of block `number` can still be used, now or later.
+    function _isRemembered(uint64 number) internal view returns (bool) {
+        return number >= block.number || L1BlockLib.hashOf(number) != 0;
+    }
+
+    /// @inheritdoc IRota
+    function pinned() public view returns (uint64) {
+        uint64 number = _pinnedIn(generation(), epochAt(uint64(block.timestamp)));
+        return number != 0 && _isRemembered(number) ? number : 0;
+    }
+
+    /// @dev The block that was pinned in this epoch of this generation, zero if none was.
+    function _pinnedIn(uint32 generation_, uint64 epoch) private view returns (uint64) {
+        Pin memory last = _pin;
+        return last.generation == generation_ && last.epoch == epoch ? last.number : 0;
+    }
+
+    /// @inheritdoc IRota
+    function seal(uint64 epoch, bytes calldata header) external {
+        uint256 gasAtStart = gasleft();
+        _seal(epoch, header);
+        uint256 gas = gasAtStart - gasleft() + SEAL_OVERHEAD_GAS + GAS_PER_TOKEN * PayloadLib.tokens(header);
+        REWARD_POOL.creditSealer(msg.sender, gas * block.basefee);
+    }
+
+    function _seal(uint64 epoch, bytes calldata header) private {
         uint32 current = generation();
         (bool any, uint64 last, FrozenSet newest) = _newestSet(current);
+        uint64 running = epochAt(uint64(block.timestamp));
         // Under an empty set no height has a leader, so the chain goes on in a new generation, from the running epoch on.
         bool vacant = any && last <= running && newest.count() == 0;
-
-        require(time >= GENESIS, BeforeGenesis(GENESIS, time));
-        uint64 expected = any && !vacant ? running + 1 : running;
-        require(epoch == expected, EpochNotSealable(expected, epoch));
+        _requireSealable(epoch, any && !vacant ? running + 1 : running);
         require(!any || vacant || last != epoch, AlreadySealed(epoch));
 
         uint64 aliveSince = _aliveSince(current);
         uint256[] memory members = REGISTRY.membersAtEpochStart(aliveSince);
-        bool enough = members.length >= MIN_MEMBERS || (any && time >= startOf(last) + EXIT_DELAY_SECONDS);
-        require(enough, TooFewMembers(MIN_MEMBERS, members.length));
+        if (members.length < MIN_MEMBERS) {
+            bool waited = any && block.timestamp >= startOf(last) + EXIT_DELAY_SECONDS;
+            require(waited, TooFewMembers(MIN_MEMBERS, members.length));
+        }
+        uint64 pinned_ = _pinnedIn(current, running);
+        require(pinned_ != 0, NothingPinned(running));
+        Source memory source = _source(pinned_, header);
 
-        if (vacant) _begin(epoch, members, aliveSince);
-        else _freeze(current, epoch, members, any ? newest.seed() : bytes32(0));
+        if (vacant) _begin(epoch, members, aliveSince, source);
+        else _freeze(current, epoch, members, any ? newest.seed() : bytes32(0), source);
         if (!any) _fixGenesis(epoch);
+    }
+
+    function _requireSealable(uint64 epoch, uint64 expected) private view {
+        uint64 time = uint64(block.timestamp);
+        require(time >= GENESIS, BeforeGenesis(GENESIS, time));
+        require(epoch == expected, EpochNotSealable(expected, epoch));
+    }
+
+    /// @dev L1 block `number`, whose header has to be `header`.
+    function _source(uint64 number, bytes calldata header) internal view returns (Source memory) {
+        return Source({number: number, random: L1BlockLib.randomnessOf(number, header)});
     }
 
     /// @dev The set sealed last in `generation_`, if any was.
@@ -78,26 +152,32 @@ abstract contract Rota is IRota, Calendar {
         return (true, epoch, SetLib.load(_sealed[generation_][epoch]));
     }
 
-    /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before.
-    function _freeze(uint32 generation_, uint64 epoch, uint256[] memory members, bytes32 seedBefore) private {
+    /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before and from an L1 block.
+    function _freeze(
+        uint32 generation_,
+        uint64 epoch,
+        uint256[] memory members,
+        bytes32 seedBefore,
+        Source memory source
+    ) private {
         // The words have the signer in front: sorted words are sorted signers.
         SortLib.sort(members);
-        bytes32 seed = keccak256(abi.encode(seedBefore, block.prevrandao, epoch));
+        bytes32 seed = keccak256(abi.encode(seedBefore, source.random, epoch));
         (address pointer, uint64 total) = SetLib.store(members, seed, generation_);
         _sealed[generation_][epoch] = pointer;
         _sealedEpochs[generation_].push(epoch);
 
-        emit Sealed(generation_, epoch, pointer, seed, total, members.length);
+        emit Sealed(generation_, epoch, pointer, seed, total, members.length, source.number);
     }
 
     /// @dev The next generation begins, with `members` as the set of `epoch`, the running one. What the one before sealed
     /// beyond that is void: nothing looks for it in this one.
-    function _begin(uint64 epoch, uint256[] memory members, uint64 aliveSince) internal {
+    function _begin(uint64 epoch, uint256[] memory members, uint64 aliveSince, Source memory source) internal {
         uint32 current = generation();
         (,, FrozenSet newest) = _newestSet(current);
 
         _beginnings[current + 1] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince});
-        _freeze(current + 1, epoch, members, newest.seed());
+        _freeze(current + 1, epoch, members, newest.seed(), source);
         // The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
         _tip = _tip.inGeneration({
             generation_: current + 1,

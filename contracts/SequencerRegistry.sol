@@ -245,8 +245,9 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
     /* FOR THE SETTLEMENT CONTRACT */
 
     /// @inheritdoc ISequencerRegistry
-    function startGeneration(uint64 openedAt) external onlySettlement returns (uint256[] memory words) {
-        return _startGeneration(openedAt);
+    function startGeneration(uint64 openedAt) external onlySettlement {
+        // Casting is safe: a time of L1, as those that it is compared with.
+        _aliveSince = uint40(openedAt);
     }
 
     /// @inheritdoc ISequencerRegistry

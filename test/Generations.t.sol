@@ -45,20 +45,20 @@ contract GenerationsTest is Chain {
     function test_seal_tooFewAreCarriedForExitDelay() public {
         Actor[] memory actors = _beginWithMinimum(2);
         _leave(actors[0]);
-        settlement.seal(1);
+        _sealSet(1);
         _startEpoch(1);
 
         uint64 until = settlement.startOf(1) + p.exitDelaySeconds;
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(2);
+        settlement.seal(2, "");
         _warpTo(until - 1);
         uint64 next = _epoch() + 1;
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(next);
+        settlement.seal(next, "");
 
         _warpTo(until);
         next = _epoch() + 1;
-        settlement.seal(next);
+        _sealSet(next);
         assertEq(settlement.leaderSet(next).members.length, 1);
         assertEq(settlement.leaderSet(next).members[0].signer, actors[1].signer);
         assertEq(settlement.leaderSet(next - 1).members.length, 2);
@@ -67,10 +67,10 @@ contract GenerationsTest is Chain {
         _startEpoch(next);
         _settle(_nextHeader(2));
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(next + 1);
+        settlement.seal(next + 1, "");
         _join(7, STAKE_WEI);
         _startEpoch(next + 1);
-        settlement.seal(next + 2);
+        _sealSet(next + 2);
         assertEq(settlement.generation(), 0);
         assertEq(settlement.leaderSet(next + 2).members.length, 2);
     }
@@ -112,15 +112,16 @@ contract GenerationsTest is Chain {
         uint64 epoch = _vacate();
         Actor memory newcomer = _join(5, STAKE_WEI);
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
-        settlement.seal(epoch);
+        settlement.seal(epoch, "");
 
         _startEpoch(epoch + 1);
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, epoch + 1, epoch + 2));
-        settlement.seal(epoch + 2);
+        settlement.seal(epoch + 2, "");
         bytes32 lastBlockHash = settlement.tip().lastBlockHash;
+        _pin();
         vm.expectEmit(address(settlement));
         emit IRestart.GenerationStarted(1, epoch + 1, 0, lastBlockHash);
-        settlement.seal(epoch + 1);
+        _sealSet(epoch + 1);
 
         assertEq(settlement.generation(), 1);
         assertEq(settlement.tip().epoch, epoch + 1);
@@ -132,9 +133,9 @@ contract GenerationsTest is Chain {
         // From here on as ever.
         _advance(1);
         _settle(_nextHeader(3));
-        settlement.seal(epoch + 2);
+        _sealSet(epoch + 2);
         vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, epoch + 2));
-        settlement.seal(epoch + 2);
+        settlement.seal(epoch + 2, "");
     }
 
     function test_seal_afterNobodyNeedsTheMinimumOrExitDelay() public {
@@ -147,10 +148,10 @@ contract GenerationsTest is Chain {
         _startEpoch(epoch + 1);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(epoch + 1);
+        settlement.seal(epoch + 1, "");
 
         _warpTo(settlement.startOf(epoch) + p.exitDelaySeconds);
-        settlement.seal(_epoch());
+        _sealSet(_epoch());
         assertEq(settlement.generation(), 1);
         assertEq(settlement.leaderSet(_epoch()).members.length, 1);
     }
@@ -209,7 +210,7 @@ contract GenerationsTest is Chain {
         _startEpoch(5);
         _join(0, STAKE_WEI);
         _startEpoch(6);
-        settlement.seal(6);
+        _sealSet(6);
         (knownNow, time) = settlement.countsFrom(3);
         assertTrue(knownNow);
         assertEq(time, settlement.startOf(4));
@@ -263,9 +264,9 @@ contract GenerationsTest is Chain {
         _checkIn(rest[0]);
         _checkIn(rest[1]);
         _advance(p.restartWindowSeconds);
-        settlement.seal(_epoch() + 1);
+        _sealSet(_epoch() + 1);
         (, uint64 before) = registry.claimableAt(exitId);
-        settlement.finishRestart();
+        _finishRestart();
 
         (bool known, uint64 time) = registry.claimableAt(exitId);
         assertTrue(known);
@@ -284,13 +285,13 @@ contract GenerationsTest is Chain {
 
         (bool known,) = registry.claimableAt(exitId);
         assertFalse(known);
-        settlement.seal(epoch + 1);
+        _sealSet(epoch + 1);
         (known,) = registry.claimableAt(exitId);
         assertFalse(known, "the seal reads the start of this epoch");
         assertEq(settlement.leaderSet(epoch + 1).members.length, 2);
 
         _startEpoch(epoch + 1);
-        settlement.seal(epoch + 2);
+        _sealSet(epoch + 2);
         uint64 time;
         (known, time) = registry.claimableAt(exitId);
         assertTrue(known);
@@ -316,7 +317,7 @@ contract GenerationsTest is Chain {
         _startEpoch(0);
         // It left before genesis, but was there when epoch 0 began: nobody can begin a chain that way.
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
-        settlement.seal(0);
+        settlement.seal(0, "");
 
         _deploy();
         Actor memory alice = _joinMany(1)[0];
@@ -329,7 +330,7 @@ contract GenerationsTest is Chain {
     function _vacateFrom(uint64 sealedFor) private returns (uint64 epoch) {
         _warpTo(settlement.startOf(sealedFor) + p.exitDelaySeconds);
         epoch = _epoch() + 1;
-        settlement.seal(epoch);
+        _sealSet(epoch);
         _startEpoch(epoch);
     }
 
@@ -356,7 +357,7 @@ contract GenerationsTest is Chain {
 
     function _sealNext() private {
         uint64 next = _epoch() + 1;
-        settlement.seal(next);
+        _sealSet(next);
         _steps.push(
             Step({
                 time: settlement.startOf(next),

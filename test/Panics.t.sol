@@ -2,7 +2,9 @@
 pragma solidity 0.8.30;
 
 import {IBatchInbox} from "../contracts/interfaces/IBatchInbox.sol";
+import {IRestart} from "../contracts/interfaces/IRestart.sol";
 import {IRollups} from "../contracts/interfaces/IRollups.sol";
+import {IRota} from "../contracts/interfaces/IRota.sol";
 import {BlockProof, ISlasher, KeyReference} from "../contracts/interfaces/ISlasher.sol";
 import {ITally, Settled} from "../contracts/interfaces/ITally.sol";
 import {KeyLib} from "../contracts/lib/KeyLib.sol";
@@ -19,8 +21,8 @@ contract PanicsTest is Offences {
     string private constant REGISTRY = "topUp(uint32,uint256) delegate(uint32,uint256) unjail(uint32)"
         " requestExit(uint32,uint256) leave(uint32,uint256,uint256) flush(uint256) claim(uint256) claimableAt(uint256)"
         " sequencer(uint32) exit(uint256) sharesOf(uint32,address) waitingSharesOf(uint32,address) idOf(address)"
-        " ownerOf(uint32) assetsOf(uint32) posterOf(address) membersAtEpochStart(uint64) startGeneration(uint64)";
-    string private constant SETTLEMENT = "seal(uint64) epochAt(uint64) startOf(uint64) leaderSet(uint64)"
+        " ownerOf(uint32) assetsOf(uint32) posterOf(address) membersAtEpochStart(uint64) membersCheckedIn(uint64) startGeneration(uint64)";
+    string private constant SETTLEMENT = "epochAt(uint64) startOf(uint64) leaderSet(uint64)"
         " leaderSetOf(uint32,uint64) setOf(uint32,uint64) leaderOf(uint64,uint64) schedule(uint64,uint64,uint64)"
         " endOf(uint32,uint64) countsFrom(uint64) memberAt(uint32,uint64,uint256) totalAt(uint32,uint64)"
         " ringValue(uint64) forcedEntry(uint64) lateEntries(uint64) checkIn(uint32)";
@@ -86,6 +88,18 @@ contract PanicsTest is Offences {
             _try(address(tally), abi.encodeCall(ITally.tally, (number, batches)), "tally");
             _try(address(rollups), abi.encodeCall(IRollups.debit, (number, batches[0], "")), "debit");
         }
+    }
+
+    function test_seals_makeNothingPanic() external {
+        _pin();
+        bytes memory header = _mineWithHeader(settlement.pinned());
+        uint256[] memory values = _edges(64);
+        for (uint256 i = 0; i < values.length; ++i) {
+            _try(address(settlement), abi.encodeCall(IRota.seal, (uint64(values[i]), header)), "seal");
+            _try(address(settlement), abi.encodeCall(IRota.seal, (uint64(values[i]), "")), "seal without a header");
+        }
+        _try(address(settlement), abi.encodeCall(IRestart.finishRestart, (header)), "finish");
+        _try(address(settlement), abi.encodeCall(IRestart.closeCheckIn, ()), "close");
     }
 
     function test_evidence_makesNothingPanic() external {

@@ -251,10 +251,10 @@ contract RestartTest is Chain {
         _checkIn(_actors[3]);
 
         // It was not there when the epoch began, so the seal of this epoch leaves it out, called before or after.
-        settlement.seal(epoch + 2);
+        _sealSet(epoch + 2);
         assertEq(settlement.leaderSet(epoch + 2).total, 200);
         _startEpoch(epoch + 2);
-        settlement.seal(epoch + 3);
+        _sealSet(epoch + 3);
         assertEq(settlement.leaderSet(epoch + 3).total, 300);
     }
 
@@ -262,7 +262,7 @@ contract RestartTest is Chain {
 
     function test_finishRestart_revertsWhen_noneIsOpen() public {
         vm.expectRevert(IRestart.NoRestartOpen.selector);
-        settlement.finishRestart();
+        settlement.finishRestart("");
 
         _openRestart();
         _checkIn(_actors[0]);
@@ -272,12 +272,12 @@ contract RestartTest is Chain {
         uint256 snapshot = vm.snapshotState();
         _settle(_nextHeader(1));
         vm.expectRevert(IRestart.NoRestartOpen.selector);
-        settlement.finishRestart();
+        settlement.finishRestart("");
 
         vm.revertToState(snapshot);
-        settlement.finishRestart();
+        _finishRestart();
         vm.expectRevert(IRestart.NoRestartOpen.selector);
-        settlement.finishRestart();
+        settlement.finishRestart("");
     }
 
     function test_finishRestart_revertsOutsideOfItsWindow() public {
@@ -289,15 +289,15 @@ contract RestartTest is Chain {
 
         _warpTo(from - 1);
         vm.expectRevert(abi.encodeWithSelector(IRestart.FinishNotOpen.selector, from, until, from - 1));
-        settlement.finishRestart();
+        settlement.finishRestart("");
 
         _warpTo(until);
         vm.expectRevert(abi.encodeWithSelector(IRestart.FinishNotOpen.selector, from, until, until));
-        settlement.finishRestart();
+        settlement.finishRestart("");
 
         vm.roll(block.number - 1);
         vm.warp(until - 1);
-        settlement.finishRestart();
+        _finishRestart();
         assertEq(settlement.generation(), 1);
     }
 
@@ -307,7 +307,7 @@ contract RestartTest is Chain {
         _advance(p.restartWindowSeconds);
 
         vm.expectRevert(abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, 134, 100));
-        settlement.finishRestart();
+        settlement.closeCheckIn();
     }
 
     /// Exactly a third is too few; one unit more is enough.
@@ -326,8 +326,10 @@ contract RestartTest is Chain {
         bool enough = 3 * here > here + away;
         if (!enough) {
             vm.expectRevert(abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, (here + away) / 3 + 1, here));
+            settlement.closeCheckIn();
+        } else {
+            _finishRestart();
         }
-        settlement.finishRestart();
         assertEq(settlement.generation(), enough ? 1 : 0);
     }
 
@@ -337,7 +339,7 @@ contract RestartTest is Chain {
             _checkIn(_actors[3]);
             _advance(p.restartWindowSeconds);
             vm.expectRevert(abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, 134, 100));
-            settlement.finishRestart();
+            settlement.closeCheckIn();
             _advance(p.restartWindowSeconds);
         }
 
@@ -346,12 +348,12 @@ contract RestartTest is Chain {
         uint256 snapshot = vm.snapshotState();
         _advance(p.restartWindowSeconds);
         vm.expectRevert(abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, 134, 0));
-        settlement.finishRestart();
+        settlement.closeCheckIn();
 
         vm.revertToState(snapshot);
         _checkIn(_actors[3]);
         _advance(p.restartWindowSeconds);
-        settlement.finishRestart();
+        _finishRestart();
         assertEq(settlement.leaderSet(_epoch()).members[0].signer, _actors[3].signer);
     }
 
@@ -373,7 +375,7 @@ contract RestartTest is Chain {
         registry.jail(_actors[2].id, 0, 0);
         bytes32 seedBefore = settlement.leaderSet(_epoch()).seed;
 
-        settlement.finishRestart();
+        _finishRestart();
 
         LeaderSet memory set = settlement.leaderSet(_epoch());
         assertEq(set.generation, 1);
@@ -395,13 +397,15 @@ contract RestartTest is Chain {
         _advance(p.restartWindowSeconds);
         uint64 epoch = _epoch();
         bytes32 seed = keccak256(abi.encode(settlement.leaderSet(epoch).seed, block.prevrandao, epoch));
-        address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
 
+        settlement.closeCheckIn();
+        uint64 pinned = settlement.pinnedForRestart();
+        address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
         vm.expectEmit(address(settlement));
-        emit IRota.Sealed(1, epoch, pointer, seed, 200, 2);
+        emit IRota.Sealed(1, epoch, pointer, seed, 200, 2, pinned);
         vm.expectEmit(address(settlement));
         emit IRestart.GenerationStarted(1, epoch, 5, before.lastBlockHash);
-        settlement.finishRestart();
+        _finishRestart();
 
         Tip memory tip = settlement.tip();
         assertEq(tip.number, before.number);
@@ -468,18 +472,18 @@ contract RestartTest is Chain {
         _checkIn(_actors[1]);
         _advance(p.restartWindowSeconds);
         uint64 epoch = _epoch();
-        settlement.seal(epoch + 1);
+        _sealSet(epoch + 1);
         assertEq(settlement.leaderSet(epoch + 1).total, 400);
 
-        settlement.finishRestart();
+        _finishRestart();
         assertEq(settlement.leaderSet(epoch + 1).sealedFor, epoch);
-        settlement.seal(epoch + 1);
+        _sealSet(epoch + 1);
 
         LeaderSet memory set = settlement.leaderSet(epoch + 1);
         assertEq(set.sealedFor, epoch + 1);
         assertEq(set.total, 200);
         vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, epoch + 1));
-        settlement.seal(epoch + 1);
+        settlement.seal(epoch + 1, "");
 
         _startEpoch(epoch + 1);
         _settle(_nextHeader(1));
@@ -490,10 +494,10 @@ contract RestartTest is Chain {
         _checkIn(_actors[0]);
         _checkIn(_actors[1]);
         _advance(p.restartWindowSeconds);
-        settlement.finishRestart();
+        _finishRestart();
         Actor memory newcomer = _join(4, STAKE_WEI);
         _startEpoch(_epoch() + 1);
-        settlement.seal(_epoch() + 1);
+        _sealSet(_epoch() + 1);
 
         LeaderSet memory set = settlement.leaderSet(_epoch() + 1);
         assertEq(set.members.length, 3);
@@ -506,13 +510,13 @@ contract RestartTest is Chain {
         vm.prank(_actors[3].owner);
         registry.unjail(_actors[3].id);
         _startEpoch(_epoch() + 1);
-        settlement.seal(_epoch() + 1);
+        _sealSet(_epoch() + 1);
         assertEq(_weightIn(settlement.leaderSet(_epoch() + 1), _actors[3].signer), 100);
 
         // The next restart asks everybody anew.
         _restart(_actors, 2);
         _startEpoch(_epoch() + 1);
-        settlement.seal(_epoch() + 1);
+        _sealSet(_epoch() + 1);
         assertEq(settlement.leaderSet(_epoch() + 1).members.length, 2);
     }
 

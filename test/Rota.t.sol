@@ -52,7 +52,7 @@ contract RotaTest is System {
         vm.warp(p.genesis - 1);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.BeforeGenesis.selector, p.genesis, p.genesis - 1));
-        settlement.seal(0);
+        settlement.seal(0, "");
     }
 
     function test_seal_revertsWhen_firstIsNotTheRunningEpoch() public {
@@ -60,9 +60,9 @@ contract RotaTest is System {
         _startEpoch(3);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 3, 2));
-        settlement.seal(2);
+        settlement.seal(2, "");
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 3, 4));
-        settlement.seal(4);
+        settlement.seal(4, "");
     }
 
     function test_seal_revertsWhen_nobodyHadJoinedBeforeTheEpoch() public {
@@ -70,10 +70,10 @@ contract RotaTest is System {
         _joinMany(2);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
-        settlement.seal(0);
+        settlement.seal(0, "");
 
         _startEpoch(1);
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(settlement.leaderSet(1).members.length, 2);
     }
 
@@ -82,7 +82,7 @@ contract RotaTest is System {
         vm.warp(p.genesis);
         _join(2, STAKE_WEI);
 
-        settlement.seal(0);
+        _sealSet(0);
 
         assertEq(settlement.leaderSet(0).members.length, 2);
     }
@@ -90,6 +90,8 @@ contract RotaTest is System {
     function test_seal_fixesBlockZero() public {
         _joinMany(1);
         _startEpoch(2);
+        _pin();
+        bytes memory l1Header = _mineWithHeader(settlement.pinned());
         BlockHeader memory header = BlockHeader({
             generation: 0,
             height: 0,
@@ -107,7 +109,7 @@ contract RotaTest is System {
 
         vm.expectEmit(address(settlement));
         emit IRota.GenesisFixed(blockHash, header);
-        settlement.seal(2);
+        settlement.seal(2, l1Header);
 
         assertEq(settlement.tip().lastBlockHash, blockHash);
         assertEq(settlement.tip().lastHeight, 0);
@@ -123,25 +125,25 @@ contract RotaTest is System {
         _sealFirst();
 
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 1, 0));
-        settlement.seal(0);
+        settlement.seal(0, "");
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 1, 2));
-        settlement.seal(2);
+        settlement.seal(2, "");
 
         // The last second of the window, and the first one after it.
         _warpTo(settlement.startOf(1) - 1);
-        settlement.seal(1);
+        _sealSet(1);
         _startEpoch(2);
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 3, 2));
-        settlement.seal(2);
+        settlement.seal(2, "");
     }
 
     function test_seal_revertsWhen_sealedAlready() public {
         _joinMany(1);
         _sealFirst();
-        settlement.seal(1);
+        _sealSet(1);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, 1));
-        settlement.seal(1);
+        settlement.seal(1, "");
     }
 
     function test_seal_tooFewMembersCarriesTheSetBefore() public {
@@ -154,7 +156,7 @@ contract RotaTest is System {
         registry.jail(actors[0].id, 0, 0);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(1);
+        settlement.seal(1, "");
 
         _startEpoch(4);
         LeaderSet memory set = settlement.leaderSet(4);
@@ -166,7 +168,7 @@ contract RotaTest is System {
         Actor[] memory actors = _joinMany(2);
         _sealFirst();
         _startEpoch(5);
-        settlement.seal(6);
+        _sealSet(6);
         _startEpoch(6);
 
         // In epoch 6: one tops up, one rotates, one joins. None of it is in the set of 7; all of it is in that of 8.
@@ -180,7 +182,7 @@ contract RotaTest is System {
         Actor memory late = _join(2, STAKE_WEI);
 
         // Only 100 may enter in an epoch (R7), so the newcomer waits with a half.
-        settlement.seal(7);
+        _sealSet(7);
         LeaderSet memory set = settlement.leaderSet(7);
         assertEq(set.total, 200);
         assertEq(set.members.length, 2);
@@ -188,7 +190,7 @@ contract RotaTest is System {
         assertEq(_weightIn(set, actors[1].signer), 100);
 
         _startEpoch(7);
-        settlement.seal(8);
+        _sealSet(8);
         set = settlement.leaderSet(8);
         assertEq(set.total, 300);
         assertEq(_weightIn(set, actors[0].signer), 150);
@@ -206,7 +208,7 @@ contract RotaTest is System {
         for (uint64 k = 0; k < 4; ++k) {
             vm.prank(alice.owner);
             registry.topUp(alice.id, 10 ether);
-            settlement.seal(k + 1);
+            _sealSet(k + 1);
             assertEq(settlement.leaderSet(k + 1).total, 100 + 10 * k);
             _startEpoch(k + 1);
         }
@@ -223,7 +225,7 @@ contract RotaTest is System {
             uint256 atStart = stake;
             uint256 sealAfter = dice % 3;
             for (uint256 i = 0; i < 3; ++i) {
-                if (i == sealAfter) settlement.seal(epoch + 1);
+                if (i == sealAfter) _sealSet(epoch + 1);
                 dice >>= 3;
                 if (dice % 8 > 4 || i == 2) continue;
 
@@ -250,10 +252,10 @@ contract RotaTest is System {
         vm.prank(actors[0].owner);
         registry.requestExit(actors[0].id, shares);
 
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(settlement.leaderSet(1).members.length, 2);
         _startEpoch(1);
-        settlement.seal(2);
+        _sealSet(2);
         assertEq(settlement.leaderSet(2).members.length, 1);
     }
 
@@ -263,7 +265,7 @@ contract RotaTest is System {
         vm.prank(at.slasher);
         registry.jail(actors[0].id, 0, 0);
 
-        settlement.seal(1);
+        _sealSet(1);
 
         assertEq(settlement.leaderSet(1).members.length, 1);
         assertEq(settlement.leaderSet(1).members[0].signer, actors[1].signer);
@@ -274,14 +276,14 @@ contract RotaTest is System {
         _joinMany(1);
         _startEpoch(0);
         vm.prevrandao(bytes32(uint256(11)));
-        settlement.seal(0);
+        _sealSet(0);
         bytes32 first = keccak256(abi.encode(bytes32(0), uint256(11), uint64(0)));
         assertEq(settlement.leaderSet(0).seed, first);
 
         // Epoch 1 is carried; the seed goes on from the last set that was sealed.
         _startEpoch(1);
         vm.prevrandao(bytes32(uint256(22)));
-        settlement.seal(2);
+        _sealSet(2);
         assertEq(settlement.leaderSet(2).seed, keccak256(abi.encode(first, uint256(22), uint64(2))));
     }
 
@@ -291,9 +293,11 @@ contract RotaTest is System {
         bytes32 seed = keccak256(abi.encode(bytes32(0), block.prevrandao, uint64(0)));
         address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
 
+        _pin();
+        uint64 pinned = settlement.pinned();
         vm.expectEmit(address(settlement));
-        emit IRota.Sealed(0, 0, pointer, seed, 300, 3);
-        settlement.seal(0);
+        emit IRota.Sealed(0, 0, pointer, seed, 300, 3, pinned);
+        _sealSet(0);
 
         (address found, uint64 sealedFor) = settlement.setOf(0, 0);
         assertEq(found, pointer);
@@ -309,9 +313,10 @@ contract RotaTest is System {
         rewardPool.fund{value: 1 ether}(0);
         address sealer = makeAddr("sealer");
 
+        bytes memory header = _mineWithHeader(settlement.pinned());
         vm.prank(sealer);
         uint256 before = gasleft();
-        settlement.seal(1);
+        settlement.seal(1, header);
         uint256 used = before - gasleft();
 
         uint256 refund = rewardPool.posterBalance(sealer);
@@ -325,7 +330,7 @@ contract RotaTest is System {
         _sealFirst();
         vm.fee(10 gwei);
 
-        settlement.seal(1);
+        _sealSet(1);
 
         assertEq(rewardPool.posterBalance(address(this)), 0);
     }
@@ -333,7 +338,7 @@ contract RotaTest is System {
     function test_seal_ofTheLargestSet() public {
         _joinMany(p.maxMembers);
         _sealFirst();
-        settlement.seal(1);
+        _sealSet(1);
 
         LeaderSet memory set = settlement.leaderSet(1);
         assertEq(set.members.length, p.maxMembers);
@@ -348,9 +353,11 @@ contract RotaTest is System {
         // The next address to create at is taken, as no honest chain would have it: the deposit fails like out of gas.
         address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
         vm.etch(pointer, hex"00");
+        _pin();
+        bytes memory header = _mineWithHeader(settlement.pinned());
 
         vm.expectRevert(abi.encodeWithSelector(CodeLib.CodeDepositFailed.selector, 44 + 2 * 27));
-        settlement.seal(0);
+        settlement.seal(0, header);
     }
 
     /* READING */
@@ -359,7 +366,7 @@ contract RotaTest is System {
         Actor[] memory actors = _joinMany(3);
         _sealFirst();
         _startEpoch(4);
-        settlement.seal(5);
+        _sealSet(5);
         _startEpoch(6);
 
         assertEq(settlement.leaderSet(0).sealedFor, 0);
@@ -389,7 +396,7 @@ contract RotaTest is System {
 
         _joinMany(1);
         _startEpoch(4);
-        settlement.seal(4);
+        _sealSet(4);
         vm.expectRevert(none);
         settlement.leaderSet(3);
         vm.expectRevert(none);
@@ -469,7 +476,7 @@ contract RotaTest is System {
         isSealed[0] = true;
         for (uint64 e = 1; e < 20; ++e) {
             if ((pattern >> e) & 1 == 1) {
-                settlement.seal(e);
+                _sealSet(e);
                 isSealed[e] = true;
             }
             _startEpoch(e);

@@ -21,6 +21,9 @@ struct RestartState {
 /// those who checked in are the set of a new generation. What is settled stays; what was only decided is ordered again.
 interface IRestart {
     event RestartOpened(uint64 indexed openedAt, uint64 checkInUntil, uint64 finishUntil);
+    /// @notice The members of the next generation are fixed, and so is the L1 block that their seed comes from, `number`.
+    event CheckInClosed(uint64 indexed openedAt, address pointer, uint64 number);
+
     event CheckedIn(uint64 indexed openedAt, uint32 indexed id, uint64 weight);
 
     /// @notice A sequencer that had missed the restart is eligible again.
@@ -34,6 +37,7 @@ interface IRestart {
     error RestartUnderWay(uint64 finishUntil);
     error NoRestartOpen();
     error CheckInOver(uint64 until, uint64 time);
+    error CheckInNotClosed();
     error FinishNotOpen(uint64 from, uint64 until, uint64 time);
     error AlreadyCheckedIn(uint32 id);
     error NotOwnerOrSigner(uint32 id, address caller);
@@ -60,12 +64,24 @@ interface IRestart {
     /// {NotEligible}, {AlreadyCheckedIn}.
     function checkIn(uint32 id) external;
 
-    /// @notice Raises the generation, with those who checked in as the set of the running epoch, each with the key and
-    /// weight of this moment. They must hold more than a third of the weight of the set in force; after three restarts in a
-    /// row that lapsed, minMembers of them suffice.
+    /// @notice Fixes who checked in as the set of the next generation, each with the key and weight of this moment, and the
+    /// L1 block from which its seed comes: one that is yet to come, so that nobody can choose a key or a weight by it (R4).
+    /// They must hold more than a third of the weight of the set in force; after three restarts in a row that lapsed,
+    /// minMembers of them suffice. Once a restart; again only if L1 has forgotten that block.
     ///
-    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {CheckedInTooFew}, {TipLib.GenerationAboveMaximum}.
-    function finishRestart() external;
+    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {IRota.PinStands}, {CheckedInTooFew}.
+    function closeCheckIn() external;
+
+    /// @notice Raises the generation, with the set that {closeCheckIn} fixed as that of the running epoch. `header` is the RLP
+    /// header of the L1 block that it pinned.
+    ///
+    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {CheckInNotClosed}, {L1BlockLib.BlockNotRemembered},
+    /// {L1BlockLib.HeaderMismatch}, {TipLib.GenerationAboveMaximum}.
+    function finishRestart(bytes calldata header) external;
+
+    /// @notice The L1 block that {closeCheckIn} pinned for the restart opened last; zero if it did not yet, or L1 has
+    /// forgotten it.
+    function pinnedForRestart() external view returns (uint64);
 
     function restart() external view returns (RestartState memory);
 }

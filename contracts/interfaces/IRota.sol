@@ -20,9 +20,19 @@ struct LeaderSet {
 interface IRota is ICalendar {
     /// @notice A set was frozen. `pointer` is the contract whose code holds it: a STOP byte, then total (7 bytes),
     /// seed (32), generation (4), count (1), then per member signer (20) and weight (7), all big-endian.
+    /// `pinned` is the L1 block whose prevrandao went into the seed.
     event Sealed(
-        uint32 indexed generation, uint64 indexed epoch, address pointer, bytes32 seed, uint64 total, uint256 count
+        uint32 indexed generation,
+        uint64 indexed epoch,
+        address pointer,
+        bytes32 seed,
+        uint64 total,
+        uint256 count,
+        uint64 pinned
     );
+
+    /// @notice What is sealed in the running epoch, `epoch`, takes its seed from L1 block `number`.
+    event Pinned(uint32 indexed generation, uint64 indexed epoch, uint64 number);
 
     /// @notice The first seal fixed block 0, the parent of everything.
     event GenesisFixed(bytes32 indexed blockHash, BlockHeader header);
@@ -42,6 +52,12 @@ interface IRota is ICalendar {
     /// the epoch sealed last (R5).
     error TooFewMembers(uint256 minimum, uint256 actual);
 
+    /// @notice The block for this epoch's seal, or for this restart, is pinned already, and L1 remembers it or has yet to make it.
+    error PinStands(uint64 number);
+
+    /// @notice No block was pinned in this epoch for what is to be sealed in it.
+    error NothingPinned(uint64 epoch);
+
     /// @notice A schedule of at most `maximum` turns can be asked for at once, and none beyond turn 2^64 - 2.
     error ScheduleTooLong(uint64 maximum, uint64 actual);
 
@@ -51,8 +67,21 @@ interface IRota is ICalendar {
     /// If too few were eligible for exitDelay, the set holds whoever is, even nobody. Under an empty set nothing is ordered
     /// or settled, and the next seal is of the running epoch and begins a generation (R5, {IRestart.GenerationStarted}).
     ///
-    /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {TooFewMembers}, {CodeLib.CodeDepositFailed}.
-    function seal(uint64 epoch) external;
+    /// The seed comes from the block that was pinned in this epoch ({pin}), whose RLP header is `header`. Whoever calls, and
+    /// whenever, it is the same one (R4).
+    ///
+    /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {TooFewMembers}, {NothingPinned},
+    /// {L1BlockLib.BlockNotRemembered}, {L1BlockLib.HeaderMismatch}, {CodeLib.CodeDepositFailed}.
+    function seal(uint64 epoch, bytes calldata header) external;
+
+    /// @notice Fixes the L1 block from which the seals of the running epoch take their seed: a block that is yet to come. Once
+    /// an epoch; again only if L1 has forgotten that block. The caller's gas is refunded as for {seal}.
+    ///
+    /// Reverts with {BeforeGenesis}, {PinStands}.
+    function pin() external;
+
+    /// @notice The L1 block that is pinned for the seals of the running epoch; zero if none is, or L1 has forgotten it.
+    function pinned() external view returns (uint64);
 
     /// @notice The set in force in `epoch` of the running generation, sealed or carried.
     function leaderSet(uint64 epoch) external view returns (LeaderSet memory);

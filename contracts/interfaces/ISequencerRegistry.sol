@@ -279,11 +279,15 @@ interface ISequencerRegistry {
     /// returned at L1 time `aliveSince` or later (R33).
     function membersAtEpochStart(uint64 aliveSince) external view returns (uint256[] memory words);
 
-    /// @notice Settlement only. Everybody who checked in in the restart opened at `openedAt` and is still eligible, with key and
-    /// weight as of now, as {membersAtEpochStart}. Whoever did not, and did not join or return since, has no seat any more.
+    /// @notice Everybody who checked in in the restart opened at `openedAt` and is still eligible, with key and weight as of
+    /// now, as {membersAtEpochStart}.
+    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words);
+
+    /// @notice Settlement only. Whoever did not check in in the restart opened at `openedAt`, and did not join or return since,
+    /// has no seat any more.
     ///
     /// Reverts with {NotSettlement}.
-    function startGeneration(uint64 openedAt) external returns (uint256[] memory words);
+    function startGeneration(uint64 openedAt) external;
 
     /// @notice Settlement only. Takes the word of `caller` that `id` is there, in the restart opened at `openedAt`; returns
     /// what it weighs now.

@@ -26,6 +26,9 @@ pub(super) struct Options {
     /// Where to write the addresses, for every other command to read
     #[arg(long, value_name = "FILE", default_value = "deployment.json")]
     out: PathBuf,
+    /// Deploy even where everybody can know the seeds in advance, so who leads when
+    #[arg(long)]
+    allow_known_seeds: bool,
     #[command(flatten)]
     owner: Owner,
 }
@@ -39,6 +42,11 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
     l1::read_params(&params, Seconds::new(0))?;
     let settings = Settings { l1_rpc: options.l1_rpc, ..Settings::default() };
     let client = Client::connect(&settings.l1_rpc()?).await?;
+    if !options.allow_known_seeds {
+        l1::require_seeds(&client).await.wrap_err(
+            "who leads when would not be random here; --allow-known-seeds deploys nevertheless",
+        )?;
+    }
     let account = options.owner.account(client)?;
 
     // Nothing is paid before it is sure that the addresses can be kept.

@@ -159,7 +159,8 @@ fn code_of_l1(error: &L1Error) -> u8 {
         L1Error::WrongChain { .. }
         | L1Error::ChainsDiffer { .. }
         | L1Error::NoContract { .. }
-        | L1Error::OtherDeployment { .. } => 5,
+        | L1Error::OtherDeployment { .. }
+        | L1Error::NoSeeds { .. } => 5,
         L1Error::Reverted { .. } | L1Error::Refused { .. } => 6,
         L1Error::Unreachable { .. }
         | L1Error::BadAnswer { .. }

@@ -3,10 +3,11 @@
 use crate::cli::output::{Output, progress};
 use crate::cli::{Chain, Owner};
 use crate::domain::{Deployment, Params, Seconds};
-use crate::l1::restart::{RestartStatus, Stage};
+use crate::l1::restart::{Finishing, RestartStatus, Stage};
 use crate::l1::{Account, Client, L1Error, actions, restart};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::time::Duration;
 
 /// Bring the network back after more than a third of a leader set is gone for good
 ///
@@ -144,7 +145,15 @@ async fn finish(options: Anybody, output: Output) -> eyre::Result<()> {
         eyre::bail!(told(&status));
     }
     let waiting = progress("finishing the restart");
-    let begun = restart::finish(&account, &network.deployment).await;
+    let pause = Duration::from_secs(network.params.l1_block_seconds.clamp(1, 12));
+    let begun = loop {
+        match restart::finish(&account, &network.deployment).await {
+            Ok(Finishing::Begun(begun)) => break Ok(begun),
+            // The block that the seed comes from is not there yet.
+            Ok(Finishing::Closed | Finishing::Waiting { .. }) => tokio::time::sleep(pause).await,
+            Err(error) => break Err(error),
+        }
+    };
     waiting.finish_and_clear();
     let begun = begun?;
     output.print(

@@ -393,15 +393,44 @@ pub async fn send_eth(account: &Account, to: Address, amount_wei: U256) -> Resul
     Ok(())
 }
 
-/// Seals the set of `epoch` (R2).
+/// How far a seal came (R4): it takes two calls, with L1 blocks in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealStep {
+    /// The block that the seed comes from was pinned just now.
+    Pinned,
+    /// That block is there too short a time, or not yet.
+    Waiting {
+        /// Its number.
+        pinned: u64,
+    },
+    /// The set is sealed.
+    Sealed,
+}
+
+/// Takes the next step towards the seal of `epoch` (R2, R4), `patience` L1 blocks later than it could be taken at first.
 ///
 /// # Errors
 ///
-/// As [`join`].
-pub async fn seal(account: &Account, deployment: &Deployment, epoch: Epoch) -> Result<(), L1Error> {
-    let call = IRota::sealCall { epoch: epoch.get() };
-    account.execute(&Order::call(deployment.settlement, &call)).await?;
-    Ok(())
+/// As [`join`]; [`L1Error::BadAnswer`] when no node has the pinned block's header in a form that L1 takes.
+pub async fn seal(
+    account: &Account,
+    deployment: &Deployment,
+    epoch: Epoch,
+    patience: u64,
+) -> Result<SealStep, L1Error> {
+    let to = deployment.settlement;
+    let client = &account.client;
+    let pinned = client.call(to, &IRota::pinnedCall {}).await?;
+    if pinned == 0 {
+        account.execute(&Order::call(to, &IRota::pinCall {})).await?;
+        return Ok(SealStep::Pinned);
+    }
+    if client.head().await?.number <= pinned.saturating_add(patience) {
+        return Ok(SealStep::Waiting { pinned });
+    }
+    let (header, _) = client.raw_header(pinned).await?;
+    account.execute(&Order::call(to, &IRota::sealCall { epoch: epoch.get(), header })).await?;
+    Ok(SealStep::Sealed)
 }
 
 /// Where the settled chain stands.

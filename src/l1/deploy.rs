@@ -6,9 +6,10 @@ use super::client::Client;
 use super::convert::{self, PARAMS};
 use super::error::L1Error;
 use crate::domain::{Deployment, Params, Seconds, violations};
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, Bytes, U256, address};
 use alloy::sol_types::SolValue as _;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -16,9 +17,45 @@ use tokio::time::{Instant, sleep};
 /// deposit. Estimating is not possible, as the constructors ask contracts that are still on the way.
 const CONSTRUCTOR_GAS: u64 = 2_000_000;
 const GAS_PER_CODE_BYTE: u64 = 250;
+/// Keeps the hashes of the last 8,191 blocks (EIP-2935).
+const HISTORY: Address = address!("0000F90827F1C53a10cb7A02335B175320002935");
+/// Blocks whose prevrandao is looked at before a deployment.
+const SEED_BLOCKS: u64 = 8;
 /// How long a deployment may take to be included, and how often to look.
 const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(100);
+
+/// Whether seeds mean something on this L1 (R4): prevrandao changes, headers can be shown to the contracts, and hashes are
+/// remembered for longer than 256 blocks.
+///
+/// # Errors
+///
+/// [`L1Error::NoSeeds`] says what is missing; anything else comes from the way to L1.
+pub async fn require_seeds(client: &Client) -> Result<(), L1Error> {
+    let none = |reason: String| Err(L1Error::NoSeeds { reason });
+    if client.code(HISTORY).await?.is_empty() {
+        return none(format!("no contract at {HISTORY} keeps block hashes (EIP-2935)"));
+    }
+    let head = client.head().await?.number;
+    let mut seen = BTreeSet::new();
+    // The first block of a chain is nobody's work.
+    let first = head.saturating_sub(SEED_BLOCKS).saturating_add(1).max(1);
+    for number in first..=head {
+        match client.raw_header(number).await {
+            Ok((_, random)) => drop(seen.insert(random)),
+            Err(L1Error::BadAnswer { .. } | L1Error::Refused { .. }) => {
+                return none(format!(
+                    "the header of block {number} does not hash to the block's hash"
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let (1, Some(random), true) = (seen.len(), seen.first(), first < head) {
+        return none(format!("prevrandao is {random} in each of the blocks {first} to {head}"));
+    }
+    Ok(())
+}
 
 /// Deploys what `config` (the JSON of `script/config/`) describes, from `account`, and checks the result.
 ///

@@ -125,6 +125,12 @@ pub enum L1Error {
     /// The agent keeps silent: another one may use its key, and the account with it. It passes by itself.
     #[error("nothing is sent from this account while its agent keeps silent")]
     Silent,
+    /// Everybody would know this chain's seeds in advance, or nobody could show them to the contracts.
+    #[error("this L1 gives no seeds (R4): {reason}")]
+    NoSeeds {
+        /// What it lacks.
+        reason: String,
+    },
     /// A deployment's configuration does not fit.
     #[error("configuration field {field}: {reason}")]
     BadConfig {

@@ -49,7 +49,7 @@ mod unread;
 pub use account::{Account, Order, Sent, State as AccountState};
 pub use allowance::Allowance;
 pub use client::{Client, Fees};
-pub use deploy::{deploy, read_params};
+pub use deploy::{deploy, read_params, require_seeds};
 pub use desk::{Desk, keep};
 pub use error::L1Error;
 pub use follower::kept_params;

@@ -94,6 +94,20 @@ pub struct Begun {
     pub last_height: Height,
 }
 
+/// How far the end of a restart came (R33): it takes two calls, with L1 blocks in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finishing {
+    /// The members are fixed, and the block that their seed comes from was pinned just now.
+    Closed,
+    /// That block is not there yet.
+    Waiting {
+        /// Its number.
+        pinned: u64,
+    },
+    /// The generation has begun.
+    Begun(Begun),
+}
+
 /// Where a restart stands.
 ///
 /// # Errors
@@ -157,20 +171,31 @@ pub async fn check_in(account: &Account, deployment: &Deployment, id: u32) -> Re
     Ok(())
 }
 
-/// Finishes the restart under way.
+/// Takes the next step towards the end of the restart under way.
 ///
 /// # Errors
 ///
-/// As [`open`].
-pub async fn finish(account: &Account, deployment: &Deployment) -> Result<Begun, L1Error> {
-    let order = Order::call(deployment.settlement, &IRestart::finishRestartCall {});
+/// As [`open`]; [`L1Error::BadAnswer`] when no node has the pinned block's header in a form that L1 takes.
+pub async fn finish(account: &Account, deployment: &Deployment) -> Result<Finishing, L1Error> {
+    let to = deployment.settlement;
+    let client = &account.client;
+    let pinned = client.call(to, &IRestart::pinnedForRestartCall {}).await?;
+    if pinned == 0 {
+        account.execute(&Order::call(to, &IRestart::closeCheckInCall {})).await?;
+        return Ok(Finishing::Closed);
+    }
+    if client.head().await?.number <= pinned {
+        return Ok(Finishing::Waiting { pinned });
+    }
+    let (header, _) = client.raw_header(pinned).await?;
+    let order = Order::call(to, &IRestart::finishRestartCall { header });
     let receipt = account.execute(&order).await?;
     let started = actions::event::<IRestart::GenerationStarted>(&receipt)?;
-    Ok(Begun {
+    Ok(Finishing::Begun(Begun {
         generation: Generation::new(started.generation),
         epoch: Epoch::new(started.epoch),
         last_height: Height::new(started.lastHeight),
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 
 pub(crate) mod hostile;
 
+use super::actions::SealStep;
 use super::{Account, Client, Mirror, MirrorHandle, actions, deploy, follower};
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
-    BatchHeader, Block, BlockHeader, Deployment, Height, LeaderSet, Millis, Params, RollupId,
-    tx_root,
+    BatchHeader, Block, BlockHeader, Deployment, Epoch, Height, LeaderSet, Millis, Params,
+    RollupId, tx_root,
 };
 use crate::storage::Store;
 use alloy::node_bindings::{Anvil, AnvilInstance};
@@ -60,8 +61,16 @@ impl World {
         // Whoever joined before genesis counts in the first set.
         world.skip_to(world.params.genesis).await;
         let epoch = world.params.epoch_at(world.client.head().await.unwrap().timestamp);
-        actions::seal(&world.rich(), &world.deployment, epoch).await.unwrap();
+        world.seal(epoch).await;
         world
+    }
+
+    /// Seals the set of `epoch`, in two calls.
+    pub(crate) async fn seal(&self, epoch: Epoch) {
+        let rich = self.rich();
+        while actions::seal(&rich, &self.deployment, epoch, 0).await.unwrap() != SealStep::Sealed {
+            self.mine(1, 1).await;
+        }
     }
 
     /// The rich account, through another client.

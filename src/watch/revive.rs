@@ -3,7 +3,8 @@
 use super::duty::{Agent, Due, Duty, DutyError};
 use super::restart::{RestartPlan, restart_plan};
 use crate::config::RestartDuty;
-use crate::l1::{L1Error, restart as l1_restart};
+use crate::l1::L1Error;
+use crate::l1::restart::{self as l1_restart, Finishing};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
@@ -53,7 +54,11 @@ impl Duty for Revive {
             RestartPlan::CheckIn { id, .. } | RestartPlan::Return { id, .. } => {
                 l1_restart::check_in(account, deployment, id).await
             }
-            RestartPlan::Finish { .. } => l1_restart::finish(account, deployment).await.map(drop),
+            RestartPlan::Finish { .. } => match l1_restart::finish(account, deployment).await {
+                // The next step is due as soon as L1 has the block.
+                Ok(Finishing::Closed | Finishing::Waiting { .. }) => return Ok(()),
+                done => done.map(drop),
+            },
         };
         match done {
             Ok(()) => info!(?plan, "step of a restart taken"),

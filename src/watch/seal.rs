@@ -3,10 +3,11 @@
 use super::duty::{Agent, Duty, DutyError};
 use super::turns::{SealPlan, seal_plan};
 use crate::domain::Epoch;
-use crate::l1::{L1Error, actions};
+use crate::l1::L1Error;
+use crate::l1::actions::{self, SealStep};
 use tracing::{debug, info};
 
-/// Seals the next epoch's set when it is this agent's tenth of the window, or late.
+/// Pins the seed of the next epoch's set, and seals it once that is there, when it is this agent's tenth of the window, or late.
 #[derive(Debug, Default)]
 pub(super) struct Seal {
     /// The seal that L1 refused last, and in which tenth of the window.
@@ -18,12 +19,18 @@ impl Duty for Seal {
 
     async fn step(&mut self, agent: &Agent) -> Result<(), DutyError> {
         let plan = seal_plan(&agent.mirror.read(), agent.signer);
-        let Some(SealPlan { epoch, tenth }) = plan else { return Ok(()) };
+        let Some(SealPlan { epoch, tenth, patience }) = plan else { return Ok(()) };
         if self.refused == Some((epoch, tenth)) {
             return Ok(());
         }
-        match actions::seal(&agent.account, &agent.deployment, epoch).await {
-            Ok(()) => {
+        match actions::seal(&agent.account, &agent.deployment, epoch, patience).await {
+            Ok(SealStep::Pinned) => {
+                info!(%epoch, "seed pinned");
+                Ok(())
+            }
+            // Asked again with the next L1 block; by whoever's turn it is then.
+            Ok(SealStep::Waiting { .. }) => Ok(()),
+            Ok(SealStep::Sealed) => {
                 info!(%epoch, "set sealed");
                 Ok(())
             }

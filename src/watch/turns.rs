@@ -20,6 +20,8 @@ pub struct SealPlan {
     pub epoch: Epoch,
     /// The part of the window that it is now.
     pub tenth: u64,
+    /// L1 blocks to leave to others once the set can be sealed (R4): those who wait for it wait for the same block.
+    pub patience: u64,
 }
 
 /// The set that the member with signer `own` should seal now, by what L1 shows. Before the first set, and while an empty
@@ -29,14 +31,12 @@ pub fn seal_plan(mirror: &Mirror, own: Address) -> Option<SealPlan> {
     let now = mirror.head?.timestamp.get();
     let since_genesis = now.checked_sub(params.genesis)?;
     let running = params.epoch_at(mirror.head?.timestamp);
-    let is_time_for_all = |since: u64| {
-        let place = mirror.peers.keys().position(|signer| *signer == own);
-        let place = u64::try_from(place.unwrap_or(mirror.peers.len())).unwrap_or(u64::MAX);
-        since >= place.saturating_mul(params.l1_block_seconds)
-    };
+    let place = mirror.peers.keys().position(|signer| *signer == own);
+    let patience = u64::try_from(place.unwrap_or(mirror.peers.len())).unwrap_or(u64::MAX);
+    let is_time_for_all = |since: u64| since >= patience.saturating_mul(params.l1_block_seconds);
     if mirror.genesis.is_none() {
         // Asked again once per L1 block.
-        let plan = SealPlan { epoch: running, tenth: since_genesis };
+        let plan = SealPlan { epoch: running, tenth: since_genesis, patience };
         return is_time_for_all(since_genesis).then_some(plan);
     }
 
@@ -46,7 +46,7 @@ pub fn seal_plan(mirror: &Mirror, own: Address) -> Option<SealPlan> {
     let Some(set) = mirror.set_for(generation, running).filter(|set| !set.members().is_empty())
     else {
         // Nobody leads: a seal of the running epoch begins a generation.
-        return is_time_for_all(into).then_some(SealPlan { epoch: running, tenth });
+        return is_time_for_all(into).then_some(SealPlan { epoch: running, tenth, patience });
     };
     let epoch = running.next();
     if mirror.sets.contains_key(&(generation, epoch)) {
@@ -55,9 +55,9 @@ pub fn seal_plan(mirror: &Mirror, own: Address) -> Option<SealPlan> {
     let attempt = u32::try_from(tenth).ok()?;
     let chosen = draw(&set, Turn::new(epoch.get()), attempt)?;
     let is_own = set.members().get(chosen).is_some_and(|member| member.signer == own);
+    let place = set.index_of(own).unwrap_or(set.members().len());
     let late = if tenth >= LATE_TENTH {
         // One L1 block after the other, within the tenth.
-        let place = set.index_of(own).unwrap_or(set.members().len());
         let into_tenths =
             into.saturating_sub(params.epoch_seconds.saturating_mul(LATE_TENTH) / TENTHS);
         let step = u64::try_from(place).unwrap_or(u64::MAX).saturating_mul(params.l1_block_seconds);
@@ -65,7 +65,8 @@ pub fn seal_plan(mirror: &Mirror, own: Address) -> Option<SealPlan> {
     } else {
         false
     };
-    (is_own || late).then_some(SealPlan { epoch, tenth })
+    let patience = if is_own { 0 } else { u64::try_from(place).unwrap_or(u64::MAX) };
+    (is_own || late).then_some(SealPlan { epoch, tenth, patience })
 }
 
 /// How long the agent at place `rank` of an order leaves something to those before it.
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(who(&mirror(0, false)), [1]);
         assert_eq!(who(&mirror(2, false)), [1, 2, 3]);
         let plan = seal_plan(&mirror(130, false), address(1)).unwrap();
-        assert_eq!(plan, SealPlan { epoch: Epoch::new(2), tenth: 130 });
+        assert_eq!(plan, SealPlan { epoch: Epoch::new(2), tenth: 130, patience: 0 });
     }
 
     #[test]

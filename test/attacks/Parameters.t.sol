@@ -15,16 +15,13 @@ contract ParameterAttacksTest is Chain {
     function test_attack120_nothingSettlesUnderAnEmptySet() external {
         _deploy();
         vm.fee(1 gwei);
-        Actor[] memory actors = _joinMany(2);
+        Actor memory alice = _joinMany(1)[0];
         _sealFirst();
-        _sealThrough(1);
-        for (uint256 i = 0; i < 2; ++i) {
-            uint256 shares = registry.sharesOf(actors[i].id, actors[i].owner);
-            vm.prank(actors[i].owner);
-            registry.requestExit(actors[i].id, shares);
-        }
-        while (_flush()) _startEpoch(_epoch() + 1);
-        _warpTo(block.timestamp + p.exitDelaySeconds);
+        _advance(1);
+        uint256 shares = registry.sharesOf(alice.id, alice.owner);
+        vm.prank(alice.owner);
+        registry.requestExit(alice.id, shares);
+        _warpTo(settlement.startOf(0) + p.exitDelaySeconds);
         uint64 before = _epoch();
         BatchHeader memory header = _nextHeader(1);
         uint128 signers = _quorum(before);

@@ -58,7 +58,7 @@ contract PayAttacks is Offences {
         _joinMany(4);
         _fundPool(1 ether, 1_000_000 ether);
         _warpTo(p.genesis + 10 days);
-        settlement.seal(_epoch());
+        _sealSet(_epoch());
         delete _settledBatches;
         _advance(10);
         BatchHeader memory header = _nextHeader(8);

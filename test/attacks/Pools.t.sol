@@ -324,7 +324,7 @@ contract PoolsAttacksTest is Offences {
     }
 
     function _seal() private {
-        settlement.seal(_epoch() + 1);
+        _sealSet(_epoch() + 1);
     }
 
     function _creditAll() private {

@@ -34,7 +34,7 @@ contract RestartAttacks is Offences {
         _advance(p.restartWindowSeconds);
 
         vm.expectRevert(abi.encodeWithSelector(IRestart.CheckedInTooFew.selector, 134, 100));
-        settlement.finishRestart();
+        settlement.closeCheckIn();
     }
 
     /// 14: everybody leaves. The last set keeps the chain going, all are paid, and the chain waits for others.
@@ -50,7 +50,7 @@ contract RestartAttacks is Offences {
         _settle(_nextHeader(9));
         _advance(1);
         uint64 empty = _epoch() + 1;
-        settlement.seal(empty);
+        _sealSet(empty);
 
         _warpTo(settlement.startOf(empty) + p.exitDelaySeconds);
         for (uint256 i = 0; i < 4; ++i) {
@@ -60,7 +60,7 @@ contract RestartAttacks is Offences {
 
         _join(7, STAKE_WEI);
         _startEpoch(_epoch() + 1);
-        settlement.seal(_epoch());
+        _sealSet(_epoch());
         _advance(1);
         assertEq(_nextHeader(1).firstHeight, 10);
         _settle(_nextHeader(1));
@@ -70,10 +70,10 @@ contract RestartAttacks is Offences {
     function test_attack025_aGenerationBeginsOnceAndNeedsNoSeal() external {
         _restart(_actors, 3);
         vm.expectRevert(IRestart.NoRestartOpen.selector);
-        settlement.finishRestart();
+        settlement.finishRestart("");
         uint64 epoch = _epoch();
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, epoch + 1, epoch));
-        settlement.seal(epoch);
+        settlement.seal(epoch, "");
 
         _startEpoch(epoch + 500);
         assertEq(settlement.leaderSet(epoch + 500).sealedFor, epoch);
@@ -165,7 +165,7 @@ contract RestartAttacks is Offences {
         }
         _flushThrough(_epoch() + 4);
         _warpTo(settlement.startOf(1) + p.exitDelaySeconds);
-        settlement.seal(_epoch() + 1);
+        _sealSet(_epoch() + 1);
         _startEpoch(_epoch() + 1);
         LeaderSet memory set = settlement.leaderSet(_epoch());
         assertEq(set.total, 0);

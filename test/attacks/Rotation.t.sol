@@ -10,19 +10,18 @@ contract RotationAttacksTest is System {
         _deploy();
     }
 
-    /// 20: choosing the block of the seal. The members cannot be chosen so; one bit of the seed per withheld L1 block can
-    /// (docs/PROTOCOL.md, R4).
+    /// 20: choosing the block of the seal. Neither the members nor the seed can be chosen so (see 112 for the seed).
     function test_attack020_theMomentOfTheSealChoosesNoMembers() public {
         _joinMany(3);
         _sealFirst();
         uint256 snapshot = vm.snapshotState();
 
-        settlement.seal(1);
+        _sealSet(1);
         uint256 early = settlement.leaderSet(1).total;
         vm.revertToState(snapshot);
         _join(3, 50 * STAKE_WEI);
         _advance(p.epochSeconds - 1);
-        settlement.seal(1);
+        _sealSet(1);
 
         assertEq(settlement.leaderSet(1).total, early);
     }
@@ -32,11 +31,11 @@ contract RotationAttacksTest is System {
         _joinMany(2);
         _sealFirst();
         _advance(p.epochSeconds - 1);
-        settlement.seal(1);
+        _sealSet(1);
 
         _startEpoch(50);
         assertEq(settlement.leaderSet(50).sealedFor, 1);
-        settlement.seal(51);
+        _sealSet(51);
         assertEq(settlement.leaderSet(51).sealedFor, 51);
     }
 
@@ -44,7 +43,7 @@ contract RotationAttacksTest is System {
     function test_attack022_aJailedMemberIsInNoNewSetAndBreaksNoFrozenOne() public {
         Actor[] memory actors = _joinMany(3);
         _sealFirst();
-        settlement.seal(1);
+        _sealSet(1);
         vm.startPrank(at.slasher);
         registry.jail(actors[1].id, 0, 0);
         registry.slash(actors[1].id, 50 ether, true);
@@ -56,7 +55,7 @@ contract RotationAttacksTest is System {
         assertEq(set.total, 300);
         settlement.schedule(1, 0, 50);
 
-        settlement.seal(2);
+        _sealSet(2);
         assertEq(settlement.leaderSet(2).members.length, 2);
     }
 
@@ -72,16 +71,16 @@ contract RotationAttacksTest is System {
     function test_attack025_anEpochIsSealedOnceAndNeverLate() public {
         _joinMany(1);
         _sealFirst();
-        settlement.seal(1);
+        _sealSet(1);
         vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, 1));
-        settlement.seal(1);
+        settlement.seal(1, "");
 
         _startEpoch(1000);
         for (uint64 e = 2; e <= 1000; e += 499) {
             vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 1001, e));
-            settlement.seal(e);
+            settlement.seal(e, "");
         }
-        settlement.seal(1001);
+        _sealSet(1001);
     }
 
     /// 26: the smallest set there is.

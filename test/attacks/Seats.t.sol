@@ -56,7 +56,7 @@ contract SeatsAttacksTest is Staking {
 
         for (uint256 i = 0; i < 8; ++i) {
             _expectSeats();
-            settlement.seal(_epoch() + 1);
+            _sealSet(_epoch() + 1);
             _startEpoch(_epoch() + 1);
             _flush();
         }
@@ -140,7 +140,7 @@ contract SeatsAttacksTest is Staking {
             _checkIn(_actors[i]);
         }
         _advance(p.restartWindowSeconds);
-        settlement.finishRestart();
+        _finishRestart();
 
         assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);
         _sealThrough(_epoch() + 3);
@@ -287,7 +287,7 @@ contract SeatsAttacksTest is Staking {
             (done,) = address(settlement).call(abi.encodeCall(settlement.checkIn, (_actors[i].id)));
         }
         _advance(p.restartWindowSeconds);
-        (done,) = address(settlement).call(abi.encodeCall(settlement.finishRestart, ()));
+        done = _tryFinishRestart();
         _advance(p.restartWindowSeconds);
     }
 
@@ -323,7 +323,7 @@ contract SeatsAttacksTest is Staking {
     function _seal() private {
         uint64 next = _epoch() + 1;
         (, uint64 sealedFor) = settlement.setOf(settlement.generation(), next);
-        if (sealedFor != next) settlement.seal(next);
+        if (sealedFor != next) _sealSet(next);
     }
 
     function _moveOne() private {

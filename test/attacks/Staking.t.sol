@@ -153,11 +153,11 @@ contract StakingAttacksTest is Staking {
         registry.topUp(alice.id, 900 ether);
 
         // And only as much of it as churn lets in: in the first epoch as much as there was.
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(settlement.leaderSet(0).total, 100);
         assertEq(settlement.leaderSet(1).total, 100);
         _startEpoch(1);
-        settlement.seal(2);
+        _sealSet(2);
         assertEq(settlement.leaderSet(2).total, 200);
     }
 
@@ -168,9 +168,9 @@ contract StakingAttacksTest is Staking {
         Actor memory mallory = _join(1, 10 * STAKE_WEI);
         _exitAll(mallory);
 
-        settlement.seal(1);
+        _sealSet(1);
         _startEpoch(1);
-        settlement.seal(2);
+        _sealSet(2);
 
         assertEq(settlement.leaderSet(1).members.length, 1);
         assertEq(settlement.leaderSet(2).members.length, 1);
@@ -185,11 +185,11 @@ contract StakingAttacksTest is Staking {
         _topUp(alice, 2 ether);
 
         // Topped up or not, the set sealed next goes without; back it comes as newcomers do.
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(settlement.leaderSet(1).members.length, 1);
         _unjail(alice);
         _startEpoch(1);
-        settlement.seal(2);
+        _sealSet(2);
         assertEq(settlement.leaderSet(2).members.length, 2);
     }
 
@@ -231,7 +231,7 @@ contract StakingAttacksTest is Staking {
         _deploy(config);
         Actor[] memory actors = _joinMany(3);
         _sealFirst();
-        settlement.seal(1);
+        _sealSet(1);
         for (uint256 i = 0; i < 3; ++i) {
             _exitAll(actors[i]);
         }
@@ -239,14 +239,14 @@ contract StakingAttacksTest is Staking {
         // One leaves in each epoch; the last two never leave the set that they were the quorum of.
         assertEq(registry.churn().exits, 2);
         _startEpoch(1);
-        settlement.seal(2);
+        _sealSet(2);
         assertEq(settlement.leaderSet(2).members.length, 2);
         assertTrue(_flush());
         assertFalse(_flush());
         _startEpoch(2);
         assertTrue(_flush());
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(3);
+        settlement.seal(3, "");
         _startEpoch(3);
         assertEq(settlement.leaderSet(3).sealedFor, 2);
         assertEq(settlement.leaderSet(3).members.length, 2);
@@ -256,7 +256,7 @@ contract StakingAttacksTest is Staking {
         _startEpoch(4);
         _join(4, STAKE_WEI);
         _startEpoch(5);
-        settlement.seal(6);
+        _sealSet(6);
         assertEq(settlement.leaderSet(6).members.length, 2);
     }
 

@@ -10,6 +10,7 @@ use alloy::sol_types::SolCall;
 use rota::crypto::SecretKey;
 use rota::devnet::find_anvil;
 use rota::domain::{Deployment, Epoch, Seconds};
+use rota::l1::actions::SealStep;
 use rota::l1::{Account, Client, actions, deploy};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -129,7 +130,9 @@ impl Chain {
         self.provider.anvil_mine(Some(1), None).await.unwrap();
         let time: Seconds = client.head().await.unwrap().timestamp;
         let epoch = params.epoch_at(time);
-        actions::seal(&rich, &deployment, epoch).await.unwrap();
+        while actions::seal(&rich, &deployment, epoch, 0).await.unwrap() != SealStep::Sealed {
+            self.provider.anvil_mine(Some(1), None).await.unwrap();
+        }
         Deployed { deployment, epoch }
     }
 }

@@ -154,7 +154,10 @@ contract GasTest is Measuring {
 
     function _measureSeal(string memory name, uint256 n) private {
         _beginSettled(n);
-        settlement.seal(2);
+        settlement.pin();
+        if (n == 4) _note("pin");
+        bytes memory header = _mineWithHeader(settlement.pinned());
+        settlement.seal(2, header);
         _note(name);
     }
 
@@ -466,7 +469,10 @@ contract GasTest is Measuring {
             if (i == 1) _note("check_in");
         }
         _advance(p.restartWindowSeconds);
-        settlement.finishRestart();
+        settlement.closeCheckIn();
+        _note("close_check_in_4");
+        bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
+        settlement.finishRestart(header);
         _note("finish_restart_4");
     }
 }

@@ -47,6 +47,8 @@ alloy::sol! {
         uint256 timestamp;
         uint256 baseFeeWei;
         uint256 prevrandao;
+        uint64[2] pinned;
+        bytes32[2] hashes;
         AccountAccess[] accesses;
         address[] accounts;
         bytes[] codes;

@@ -75,6 +75,10 @@ impl Replay {
             }
         }
 
+        for (number, hash) in recorded.pinned.iter().zip(recorded.hashes) {
+            state.cache.block_hashes.insert(U256::from(*number), hash);
+        }
+
         let block = BlockEnv {
             number: recorded.blockNumber,
             timestamp: recorded.timestamp,

@@ -22,7 +22,11 @@ contract GenerationHandler is Chain {
     /// Times at which the generation changed by anything but one more.
     uint256 public jumps;
 
+    /// Times at which somebody was offered another seed for a set than the one that it had been offered before.
+    uint256 public secondSeeds;
+
     Actor[] private _all;
+    mapping(uint32 generation => mapping(uint64 epoch => bytes32 seed)) private _offered;
     mapping(uint32 id => bool) private _left;
 
     /// Watches the generation over every action.
@@ -109,9 +113,7 @@ contract GenerationHandler is Chain {
 
     function finish() external watched {
         uint64 height = settlement.tip().lastHeight;
-        try settlement.finishRestart() {
-            assertEq(settlement.generation(), generation + 1);
-        } catch {}
+        if (_tryFinishRestart()) assertEq(settlement.generation(), generation + 1);
         assertEq(settlement.tip().lastHeight, height, "what is settled stays");
     }
 
@@ -119,10 +121,37 @@ contract GenerationHandler is Chain {
 
     function seal() external watched {
         uint64 running = _epoch();
-        try settlement.seal(running + 1) {} catch {}
-        try settlement.seal(running) {
+        _trySealSet(running + 1);
+        if (_trySealSet(running)) {
             assertEq(settlement.generation(), generation + 1, "the running epoch is sealed by a new generation only");
-        } catch {}
+        }
+    }
+
+    /// Somebody seals from a contract that looks at the seed, and reverts: it did not like it.
+    function shop(uint64 later, bytes32 random) external watched {
+        vm.roll(block.number + bound(later, 0, 40));
+        vm.prevrandao(random);
+        uint64 epoch = _epoch() + 1;
+        _pin();
+        bytes memory header = _mineWithHeader(settlement.pinned());
+        try this.look(epoch, header) {}
+        catch (bytes memory seed) {
+            // The contracts' own errors are shorter, or longer.
+            if (seed.length != 32) return;
+            bytes32 before = _offered[generation][epoch];
+            if (before != 0 && before != bytes32(seed)) ++secondSeeds;
+            _offered[generation][epoch] = bytes32(seed);
+        }
+    }
+
+    /// Seals, and undoes it with the seed as the reason.
+    function look(uint64 epoch, bytes calldata header) external {
+        settlement.seal(epoch, header);
+        bytes32 seed = settlement.leaderSet(epoch).seed;
+        assembly ("memory-safe") {
+            mstore(0, seed)
+            revert(0, 32)
+        }
     }
 
     function join() external watched {

@@ -17,7 +17,7 @@ contract GenerationInvariants is StdInvariant, Test {
     function setUp() external {
         _handler = new GenerationHandler();
         _settlement = ISettlement(_handler.contracts());
-        bytes4[] memory selectors = new bytes4[](11);
+        bytes4[] memory selectors = new bytes4[](12);
         selectors[0] = GenerationHandler.settle.selector;
         selectors[1] = GenerationHandler.settleOfAnother.selector;
         selectors[2] = GenerationHandler.open.selector;
@@ -29,6 +29,7 @@ contract GenerationInvariants is StdInvariant, Test {
         selectors[8] = GenerationHandler.leave.selector;
         selectors[9] = GenerationHandler.pass.selector;
         selectors[10] = GenerationHandler.passLong.selector;
+        selectors[11] = GenerationHandler.shop.selector;
         targetContract(address(_handler));
         targetSelector(FuzzSelector({addr: address(_handler), selectors: selectors}));
     }
@@ -36,6 +37,10 @@ contract GenerationInvariants is StdInvariant, Test {
     function invariant_generationsOnlyGrowByOne() external view {
         assertEq(_handler.jumps(), 0);
         assertEq(_settlement.generation(), _handler.generation());
+    }
+
+    function invariant_nobodyIsOfferedASecondSeed() external view {
+        assertEq(_handler.secondSeeds(), 0);
     }
 
     function invariant_settledChainIsLinearAcrossGenerations() external view {

@@ -234,7 +234,7 @@ contract StakeHandler is System {
     function seal() external {
         uint64 next = _epoch() + 1;
         if (sealedLast == next || registry.membersAtEpochStart(0).length < p.minMembers) return;
-        settlement.seal(next);
+        _sealSet(next);
         sealedLast = next;
     }
 

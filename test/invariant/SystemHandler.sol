@@ -35,7 +35,12 @@ contract SystemHandler is Stakers, Thieves {
         }
         _travel(state.checkInUntil, false);
         uint32 generation = settlement.generation();
-        (bool done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.finishRestart, ()));
+        if (settlement.pinnedForRestart() == 0) {
+            (bool closed,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.closeCheckIn, ()));
+            if (!closed) return;
+        }
+        bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
+        (bool done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.finishRestart, (header)));
         if (!done) return;
         assertEq(settlement.generation(), generation + 1, "generations follow each other");
         assertEq(settlement.tip().lastHeight, lastHeight, "what is settled stays");

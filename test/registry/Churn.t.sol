@@ -60,7 +60,7 @@ contract ChurnTest is Staking {
     function test_limit_standsForTheEpoch() public {
         Actor[] memory actors = _begin(10, 100 ether);
         _topUp(actors[0], 50 ether);
-        settlement.seal(1);
+        _sealSet(1);
         _topUp(actors[2], 50 ether);
         ChurnState memory state = registry.churn();
         assertEq(state.limit, 125);
@@ -78,7 +78,7 @@ contract ChurnTest is Staking {
 
         Actor memory mallory = _join(2, 1000 ether);
         _startEpoch(1);
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(_weightAtStart(mallory.signer), 100);
         assertEq(settlement.leaderSet(1).total, 500);
     }
@@ -92,7 +92,7 @@ contract ChurnTest is Staking {
 
         _join(2, 1000 ether);
         _startEpoch(1);
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(settlement.leaderSet(1).total, 1200);
     }
 
@@ -277,7 +277,7 @@ contract ChurnTest is Staking {
         _exit(actors[0], 800_000 ether);
         uint256 exitId = _exit(actors[1], 900_000 ether);
         for (uint256 i = 0; i < 4; ++i) {
-            settlement.seal(_epoch() + 1);
+            _sealSet(_epoch() + 1);
             _startEpoch(_epoch() + 1);
         }
 
@@ -501,7 +501,7 @@ contract ChurnTest is Staking {
                 if (amount < 50 ether && holding > 250_000 ether) _exit(actors[i], 100_000 ether + amount);
             }
             _flush();
-            settlement.seal(epoch + 1);
+            _sealSet(epoch + 1);
             _startEpoch(epoch + 1);
             uint256 now_ = _total();
             assertLe(now_, before + limit);

@@ -159,7 +159,7 @@ contract DelegationTest is Staking {
 
         (bool known, uint64 time) = registry.claimableAt(exitId);
         assertFalse(known);
-        settlement.seal(2);
+        _sealSet(2);
         (known, time) = registry.claimableAt(exitId);
         assertEq(time, settlement.startOf(2) + p.exitDelaySeconds);
         _warpTo(time);

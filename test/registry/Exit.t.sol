@@ -167,7 +167,7 @@ contract ExitTest is Staking {
 
         // Nobody seals 1 to 7: the first set, which counts the shares, is carried all the while.
         _startEpoch(7);
-        settlement.seal(8);
+        _sealSet(8);
 
         (bool known, uint64 time) = registry.claimableAt(exitId);
         assertTrue(known);

@@ -89,7 +89,7 @@ contract JailTest is Staking {
         _sealFirst();
         uint64 until = uint64(block.timestamp) + p.jailSeconds;
         _jailAbsent(alice.id, until);
-        settlement.seal(1);
+        _sealSet(1);
         assertEq(settlement.leaderSet(1).members.length, 1);
 
         _warpTo(until - 1);
@@ -103,10 +103,10 @@ contract JailTest is Staking {
         _unjail(alice);
         assertEq(uint8(registry.sequencer(alice.id).status), uint8(Status.Active));
 
-        settlement.seal(epoch + 1);
+        _sealSet(epoch + 1);
         assertEq(settlement.leaderSet(epoch + 1).members.length, 1);
         _startEpoch(epoch + 1);
-        settlement.seal(epoch + 2);
+        _sealSet(epoch + 2);
         assertEq(settlement.leaderSet(epoch + 2).members.length, 2);
     }
 

@@ -18,6 +18,9 @@ struct Recorded {
     uint256 timestamp;
     uint256 baseFeeWei;
     uint256 prevrandao;
+    /// The blocks that were pinned, for a seal and for a restart, and their hashes, as far as there are.
+    uint64[2] pinned;
+    bytes32[2] hashes;
     VmSafe.AccountAccess[] accesses;
     address[] accounts;
     bytes[] codes;
@@ -132,6 +135,8 @@ abstract contract Measuring is Offences {
         (recorded.blockNumber, recorded.timestamp) = (block.number, block.timestamp);
         (recorded.baseFeeWei, recorded.prevrandao) = (block.basefee, block.prevrandao);
         recorded.accesses = vm.stopAndReturnStateDiff();
+        recorded.pinned = [settlement.pinned(), settlement.pinnedForRestart()];
+        recorded.hashes = [blockhash(recorded.pinned[0]), blockhash(recorded.pinned[1])];
 
         uint256 found;
         recorded.accounts = new address[](2 * recorded.accesses.length);

@@ -63,6 +63,7 @@ abstract contract System is Test {
     IRollups internal rollups;
 
     mapping(address signer => uint256 key) private _keys;
+    mapping(uint64 number => bytes header) private _headers;
 
     /* DEPLOYING */
 
@@ -208,10 +209,71 @@ abstract contract System is Test {
 
     /* SETS */
 
+    /// @notice The RLP header of a block with this prevrandao, with as many fields as Prague gives it.
+    function _l1Header(uint64 number, bytes32 random) internal pure returns (bytes memory) {
+        bytes memory front =
+            abi.encodePacked(hex"a0", keccak256(abi.encode(number)), hex"a0", keccak256("no ommers"), hex"94");
+        front = abi.encodePacked(front, address(0xfee), hex"a0", keccak256("state"), hex"a0", keccak256("transactions"));
+        front = abi.encodePacked(front, hex"a0", keccak256("receipts"), hex"b90100", new bytes(256), hex"80");
+        bytes memory numbers =
+            abi.encodePacked(hex"88", number, hex"8401c9c380", hex"80", hex"846b0a6e6d", hex"83010203");
+        bytes memory back =
+            abi.encodePacked(hex"a0", random, hex"88", bytes8(0), hex"84342770c0", hex"a0", keccak256("later"));
+        uint16 length = uint16(front.length + numbers.length + back.length);
+        return abi.encodePacked(hex"f9", length, front, numbers, back);
+    }
+
+    /// @notice Pins a block for the running epoch's seal, unless one is.
+    function _pin() internal {
+        if (settlement.pinned() == 0) settlement.pin();
+    }
+
+    /// @notice Moves L1 on until block `number` has a hash, within the same second, and gives it a header with the prevrandao
+    /// of now; the one that it has, if it has one.
+    function _mineWithHeader(uint64 number) internal returns (bytes memory header) {
+        if (block.number <= number) vm.roll(number + 1);
+        header = _headers[number];
+        if (header.length == 0) {
+            header = _l1Header(number, bytes32(block.prevrandao));
+            _headers[number] = header;
+        }
+        if (block.number <= number + 256) vm.setBlockhash(number, keccak256(header));
+    }
+
+    /// @notice Both calls of a seal.
+    function _sealSet(uint64 epoch) internal {
+        _pin();
+        settlement.seal(epoch, _mineWithHeader(settlement.pinned()));
+    }
+
+    /// @notice {_sealSet}, if that is possible; says whether it was.
+    function _trySealSet(uint64 epoch) internal returns (bool done) {
+        if (block.timestamp < p.genesis) return false;
+        _pin();
+        bytes memory header = _mineWithHeader(settlement.pinned());
+        (done,) = address(settlement).call(abi.encodeCall(settlement.seal, (epoch, header)));
+    }
+
+    /// @notice Both calls that end a restart.
+    function _finishRestart() internal {
+        if (settlement.pinnedForRestart() == 0) settlement.closeCheckIn();
+        settlement.finishRestart(_mineWithHeader(settlement.pinnedForRestart()));
+    }
+
+    /// @notice {_finishRestart}, if that is possible; says whether it was.
+    function _tryFinishRestart() internal returns (bool done) {
+        if (settlement.pinnedForRestart() == 0) {
+            (done,) = address(settlement).call(abi.encodeCall(settlement.closeCheckIn, ()));
+            if (!done) return false;
+        }
+        bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
+        (done,) = address(settlement).call(abi.encodeCall(settlement.finishRestart, (header)));
+    }
+
     /// @notice Genesis, first set, block 0: the set of epoch 0.
     function _sealFirst() internal {
         _startEpoch(0);
-        settlement.seal(_epoch());
+        _sealSet(_epoch());
     }
 
     /// @notice Seals every epoch up to `epoch`, each in the one before, and stops at the start of `epoch`. Flushes the churn
@@ -219,7 +281,7 @@ abstract contract System is Test {
     function _sealThrough(uint64 epoch) internal {
         while (_epoch() < epoch) {
             _flush();
-            settlement.seal(_epoch() + 1);
+            _sealSet(_epoch() + 1);
             _startEpoch(_epoch() + 1);
         }
     }
@@ -244,7 +306,7 @@ abstract contract System is Test {
             _checkIn(actors[i]);
         }
         _advance(p.restartWindowSeconds);
-        settlement.finishRestart();
+        _finishRestart();
     }
 
     /// @notice Lets the churn queues move in every epoch until `epoch` begins, and seals nothing.

@@ -116,7 +116,8 @@ impl From<NoAnswer> for ProvenError {
 pub struct ProvenBlock {
     /// The block.
     pub block: L1Block,
-    pub(super) prev_randao: B256,
+    /// prevrandao of the L1 blocks from which the seeds of the sets come that were frozen in it, by number.
+    pub(super) pinned: Vec<(u64, B256)>,
     pub(super) logs: Vec<ToldLog>,
     /// Those that settled something, by hash.
     pub(super) transactions: Vec<(B256, Transaction)>,
@@ -343,10 +344,13 @@ impl<W: Wire> Proven<W> {
         let hashes: Vec<B256> = transactions.iter().map(check::hash_of).collect();
         let logs = check::logs(&kept.block, &receipts, &hashes, is_ours);
         let mut codes = Vec::new();
+        let mut pinned = Vec::new();
         for log in &logs {
             if let Ok(sealed) = IRota::Sealed::decode_log(&log.inner) {
                 let (code, _) = self.prove_code(sealed.pointer).await?;
                 codes.push((sealed.pointer, code));
+                pinned
+                    .extend(self.kept(sealed.pinned).map(|kept| (sealed.pinned, kept.prev_randao)));
             }
         }
         let settling = |hash: &B256| {
@@ -357,13 +361,7 @@ impl<W: Wire> Proven<W> {
         };
         let transactions =
             hashes.iter().copied().zip(transactions).filter(|(hash, _)| settling(hash)).collect();
-        Ok(Some(ProvenBlock {
-            block: kept.block,
-            prev_randao: kept.prev_randao,
-            logs,
-            transactions,
-            codes,
-        }))
+        Ok(Some(ProvenBlock { block: kept.block, pinned, logs, transactions, codes }))
     }
 
     /// The code of a contract, and whether it is proven.

@@ -79,8 +79,12 @@ impl Rules {
         let mut finder = Finder { found, batch, height, l1_block };
         for log in &block.logs {
             if let Ok(event) = IRota::Sealed::decode_log(&log.inner) {
-                let seed = (self.seed, block.prev_randao, event.epoch).abi_encode();
-                let expected = keccak256(seed);
+                let pinned = block.pinned.iter().find(|(number, _)| *number == event.pinned);
+                finder.expect(pinned.is_some() && event.pinned < l1_block, "R4", || {
+                    format!("epoch {} takes its seed from L1 block {}", event.epoch, event.pinned)
+                });
+                let random = pinned.map(|(_, prev_randao)| *prev_randao).unwrap_or_default();
+                let expected = keccak256((self.seed, random, event.epoch).abi_encode());
                 finder.expect(event.seed == expected, "R4", || {
                     format!("epoch {} has seed {}, expected {expected}", event.epoch, event.seed)
                 });

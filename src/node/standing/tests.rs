@@ -22,7 +22,7 @@ async fn rotated() -> (World, Epoch) {
     loop {
         // Each epoch is sealed in the one before.
         let next_epoch = Epoch::new(epoch.get() + 1);
-        actions::seal(&world.rich(), &world.deployment, next_epoch).await.unwrap();
+        world.seal(next_epoch).await;
         world.skip_to(world.params.start_of(next_epoch).get()).await;
         epoch = next_epoch;
         let place =

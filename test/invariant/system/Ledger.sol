@@ -183,8 +183,10 @@ abstract contract Ledger is Offences, Refusals {
     /// @dev Churn moves and the next epoch is sealed, or the running one if nobody is left in its set.
     function _keepUp() internal {
         _try(_keeper, at.registry, abi.encodeCall(registry.flush, (type(uint256).max)));
-        (bool done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.seal, (_epoch() + 1)));
-        if (!done) (done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.seal, (_epoch())));
+        if (settlement.pinned() == 0) _try(_keeper, at.settlement, abi.encodeCall(settlement.pin, ()));
+        bytes memory header = _mineWithHeader(settlement.pinned());
+        (bool done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.seal, (_epoch() + 1, header)));
+        if (!done) (done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.seal, (_epoch(), header)));
         if (done) _did("sealed");
     }
 
