@@ -114,7 +114,7 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         _requireExtends(header, before);
         _requireTimely(header, before);
         (uint64 consumed, bool late) = _consume(header, before);
-        FrozenSet set = SetLib.load(_setAt(header.generation, header.epoch));
+        FrozenSet set = _setAt(header.generation, header.epoch);
         bool led = _requirePoster(header, set, before.settledAt());
         _requirePayload(header, payload);
         bytes32 headerHash = batchDigest(header);
@@ -210,7 +210,8 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
 
     /// @dev Nothing settles while the set in force is empty, whatever set a batch names (R5).
     function _requireSomebody(uint32 generation_, uint64 running) private view {
-        require(_setAt(generation_, running).code.length > SetLib.HEADER_BYTES, EmptySetInForce(running));
+        (bytes32 record,) = _recordOf(generation_, running);
+        require(SetLib.pointerOf(record).code.length > SetLib.HEADER_BYTES, EmptySetInForce(running));
     }
 
     /// @dev Judges what `header` says of the forced queue (R30): how far that is consumed then, and whether the batch is late.

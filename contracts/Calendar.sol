@@ -9,7 +9,7 @@ import {Addresses, Params} from "./types/Params.sol";
 
 /// @title Which epoch is when, and whose
 /// @notice See {ICalendar}. A set is frozen once, as the code of a data contract, and never changes; an epoch that nobody
-/// sealed carries the set of the last sealed one before it. Nothing here is ever deleted.
+/// sealed carries the set, and the seed, of the last sealed one before it. Nothing here is ever deleted.
 ///
 /// The settlement contract settles with these slots, and {Rotation} changes them in its name. So all that either of them
 /// reads of the other's is declared here, and this contract comes first in both: what each has besides, only the
@@ -51,8 +51,8 @@ abstract contract Calendar is ICalendar {
     uint64 internal immutable EPOCH_SECONDS;
     ISequencerRegistry internal immutable REGISTRY;
 
-    /// Where the set lies that was sealed for an epoch; zero for an epoch that carries another's.
-    mapping(uint32 generation => mapping(uint64 epoch => address pointer)) internal _sealed;
+    /// The set that was sealed for an epoch and its seed, as {SetLib.record}; zero for an epoch that carries another's.
+    mapping(uint32 generation => mapping(uint64 epoch => bytes32 record)) internal _sealed;
 
     /// Epochs that were sealed, ascending; four to a slot.
     mapping(uint32 generation => uint64[] epochs) internal _sealedEpochs;
@@ -93,27 +93,38 @@ abstract contract Calendar is ICalendar {
     }
 
     /// @inheritdoc ICalendar
-    function setOf(uint32 generation_, uint64 epoch) public view returns (address pointer, uint64 sealedFor) {
-        pointer = _sealed[generation_][epoch];
-        if (pointer != address(0)) return (pointer, epoch);
+    function setOf(uint32 generation_, uint64 epoch)
+        external
+        view
+        returns (address pointer, uint64 sealedFor, bytes32 seed)
+    {
+        bytes32 record;
+        (record, sealedFor) = _recordOf(generation_, epoch);
+        return (SetLib.pointerOf(record), sealedFor, SetLib.seedOf(record));
+    }
+
+    /// @dev What was sealed for `epoch`: one slot read for an epoch that was itself sealed, else a search.
+    function _recordOf(uint32 generation_, uint64 epoch) internal view returns (bytes32 record, uint64 sealedFor) {
+        record = _sealed[generation_][epoch];
+        if (record != 0) return (record, epoch);
 
         // Carried: the last epoch sealed before this one.
         uint64[] storage epochs = _sealedEpochs[generation_];
         uint256 after_ = _firstAfter(epochs, epoch);
         require(after_ != 0, NoSetInForce(generation_, epoch));
         sealedFor = epochs[after_ - 1];
-        pointer = _sealed[generation_][sealedFor];
+        record = _sealed[generation_][sealedFor];
     }
 
     /// @inheritdoc ICalendar
     function memberAt(uint32 generation_, uint64 epoch, uint256 index) external view returns (Member memory) {
-        (address signer, uint64 weight) = SetLib.load(_setAt(generation_, epoch)).member(index);
+        (address signer, uint64 weight) = _setAt(generation_, epoch).member(index);
         return Member({signer: signer, weight: weight});
     }
 
     /// @inheritdoc ICalendar
     function totalAt(uint32 generation_, uint64 epoch) external view returns (uint64) {
-        return uint64(SetLib.load(_setAt(generation_, epoch)).total());
+        return uint64(_setAt(generation_, epoch).total());
     }
 
     /// @inheritdoc ICalendar
@@ -127,10 +138,10 @@ abstract contract Calendar is ICalendar {
         if (begun != 0 && (!known || begun < time)) (known, time) = (true, begun);
     }
 
-    /// @dev Where the set in force in `epoch` lies: one slot read for an epoch that was itself sealed, else a search.
-    function _setAt(uint32 generation_, uint64 epoch) internal view returns (address pointer) {
-        pointer = _sealed[generation_][epoch];
-        if (pointer == address(0)) (pointer,) = setOf(generation_, epoch);
+    /// @dev The set in force in `epoch`.
+    function _setAt(uint32 generation_, uint64 epoch) internal view returns (FrozenSet) {
+        (bytes32 record,) = _recordOf(generation_, epoch);
+        return SetLib.load(record);
     }
 
     /// @dev Index of the first of the ascending `epochs` that is after `epoch`; their number if none is.

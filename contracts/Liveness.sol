@@ -61,7 +61,7 @@ abstract contract Liveness is Cases {
 
     /// @dev At most 128 members, each two calls.
     function _requireNoOutage(uint64 first, uint64 last) private view {
-        (address pointer,) = SETTLEMENT.setOf(SETTLEMENT.generation(), last);
+        (address pointer,,) = SETTLEMENT.setOf(SETTLEMENT.generation(), last);
         FrozenSet set = SetLib.load(pointer);
 
         uint256 missing;

@@ -73,7 +73,7 @@ abstract contract Restart is IRestart, Rota {
 
         uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
         if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {
-            uint256 needed = SetLib.load(_setAt(generation(), epochAt(uint64(block.timestamp)))).total() / 3 + 1;
+            uint256 needed = _setAt(generation(), epochAt(uint64(block.timestamp))).total() / 3 + 1;
             uint256 weight = _weightOf(members);
             require(weight >= needed, CheckedInTooFew(needed, weight));
         }

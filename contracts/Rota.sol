@@ -109,10 +109,11 @@ abstract contract Rota is IRota, Calendar {
 
     function _seal(uint64 epoch, bytes calldata header) private {
         uint32 current = generation();
-        (bool any, uint64 last, FrozenSet newest) = _newestSet(current);
+        (uint64 last, bytes32 newest) = _newest(current);
+        bool any = newest != 0;
         uint64 running = epochAt(uint64(block.timestamp));
         // Under an empty set no height has a leader, so the chain goes on in a new generation, from the running epoch on.
-        bool vacant = any && last <= running && newest.count() == 0;
+        bool vacant = any && last <= running && SetLib.load(newest).count() == 0;
         _requireSealable(epoch, any && !vacant ? running + 1 : running);
         require(!any || vacant || last != epoch, AlreadySealed(epoch));
 
@@ -127,7 +128,7 @@ abstract contract Rota is IRota, Calendar {
         Source memory source = _source(pinned_, header);
 
         if (vacant) _begin(epoch, members, aliveSince, source);
-        else _freeze(current, epoch, members, any ? newest.seed() : bytes32(0), source);
+        else _freeze(current, epoch, members, newest, source);
         if (!any) _fixGenesis(epoch);
     }
 
@@ -142,14 +143,14 @@ abstract contract Rota is IRota, Calendar {
         return Source({number: number, random: L1BlockLib.randomnessOf(number, header)});
     }
 
-    /// @dev The set sealed last in `generation_`, if any was.
-    function _newestSet(uint32 generation_) private view returns (bool any, uint64 epoch, FrozenSet set) {
+    /// @dev The {SetLib.record} sealed last in `generation_`, zero if none was.
+    function _newest(uint32 generation_) private view returns (uint64 epoch, bytes32 record) {
         uint64[] storage epochs = _sealedEpochs[generation_];
         uint256 count = epochs.length;
-        if (count == 0) return (false, 0, set);
+        if (count == 0) return (0, 0);
 
         epoch = epochs[count - 1];
-        return (true, epoch, SetLib.load(_sealed[generation_][epoch]));
+        return (epoch, _sealed[generation_][epoch]);
     }
 
     /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before and from an L1 block.
@@ -157,27 +158,41 @@ abstract contract Rota is IRota, Calendar {
         uint32 generation_,
         uint64 epoch,
         uint256[] memory members,
-        bytes32 seedBefore,
+        bytes32 newest,
         Source memory source
     ) private {
         // The words have the signer in front: sorted words are sorted signers.
         SortLib.sort(members);
-        bytes32 seed = keccak256(abi.encode(seedBefore, source.random, epoch));
-        (address pointer, uint64 total) = SetLib.store(members, seed, generation_);
-        _sealed[generation_][epoch] = pointer;
+        bytes32 seed = SetLib.seedOf(keccak256(abi.encode(SetLib.seedOf(newest), source.random, epoch)));
+        (address pointer, uint64 total) = _keep(generation_, members, newest, seed);
+        _sealed[generation_][epoch] = SetLib.record(pointer, seed);
         _sealedEpochs[generation_].push(epoch);
 
         emit Sealed(generation_, epoch, pointer, seed, total, members.length, source.number);
+    }
+
+    /// @dev Most seals find what the one before found: then its code does for both.
+    function _keep(uint32 generation_, uint256[] memory members, bytes32 newest, bytes32 seed)
+        private
+        returns (address pointer, uint64 total)
+    {
+        if (newest != 0) {
+            FrozenSet before = SetLib.load(newest);
+            if (before.generation() == generation_ && before.holds(members)) {
+                return (SetLib.pointerOf(newest), uint64(before.total()));
+            }
+        }
+        return SetLib.store(members, seed, generation_);
     }
 
     /// @dev The next generation begins, with `members` as the set of `epoch`, the running one. What the one before sealed
     /// beyond that is void: nothing looks for it in this one.
     function _begin(uint64 epoch, uint256[] memory members, uint64 aliveSince, Source memory source) internal {
         uint32 current = generation();
-        (,, FrozenSet newest) = _newestSet(current);
+        (, bytes32 newest) = _newest(current);
 
         _beginnings[current + 1] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince});
-        _freeze(current + 1, epoch, members, newest.seed(), source);
+        _freeze(current + 1, epoch, members, newest, source);
         // The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
         _tip = _tip.inGeneration({
             generation_: current + 1,
@@ -247,10 +262,10 @@ abstract contract Rota is IRota, Calendar {
 
     /// @inheritdoc IRota
     function leaderSetOf(uint32 generation_, uint64 epoch) public view returns (LeaderSet memory set) {
-        (address pointer, uint64 sealedFor) = setOf(generation_, epoch);
-        FrozenSet frozen = SetLib.load(pointer);
+        (bytes32 record, uint64 sealedFor) = _recordOf(generation_, epoch);
+        FrozenSet frozen = SetLib.load(record);
 
-        set.generation = frozen.generation();
+        set.generation = generation_;
         set.sealedFor = sealedFor;
         set.seed = frozen.seed();
         set.total = uint64(frozen.total());
@@ -263,7 +278,7 @@ abstract contract Rota is IRota, Calendar {
 
     /// @inheritdoc IRota
     function leaderOf(uint64 epoch, uint64 turn) external view returns (address) {
-        FrozenSet set = SetLib.load(_setAt(generation(), epoch));
+        FrozenSet set = _setAt(generation(), epoch);
         return SetLib.signerOf(set.memberAt(DrawLib.draw0(set, turn)));
     }
 
@@ -273,7 +288,7 @@ abstract contract Rota is IRota, Calendar {
         uint64 maximum = left < MAX_SCHEDULE ? left : MAX_SCHEDULE;
         require(count <= maximum, ScheduleTooLong(maximum, count));
 
-        FrozenSet set = SetLib.load(_setAt(generation(), epoch));
+        FrozenSet set = _setAt(generation(), epoch);
         leaders = new address[](count);
         for (uint64 i = 0; i < count; ++i) {
             leaders[i] = SetLib.signerOf(set.memberAt(DrawLib.draw0(set, firstTurn + i)));

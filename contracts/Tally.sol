@@ -437,7 +437,7 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// @inheritdoc ITally
     /// @dev Before the first set there is only what it would be; as long as it would have too few members, nobody is kept out.
     function churnLimit() external view returns (uint64) {
-        try ROTA.setOf(ROTA.generation(), ROTA.epochAt(uint64(block.timestamp))) returns (address pointer, uint64) {
+        try ROTA.setOf(ROTA.generation(), ROTA.epochAt(uint64(block.timestamp))) returns (address pointer, uint64, bytes32) {
             return ChurnLib.limitOf(ChurnLib.wordsOf(SetLib.load(pointer)));
         } catch {
             uint256[] memory words = REGISTRY.membersAtEpochStart(0);
@@ -450,8 +450,8 @@ contract Tally is ITally, Deployment, SigningDomain {
     }
 
     function _setOf(uint32 generation, uint64 epoch) private view returns (FrozenSet) {
-        (address pointer,) = ROTA.setOf(generation, epoch);
-        return SetLib.load(pointer);
+        (address pointer,, bytes32 seed) = ROTA.setOf(generation, epoch);
+        return SetLib.load(SetLib.record(pointer, seed));
     }
 
     /// @dev {ICalendar.epochAt} without a call, of a time that is not before genesis.

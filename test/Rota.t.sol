@@ -277,20 +277,20 @@ contract RotaTest is System {
         _startEpoch(0);
         vm.prevrandao(bytes32(uint256(11)));
         _sealSet(0);
-        bytes32 first = keccak256(abi.encode(bytes32(0), uint256(11), uint64(0)));
+        bytes32 first = _seed(bytes32(0), 11, 0);
         assertEq(settlement.leaderSet(0).seed, first);
 
         // Epoch 1 is carried; the seed goes on from the last set that was sealed.
         _startEpoch(1);
         vm.prevrandao(bytes32(uint256(22)));
         _sealSet(2);
-        assertEq(settlement.leaderSet(2).seed, keccak256(abi.encode(first, uint256(22), uint64(2))));
+        assertEq(settlement.leaderSet(2).seed, _seed(first, 22, 2));
     }
 
     function test_seal_saysWhereTheSetLies() public {
         _joinMany(3);
         _startEpoch(0);
-        bytes32 seed = keccak256(abi.encode(bytes32(0), block.prevrandao, uint64(0)));
+        bytes32 seed = _seed(bytes32(0), block.prevrandao, 0);
         address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
 
         _pin();
@@ -299,7 +299,8 @@ contract RotaTest is System {
         emit IRota.Sealed(0, 0, pointer, seed, 300, 3, pinned);
         _sealSet(0);
 
-        (address found, uint64 sealedFor) = settlement.setOf(0, 0);
+        (address found, uint64 sealedFor, bytes32 told) = settlement.setOf(0, 0);
+        assertEq(told, seed);
         assertEq(found, pointer);
         assertEq(sealedFor, 0);
         assertEq(pointer.code.length, 45 + 3 * 27);
@@ -418,8 +419,8 @@ contract RotaTest is System {
     function test_leaderOf_andSchedule_giveFirstDraws() public {
         _joinMany(5);
         _sealFirst();
-        (address pointer,) = settlement.setOf(0, 0);
-        FrozenSet set = SetLib.load(pointer);
+        (address pointer,, bytes32 seed) = settlement.setOf(0, 0);
+        FrozenSet set = SetLib.load(SetLib.record(pointer, seed));
 
         address[] memory leaders = settlement.schedule(0, 7, 20);
         assertEq(leaders.length, 20);
@@ -498,7 +499,7 @@ contract RotaTest is System {
 
             walk = asked;
             while (!isSealed[walk]) --walk;
-            (, uint64 sealedFor) = settlement.setOf(0, asked);
+            (, uint64 sealedFor,) = settlement.setOf(0, asked);
             assertEq(sealedFor, walk);
         }
     }

@@ -24,11 +24,15 @@ interface ICalendar {
     /// Reverts with {EpochBeyondTime}.
     function startOf(uint64 epoch) external view returns (uint64);
 
-    /// @notice The contract whose code holds the set in force in `epoch` of `generation`, and the epoch it was sealed for.
+    /// @notice The contract whose code holds the set in force in `epoch` of `generation`, the epoch it was sealed for, and the
+    /// seed of its draws: several epochs may share the code, and then its seed is that of the first.
     /// @dev For an epoch after the next the answer can still change: a later seal replaces what would be carried.
     ///
     /// Reverts with {NoSetInForce}.
-    function setOf(uint32 generation, uint64 epoch) external view returns (address pointer, uint64 sealedFor);
+    function setOf(uint32 generation, uint64 epoch)
+        external
+        view
+        returns (address pointer, uint64 sealedFor, bytes32 seed);
 
     /// @notice L1 time at which the set in force in `epoch` of `generation` ends or ended: the start of the next sealed
     /// epoch, or the beginning of the next generation if that is earlier. `known` is false as long as neither is in sight.

@@ -9,7 +9,9 @@ type FrozenSet is uint256;
 using SetLib for FrozenSet global;
 
 /// @title Frozen leader sets in code storage (R4)
-/// @notice Code of a set, all big-endian:
+/// @notice An epoch has one word ({record}): where the code of its set lies, and its seed. Epochs whose members and weights
+/// are those of the epoch sealed before share the code; then `seed` in the code is that of the first of them. Code of a set,
+/// all big-endian:
 ///
 ///     offset  0     1        8       40            44       45 + 27·i     65 + 27·i
 ///             STOP  total 7  seed 32 generation 4  count 1  signer 20     weight 7
@@ -83,6 +85,43 @@ library SetLib {
         // Casting is safe: the registry keeps the staked total below 2^56 units, and n is at most 128.
         total_ = uint56(sum);
         pointer = CodeLib.store(abi.encodePacked(uint56(sum), seed_, generation_, uint8(n), packed));
+    }
+
+    /// @notice What is kept of an epoch in one word: the seed, whose last 20 bytes are zero, and there the pointer.
+    function record(address pointer, bytes32 seed_) internal pure returns (bytes32) {
+        return seed_ | bytes32(uint256(uint160(pointer)));
+    }
+
+    /// @notice `value` cut to what a seed has: 12 bytes, so that it fits beside a pointer. Nobody chooses a seed, so all that
+    /// matters is that nobody knows it in advance.
+    function seedOf(bytes32 value) internal pure returns (bytes32) {
+        return value & ~bytes32(uint256(type(uint160).max));
+    }
+
+    /// @notice Where the set of a {record} lies; zero if there is none.
+    function pointerOf(bytes32 record_) internal pure returns (address) {
+        // Casting is safe: it cuts the pointer out.
+        return address(uint160(uint256(record_)));
+    }
+
+    /// @notice Copies the whole set of a {record} into memory, with the seed of that.
+    function load(bytes32 record_) internal view returns (FrozenSet set) {
+        set = load(pointerOf(record_));
+        bytes32 seed_ = seedOf(record_);
+        // Memory-safe: within what {load} allocated, which is at least {HEADER_BYTES}.
+        assembly ("memory-safe") {
+            mstore(add(set, 8), seed_)
+        }
+    }
+
+    /// @notice Whether the set holds exactly these {word}s, in this order.
+    function holds(FrozenSet set, uint256[] memory members) internal pure returns (bool) {
+        uint256 n = members.length;
+        if (count(set) != n) return false;
+        for (uint256 i = 0; i < n; ++i) {
+            if (memberAt(set, i) >> 40 != members[i] >> 40) return false;
+        }
+        return true;
     }
 
     /// @notice Copies the whole set at `pointer` into memory.

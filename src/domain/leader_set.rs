@@ -1,7 +1,7 @@
 //! The set that L1 froze for an epoch (R4).
 
 use crate::domain::{Epoch, Generation};
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, b256};
 use serde::{Deserialize, Serialize};
 
 /// A sequencer's place in a frozen set.
@@ -147,6 +147,12 @@ impl LeaderSet {
         code
     }
 
+    /// The same members with another epoch's seed: epochs that are sealed with the same members share the code.
+    pub fn with_seed(mut self, seed: B256) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// The generation that it belongs to.
     pub const fn generation(&self) -> Generation {
         self.generation
@@ -181,6 +187,12 @@ impl LeaderSet {
     pub const fn is_quorum(&self, signed: u64) -> bool {
         (signed as u128).saturating_mul(3) > (self.total as u128).saturating_mul(2)
     }
+}
+
+/// A seed's 12 bytes, of a hash (R4): so many fit beside an address in a slot.
+pub fn seed_of(hash: B256) -> B256 {
+    const SEED: B256 = b256!("ffffffffffffffffffffffff0000000000000000000000000000000000000000");
+    hash & SEED
 }
 
 /// Weights stay below 2^56 (R4): the top byte is always zero.

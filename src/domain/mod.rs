@@ -23,7 +23,7 @@ pub use deployment::Deployment;
 pub use evidence::{BlockProof, Evidence, Position};
 pub use forced::{FORCED_A_BLOCK, ForcedEntry, ForcedEscape};
 pub use l1::{GenerationStart, L1Block, PeerEndpoint, SettledBatch, SettledTip};
-pub use leader_set::{LeaderSet, LeaderSetError, Member};
+pub use leader_set::{LeaderSet, LeaderSetError, Member, seed_of};
 pub use params::Params;
 pub use place::Place;
 pub use receipt::OrderReceipt;

@@ -104,13 +104,19 @@ pub(super) const fn sol_proposal(proposal: &Proposal) -> bindings::Proposal {
     }
 }
 
-/// A frozen set from the code that holds it (R4).
+/// A frozen set from the code that holds it and its epoch's seed (R4).
 ///
 /// # Errors
 ///
 /// [`L1Error::BadAnswer`] for any other code: the event then named a contract that is no set.
-pub(super) fn leader_set(code: &[u8], sealed_for: Epoch) -> Result<LeaderSet, L1Error> {
-    LeaderSet::from_code(code, sealed_for).map_err(|_| L1Error::BadAnswer { what: "leader set" })
+pub(super) fn leader_set(
+    code: &[u8],
+    sealed_for: Epoch,
+    seed: B256,
+) -> Result<LeaderSet, L1Error> {
+    LeaderSet::from_code(code, sealed_for)
+        .map(|set| set.with_seed(seed))
+        .map_err(|_| L1Error::BadAnswer { what: "leader set" })
 }
 
 /// Whether a set is the one that an event tells of; else the first field that is another one.

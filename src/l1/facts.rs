@@ -126,7 +126,7 @@ pub(super) async fn read(
                 // Never passed over: without it this agent would count on another set than the others do. A node may not
                 // be as far as its own log, or tell another code than is there; another one is asked then.
                 let code = client.code(event.pointer).await?;
-                let set = convert::leader_set(&code, Epoch::new(event.epoch))?;
+                let set = convert::leader_set(&code, Epoch::new(event.epoch), event.seed)?;
                 if let Err(field) = convert::is_sealed(&set, &event) {
                     warn!(
                         epoch = event.epoch,

@@ -322,7 +322,7 @@ contract SeatsAttacksTest is Staking {
     /// @dev Seals the next epoch unless that was done.
     function _seal() private {
         uint64 next = _epoch() + 1;
-        (, uint64 sealedFor) = settlement.setOf(settlement.generation(), next);
+        (, uint64 sealedFor,) = settlement.setOf(settlement.generation(), next);
         if (sealedFor != next) _sealSet(next);
     }
 

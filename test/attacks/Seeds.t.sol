@@ -133,7 +133,7 @@ contract SeedAttacksTest is System {
         vm.prevrandao(random);
         _pin();
         bytes memory header = _mineWithHeader(settlement.pinned());
-        bytes32 expected = keccak256(abi.encode(settlement.leaderSet(1).seed, random, uint64(2)));
+        bytes32 expected = _seed(settlement.leaderSet(1).seed, uint256(random), 2);
 
         vm.roll(block.number + bound(later, 0, 254));
         vm.prevrandao(keccak256(abi.encode(random)));

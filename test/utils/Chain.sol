@@ -92,8 +92,8 @@ abstract contract Chain is System {
 
     /// @notice Signer of draw `a` of `turn`.
     function _memberDrawn(uint64 epoch, uint64 turn, uint32 a) internal view returns (address) {
-        (address pointer,) = settlement.setOf(settlement.generation(), epoch);
-        FrozenSet set = SetLib.load(pointer);
+        (address pointer,, bytes32 seed) = settlement.setOf(settlement.generation(), epoch);
+        FrozenSet set = SetLib.load(SetLib.record(pointer, seed));
         return SetLib.signerOf(set.memberAt(DrawLib.draw(set, turn, a)));
     }
 

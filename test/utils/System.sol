@@ -223,6 +223,11 @@ abstract contract System is Test {
         return abi.encodePacked(hex"f9", length, front, numbers, back);
     }
 
+    /// @notice The seed that follows from the one before and an L1 block's prevrandao (R4).
+    function _seed(bytes32 before, uint256 random, uint64 epoch) internal pure returns (bytes32) {
+        return bytes32(bytes12(keccak256(abi.encode(before, random, epoch))));
+    }
+
     /// @notice Pins a block for the running epoch's seal, unless one is.
     function _pin() internal {
         if (settlement.pinned() == 0) settlement.pin();

@@ -11,7 +11,7 @@ use crate::batch::payload::max_body_bytes;
 use crate::derive::{DerivedBatch, NoopReason};
 use crate::domain::{
     Block, BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Params, Place, Seconds,
-    SettledBatch,
+    SettledBatch, seed_of,
 };
 use crate::l1::Mirror;
 use crate::l1::bindings::{IForcedInbox, IRota};
@@ -84,7 +84,8 @@ impl Rules {
                     format!("epoch {} takes its seed from L1 block {}", event.epoch, event.pinned)
                 });
                 let random = pinned.map(|(_, prev_randao)| *prev_randao).unwrap_or_default();
-                let expected = keccak256((self.seed, random, event.epoch).abi_encode());
+                let expected =
+                    seed_of(keccak256((self.seed, random, event.epoch).abi_encode()));
                 finder.expect(event.seed == expected, "R4", || {
                     format!("epoch {} has seed {}, expected {expected}", event.epoch, event.seed)
                 });
