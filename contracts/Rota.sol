@@ -154,13 +154,9 @@ abstract contract Rota is IRota, Calendar {
     }
 
     /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before and from an L1 block.
-    function _freeze(
-        uint32 generation_,
-        uint64 epoch,
-        uint256[] memory members,
-        bytes32 newest,
-        Source memory source
-    ) private {
+    function _freeze(uint32 generation_, uint64 epoch, uint256[] memory members, bytes32 newest, Source memory source)
+        private
+    {
         // The words have the signer in front: sorted words are sorted signers.
         SortLib.sort(members);
         bytes32 seed = SetLib.seedOf(keccak256(abi.encode(SetLib.seedOf(newest), source.random, epoch)));

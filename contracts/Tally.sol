@@ -437,7 +437,9 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// @inheritdoc ITally
     /// @dev Before the first set there is only what it would be; as long as it would have too few members, nobody is kept out.
     function churnLimit() external view returns (uint64) {
-        try ROTA.setOf(ROTA.generation(), ROTA.epochAt(uint64(block.timestamp))) returns (address pointer, uint64, bytes32) {
+        try ROTA.setOf(ROTA.generation(), ROTA.epochAt(uint64(block.timestamp))) returns (
+            address pointer, uint64, bytes32
+        ) {
             return ChurnLib.limitOf(ChurnLib.wordsOf(SetLib.load(pointer)));
         } catch {
             uint256[] memory words = REGISTRY.membersAtEpochStart(0);

@@ -111,7 +111,7 @@ contract BountyAttacks is Offences {
             slasher.reportDoubleVote(KeyLib.ofSequencer(1), VoteType.Precommit, a, signatureA, b, signatureB);
         _join(4, STAKE_WEI);
         _startEpoch(3);
-        settlement.seal(3);
+        _sealSet(3);
         assertLt(slasher.caseOf(caseId).reportedAt, settlement.startOf(3));
 
         _warpTo(slasher.executableAt(caseId) > block.timestamp ? slasher.executableAt(caseId) : block.timestamp);

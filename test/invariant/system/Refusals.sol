@@ -69,7 +69,7 @@ abstract contract Refusals is System {
             so = queuedShares != 0 && registry.exit(exitId).queuedShares == queuedShares;
         } else if (reason == ISequencerRegistry.ExitClockNotStarted.selector) {
             // Until a set without the shares is sealed, which one for `firstEpoch` or later is.
-            (, uint64 sealedFor) = settlement.setOf(settlement.generation(), _epoch() + 1);
+            (, uint64 sealedFor,) = settlement.setOf(settlement.generation(), _epoch() + 1);
             so = sealedFor < abi.decode(arguments, (uint64));
         } else if (reason == ISequencerRegistry.ExitNotDue.selector) {
             (uint64 from, uint64 time) = abi.decode(arguments, (uint64, uint64));
@@ -99,7 +99,7 @@ abstract contract Refusals is System {
         bool open = openedAt > settlement.tip().settledAt;
         if (reason == IRota.AlreadySealed.selector) {
             uint64 sealed_ = abi.decode(arguments, (uint64));
-            (, uint64 sealedFor) = settlement.setOf(settlement.generation(), sealed_);
+            (, uint64 sealedFor,) = settlement.setOf(settlement.generation(), sealed_);
             so = sealedFor == sealed_;
         } else if (reason == IRota.EpochNotSealable.selector) {
             (uint64 expected, uint64 actual) = abi.decode(arguments, (uint64, uint64));
