@@ -78,7 +78,9 @@ abstract contract Restart is IRestart, Rota {
             require(weight >= needed, CheckedInTooFew(needed, weight));
         }
 
-        (address pointer,) = SetLib.store(members, bytes32(0), 0);
+        // With the seed of now: a seal between this call and the next changes nothing of what comes.
+        (, bytes32 newest) = _newest(generation());
+        (address pointer,) = SetLib.store(_sorted(members), SetLib.seedOf(newest), generation() + 1);
         uint64 number = _newPin();
         _closed = Closed({pointer: pointer, number: number});
 
@@ -98,8 +100,8 @@ abstract contract Restart is IRestart, Rota {
         require(closed.number != 0, CheckInNotClosed());
 
         REGISTRY.startGeneration(attempt.openedAt);
-        uint256[] memory members = SetLib.load(closed.pointer).words();
-        _begin(epochAt(uint64(block.timestamp)), members, attempt.openedAt, _source(closed.number, header));
+        bytes32 seed = _seedAfter(SetLib.load(closed.pointer).seed(), closed.number, header);
+        _begin(epochAt(uint64(block.timestamp)), attempt.openedAt, closed.pointer, seed, closed.number);
     }
 
     /// @dev The restart under way, which has to be past its check-in.

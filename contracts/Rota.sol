@@ -19,12 +19,6 @@ import {BlockHeader} from "./types/Wire.sol";
 /// @title Whose turn it is
 /// @notice See {IRota}. Runs as part of the settlement contract (see {Rotation}), on slots that {Calendar} declares.
 abstract contract Rota is IRota, Calendar {
-    /// Where the randomness of a seed comes from: an L1 block, and its prevrandao.
-    struct Source {
-        uint64 number;
-        bytes32 random;
-    }
-
     uint64 internal constant MAX_SCHEDULE = 256;
     /// Gas of a seal outside of what {seal} can measure: intrinsic gas, calldata, its last lines.
     uint256 internal constant SEAL_OVERHEAD_GAS = 30_000;
@@ -125,10 +119,14 @@ abstract contract Rota is IRota, Calendar {
         }
         uint64 pinned_ = _pinnedIn(current, running);
         require(pinned_ != 0, NothingPinned(running));
-        Source memory source = _source(pinned_, header);
+        bytes32 seed = _seedAfter(newest, pinned_, header);
 
-        if (vacant) _begin(epoch, members, aliveSince, source);
-        else _freeze(current, epoch, members, newest, source);
+        if (vacant) {
+            (address pointer,) = SetLib.store(_sorted(members), seed, current + 1);
+            _begin(epoch, aliveSince, pointer, seed, pinned_);
+        } else {
+            _book(current, epoch, _keep(current, _sorted(members), newest, seed), seed, pinned_);
+        }
         if (!any) _fixGenesis(epoch);
     }
 
@@ -138,13 +136,15 @@ abstract contract Rota is IRota, Calendar {
         require(epoch == expected, EpochNotSealable(expected, epoch));
     }
 
-    /// @dev L1 block `number`, whose header has to be `header`.
-    function _source(uint64 number, bytes calldata header) internal view returns (Source memory) {
-        return Source({number: number, random: L1BlockLib.randomnessOf(number, header)});
+    /// @dev What follows from the seed of `newest`, a {SetLib.record}, with prevrandao of L1 block `number`, whose header has
+    /// to be `header`. Nothing else goes into it: no epoch, no caller, and no moment of a call.
+    function _seedAfter(bytes32 newest, uint64 number, bytes calldata header) internal view returns (bytes32) {
+        bytes32 random = L1BlockLib.randomnessOf(number, header);
+        return SetLib.seedOf(keccak256(abi.encode(SetLib.seedOf(newest), random)));
     }
 
     /// @dev The {SetLib.record} sealed last in `generation_`, zero if none was.
-    function _newest(uint32 generation_) private view returns (uint64 epoch, bytes32 record) {
+    function _newest(uint32 generation_) internal view returns (uint64 epoch, bytes32 record) {
         uint64[] storage epochs = _sealedEpochs[generation_];
         uint256 count = epochs.length;
         if (count == 0) return (0, 0);
@@ -153,42 +153,36 @@ abstract contract Rota is IRota, Calendar {
         return (epoch, _sealed[generation_][epoch]);
     }
 
-    /// @dev Makes `members` the set of `epoch`, with a seed that follows from the one before and from an L1 block.
-    function _freeze(uint32 generation_, uint64 epoch, uint256[] memory members, bytes32 newest, Source memory source)
-        private
-    {
-        // The words have the signer in front: sorted words are sorted signers.
+    /// @dev The words have the signer in front: sorted words are sorted signers.
+    function _sorted(uint256[] memory members) internal pure returns (uint256[] memory) {
         SortLib.sort(members);
-        bytes32 seed = SetLib.seedOf(keccak256(abi.encode(SetLib.seedOf(newest), source.random, epoch)));
-        (address pointer, uint64 total) = _keep(generation_, members, newest, seed);
+        return members;
+    }
+
+    /// @dev Where `members` lie: most seals find what the one before found, and then its code does for both.
+    function _keep(uint32 generation_, uint256[] memory members, bytes32 newest, bytes32 seed)
+        private
+        returns (address pointer)
+    {
+        if (newest != 0 && SetLib.load(newest).holds(members)) return SetLib.pointerOf(newest);
+        (pointer,) = SetLib.store(members, seed, generation_);
+    }
+
+    /// @dev The set at `pointer` is that of `epoch`, with a seed that has prevrandao of L1 block `number` in it.
+    function _book(uint32 generation_, uint64 epoch, address pointer, bytes32 seed, uint64 number) private {
         _sealed[generation_][epoch] = SetLib.record(pointer, seed);
         _sealedEpochs[generation_].push(epoch);
 
-        emit Sealed(generation_, epoch, pointer, seed, total, members.length, source.number);
+        FrozenSet set = SetLib.load(pointer);
+        emit Sealed(generation_, epoch, pointer, seed, uint64(set.total()), set.count(), number);
     }
 
-    /// @dev Most seals find what the one before found: then its code does for both.
-    function _keep(uint32 generation_, uint256[] memory members, bytes32 newest, bytes32 seed)
-        private
-        returns (address pointer, uint64 total)
-    {
-        if (newest != 0) {
-            FrozenSet before = SetLib.load(newest);
-            if (before.generation() == generation_ && before.holds(members)) {
-                return (SetLib.pointerOf(newest), uint64(before.total()));
-            }
-        }
-        return SetLib.store(members, seed, generation_);
-    }
-
-    /// @dev The next generation begins, with `members` as the set of `epoch`, the running one. What the one before sealed
-    /// beyond that is void: nothing looks for it in this one.
-    function _begin(uint64 epoch, uint256[] memory members, uint64 aliveSince, Source memory source) internal {
+    /// @dev The next generation begins, with the set at `pointer` as that of `epoch`, the running one. What the one before
+    /// sealed beyond that is void: nothing looks for it in this one.
+    function _begin(uint64 epoch, uint64 aliveSince, address pointer, bytes32 seed, uint64 number) internal {
         uint32 current = generation();
-        (, bytes32 newest) = _newest(current);
-
         _beginnings[current + 1] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince});
-        _freeze(current + 1, epoch, members, newest, source);
+        _book(current + 1, epoch, pointer, seed, number);
         // The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
         _tip = _tip.inGeneration({
             generation_: current + 1,

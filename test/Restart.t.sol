@@ -380,7 +380,7 @@ contract RestartTest is Chain {
         LeaderSet memory set = settlement.leaderSet(_epoch());
         assertEq(set.generation, 1);
         assertEq(set.sealedFor, _epoch());
-        assertEq(set.seed, _seed(seedBefore, block.prevrandao, _epoch()));
+        assertEq(set.seed, _seed(seedBefore, block.prevrandao));
         assertEq(set.members.length, 3);
         assertEq(set.total, 350);
         assertEq(_weightIn(set, _actors[0].signer), 150);
@@ -396,7 +396,7 @@ contract RestartTest is Chain {
         _checkIn(_actors[2]);
         _advance(p.restartWindowSeconds);
         uint64 epoch = _epoch();
-        bytes32 seed = _seed(settlement.leaderSet(epoch).seed, block.prevrandao, epoch);
+        bytes32 seed = _seed(settlement.leaderSet(epoch).seed, block.prevrandao);
 
         settlement.closeCheckIn();
         uint64 pinned = settlement.pinnedForRestart();

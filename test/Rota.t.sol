@@ -277,20 +277,20 @@ contract RotaTest is System {
         _startEpoch(0);
         vm.prevrandao(bytes32(uint256(11)));
         _sealSet(0);
-        bytes32 first = _seed(bytes32(0), 11, 0);
+        bytes32 first = _seed(bytes32(0), 11);
         assertEq(settlement.leaderSet(0).seed, first);
 
         // Epoch 1 is carried; the seed goes on from the last set that was sealed.
         _startEpoch(1);
         vm.prevrandao(bytes32(uint256(22)));
         _sealSet(2);
-        assertEq(settlement.leaderSet(2).seed, _seed(first, 22, 2));
+        assertEq(settlement.leaderSet(2).seed, _seed(first, 22));
     }
 
     function test_seal_saysWhereTheSetLies() public {
         _joinMany(3);
         _startEpoch(0);
-        bytes32 seed = _seed(bytes32(0), block.prevrandao, 0);
+        bytes32 seed = _seed(bytes32(0), block.prevrandao);
         address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
 
         _pin();

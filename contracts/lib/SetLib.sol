@@ -172,14 +172,6 @@ library SetLib {
         }
     }
 
-    /// @notice All members as {word}s.
-    function words(FrozenSet set) internal pure returns (uint256[] memory members) {
-        members = new uint256[](count(set));
-        for (uint256 i = 0; i < members.length; ++i) {
-            members[i] = (memberAt(set, i) >> 40) << 40;
-        }
-    }
-
     /// @notice Signer and weight of member `index`, which must be one.
     function member(FrozenSet set, uint256 index) internal pure returns (address signer, uint64 weight) {
         uint256 n = count(set);

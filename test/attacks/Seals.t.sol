@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
+import {SetLib} from "../../contracts/lib/SetLib.sol";
 import {Staking} from "../utils/Staking.sol";
 import {Actor} from "../utils/System.sol";
 
@@ -28,7 +29,7 @@ contract SealsTest is Staking {
             (address pointer, uint64 sealedFor, bytes32 next) = settlement.setOf(0, epoch);
             assertEq(pointer, first);
             assertEq(sealedFor, epoch);
-            assertEq(next, _seed(seed, uint256(keccak256(abi.encode(epoch))), epoch));
+            assertEq(next, _seed(seed, uint256(keccak256(abi.encode(epoch)))));
             assertEq(settlement.leaderSet(epoch).seed, next);
             assertEq(settlement.leaderSet(epoch).members.length, 7);
             seed = next;
@@ -92,6 +93,7 @@ contract SealsTest is Staking {
         (address before,,) = settlement.setOf(0, 0);
         (address pointer,,) = settlement.setOf(1, _epoch());
         assertTrue(pointer != before);
+        assertEq(SetLib.load(pointer).generation(), 1);
         _sealThrough(_epoch() + 2);
         assertEq(settlement.leaderSet(_epoch()).generation, 1);
         assertEq(settlement.leaderSet(_epoch()).members.length, 7);

@@ -133,7 +133,7 @@ contract SeedAttacksTest is System {
         vm.prevrandao(random);
         _pin();
         bytes memory header = _mineWithHeader(settlement.pinned());
-        bytes32 expected = _seed(settlement.leaderSet(1).seed, uint256(random), 2);
+        bytes32 expected = _seed(settlement.leaderSet(1).seed, uint256(random));
 
         vm.roll(block.number + bound(later, 0, 254));
         vm.prevrandao(keccak256(abi.encode(random)));
@@ -168,6 +168,43 @@ contract SeedAttacksTest is System {
             settlement.leaderSet(_epoch()).members[0].signer == actors[1].signer
                 || settlement.leaderSet(_epoch()).members[1].signer == actors[1].signer
         );
+    }
+
+    /// 134: who sees how a restart's seed will come out can change it neither by a seal between its two calls nor by the epoch
+    /// in which it ends it.
+    function test_property134_whateverIsSealedMeanwhileARestartHasOneSeed() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _openRestart();
+        _checkIn(actors[0]);
+        _checkIn(actors[1]);
+        _advance(p.restartWindowSeconds);
+        vm.prevrandao(keccak256("the restart's"));
+        settlement.closeCheckIn();
+        bytes32 expected = _seed(settlement.leaderSet(_epoch()).seed, uint256(keccak256("the restart's")));
+        bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
+
+        uint256 snapshot = vm.snapshotState();
+        settlement.finishRestart(header);
+        assertEq(settlement.leaderSet(_epoch()).seed, expected);
+
+        vm.revertToState(snapshot);
+        vm.prevrandao(keccak256("another"));
+        _sealSet(_epoch() + 1);
+        settlement.finishRestart(header);
+        assertEq(settlement.leaderSet(_epoch()).seed, expected, "a seal changed it");
+
+        vm.revertToState(snapshot);
+        uint64 epoch = _epoch();
+        for (uint64 i = 0; i < p.restartWindowSeconds / p.epochSeconds; ++i) {
+            uint64 next = settlement.startOf(++epoch);
+            if (next >= settlement.restart().finishUntil) break;
+            _warpTo(next);
+            snapshot = vm.snapshotState();
+            settlement.finishRestart(header);
+            assertEq(settlement.leaderSet(epoch).seed, expected, "the epoch changed it");
+            vm.revertToState(snapshot);
+        }
     }
 
     /// 134: L1 forgot the pinned block before anybody sealed. Another is pinned, and the seal goes on.

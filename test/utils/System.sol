@@ -224,8 +224,8 @@ abstract contract System is Test {
     }
 
     /// @notice The seed that follows from the one before and an L1 block's prevrandao (R4).
-    function _seed(bytes32 before, uint256 random, uint64 epoch) internal pure returns (bytes32) {
-        return bytes32(bytes12(keccak256(abi.encode(before, random, epoch))));
+    function _seed(bytes32 before, uint256 random) internal pure returns (bytes32) {
+        return bytes32(bytes12(keccak256(abi.encode(before, random))));
     }
 
     /// @notice Pins a block for the running epoch's seal, unless one is.

@@ -14,7 +14,7 @@ use crate::domain::{
     SettledBatch, seed_of,
 };
 use crate::l1::Mirror;
-use crate::l1::bindings::{IForcedInbox, IRota};
+use crate::l1::bindings::{IForcedInbox, IRestart, IRota};
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::sol_types::{SolEvent as _, SolValue as _};
 
@@ -44,6 +44,8 @@ pub(super) struct Rules {
     chain_hash: B256,
     seed: B256,
     cuts: Cuts,
+    /// The L1 block that was pinned when a restart's check-in was closed last, and the seed at that time.
+    closed: Option<(u64, B256)>,
 }
 
 /// Collects what is wrong in one place.
@@ -84,9 +86,13 @@ impl Rules {
                     format!("epoch {} takes its seed from L1 block {}", event.epoch, event.pinned)
                 });
                 let random = pinned.map(|(_, prev_randao)| *prev_randao).unwrap_or_default();
-                let expected =
-                    seed_of(keccak256((self.seed, random, event.epoch).abi_encode()));
-                finder.expect(event.seed == expected, "R4", || {
+                let after = |seed: B256| seed_of(keccak256((seed, random).abi_encode()));
+                let expected = after(self.seed);
+                // A restart goes on from the seed of when its members were fixed.
+                let closed = self.closed.filter(|(number, _)| *number == event.pinned);
+                let holds = event.seed == expected
+                    || closed.is_some_and(|(_, seed)| event.seed == after(seed));
+                finder.expect(holds, "R4", || {
                     format!("epoch {} has seed {}, expected {expected}", event.epoch, event.seed)
                 });
                 self.seed = event.seed;
@@ -102,6 +108,8 @@ impl Rules {
                         format!("the set of epoch {} is not stored as a set", event.epoch)
                     }),
                 }
+            } else if let Ok(event) = IRestart::CheckInClosed::decode_log(&log.inner) {
+                self.closed = Some((event.number, self.seed));
             } else if let Ok(event) = IForcedInbox::ForcedEnqueued::decode_log(&log.inner) {
                 let entry = (
                     self.chain_hash,
