@@ -148,7 +148,7 @@ impl LeaderSet {
     }
 
     /// The same members with another epoch's seed: epochs that are sealed with the same members share the code.
-    pub fn with_seed(mut self, seed: B256) -> Self {
+    pub const fn with_seed(mut self, seed: B256) -> Self {
         self.seed = seed;
         self
     }

@@ -109,11 +109,7 @@ pub(super) const fn sol_proposal(proposal: &Proposal) -> bindings::Proposal {
 /// # Errors
 ///
 /// [`L1Error::BadAnswer`] for any other code: the event then named a contract that is no set.
-pub(super) fn leader_set(
-    code: &[u8],
-    sealed_for: Epoch,
-    seed: B256,
-) -> Result<LeaderSet, L1Error> {
+pub(super) fn leader_set(code: &[u8], sealed_for: Epoch, seed: B256) -> Result<LeaderSet, L1Error> {
     LeaderSet::from_code(code, sealed_for)
         .map(|set| set.with_seed(seed))
         .map_err(|_| L1Error::BadAnswer { what: "leader set" })
