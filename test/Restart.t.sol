@@ -398,9 +398,9 @@ contract RestartTest is Chain {
         uint64 epoch = _epoch();
         bytes32 seed = _seed(settlement.leaderSet(epoch).seed, block.prevrandao);
 
+        address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
         settlement.closeCheckIn();
         uint64 pinned = settlement.pinnedForRestart();
-        address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
         vm.expectEmit(address(settlement));
         emit IRota.Sealed(1, epoch, pointer, seed, 200, 2, pinned);
         vm.expectEmit(address(settlement));
