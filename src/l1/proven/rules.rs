@@ -98,7 +98,9 @@ impl Rules {
                 self.seed = event.seed;
                 let code = block.codes.iter().find(|(pointer, _)| *pointer == event.pointer);
                 let set = code
-                    .and_then(|(_, code)| LeaderSet::from_code(code, Epoch::new(event.epoch)).ok());
+                    .and_then(|(_, code)| LeaderSet::from_code(code, Epoch::new(event.epoch)).ok())
+                    // Epochs that are sealed with the same members share the code.
+                    .map(|set| set.with_seed(event.seed));
                 match set.map(|set| crate::l1::convert::is_sealed(&set, &event.data)) {
                     Some(Ok(())) => {}
                     Some(Err(field)) => finder.expect(false, "R4", || {
