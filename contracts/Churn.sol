@@ -4,7 +4,6 @@ pragma solidity 0.8.30;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import {Deployment} from "./Deployment.sol";
 import {IRestart} from "./interfaces/IRestart.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {IRota} from "./interfaces/IRota.sol";
@@ -29,7 +28,7 @@ import {Addresses, Params} from "./types/Params.sol";
 /// Invariants: of the weight that a seal could read, no more than the limit enters and no more than the limit leaves in an
 /// epoch; what a report or a slash takes away comes on top. At most `maxMembers` sequencers have a seat at any time, and
 /// nobody else is ever sealed.
-abstract contract Churn is ISequencerRegistry, Deployment {
+abstract contract Churn {
     using SafeCast for uint256;
 
     /// What belongs to one id. The order is that of the words: `standing` two, `owner` one, `poster` one, `pool` three.
@@ -124,14 +123,14 @@ abstract contract Churn is ISequencerRegistry, Deployment {
 
     /* FLUSHING */
 
-    /// @inheritdoc ISequencerRegistry
-    function flush(uint256 max) external returns (uint256 steps) {
+    /// @dev {ISequencerRegistry.flush}.
+    function _flush(uint256 max) internal returns (uint256 steps) {
         Budget memory budget = _budgetNow();
         Cursor memory cursor = _cursor;
 
         if (cursor.entrance != cursor.entrances) steps = _flushEntrances(cursor, budget, max);
         steps += _flushExits(cursor, budget, max);
-        require(steps != 0, NothingMoves());
+        require(steps != 0, ISequencerRegistry.NothingMoves());
 
         _cursor = cursor;
         _keep(budget);
@@ -197,7 +196,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         _entrances[cursor.entrances] = entrance;
         _cursor.entrances = cursor.entrances + 1;
 
-        emit EntranceQueued(id, cursor.entrances, holder, entrance.shares);
+        emit ISequencerRegistry.EntranceQueued(id, cursor.entrances, holder, entrance.shares);
     }
 
     /// @dev Lets all that works of a pool count, now or when its turn comes.
@@ -229,7 +228,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         holding.waiting -= uint128(waiting);
         holding.shares += uint128(shares);
 
-        emit Entered(entrance.sequencer, entrance.holder, waiting, shares);
+        emit ISequencerRegistry.Entered(entrance.sequencer, entrance.holder, waiting, shares);
     }
 
     /// @dev Raises the weight of a pool to which `offeredWei` are offered, as far as there is room. Says whether that was all,
@@ -290,7 +289,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
             if (full) {
                 bool tooSmall = stakeWei * 10 < smallestWei * EVICTION_TENTHS;
                 entrance.evicted = tooSmall ? entrance.sequencer : smallest;
-                emit Evicted(entrance.evicted, entrance.sequencer);
+                emit ISequencerRegistry.Evicted(entrance.evicted, entrance.sequencer);
                 if (tooSmall) return true;
             }
         }
@@ -368,7 +367,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         uint64 epoch = _epoch();
         // One more, so that none is zero. Casting is safe: 2^56 epochs of a second are two billion years.
         exit_.epoch = uint56(epoch + 1);
-        emit ExitLeft(exitId, epoch);
+        emit ISequencerRegistry.ExitLeft(exitId, epoch);
         return true;
     }
 
@@ -378,24 +377,14 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         if (entry.standing.status != Status.Active) return;
 
         entry.standing.status = Status.Leaving;
-        emit StatusChanged(id, Status.Leaving);
+        emit ISequencerRegistry.StatusChanged(id, Status.Leaving);
     }
 
     /* SEATS */
 
-    /// @inheritdoc ISequencerRegistry
-    function membersAtEpochStart(uint64 aliveSince) public view returns (uint256[] memory words) {
-        return _members(aliveSince, 0);
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words) {
-        return _members(0, openedAt);
-    }
-
     /// @dev Who was heard of since `aliveSince`, as of the start of the running epoch; or, if it is not zero, who checked in
     /// since `openedAt`, as of now.
-    function _members(uint64 aliveSince, uint64 openedAt) private view returns (uint256[] memory words) {
+    function _members(uint64 aliveSince, uint64 openedAt) internal view returns (uint256[] memory words) {
         uint64 running = openedAt == 0 ? _epoch() : type(uint64).max;
         uint32[] memory ids = _seats;
         words = new uint256[](ids.length);
@@ -429,7 +418,7 @@ abstract contract Churn is ISequencerRegistry, Deployment {
         if (entry.standing.weight() != 0) return;
         (bool full,, uint256 smallestWei) = _smallest();
         uint256 minimumWei = Math.ceilDiv(smallestWei * EVICTION_TENTHS, 10);
-        require(!full || stakeWei >= minimumWei, ActiveSetFull(minimumWei, stakeWei));
+        require(!full || stakeWei >= minimumWei, ISequencerRegistry.ActiveSetFull(minimumWei, stakeWei));
     }
 
     /// @dev Whether as many as may have a seat do, and of them the one with the least stake: of equals the one that joined
@@ -492,8 +481,8 @@ abstract contract Churn is ISequencerRegistry, Deployment {
 
     /* THE BUDGET */
 
-    /// @inheritdoc ISequencerRegistry
-    function churn() external view returns (ChurnState memory) {
+    /// @dev {ISequencerRegistry.churn}.
+    function _churnNow() internal view returns (ChurnState memory) {
         Budget memory budget = _budgetNow();
         return ChurnState({
             limit: budget.limit,

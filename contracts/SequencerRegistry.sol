@@ -4,48 +4,27 @@ pragma solidity 0.8.30;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import {Churn} from "./Churn.sol";
 import {Deployment} from "./Deployment.sol";
+import {Holdings} from "./Holdings.sol";
+import {SequencerOffice} from "./SequencerOffice.sol";
 import {IRestart} from "./interfaces/IRestart.sol";
-import {Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
+import {ChurnState, Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
 import {Standing} from "./lib/StandingLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title Who
-/// @notice See {ISequencerRegistry}.
-///
-/// Invariants: the stake token's balance here is at least the sum of all pools' assets, which is `_totalWei`, and of what
-/// was slashed and not paid out. It holds because a deposit adds to a pool exactly what the token delivered, a claim sends
-/// exactly what it took out of a pool, and a slash moves from a pool to what the slasher pays out. The weight of a
-/// sequencer times the weight unit is never above what works in its pool.
-contract SequencerRegistry is Churn, ReentrancyGuardTransient {
+/// @notice See {ISequencerRegistry}. What is seldom called is code of {SequencerOffice}, which works on the storage of this
+/// contract: both are one contract in two pieces, since neither would fit as one (EIP-170). The office is created here, and
+/// nobody can name another.
+contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
-    bytes32 private constant DOMAIN_TYPEHASH =
-        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
-    bytes32 private constant POSSESSION_TYPEHASH = keccak256("Possession(address owner,address signer)");
-    bytes32 private constant POSTER_TYPEHASH = keccak256("PosterPossession(uint32 sequencer,address poster)");
-    uint256 private constant MIN_ENDPOINT_BYTES = 1;
-    uint256 private constant MAX_ENDPOINT_BYTES = 256;
-    /// The total weight fits the seven bytes that a set has for it (R4).
-    uint256 private constant WEIGHT_LIMIT = 1 << 56;
-
-    IERC20 private immutable STAKE_TOKEN;
     address private immutable SLASHER;
-    uint256 private immutable MIN_STAKE_WEI;
-
-    uint256 private _totalWei;
-    /// What slashes took and the slasher has not paid out.
-    uint256 private _slashedWei;
-
-    /// Of every signer and every poster that there ever was: no address is two sequencers'.
-    mapping(address key => uint32 id) private _idOf;
+    address private immutable OFFICE;
 
     modifier onlySettlement() {
         _requireSettlement();
@@ -59,42 +38,59 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
 
     constructor(Params memory params, Addresses memory addresses)
         Deployment(params, addresses, addresses.registry)
-        Churn(params, addresses)
+        Holdings(params, addresses)
     {
-        STAKE_TOKEN = IERC20(addresses.stakeToken);
         SLASHER = addresses.slasher;
-        MIN_STAKE_WEI = params.minStakeWei;
+        OFFICE = address(new SequencerOffice(params, addresses));
     }
 
-    /* JOINING */
+    /* AT THE OFFICE */
 
     /// @inheritdoc ISequencerRegistry
-    function join(address signer, string calldata endpoint, uint256 stakeWei, bytes calldata proof)
-        external
-        nonReentrant
-        returns (uint32 id)
-    {
-        id = _count + 1;
-        Entry storage entry = _entries[id];
-
-        require(stakeWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, stakeWei));
-
-        _count = id;
-        entry.owner = msg.sender;
-        entry.aliveAt = uint40(block.timestamp);
-        entry.standing.status = Status.Active;
-        _takeKey(id, msg.sender, signer, proof);
-        entry.standing.change(_stamp(), signer, 0);
-        _requireRoomFor(entry, stakeWei);
-        // It owes nothing to what its pool earned before: there was none.
-        uint256 shares = _put(id, stakeWei, true);
-
-        emit Joined(id, msg.sender, signer, stakeWei, shares);
-        emit StatusChanged(id, Status.Active);
-        _setEndpoint(id, endpoint);
-
-        _pull(stakeWei);
+    function join(address, string calldata, uint256, bytes calldata) external returns (uint32) {
+        return uint32(_atOffice());
     }
+
+    /// @inheritdoc ISequencerRegistry
+    function unjail(uint32) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function rotateSigner(uint32, address, bytes calldata) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function setPoster(uint32, address, bytes calldata) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function setEndpoint(uint32, string calldata) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function claim(uint256) external returns (uint256) {
+        return _atOffice();
+    }
+
+    /// @dev Has the office do what was asked for, and ends the call with its answer: it never returns.
+    function _atOffice() private returns (uint256 done) {
+        address office = OFFICE;
+        // Memory-safe: uses what is free, and ends the call.
+        assembly ("memory-safe") {
+            let memory_ := mload(0x40)
+            calldatacopy(memory_, 0, calldatasize())
+            done := delegatecall(gas(), office, memory_, calldatasize(), 0, 0)
+            returndatacopy(memory_, 0, returndatasize())
+            if done { return(memory_, returndatasize()) }
+            revert(memory_, returndatasize())
+        }
+    }
+
+    /* STAKING */
 
     /// @inheritdoc ISequencerRegistry
     function topUp(uint32 id, uint256 amountWei) external nonReentrant returns (uint256 shares) {
@@ -124,64 +120,6 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
         emit Delegated(id, msg.sender, amountWei, shares);
 
         _pull(amountWei);
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function unjail(uint32 id) external {
-        Entry storage entry = _ownEntry(id);
-        Status status = entry.standing.status;
-
-        bool jailed = status == Status.Jailed;
-        require(jailed || (status == Status.Active && !entry.pool.returning), StatusNotAllowed(id, status));
-        require(!entry.pool.closing, PoolClosing(id));
-        if (jailed) {
-            _requireNotHeld(entry, id);
-            uint64 until = entry.pool.jailedUntil;
-            require(block.timestamp >= until, JailNotServed(until, uint64(block.timestamp)));
-            // Kept as the end of the jail: what was missed before it counts no more (R35).
-            entry.pool.jailedUntil = block.timestamp.toUint40();
-            entry.standing.revive();
-            entry.aliveAt = uint40(block.timestamp);
-            emit StatusChanged(id, Status.Active);
-        }
-        uint256 ownWei = _ownWei(entry, id);
-        require(ownWei >= MIN_STAKE_WEI, StakeBelowMinimum(MIN_STAKE_WEI, ownWei));
-        _comeBack(entry, id);
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function rotateSigner(uint32 id, address signer, bytes calldata proof) external {
-        Entry storage entry = _ownEntry(id);
-        Status status = entry.standing.status;
-        address oldSigner = entry.standing.signer;
-
-        require(status == Status.Active || status == Status.Jailed, StatusNotAllowed(id, status));
-
-        _takeKey(id, msg.sender, signer, proof);
-        entry.standing.change(_stamp(), signer, entry.standing.weight());
-
-        emit SignerRotated(id, oldSigner, signer);
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function setPoster(uint32 id, address poster, bytes calldata proof) external {
-        Entry storage entry = _ownEntry(id);
-
-        if (poster != address(0)) {
-            uint32 taken = _idOf[poster];
-            require(taken == 0 || taken == id, PosterTaken(poster, taken));
-            _requireProof(keccak256(abi.encode(POSTER_TYPEHASH, id, poster)), poster, proof);
-            _idOf[poster] = id;
-        }
-        entry.poster = poster;
-
-        emit PosterChanged(id, poster);
-    }
-
-    /// @inheritdoc ISequencerRegistry
-    function setEndpoint(uint32 id, string calldata endpoint) external {
-        _ownEntry(id);
-        _setEndpoint(id, endpoint);
     }
 
     /* LEAVING */
@@ -218,28 +156,8 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISequencerRegistry
-    function claim(uint256 exitId) external nonReentrant returns (uint256 amountWei) {
-        ExitRecord storage exit_ = _exits[exitId];
-        (uint32 id, address holder) = (exit_.sequencer, exit_.holder);
-        Entry storage entry = _entries[id];
-
-        require(id != 0, UnknownExit(exitId));
-        require(msg.sender == holder, NotHolder(holder, msg.sender));
-        require(!exit_.claimed, ExitAlreadyClaimed(exitId));
-        require(exit_.epoch != 0, ExitQueued(exitId, exit_.queuedShares));
-        (bool known, uint64 time) = claimableAt(exitId);
-        require(known, ExitClockNotStarted(exit_.epoch + 1));
-        require(block.timestamp >= time, ExitNotDue(time, uint64(block.timestamp)));
-        _requireNotHeld(entry, id);
-
-        exit_.claimed = true;
-        amountWei = entry.pool.redeem(exit_.restingShares);
-        exit_.restingShares = 0;
-        _totalWei -= amountWei;
-
-        emit ExitClaimed(exitId, id, holder, amountWei);
-
-        if (amountWei != 0) STAKE_TOKEN.safeTransfer(holder, amountWei);
+    function flush(uint256 max) external returns (uint256 steps) {
+        return _flush(max);
     }
 
     /* FOR THE SETTLEMENT CONTRACT */
@@ -388,14 +306,23 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
     /* READING */
 
     /// @inheritdoc ISequencerRegistry
-    function claimableAt(uint256 exitId) public view returns (bool known, uint64 time) {
-        ExitRecord storage exit_ = _exits[exitId];
-        require(exit_.sequencer != 0, UnknownExit(exitId));
+    function membersAtEpochStart(uint64 aliveSince) external view returns (uint256[] memory words) {
+        return _members(aliveSince, 0);
+    }
 
-        // In the queue it has no epoch yet.
-        if (exit_.epoch == 0) return (false, 0);
-        (known, time) = SETTLEMENT.countsFrom(exit_.epoch - 1);
-        if (known) time += EXIT_DELAY_SECONDS;
+    /// @inheritdoc ISequencerRegistry
+    function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words) {
+        return _members(0, openedAt);
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function churn() external view returns (ChurnState memory) {
+        return _churnNow();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function claimableAt(uint256 exitId) external view returns (bool known, uint64 time) {
+        return _claimableAt(exitId);
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -472,33 +399,12 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
 
     /* PARTS */
 
-    function _entry(uint32 id) private view returns (Entry storage entry) {
-        entry = _entries[id];
-        require(entry.owner != address(0), UnknownSequencer(id));
-    }
-
     function _requireSettlement() private view {
         require(msg.sender == address(SETTLEMENT), NotSettlement(address(SETTLEMENT), msg.sender));
     }
 
     function _requireSlasher() private view {
         require(msg.sender == SLASHER, NotSlasher(SLASHER, msg.sender));
-    }
-
-    function _ownEntry(uint32 id) private view returns (Entry storage entry) {
-        entry = _entry(id);
-        require(msg.sender == entry.owner, NotOwner(entry.owner, msg.sender));
-    }
-
-    function _requireNotHeld(Entry storage entry, uint32 id) private view {
-        uint64 heldUntil = entry.standing.heldUntil();
-        require(block.timestamp >= heldUntil, PoolHeld(id, heldUntil));
-    }
-
-    /// @dev What the owner's own stake that stays is worth.
-    function _ownWei(Entry storage entry, uint32 id) private view returns (uint256) {
-        Holding storage own = _holdings[id][entry.owner];
-        return entry.pool.worth(own.shares) + entry.pool.restingWorth(own.waiting);
     }
 
     /// @dev An owner that keeps something keeps the minimum, and its least part of what it leads.
@@ -514,22 +420,6 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
         emit StatusChanged(id, status);
     }
 
-    function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {
-        require(signer != address(0) && signer != owner, SignerNotAllowed(signer));
-        require(_idOf[signer] == 0, SignerTaken(signer, _idOf[signer]));
-        _requireProof(keccak256(abi.encode(POSSESSION_TYPEHASH, owner, signer)), signer, proof);
-
-        _idOf[signer] = id;
-    }
-
-    function _requireProof(bytes32 message, address key, bytes calldata proof) private view {
-        // Worked out anew each time: a fork of L1 that takes another chain id takes no proofs of this one.
-        bytes32 domain =
-            keccak256(abi.encode(DOMAIN_TYPEHASH, keccak256("Rota"), keccak256("1"), block.chainid, address(this)));
-        (address recovered,,) = ECDSA.tryRecover(MessageHashUtils.toTypedDataHash(domain, message), proof);
-        require(recovered == key, ProofNotBySigner(key, recovered));
-    }
-
     /// @dev Puts `amountWei` of the caller into a pool that may take it.
     function _add(Entry storage entry, uint32 id, uint256 amountWei) private returns (uint256 shares) {
         _requireNotHeld(entry, id);
@@ -537,33 +427,5 @@ contract SequencerRegistry is Churn, ReentrancyGuardTransient {
         require(amountWei >= WEIGHT_UNIT_WEI, AmountBelowUnit(WEIGHT_UNIT_WEI, amountWei));
 
         return _put(id, amountWei, REWARD_POOL.isUpToDate());
-    }
-
-    function _put(uint32 id, uint256 amountWei, bool priced) private returns (uint256 shares) {
-        uint256 total = Math.saturatingAdd(_totalWei, amountWei);
-        uint256 maximum = WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1;
-        require(total <= maximum, TotalStakeAboveMaximum(maximum, total));
-
-        _totalWei = total;
-        return _enter({id: id, holder: msg.sender, amountWei: amountWei, priced: priced});
-    }
-
-    /// @dev Takes the tokens last: all that they could see by calling back is settled.
-    function _pull(uint256 amountWei) private {
-        uint256 before = STAKE_TOKEN.balanceOf(address(this));
-        STAKE_TOKEN.safeTransferFrom(msg.sender, address(this), amountWei);
-        uint256 delivered = STAKE_TOKEN.balanceOf(address(this)) - before;
-        require(delivered == amountWei, TokenDelivered(amountWei, delivered));
-    }
-
-    /// @dev Agents read it from the event; L1 has no use for it, and a slot costs more than a hundred bytes of an event.
-    function _setEndpoint(uint32 id, string calldata endpoint) private {
-        uint256 length = bytes(endpoint).length;
-        require(
-            length >= MIN_ENDPOINT_BYTES && length <= MAX_ENDPOINT_BYTES,
-            EndpointLength(MIN_ENDPOINT_BYTES, MAX_ENDPOINT_BYTES, length)
-        );
-
-        emit EndpointChanged(id, endpoint);
     }
 }
