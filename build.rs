@@ -11,7 +11,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// What a deployment consists of, in the order of deployment.
-const CONTRACTS: [&str; 8] = [
+const CONTRACTS: [&str; 9] = [
     "StakeToken",
     "SequencerRegistry",
     "Settlement",
@@ -19,8 +19,9 @@ const CONTRACTS: [&str; 8] = [
     "Slasher",
     "RewardPool",
     "Rollups",
-    // The settlement contract creates it; only its errors are of use here.
+    // The settlement contract creates the one, the registry the other; only their errors are of use here.
     "Rotation",
+    "SequencerOffice",
 ];
 
 fn main() {

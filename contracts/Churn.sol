@@ -42,7 +42,8 @@ abstract contract Churn {
         Pool pool;
     }
 
-    /// What a holder has in a pool, in one word.
+    /// What a holder has in a pool, in one word. That of its owner is {OWNER}'s, so that it goes along when the owner changes, and
+    /// with it its places in the queue.
     struct Holding {
         uint128 shares;
         /// Resting shares that wait to work.
@@ -50,11 +51,16 @@ abstract contract Churn {
     }
 
     /// An {Exit}, in two words. Its place in the exit queue is its id.
+    ///
+    ///     sequencer 32 | holder 160 | epoch 48 | closes 8 | claimed 8      (from the low bits up)
+    ///     resting shares 128 | queued shares 128
     struct ExitRecord {
         uint32 sequencer;
         address holder;
         /// In which the last of it left the queue.
-        uint56 epoch;
+        uint48 epoch;
+        /// It is the one with which the owner leaves for good: all weight of the pool goes along.
+        bool closes;
         bool claimed;
         uint128 restingShares;
         uint128 queuedShares;
@@ -69,7 +75,7 @@ abstract contract Churn {
         uint64 since;
         /// Resting shares of the holder.
         uint128 shares;
-        /// Zero if all of the pool's working part is to count.
+        /// Zero if all of the pool's working part is to count; {OWNER} for the owner, whoever that is by then.
         address holder;
     }
 
@@ -83,6 +89,8 @@ abstract contract Churn {
 
     /// Stake by which a newcomer has to exceed whom it evicts, in tenths.
     uint256 private constant EVICTION_TENTHS = 11;
+    /// Stands for the owner of a pool among its holders. Nobody has the key of this address.
+    address internal constant OWNER = address(1);
 
     IRota internal immutable SETTLEMENT;
     IRewardPool internal immutable REWARD_POOL;
@@ -196,7 +204,7 @@ abstract contract Churn {
         _entrances[cursor.entrances] = entrance;
         _cursor.entrances = cursor.entrances + 1;
 
-        emit ISequencerRegistry.EntranceQueued(id, cursor.entrances, holder, entrance.shares);
+        emit ISequencerRegistry.EntranceQueued(id, cursor.entrances, _nameOf(id, holder), entrance.shares);
     }
 
     /// @dev Lets all that works of a pool count, now or when its turn comes.
@@ -228,7 +236,9 @@ abstract contract Churn {
         holding.waiting -= uint128(waiting);
         holding.shares += uint128(shares);
 
-        emit ISequencerRegistry.Entered(entrance.sequencer, entrance.holder, waiting, shares);
+        emit ISequencerRegistry.Entered(
+            entrance.sequencer, _nameOf(entrance.sequencer, entrance.holder), waiting, shares
+        );
     }
 
     /// @dev Raises the weight of a pool to which `offeredWei` are offered, as far as there is room. Says whether that was all,
@@ -309,7 +319,10 @@ abstract contract Churn {
     /* LEAVING */
 
     /// @dev Puts an exit at the end of the queue. What takes no weight away does not wait there, as what waited to work.
-    function _leave(uint32 id, address holder, uint256 shares, uint256 waiting) internal returns (uint256 exitId) {
+    function _leave(uint32 id, address holder, uint256 shares, uint256 waiting, bool closes)
+        internal
+        returns (uint256 exitId)
+    {
         Cursor memory cursor = _cursor;
         Budget memory budget = _budgetNow();
         bool first = cursor.exit == cursor.exits;
@@ -317,7 +330,7 @@ abstract contract Churn {
 
         exitId = cursor.exits;
         ExitRecord storage exit_ = _exits[exitId];
-        (exit_.sequencer, exit_.holder) = (id, holder);
+        (exit_.sequencer, exit_.holder, exit_.closes) = (id, holder, closes);
         (exit_.restingShares, exit_.queuedShares) = (waiting.toUint128(), shares.toUint128());
         if (waiting != 0) _entries[id].pool.waitingShares -= uint128(waiting);
         bool done = _release(exitId, budget);
@@ -340,7 +353,7 @@ abstract contract Churn {
         uint256 gone = queued;
         uint256 weight = entry.standing.weight();
         // Whoever owns a pool that closes takes all of its weight along, also with an exit of nothing but what waited to work.
-        bool whole = weight != 0 && pool.closing && exit_.holder == entry.owner;
+        bool whole = weight != 0 && exit_.closes;
         if (whole || (weight != 0 && queued != 0)) {
             uint256 workingWei = pool.workingWei();
             uint256 kept = whole ? 0 : Math.min(weight, (workingWei - pool.worth(queued)) / WEIGHT_UNIT_WEI);
@@ -365,8 +378,8 @@ abstract contract Churn {
         if (gone != queued || whole) return false;
 
         uint64 epoch = _epoch();
-        // One more, so that none is zero. Casting is safe: 2^56 epochs of a second are two billion years.
-        exit_.epoch = uint56(epoch + 1);
+        // One more, so that none is zero. Casting is safe: 2^48 epochs of a second are nine million years.
+        exit_.epoch = uint48(epoch + 1);
         emit ISequencerRegistry.ExitLeft(exitId, epoch);
         return true;
     }
@@ -511,6 +524,11 @@ abstract contract Churn {
     }
 
     /* PARTS */
+
+    /// @dev The address by which events name `holder`.
+    function _nameOf(uint32 id, address holder) private view returns (address) {
+        return holder == OWNER ? _entries[id].owner : holder;
+    }
 
     /// @dev Records a weight as it is from now on (R3). Casting is safe: the total of all pools is below 2^56 units.
     function _weigh(Standing storage standing, uint256 weight) internal {

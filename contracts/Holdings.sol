@@ -6,7 +6,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {Churn} from "./Churn.sol";
-import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
+import {ISequencerRegistry, Rights} from "./interfaces/ISequencerRegistry.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title Who has what
@@ -35,6 +35,8 @@ abstract contract Holdings is Churn {
     /// Of every signer and every poster that there ever was: no address is two sequencers'.
     mapping(address key => uint32 id) internal _idOf;
 
+    mapping(uint32 id => Rights) internal _rights;
+
     constructor(Params memory params, Addresses memory addresses) Churn(params, addresses) {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
         MIN_STAKE_WEI = params.minStakeWei;
@@ -50,6 +52,11 @@ abstract contract Holdings is Churn {
         require(msg.sender == entry.owner, ISequencerRegistry.NotOwner(entry.owner, msg.sender));
     }
 
+    /// @dev Under which `account` is a holder of that pool.
+    function _holderOf(Entry storage entry, address account) internal view returns (address) {
+        return account == entry.owner ? OWNER : account;
+    }
+
     function _requireNotHeld(Entry storage entry, uint32 id) internal view {
         uint64 heldUntil = entry.standing.heldUntil();
         require(block.timestamp >= heldUntil, ISequencerRegistry.PoolHeld(id, heldUntil));
@@ -57,7 +64,7 @@ abstract contract Holdings is Churn {
 
     /// @dev What the owner's own stake that stays is worth.
     function _ownWei(Entry storage entry, uint32 id) internal view returns (uint256) {
-        Holding storage own = _holdings[id][entry.owner];
+        Holding storage own = _holdings[id][OWNER];
         return entry.pool.worth(own.shares) + entry.pool.restingWorth(own.waiting);
     }
 
@@ -72,14 +79,14 @@ abstract contract Holdings is Churn {
         if (known) time += EXIT_DELAY_SECONDS;
     }
 
-    /// @dev Counts `amountWei` of the caller into a pool.
-    function _put(uint32 id, uint256 amountWei, bool priced) internal returns (uint256 shares) {
+    /// @dev Counts `amountWei` that the caller brings into a pool, as `holder`'s.
+    function _put(uint32 id, address holder, uint256 amountWei, bool priced) internal returns (uint256 shares) {
         uint256 total = Math.saturatingAdd(_totalWei, amountWei);
         uint256 maximum = WEIGHT_LIMIT * WEIGHT_UNIT_WEI - 1;
         require(total <= maximum, ISequencerRegistry.TotalStakeAboveMaximum(maximum, total));
 
         _totalWei = total;
-        return _enter({id: id, holder: msg.sender, amountWei: amountWei, priced: priced});
+        return _enter({id: id, holder: holder, amountWei: amountWei, priced: priced});
     }
 
     /// @dev Takes the tokens last: all that they could see by calling back is settled.

@@ -169,6 +169,17 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function claimPoster() external nonReentrant returns (uint256 ethWei) {
+        return _payPoster(payable(msg.sender));
+    }
+
+    /// @inheritdoc IRewardPool
+    function claimPosterTo(address payable to) external nonReentrant returns (uint256 ethWei) {
+        require(to != address(0), RecipientIsZero());
+
+        return _payPoster(to);
+    }
+
+    function _payPoster(address payable to) private returns (uint256 ethWei) {
         Balance memory balance = _balances[msg.sender];
         Funds memory funds = _eth;
         uint128 paid = balance.owed < funds.free ? balance.owed : funds.free;
@@ -181,21 +192,34 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
         emit PosterClaimed(msg.sender, ethWei);
 
-        Address.sendValue(payable(msg.sender), ethWei);
+        Address.sendValue(to, ethWei);
     }
 
     /// @inheritdoc IRewardPool
     function claimCommission(uint32 id) external nonReentrant returns (uint256 amountWei) {
-        address owner = REGISTRY.ownerOf(id);
+        return _payCommission(id, REGISTRY.payeeOf(id));
+    }
+
+    /// @inheritdoc IRewardPool
+    function claimCommissionTo(uint32 id, address to) external nonReentrant returns (uint256 amountWei) {
+        address payee = REGISTRY.payeeOf(id);
+
+        require(msg.sender == payee, NotOwner(payee, msg.sender));
+        require(to != address(0), RecipientIsZero());
+
+        return _payCommission(id, to);
+    }
+
+    function _payCommission(uint32 id, address to) private returns (uint256 amountWei) {
         amountWei = _commissionBalance[id];
 
         require(amountWei != 0, NothingToClaim());
 
         _commissionBalance[id] = 0;
 
-        emit CommissionClaimed(id, owner, amountWei);
+        emit CommissionClaimed(id, to, amountWei);
 
-        STAKE_TOKEN.safeTransfer(owner, amountWei);
+        STAKE_TOKEN.safeTransfer(to, amountWei);
     }
 
     /* SIGNERS AND WHO DELEGATES TO THEM */

@@ -33,6 +33,8 @@ contract Rollups is IRollups, Deployment, SigningDomain {
 
     mapping(uint64 chainId => Rollup) private _rollups;
     mapping(uint64 group => uint256 bitmap) private _debited;
+    /// @inheritdoc IRollups
+    mapping(uint64 chainId => address) public nextOwner;
 
     constructor(Params memory params, Addresses memory addresses)
         Deployment(params, addresses, addresses.rollups)
@@ -56,7 +58,8 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         require(msg.value >= FEE_WEI, FeeTooSmall(FEE_WEI, msg.value));
 
         uint256 balanceWei = msg.value - FEE_WEI;
-        _rollups[chainId] = Rollup({owner: msg.sender, registeredAtBlock: uint64(block.number), balanceWei: balanceWei});
+        _rollups[chainId] =
+            Rollup({owner: msg.sender, registeredAtBlock: uint64(block.number), closed: false, balanceWei: balanceWei});
 
         emit RollupRegistered(chainId, msg.sender, balanceWei);
 
@@ -72,7 +75,50 @@ contract Rollups is IRollups, Deployment, SigningDomain {
 
         funded.balanceWei += msg.value;
 
-        emit RollupFunded(chainId, msg.value, funded.balanceWei);
+        emit RollupFunded(chainId, msg.value, _allowance(funded.closed, funded.balanceWei));
+    }
+
+    /* OWNERS */
+
+    /// @inheritdoc IRollups
+    function proposeOwner(uint64 chainId, address next) external {
+        _owned(chainId);
+        nextOwner[chainId] = next;
+
+        emit RollupOffered(chainId, next);
+    }
+
+    /// @inheritdoc IRollups
+    function acceptOwner(uint64 chainId) external {
+        (address before, address next) = (_rollups[chainId].owner, nextOwner[chainId]);
+
+        require(before != address(0), NotRegistered(chainId));
+        require(msg.sender == next, NotOwner(next, msg.sender));
+
+        delete nextOwner[chainId];
+        _rollups[chainId].owner = next;
+
+        emit RollupOwnerChanged(chainId, before, next);
+    }
+
+    /// @inheritdoc IRollups
+    function setClosed(uint64 chainId, bool closed) external {
+        Rollup storage owned = _owned(chainId);
+        require(owned.closed != closed, NothingChanges(chainId));
+        owned.closed = closed;
+
+        emit RollupClosed(chainId, closed, _allowance(closed, owned.balanceWei));
+    }
+
+    /// @dev What agents go by: they need not know why there is none.
+    function _allowance(bool closed, uint256 balanceWei) private pure returns (uint256 allowanceWei) {
+        return closed ? 0 : balanceWei;
+    }
+
+    function _owned(uint64 chainId) private view returns (Rollup storage owned) {
+        owned = _rollups[chainId];
+        require(owned.owner != address(0), NotRegistered(chainId));
+        require(msg.sender == owned.owner, NotOwner(owned.owner, msg.sender));
     }
 
     /* DEBITING */
@@ -133,7 +179,7 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         balanceWei -= amountWei;
         debited.balanceWei = balanceWei;
 
-        emit RollupDebited(chainId, number, amountWei, balanceWei);
+        emit RollupDebited(chainId, number, amountWei, _allowance(debited.closed, balanceWei));
     }
 
     function _passOn(uint256 paidWei) private {
@@ -154,7 +200,7 @@ contract Rollups is IRollups, Deployment, SigningDomain {
     /// @inheritdoc IRollups
     function isOpen(uint64 chainId) external view returns (bool) {
         Rollup storage asked = _rollups[chainId];
-        return asked.owner != address(0) && asked.balanceWei >= RESERVE_WEI;
+        return asked.owner != address(0) && !asked.closed && asked.balanceWei >= RESERVE_WEI;
     }
 
     /// @inheritdoc IRollups

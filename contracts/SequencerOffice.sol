@@ -9,7 +9,7 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {Holdings} from "./Holdings.sol";
-import {ISequencerRegistry, Status} from "./interfaces/ISequencerRegistry.sol";
+import {ISequencerRegistry, Rights, Status} from "./interfaces/ISequencerRegistry.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title The registry's office
@@ -59,7 +59,7 @@ contract SequencerOffice is Holdings, ReentrancyGuardTransient {
         entry.standing.change(_stamp(), signer, 0);
         _requireRoomFor(entry, stakeWei);
         // It owes nothing to what its pool earned before: there was none.
-        uint256 shares = _put(id, stakeWei, true);
+        uint256 shares = _put(id, OWNER, stakeWei, true);
 
         emit ISequencerRegistry.Joined(id, msg.sender, signer, stakeWei, shares);
         emit ISequencerRegistry.StatusChanged(id, Status.Active);
@@ -70,7 +70,7 @@ contract SequencerOffice is Holdings, ReentrancyGuardTransient {
 
     /// @notice {ISequencerRegistry.unjail}.
     function unjail(uint32 id) external {
-        Entry storage entry = _ownEntry(id);
+        Entry storage entry = _operatedEntry(id);
         Status status = entry.standing.status;
 
         bool jailed = status == Status.Jailed;
@@ -110,7 +110,7 @@ contract SequencerOffice is Holdings, ReentrancyGuardTransient {
 
     /// @notice {ISequencerRegistry.setPoster}.
     function setPoster(uint32 id, address poster, bytes calldata proof) external {
-        Entry storage entry = _ownEntry(id);
+        Entry storage entry = _operatedEntry(id);
 
         if (poster != address(0)) {
             uint32 taken = _idOf[poster];
@@ -125,20 +125,26 @@ contract SequencerOffice is Holdings, ReentrancyGuardTransient {
 
     /// @notice {ISequencerRegistry.setEndpoint}.
     function setEndpoint(uint32 id, string calldata endpoint) external {
-        _ownEntry(id);
+        _operatedEntry(id);
         _setEndpoint(id, endpoint);
     }
 
     /* BEING PAID */
 
     /// @notice {ISequencerRegistry.claim}.
-    function claim(uint256 exitId) external nonReentrant returns (uint256 amountWei) {
+    function claim(uint256 exitId) external returns (uint256 amountWei) {
+        return claimTo(exitId, msg.sender);
+    }
+
+    /// @notice {ISequencerRegistry.claimTo}.
+    function claimTo(uint256 exitId, address to) public nonReentrant returns (uint256 amountWei) {
         ExitRecord storage exit_ = _exits[exitId];
         (uint32 id, address holder) = (exit_.sequencer, exit_.holder);
         Entry storage entry = _entries[id];
 
         require(id != 0, ISequencerRegistry.UnknownExit(exitId));
         require(msg.sender == holder, ISequencerRegistry.NotHolder(holder, msg.sender));
+        require(to != address(0), ISequencerRegistry.RecipientIsZero());
         require(!exit_.claimed, ISequencerRegistry.ExitAlreadyClaimed(exitId));
         require(exit_.epoch != 0, ISequencerRegistry.ExitQueued(exitId, exit_.queuedShares));
         (bool known, uint64 time) = _claimableAt(exitId);
@@ -151,12 +157,73 @@ contract SequencerOffice is Holdings, ReentrancyGuardTransient {
         exit_.restingShares = 0;
         _totalWei -= amountWei;
 
-        emit ISequencerRegistry.ExitClaimed(exitId, id, holder, amountWei);
+        emit ISequencerRegistry.ExitClaimed(exitId, id, holder, to, amountWei);
 
-        if (amountWei != 0) STAKE_TOKEN.safeTransfer(holder, amountWei);
+        if (amountWei != 0) STAKE_TOKEN.safeTransfer(to, amountWei);
+    }
+
+    /* RIGHTS */
+
+    /// @notice {ISequencerRegistry.proposeOwner}.
+    function proposeOwner(uint32 id, address next) external {
+        _ownEntry(id);
+        _rights[id].nextOwner = next;
+
+        emit ISequencerRegistry.OwnerProposed(id, next);
+    }
+
+    /// @notice {ISequencerRegistry.acceptOwner}.
+    function acceptOwner(uint32 id, address withdrawal) external {
+        Entry storage entry = _entry(id);
+        Rights storage rights = _rights[id];
+        (address before, address next, address actual) = (entry.owner, rights.nextOwner, rights.withdrawal);
+        Holding memory brought = _holdings[id][next];
+
+        require(msg.sender == next, ISequencerRegistry.NotOwner(next, msg.sender));
+        require(next != entry.standing.signer, ISequencerRegistry.SignerNotAllowed(next));
+        require(withdrawal == actual, ISequencerRegistry.WithdrawalDiffers(actual, withdrawal));
+        // Its places in the queue are in its own name, and would be passed over.
+        require(brought.waiting == 0, ISequencerRegistry.StakeWaits(brought.waiting));
+
+        rights.nextOwner = address(0);
+        entry.owner = next;
+        if (brought.shares != 0) {
+            delete _holdings[id][next];
+            _holdings[id][OWNER].shares += brought.shares;
+        }
+
+        emit ISequencerRegistry.OwnerChanged(id, before, next);
+    }
+
+    /// @notice {ISequencerRegistry.setOperator}.
+    function setOperator(uint32 id, address operator) external {
+        _ownEntry(id);
+        _rights[id].operator = operator;
+
+        emit ISequencerRegistry.OperatorChanged(id, operator);
+    }
+
+    /// @notice {ISequencerRegistry.setWithdrawal}.
+    function setWithdrawal(uint32 id, address to) external {
+        Entry storage entry = _entry(id);
+        Rights storage rights = _rights[id];
+        address known = rights.withdrawal;
+        address may = known == address(0) ? entry.owner : known;
+        require(msg.sender == may, ISequencerRegistry.NotOwner(may, msg.sender));
+        rights.withdrawal = to;
+
+        emit ISequencerRegistry.WithdrawalChanged(id, to);
     }
 
     /* PARTS */
+
+    function _operatedEntry(uint32 id) private view returns (Entry storage entry) {
+        entry = _entry(id);
+        require(
+            msg.sender == entry.owner || msg.sender == _rights[id].operator,
+            ISequencerRegistry.NotOwner(entry.owner, msg.sender)
+        );
+    }
 
     function _takeKey(uint32 id, address owner, address signer, bytes calldata proof) private {
         require(signer != address(0) && signer != owner, ISequencerRegistry.SignerNotAllowed(signer));

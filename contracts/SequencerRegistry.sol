@@ -11,7 +11,7 @@ import {Deployment} from "./Deployment.sol";
 import {Holdings} from "./Holdings.sol";
 import {SequencerOffice} from "./SequencerOffice.sol";
 import {IRestart} from "./interfaces/IRestart.sol";
-import {ChurnState, Exit, ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
+import {ChurnState, Exit, ISequencerRegistry, Rights, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
 import {Standing} from "./lib/StandingLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
@@ -76,6 +76,31 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
         return _atOffice();
     }
 
+    /// @inheritdoc ISequencerRegistry
+    function claimTo(uint256, address) external returns (uint256) {
+        return _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function proposeOwner(uint32, address) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function acceptOwner(uint32, address) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function setOperator(uint32, address) external {
+        _atOffice();
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function setWithdrawal(uint32, address) external {
+        _atOffice();
+    }
+
     /// @dev Has the office do what was asked for, and ends the call with its answer: it never returns.
     function _atOffice() private returns (uint256 done) {
         address office = OFFICE;
@@ -136,7 +161,8 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
 
     function _requestExit(uint32 id, uint256 shares, uint256 waiting) private returns (uint256 exitId) {
         Entry storage entry = _entry(id);
-        Holding memory holding = _holdings[id][msg.sender];
+        address holder = _holderOf(entry, msg.sender);
+        Holding memory holding = _holdings[id][holder];
 
         require(shares != 0 || waiting != 0, AmountIsZero());
         require(shares <= holding.shares, SharesAboveHolding(holding.shares, shares));
@@ -145,14 +171,15 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
         // Casting is safe: both are no more than what is held.
         holding.shares -= uint128(shares);
         holding.waiting -= uint128(waiting);
-        _holdings[id][msg.sender] = holding;
-        bool leads = msg.sender == entry.owner && !entry.pool.closing;
+        _holdings[id][holder] = holding;
+        bool leads = holder == OWNER && !entry.pool.closing;
         bool keeps = holding.shares != 0 || holding.waiting != 0;
         if (leads && !keeps) _close(entry, id);
-        exitId = _leave(id, msg.sender, shares, waiting);
+        address payee = holder == OWNER ? payeeOf(id) : msg.sender;
+        exitId = _leave(id, payee, shares, waiting, leads && !keeps);
         if (leads && keeps) _requireOwnStake(entry, id);
 
-        emit ExitRequested(exitId, id, msg.sender, shares, waiting, _epoch());
+        emit ExitRequested(exitId, id, msg.sender, payee, shares, waiting, _epoch());
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -171,10 +198,12 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
     /// @inheritdoc ISequencerRegistry
     function checkIn(uint32 id, address caller, uint64 openedAt) external onlySettlement returns (uint64 weight) {
         Entry storage entry = _entryOf(id, caller);
-        require(entry.standing.weight() != 0, IRestart.NotEligible(id));
+        bool missed = _missedRestart(entry);
+        // Who waits in the queue says that it is there as well, and keeps its place.
+        require(entry.standing.weight() != 0 || !missed, IRestart.NotEligible(id));
         require(entry.checkedInAt < openedAt, IRestart.AlreadyCheckedIn(id));
 
-        if (_missedRestart(entry)) _reseat(entry, id);
+        if (missed) _reseat(entry, id);
         (entry.aliveAt, entry.checkedInAt) = (uint40(block.timestamp), uint40(block.timestamp));
         return entry.standing.weight();
     }
@@ -191,10 +220,13 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
         _comeBack(entry, id);
     }
 
-    /// @dev For its owner or its signer, while it may be in sets.
+    /// @dev For its owner, its operator or its signer, while it may be in sets.
     function _entryOf(uint32 id, address caller) private view returns (Entry storage entry) {
         entry = _entry(id);
-        require(caller == entry.owner || caller == entry.standing.signer, IRestart.NotOwnerOrSigner(id, caller));
+        require(
+            caller == entry.owner || caller == entry.standing.signer || caller == _rights[id].operator,
+            IRestart.NotOwnerOrSigner(id, caller)
+        );
         require(entry.standing.status == Status.Active, IRestart.NotEligible(id));
     }
 
@@ -359,12 +391,12 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
 
     /// @inheritdoc ISequencerRegistry
     function sharesOf(uint32 id, address holder) external view returns (uint256) {
-        return _holdings[id][holder].shares;
+        return _holdings[id][_holderOf(_entries[id], holder)].shares;
     }
 
     /// @inheritdoc ISequencerRegistry
     function waitingSharesOf(uint32 id, address holder) external view returns (uint256) {
-        return _holdings[id][holder].waiting;
+        return _holdings[id][_holderOf(_entries[id], holder)].waiting;
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -385,6 +417,17 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
     /// @inheritdoc ISequencerRegistry
     function ownerOf(uint32 id) external view returns (address) {
         return _entry(id).owner;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function payeeOf(uint32 id) public view returns (address payee) {
+        payee = _rights[id].withdrawal;
+        if (payee == address(0)) payee = _entry(id).owner;
+    }
+
+    /// @inheritdoc ISequencerRegistry
+    function rightsOf(uint32 id) external view returns (Rights memory) {
+        return _rights[id];
     }
 
     /// @inheritdoc ISequencerRegistry
@@ -426,6 +469,6 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
         require(entry.pool.assetsWei != 0, PoolDead(id));
         require(amountWei >= WEIGHT_UNIT_WEI, AmountBelowUnit(WEIGHT_UNIT_WEI, amountWei));
 
-        return _put(id, amountWei, REWARD_POOL.isUpToDate());
+        return _put(id, _holderOf(entry, msg.sender), amountWei, REWARD_POOL.isUpToDate());
     }
 }

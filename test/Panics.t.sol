@@ -19,7 +19,9 @@ import {Actor} from "./utils/System.sol";
 contract PanicsTest is Offences {
     /// What takes plain words and may be called by anyone.
     string private constant REGISTRY = "topUp(uint32,uint256) delegate(uint32,uint256) unjail(uint32)"
-        " requestExit(uint32,uint256) leave(uint32,uint256,uint256) flush(uint256) claim(uint256) claimableAt(uint256)"
+        " requestExit(uint32,uint256) leave(uint32,uint256,uint256) flush(uint256) claim(uint256) claimTo(uint256,address)"
+        " claimableAt(uint256) proposeOwner(uint32,address) acceptOwner(uint32,address) setOperator(uint32,address)"
+        " setWithdrawal(uint32,address) rightsOf(uint32) payeeOf(uint32)"
         " sequencer(uint32) exit(uint256) sharesOf(uint32,address) waitingSharesOf(uint32,address) idOf(address)"
         " ownerOf(uint32) assetsOf(uint32) posterOf(address) membersAtEpochStart(uint64) membersCheckedIn(uint64) startGeneration(uint64)";
     string private constant SETTLEMENT = "epochAt(uint64) startOf(uint64) leaderSet(uint64)"
@@ -32,9 +34,10 @@ contract PanicsTest is Offences {
     string private constant SLASHER = "reportMissedTurns(uint32) commit(bytes32) execute(bytes32)"
         " delay(bytes32) executableAt(bytes32) caseOf(bytes32) bountyOf(address) claimBounty(address)";
     string private constant REWARD_POOL = "fund(uint256) posterBalance(address) signerReward(uint32,uint64,uint256)"
-        " setCommission(uint32,uint16) commission(uint32) commissionBalance(uint32) claimCommission(uint32)";
-    string private constant ROLLUPS =
-        "register(uint64) fund(uint64) debitedBatches(uint64) isOpen(uint64) rollup(uint64)";
+        " setCommission(uint32,uint16) commission(uint32) commissionBalance(uint32) claimCommission(uint32)"
+        " claimPosterTo(address) claimCommissionTo(uint32,address)";
+    string private constant ROLLUPS = "register(uint64) fund(uint64) debitedBatches(uint64) isOpen(uint64) rollup(uint64)"
+        " proposeOwner(uint64,address) acceptOwner(uint64) nextOwner(uint64)";
 
     function setUp() external {
         _begin(4);

@@ -241,7 +241,8 @@ contract ReentrancyTest is Offences {
     }
 
     function _movesOfRegistry() private view returns (bytes[] memory calls) {
-        calls = new bytes[](4);
+        calls = new bytes[](5);
+        calls[4] = abi.encodeCall(registry.claimTo, (_exitId, _dora));
         calls[0] = abi.encodeCall(registry.join, (_newcomer.signer, ENDPOINT, STAKE_WEI, _newcomersProof));
         calls[1] = abi.encodeCall(registry.topUp, (1, 1 ether));
         calls[2] = abi.encodeCall(registry.delegate, (2, 1 ether));
@@ -257,7 +258,9 @@ contract ReentrancyTest is Offences {
     }
 
     function _movesOfPool() private view returns (bytes[] memory calls) {
-        calls = new bytes[](4);
+        calls = new bytes[](6);
+        calls[4] = abi.encodeCall(rewardPool.claimPosterTo, (payable(_dora)));
+        calls[5] = abi.encodeCall(rewardPool.claimCommissionTo, (_signer, _dora));
         calls[0] = abi.encodeCall(rewardPool.fund, (1 ether));
         calls[1] = abi.encodeCall(rewardPool.creditEpoch, ());
         calls[2] = abi.encodeCall(rewardPool.claimPoster, ());

@@ -44,7 +44,7 @@ interface IRewardPool {
     event CommissionChanged(uint32 indexed sequencer, uint16 bps, uint64 from);
     /// @notice Others may delegate up to `capWei` to the sequencer.
     event DelegationCapChanged(uint32 indexed sequencer, uint256 capWei);
-    event CommissionClaimed(uint32 indexed sequencer, address indexed owner, uint256 amountWei);
+    event CommissionClaimed(uint32 indexed sequencer, address indexed to, uint256 amountWei);
 
     error NotSettlement(address expected, address actual);
 
@@ -53,6 +53,8 @@ interface IRewardPool {
     error NothingSent();
 
     error NothingToClaim();
+
+    error RecipientIsZero();
 
     error NothingToCredit();
 
@@ -117,6 +119,11 @@ interface IRewardPool {
     /// @notice Pays the caller's balance, and of what is owed to it as much as is free. Reverts with {NothingToClaim}.
     function claimPoster() external returns (uint256 ethWei);
 
+    /// @notice Pays the caller's balance to `to`: for a contract that earns and cannot receive ETH.
+    ///
+    /// Reverts with {RecipientIsZero}, {NothingToClaim}.
+    function claimPosterTo(address payable to) external returns (uint256 ethWei);
+
     /// @notice Credits the first epoch that waits, to all of its members at once; anyone may. A member's part goes by weight
     /// and participation: the owner's commission of it stays here to be claimed, the rest becomes assets of its pool, so
     /// that every share of it is worth more. Nothing goes to who was absent, is jailed or tombstoned, or has left; that and
@@ -169,6 +176,11 @@ interface IRewardPool {
     ///
     /// Reverts with {ISequencerRegistry.UnknownSequencer}, {NothingToClaim}.
     function claimCommission(uint32 id) external returns (uint256 amountWei);
+
+    /// @notice Pays the commissions of `id` to `to`. Only for whom they are paid to else ({ISequencerRegistry.payeeOf}).
+    ///
+    /// Reverts with {ISequencerRegistry.UnknownSequencer}, {NotOwner}, {RecipientIsZero}, {NothingToClaim}.
+    function claimCommissionTo(uint32 id, address to) external returns (uint256 amountWei);
 
     /// @notice What was funded and is not yet in anybody's name; what is owed is to be paid from it.
     function freeWei() external view returns (uint256 ethWei, uint256 tokenWei);

@@ -6,6 +6,8 @@ import {Settled} from "./ITally.sol";
 struct Rollup {
     address owner;
     uint64 registeredAtBlock;
+    /// Its owner closed it: nothing of it is ordered, whatever its balance.
+    bool closed;
     uint256 balanceWei;
 }
 
@@ -22,19 +24,31 @@ struct Debit {
 /// settled batch is debited afterwards and funds the reward pool.
 interface IRollups {
     event RollupRegistered(uint64 indexed chainId, address indexed owner, uint256 balanceWei);
-    event RollupFunded(uint64 indexed chainId, uint256 amountWei, uint256 balanceWei);
+    /// @notice `allowanceWei`, here and below: its balance, or nothing while its owner has closed it.
+    event RollupFunded(uint64 indexed chainId, uint256 amountWei, uint256 allowanceWei);
 
-    /// @notice `amountWei` were taken for the bytes in `batch`; `balanceWei` are left.
-    event RollupDebited(uint64 indexed chainId, uint64 indexed batch, uint256 amountWei, uint256 balanceWei);
+    /// @notice `amountWei` were taken for the bytes in `batch`.
+    event RollupDebited(uint64 indexed chainId, uint64 indexed batch, uint256 amountWei, uint256 allowanceWei);
 
     /// @notice All rollups of `batch` were debited, `paidWei` together.
     event BatchDebited(uint64 indexed batch, uint256 paidWei);
+
+    /// @notice `next` may take the rollup over; nobody may if it is zero.
+    event RollupOffered(uint64 indexed chainId, address indexed next);
+    event RollupOwnerChanged(uint64 indexed chainId, address indexed before, address indexed owner);
+
+    /// @notice Its owner closed it, or has it open again.
+    event RollupClosed(uint64 indexed chainId, bool closed, uint256 allowanceWei);
 
     error ChainIdIsZero();
     error AlreadyRegistered(uint64 chainId, address owner);
     error NotRegistered(uint64 chainId);
     error FeeTooSmall(uint256 minimumWei, uint256 actualWei);
     error NothingSent();
+    error NotOwner(address expected, address actual);
+
+    /// @notice It is closed, or open, already.
+    error NothingChanges(uint64 chainId);
 
     error NothingToDebit();
     error AlreadyDebited(uint64 batch);
@@ -62,6 +76,25 @@ interface IRollups {
     /// Reverts with {NotRegistered}, {NothingSent}.
     function fund(uint64 chainId) external payable;
 
+    /// @notice Offers a rollup to `next`; zero takes the offer back. Nothing changes until {acceptOwner}. Owner only.
+    ///
+    /// Reverts with {NotRegistered}, {NotOwner}.
+    function proposeOwner(uint64 chainId, address next) external;
+
+    /// @notice Makes the caller the owner of a rollup that was offered to it. Its balance stays where it is.
+    ///
+    /// Reverts with {NotRegistered}, {NotOwner} and to whom it was offered.
+    function acceptOwner(uint64 chainId) external;
+
+    /// @notice To whom `chainId` is offered; zero if to nobody.
+    function nextOwner(uint64 chainId) external view returns (address);
+
+    /// @notice Closes a rollup, or opens it again: no block with an origin from this L1 block on orders for it while it is
+    /// closed (R43). What was ordered before is debited all the same, and its balance stays. Owner only.
+    ///
+    /// Reverts with {NotRegistered}, {NotOwner}, {NothingChanges}.
+    function setClosed(uint64 chainId, bool closed) external;
+
     /// @notice Takes the price of its bytes from each rollup of a settled batch, once per batch, while the ring holds it. A
     /// rollup that has less pays what it has; one that is not registered pays nothing: no balance keeps a batch from being
     /// debited. The ETH becomes free ETH of the reward pool.
@@ -83,7 +116,7 @@ interface IRollups {
     /// @notice Bit i set: batch 256 · `group` + i was debited.
     function debitedBatches(uint64 group) external view returns (uint256 bitmap);
 
-    /// @notice Registered, and its balance is at least the reserve.
+    /// @notice Registered, not closed by its owner, and its balance is at least the reserve.
     function isOpen(uint64 chainId) external view returns (bool);
 
     /// @notice All zeros if `chainId` is not registered.

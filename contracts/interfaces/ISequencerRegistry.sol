@@ -45,6 +45,16 @@ struct Exit {
     bool claimed;
 }
 
+/// Who may do what for a sequencer besides its owner; zero where nobody is named.
+struct Rights {
+    /// To whom it is offered.
+    address nextOwner;
+    /// May do what running it takes: unjail, endpoint, poster, check-in.
+    address operator;
+    /// Whom all that its owner takes out is paid to.
+    address withdrawal;
+}
+
 /// How far churn (R7) has come in the running epoch, in weight units.
 struct ChurnState {
     /// How much may enter, and how much may leave; the largest number if nothing limits it.
@@ -67,16 +77,19 @@ interface ISequencerRegistry {
     event SignerRotated(uint32 indexed id, address indexed oldSigner, address indexed newSigner);
     event ToppedUp(uint32 indexed id, address indexed holder, uint256 amountWei, uint256 shares);
     event Delegated(uint32 indexed id, address indexed holder, uint256 amountWei, uint256 shares);
+    /// @notice `holder` sends shares on their way out; from now on they are `payee`'s to claim.
     event ExitRequested(
         uint256 indexed exitId,
         uint32 indexed id,
         address indexed holder,
+        address payee,
         uint256 shares,
         uint256 waitingShares,
         uint64 epoch
     );
     event ExitLeft(uint256 indexed exitId, uint64 epoch);
-    event ExitClaimed(uint256 indexed exitId, uint32 indexed id, address indexed holder, uint256 amountWei);
+    /// @notice `holder` had its exit paid to `to`.
+    event ExitClaimed(uint256 indexed exitId, uint32 indexed id, address indexed holder, address to, uint256 amountWei);
     event StatusChanged(uint32 indexed id, Status status);
     /// @notice `waitingShares` of `holder` wait at `place` of the entry queue until there is room for their weight; all that
     /// works in the pool of `id` if `holder` is zero.
@@ -87,6 +100,12 @@ interface ISequencerRegistry {
     event Evicted(uint32 indexed id, uint32 indexed by);
     /// @notice Rewards of a closed epoch went into the pool (R42).
     event Rewarded(uint32 indexed id, uint256 amountWei);
+    /// @notice `next` may take `id` over; nobody may if it is zero.
+    event OwnerProposed(uint32 indexed id, address indexed next);
+    /// @notice What `before` had in the pool as its owner is `owner`'s now, together with what that had delegated.
+    event OwnerChanged(uint32 indexed id, address indexed before, address indexed owner);
+    event OperatorChanged(uint32 indexed id, address indexed operator);
+    event WithdrawalChanged(uint32 indexed id, address indexed to);
     event Slashed(uint32 indexed id, uint256 requestedWei, uint256 slashedWei);
 
     /* ERRORS OF WHOEVER CALLS */
@@ -95,6 +114,13 @@ interface ISequencerRegistry {
     error UnknownExit(uint256 exitId);
     error NotOwner(address expected, address actual);
     error NotHolder(address expected, address actual);
+    error RecipientIsZero();
+
+    /// @notice What the owner takes out is paid to `expected`, not to `actual`.
+    error WithdrawalDiffers(address expected, address actual);
+
+    /// @notice Whoever becomes the owner has delegated what still waits to work: let it in, or take it out, first.
+    error StakeWaits(uint256 waitingShares);
     error NotSettlement(address expected, address actual);
     error NotSlasher(address expected, address actual);
     error NotRewardPool(address expected, address actual);
@@ -224,8 +250,49 @@ interface ISequencerRegistry {
     /// @notice How far churn has come in the running epoch.
     function churn() external view returns (ChurnState memory);
 
-    /// @notice Pays an exit to its holder once its clock (R8) has run out.
+    /// @notice Pays an exit to its holder, the caller, once its clock (R8) has run out.
+    ///
+    /// Reverts with {UnknownExit}, {NotHolder}, {ExitAlreadyClaimed}, {ExitQueued}, {ExitClockNotStarted}, {ExitNotDue},
+    /// {PoolHeld}.
     function claim(uint256 exitId) external returns (uint256 amountWei);
+
+    /// @notice {claim}, paid to `to`. Reverts as {claim}, and with {RecipientIsZero}.
+    function claimTo(uint256 exitId, address to) external returns (uint256 amountWei);
+
+    /* RIGHTS */
+
+    /// @notice Offers `id` to `next`; zero takes the offer back. Nothing changes until {acceptOwner}. Owner only.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner}.
+    function proposeOwner(uint32 id, address next) external;
+
+    /// @notice Makes the caller, to whom it was offered, the owner of `id`: all that the owner has in the pool is the caller's
+    /// from now on, working or waiting, as is what it may do. Exits stay whose they are; operator, withdrawal address, poster
+    /// and key stay what they are.
+    /// @param withdrawal The withdrawal address that the caller takes it over with: nobody can set one just before.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner} and to whom it was offered, {SignerNotAllowed} for its own hot key,
+    /// {WithdrawalDiffers}, {StakeWaits}.
+    function acceptOwner(uint32 id, address withdrawal) external;
+
+    /// @notice Lets `operator` do besides the owner what running `id` takes: {unjail}, {setEndpoint}, {setPoster}, and check in
+    /// at restarts and come back from them. It moves no stake. Zero is nobody. Owner only.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner}.
+    function setOperator(uint32 id, address operator) external;
+
+    /// @notice Has all that the owner of `id` takes out from now on belong to `to`: exits that it requests, and commissions.
+    /// The owner names the first; from then on only the one that is named can name another, or with zero none. So who gets hold
+    /// of the owner's key, or is handed the sequencer, gets none of its stake.
+    ///
+    /// Reverts with {UnknownSequencer}, {NotOwner} and who may.
+    function setWithdrawal(uint32 id, address to) external;
+
+    /// @notice All zeros if `id` is unknown.
+    function rightsOf(uint32 id) external view returns (Rights memory);
+
+    /// @notice Whom what the owner of `id` takes out is paid to: its withdrawal address, or itself if there is none.
+    function payeeOf(uint32 id) external view returns (address);
 
     /// @notice L1 time from which `exitId` can be claimed; `known` is false while it waits in the churn queue,
     /// or its last set has no successor yet.

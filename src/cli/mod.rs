@@ -10,6 +10,7 @@ mod guard;
 mod keys;
 mod node;
 pub(crate) mod output;
+mod owner;
 mod params;
 pub(crate) mod parent;
 mod report;
@@ -80,6 +81,8 @@ enum Command {
     Poster(stake::Poster),
     Exit(stake::Exit),
     Claim(stake::Claim),
+    #[command(subcommand)]
+    Owner(owner::Command),
     #[command(subcommand)]
     Restart(restart::Command),
     #[command(subcommand)]
@@ -256,6 +259,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Rotate(options) => stake::rotate(options, output).await,
         Command::Poster(options) => stake::set_poster(options, output).await,
         Command::Claim(options) => stake::claim(options, output).await,
+        Command::Owner(command) => owner::run(command, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Report(command) => report::run(command, output).await,
         Command::Sweep(options) => report::sweep(options, output).await,

@@ -228,10 +228,10 @@ async fn claim(account: &Account, deployment: &Deployment) -> eyre::Result<(Stri
     }
     let earned = look(client, deployment, account.address()).await?;
     if !earned.poster_wei.is_zero() {
-        actions::claim_poster(account, deployment).await?;
+        actions::claim_poster(account, deployment, account.address()).await?;
     }
     if !earned.bounty_wei.is_zero() {
-        actions::claim_bounty(account, deployment).await?;
+        actions::claim_bounty(account, deployment, account.address()).await?;
     }
     let mut commission_wei = U256::ZERO;
     for (sequencer, commission, _) in &earned.sequencers {
@@ -243,7 +243,8 @@ async fn claim(account: &Account, deployment: &Deployment) -> eyre::Result<(Stri
     let token = StakeToken::of(client, deployment).await?;
     let text = format!(
         "{credited} epochs credited to their pools\n\
-         paid to {}: {} ETH for posting, {} tokens of bounties, {} tokens of commission",
+         paid to {}: {} ETH for posting, {} tokens of bounties, {} tokens of commission (to the \
+         withdrawal addresses of sequencers that have one)",
         account.address(),
         units(earned.poster_wei),
         token.show(earned.bounty_wei),

@@ -3,18 +3,83 @@
 use crate::cli::output::{Output, progress};
 use crate::cli::{Chain, Owner, ether, registered, units};
 use crate::domain::{Deployment, RollupId};
-use crate::l1::{Client, actions};
-use alloy::primitives::U256;
+use crate::l1::{Client, actions, rights};
+use alloy::primitives::{Address, U256};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-/// Register a rollup, or add to its allowance
+/// Register a rollup, add to its allowance, hand it over, close it or open it again
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Register a rollup, which costs the fee of the network, and give it an allowance for its bytes
     Register(Options),
     /// Add to the allowance of a registered rollup; anybody may
     Fund(Options),
+    /// Offer a rollup to another account; nothing changes until that accepts
+    Propose(Propose),
+    /// Take over a rollup that was offered to this account
+    Accept(Owned),
+    /// Close a rollup: agents order nothing more for it; what they ordered before is debited all the same
+    Close(Owned),
+    /// Open a rollup again that its owner closed
+    Reopen(Owned),
+}
+
+#[derive(Args)]
+pub(super) struct Propose {
+    /// Who may accept; the zero address takes the offer back
+    #[arg(long, value_name = "ADDRESS")]
+    to: Address,
+    #[command(flatten)]
+    owned: Owned,
+}
+
+#[derive(Args)]
+pub(super) struct Owned {
+    /// Chain id of the rollup
+    #[arg(value_name = "CHAIN_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    rollup: u64,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+/// What an owner does with a rollup that it has.
+enum Change {
+    Propose(Address),
+    Accept,
+    Close(bool),
+}
+
+async fn change(options: Owned, change: Change, output: Output) -> eyre::Result<()> {
+    let (client, deployment) = options.chain.open().await?;
+    let rollup = RollupId::new(options.rollup);
+    registered(&client, &deployment, rollup, "rota rollup register opens it").await?;
+    let account = options.owner.account(client)?;
+    let (text, value) = match change {
+        Change::Propose(to) => {
+            rights::propose_rollup_owner(&account, &deployment, rollup, to).await?;
+            let text = if to.is_zero() {
+                "is offered to nobody".to_owned()
+            } else {
+                format!("is offered to {to}: rota rollup accept")
+            };
+            (text, json!({ "rollup": options.rollup, "offeredTo": to }))
+        }
+        Change::Accept => {
+            rights::accept_rollup_owner(&account, &deployment, rollup).await?;
+            let owner = account.address();
+            (format!("belongs to {owner}"), json!({ "rollup": options.rollup, "owner": owner }))
+        }
+        Change::Close(closed) => {
+            rights::set_rollup_closed(&account, &deployment, rollup, closed).await?;
+            let text = if closed { "is closed" } else { "is open while its allowance lasts" };
+            (text.to_owned(), json!({ "rollup": options.rollup, "closed": closed }))
+        }
+    };
+    output.print(format!("rollup {rollup} {text}"), &value);
+    Ok(())
 }
 
 #[derive(Args)]
@@ -35,6 +100,12 @@ pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
     let (new, options) = match command {
         Command::Register(options) => (true, options),
         Command::Fund(options) => (false, options),
+        Command::Propose(options) => {
+            return change(options.owned, Change::Propose(options.to), output).await;
+        }
+        Command::Accept(options) => return change(options, Change::Accept, output).await,
+        Command::Close(options) => return change(options, Change::Close(true), output).await,
+        Command::Reopen(options) => return change(options, Change::Close(false), output).await,
     };
     let (client, deployment) = options.chain.open().await?;
     let rollup = RollupId::new(options.rollup);

@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError, Identity, Settings, open_key, read_pass
 use crate::crypto::SecretKey;
 use crate::domain::{Deployment, Epoch, SequencerId};
 use crate::l1::{Client, actions};
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use clap::Args;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -193,6 +193,9 @@ pub(super) struct Claim {
     /// Bounties of a reporter
     #[arg(long, group = "what")]
     bounty: bool,
+    /// Who is paid; the account that claims unless told otherwise
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<Address>,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
@@ -392,18 +395,23 @@ pub(super) async fn claim(options: Claim, output: Output) -> eyre::Result<()> {
     let (client, deployment) = options.chain.open().await?;
     let token = StakeToken::of(&client, &deployment).await?;
     let account = options.owner.account(client.clone())?;
+    let to = options.to.unwrap_or(account.address());
+    eyre::ensure!(
+        !to.is_zero(),
+        "--to: expected an address, got the zero address, from which nothing comes back"
+    );
     let (amount, unit) = if let Some(exit) = options.exit {
         explain_early_claim(&client, &deployment, exit).await?;
-        (actions::claim(&account, &deployment, exit).await?, "tokens")
+        (actions::claim(&account, &deployment, exit, to).await?, "tokens")
     } else if options.poster {
-        (actions::claim_poster(&account, &deployment).await?, "ETH")
+        (actions::claim_poster(&account, &deployment, to).await?, "ETH")
     } else {
-        (actions::claim_bounty(&account, &deployment).await?, "tokens")
+        (actions::claim_bounty(&account, &deployment, to).await?, "tokens")
     };
     let shown = if options.poster { units(amount) } else { token.show(amount) };
     output.print(
-        format!("{shown} {unit} paid to {}", account.address()),
-        &json!({ "paidWei": amount.to_string(), "unit": unit, "to": account.address() }),
+        format!("{shown} {unit} paid to {to}"),
+        &json!({ "paidWei": amount.to_string(), "unit": unit, "to": to }),
     );
     Ok(())
 }

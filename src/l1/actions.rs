@@ -169,7 +169,7 @@ pub async fn exit_epoch(
     Ok(exit.queuedShares.is_zero().then(|| Epoch::new(exit.epoch)))
 }
 
-/// Claims an exit whose clock has run out. Returns how much stake came back, in wei.
+/// Claims an exit whose clock has run out, for `to`. Returns how much stake came back, in wei.
 ///
 /// # Errors
 ///
@@ -178,37 +178,41 @@ pub async fn claim(
     holder: &Account,
     deployment: &Deployment,
     exit_id: U256,
+    to: Address,
 ) -> Result<U256, L1Error> {
-    let call = ISequencerRegistry::claimCall { exitId: exit_id };
+    let call = ISequencerRegistry::claimToCall { exitId: exit_id, to };
     let receipt = holder.execute(&Order::call(deployment.registry, &call)).await?;
     Ok(event::<ISequencerRegistry::ExitClaimed>(&receipt)?.amountWei)
 }
 
-/// Claims what `poster` is owed for batches and seals, in wei of ETH.
+/// Claims what `poster` is owed for batches and seals, for `to`, in wei of ETH.
 ///
 /// # Errors
 ///
 /// As [`join`].
-pub async fn claim_poster(poster: &Account, deployment: &Deployment) -> Result<U256, L1Error> {
-    let order = Order::call(deployment.reward_pool, &IRewardPool::claimPosterCall {});
+pub async fn claim_poster(
+    poster: &Account,
+    deployment: &Deployment,
+    to: Address,
+) -> Result<U256, L1Error> {
+    let order = Order::call(deployment.reward_pool, &IRewardPool::claimPosterToCall { to });
     let receipt = poster.execute(&order).await?;
     Ok(event::<IRewardPool::PosterClaimed>(&receipt)?.amountWei)
 }
 
-/// Pays the bounties that `reporter` is owed to it, in wei of the stake token.
+/// Pays the bounties that `reporter` is owed to `to`, in wei of the stake token.
 ///
 /// # Errors
 ///
 /// As [`join`].
-pub async fn claim_bounty(reporter: &Account, deployment: &Deployment) -> Result<U256, L1Error> {
+pub async fn claim_bounty(
+    reporter: &Account,
+    deployment: &Deployment,
+    to: Address,
+) -> Result<U256, L1Error> {
     let call = ISlasher::bountyOfCall { reporter: reporter.address() };
     let owed = reporter.client().call(deployment.slasher, &call).await?;
-    reporter
-        .execute(&Order::call(
-            deployment.slasher,
-            &ISlasher::claimBountyCall { to: reporter.address() },
-        ))
-        .await?;
+    reporter.execute(&Order::call(deployment.slasher, &ISlasher::claimBountyCall { to })).await?;
     Ok(owed)
 }
 
@@ -298,6 +302,8 @@ pub struct RollupStanding {
     pub owner: Option<Address>,
     /// What is left of its allowance, in wei.
     pub allowance_wei: U256,
+    /// Whether its owner has closed it.
+    pub closed: bool,
 }
 
 /// Where a rollup stands.
@@ -313,7 +319,7 @@ pub async fn rollup(
     let call = IRollups::rollupCall { chainId: rollup.get() };
     let known = client.call(deployment.rollups, &call).await?;
     let owner = (known.registeredAtBlock != 0).then_some(known.owner);
-    Ok(RollupStanding { owner, allowance_wei: known.balanceWei })
+    Ok(RollupStanding { owner, allowance_wei: known.balanceWei, closed: known.closed })
 }
 
 /// How many decimals the stake token counts in.

@@ -84,6 +84,7 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
             IRollups::RollupRegistered::SIGNATURE_HASH,
             IRollups::RollupFunded::SIGNATURE_HASH,
             IRollups::RollupDebited::SIGNATURE_HASH,
+            IRollups::RollupClosed::SIGNATURE_HASH,
             ISlasher::Reported::SIGNATURE_HASH,
             ISlasher::Executed::SIGNATURE_HASH,
         ])
@@ -204,14 +205,21 @@ pub(super) async fn read(
                 let Some(event) = decode::<IRollups::RollupFunded>(log) else { continue };
                 Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
-                    balance_wei: event.balanceWei,
+                    balance_wei: event.allowanceWei,
                 }
             }
             IRollups::RollupDebited::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRollups::RollupDebited>(log) else { continue };
                 Fact::RollupBalance {
                     rollup: RollupId::new(event.chainId),
-                    balance_wei: event.balanceWei,
+                    balance_wei: event.allowanceWei,
+                }
+            }
+            IRollups::RollupClosed::SIGNATURE_HASH => {
+                let Some(event) = decode::<IRollups::RollupClosed>(log) else { continue };
+                Fact::RollupBalance {
+                    rollup: RollupId::new(event.chainId),
+                    balance_wei: event.allowanceWei,
                 }
             }
             ISlasher::Reported::SIGNATURE_HASH => {
@@ -345,7 +353,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Events of which everything is in the log.
-    const EVENTS: [B256; 13] = [
+    const EVENTS: [B256; 14] = [
         IRota::GenesisFixed::SIGNATURE_HASH,
         IRestart::RestartOpened::SIGNATURE_HASH,
         IRestart::CheckedIn::SIGNATURE_HASH,
@@ -356,6 +364,7 @@ mod tests {
         ISequencerRegistry::Joined::SIGNATURE_HASH,
         ISequencerRegistry::SignerRotated::SIGNATURE_HASH,
         ISequencerRegistry::EndpointChanged::SIGNATURE_HASH,
+        IRollups::RollupClosed::SIGNATURE_HASH,
         IRollups::RollupRegistered::SIGNATURE_HASH,
         ISlasher::Reported::SIGNATURE_HASH,
         ISlasher::Executed::SIGNATURE_HASH,

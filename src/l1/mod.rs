@@ -36,6 +36,7 @@ pub mod restart;
 mod retry;
 mod reverts;
 pub mod rewards;
+pub mod rights;
 mod settlement;
 mod span;
 mod standing;

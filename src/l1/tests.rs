@@ -1,6 +1,7 @@
 //! L1 against a real Anvil.
 
 mod reading;
+mod rights;
 
 use super::testing::{Following, ONE, World, anvil_path, signer};
 use super::{Client, Derived, Fees, L1Error, Replay, actions, force, settlement, testing};

@@ -96,7 +96,8 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
     let record = actions::sequencer(&world.client, &world.deployment, id).await.unwrap();
     assert_eq!(record.status, SequencerStatus::Tombstoned);
     let reporter = world.poster(signer(0).address());
-    let bounty = actions::claim_bounty(&reporter, &world.deployment).await.unwrap();
+    let bounty =
+        actions::claim_bounty(&reporter, &world.deployment, reporter.address()).await.unwrap();
     assert!(bounty > U256::ZERO);
 
     world.mine(world.params.origin_depth_blocks, 1).await;
@@ -164,8 +165,10 @@ async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
     let due = duties::executable_at(&world.client, deployment, case).await.unwrap();
     world.skip_to(due.get()).await;
     duties::execute_case(&copier, deployment, case).await.unwrap();
-    assert!(actions::claim_bounty(&author, deployment).await.unwrap() > U256::ZERO);
-    actions::claim_bounty(&copier, deployment).await.unwrap_err();
+    assert!(
+        actions::claim_bounty(&author, deployment, author.address()).await.unwrap() > U256::ZERO
+    );
+    actions::claim_bounty(&copier, deployment, copier.address()).await.unwrap_err();
     assert!(reports::sweep(&copier, deployment).await.unwrap() > U256::ZERO);
     let error = reports::sweep(&copier, deployment).await.unwrap_err();
     assert!(error.to_string().contains("NothingToSweep"), "{error}");

@@ -147,6 +147,28 @@ contract SeatsAttacksTest is Staking {
         assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);
     }
 
+    /// 123: who waits in the queue while a restart is finished says that it is there, as all do, and keeps its place; who does
+    /// not is no member that nobody has heard of.
+    function test_attack123_whoWaitsThroughARestartKeepsItsPlace() public {
+        _delegate(makeAddr("whale"), _actors[0].id, 500 ether);
+        Actor memory late = _join(8, 150 ether);
+        Actor memory dead = _join(9, 150 ether);
+        _openRestart();
+        for (uint256 i = 0; i < SEATS; ++i) {
+            _checkIn(_actors[i]);
+        }
+        uint64 weight = settlement.restart().weight;
+        _checkIn(late);
+        assertEq(settlement.restart().weight, weight);
+        _advance(p.restartWindowSeconds);
+        settlement.finishRestart();
+        assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);
+
+        _sealThrough(_epoch() + 20);
+        assertEq(registry.sequencer(late.id).weight, 150);
+        assertEq(registry.sequencer(dead.id).weight, 0);
+    }
+
     /* 127: RAIDS */
 
     /// 127: who evicts and leaves at once binds its own stake for an exitDelay; the evicted has its seat back an epoch or two

@@ -404,6 +404,7 @@ contract GasTest is Measuring {
         _note("credit_epoch_48");
 
         _measureClaims();
+        _owners();
         _rollups();
     }
 
@@ -439,6 +440,65 @@ contract GasTest is Measuring {
         vm.prank(registry.ownerOf(id));
         rewardPool.claimCommission(id);
         _note("claim_commission");
+        _earnings(id);
+    }
+
+    /// A sequencer and a rollup that change hands, who runs the one and whom it pays, and payments to somebody else.
+    function _owners() private {
+        _beginSettled(4);
+        address owner = registry.ownerOf(1);
+        vm.prank(owner);
+        registry.proposeOwner(1, address(this));
+        _note("propose_owner");
+        registry.acceptOwner(1, address(0));
+        _note("accept_owner");
+        registry.setOperator(1, owner);
+        _note("set_operator");
+        registry.setWithdrawal(1, owner);
+        _note("set_withdrawal");
+        _delegate(owner, 2);
+        vm.startPrank(owner);
+        uint256 exitId = registry.leave(2, registry.sharesOf(2, owner), registry.waitingSharesOf(2, owner));
+        vm.stopPrank();
+        _sealThrough(_epoch() + 3);
+        (, uint64 time) = registry.claimableAt(exitId);
+        _warpTo(time);
+        vm.prank(owner);
+        registry.claimTo(exitId, address(this));
+        _note("claim_to");
+
+        vm.deal(address(this), 1 ether);
+        rollups.register{value: 1 ether}(1);
+        rollups.proposeOwner(1, owner);
+        _note("propose_rollup_owner");
+        vm.prank(owner);
+        rollups.acceptOwner(1);
+        _note("accept_rollup_owner");
+        vm.prank(owner);
+        rollups.setClosed(1, true);
+        _note("close_rollup");
+    }
+
+    /// What was earned goes to somebody else.
+    function _earnings(uint32 id) private {
+        BatchHeader memory header = _nextHeader(1);
+        _settle(header);
+        _tallyAll();
+        vm.prank(_leader(header));
+        rewardPool.claimPosterTo(payable(makeAddr("elsewhere")));
+        _note("claim_rewards_to");
+
+        _advance(p.epochSeconds * (p.maxEpochLag + 2));
+        _creditDue();
+        vm.prank(registry.ownerOf(id));
+        rewardPool.claimCommissionTo(id, makeAddr("elsewhere"));
+        _note("claim_commission_to");
+    }
+
+    function _delegate(address holder, uint32 id) private {
+        _give(holder, STAKE_WEI / 10);
+        vm.prank(holder);
+        registry.delegate(id, STAKE_WEI / 10);
     }
 
     /// Batches of two rollups that pay.

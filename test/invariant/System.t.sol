@@ -126,7 +126,7 @@ contract SystemInvariants is StdInvariant, Test {
         }
         this.invariant_nothingIsLostMadeOrTaken();
 
-        string[31] memory all = [
+        string[33] memory all = [
             "sealed",
             "joined",
             "topped up",
@@ -137,6 +137,8 @@ contract SystemInvariants is StdInvariant, Test {
             "unjailed",
             "rotated",
             "claimed commissions",
+            "handed over",
+            "named whom to pay",
             "settled",
             "settled late",
             "settled splits",

@@ -64,7 +64,7 @@ contract SystemHandler is Stakers, Thieves {
 
     /// @notice Everything that may happen.
     function actions() external pure returns (bytes4[] memory all) {
-        all = new bytes4[](43);
+        all = new bytes4[](45);
         (all[0], all[1], all[2]) = (this.join.selector, this.topUp.selector, this.delegate.selector);
         (all[3], all[4], all[5]) = (this.undelegate.selector, this.leave.selector, this.claim.selector);
         (all[6], all[7], all[8]) = (this.unjail.selector, this.rotate.selector, this.setPoster.selector);
@@ -82,6 +82,6 @@ contract SystemHandler is Stakers, Thieves {
         (all[35], all[36]) = (this.giveTokens.selector, this.giveEth.selector);
         (all[37], all[38], all[39]) = (this.pass.selector, this.restart.selector, this.comeBack.selector);
         (all[40], all[41]) = (this.settleSplit.selector, this.stealPosters.selector);
-        all[42] = this.leaveQueue.selector;
+        (all[42], all[43], all[44]) = (this.leaveQueue.selector, this.handOver.selector, this.setWithdrawal.selector);
     }
 }

@@ -32,7 +32,7 @@ contract ExitTest is Staking {
 
         vm.startPrank(alice.owner);
         vm.expectEmit(address(registry));
-        emit ISequencerRegistry.ExitRequested(1, 1, alice.owner, 50_000 ether, 0, 0);
+        emit ISequencerRegistry.ExitRequested(1, 1, alice.owner, alice.owner, 50_000 ether, 0, 0);
         registry.requestExit(1, 50_000 ether);
         registry.requestExit(1, 100_000 ether);
         vm.stopPrank();
@@ -145,7 +145,7 @@ contract ExitTest is Staking {
 
         _warpTo(due);
         vm.expectEmit(address(registry));
-        emit ISequencerRegistry.ExitClaimed(exitId, 1, alice.owner, STAKE_WEI);
+        emit ISequencerRegistry.ExitClaimed(exitId, 1, alice.owner, alice.owner, STAKE_WEI);
         vm.prank(alice.owner);
         assertEq(registry.claim(exitId), STAKE_WEI);
         assertEq(registry.sequencer(1).restingShares, 0);

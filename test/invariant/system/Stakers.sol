@@ -184,14 +184,44 @@ abstract contract Stakers is Ledger {
     }
 
     function claimCommission(uint256 who) external {
-        (uint32 id, address owner) = _pickOwner(who);
+        uint32 id = _pickId(who);
         uint256 dueWei = rewardPool.commissionBalance(id);
         if (dueWei == 0) return;
-        uint256 beforeWei = token.balanceOf(owner);
+        address payee = registry.payeeOf(id);
+        uint256 beforeWei = token.balanceOf(payee);
         rewardPool.claimCommission(id);
-        assertEq(token.balanceOf(owner) - beforeWei, dueWei, "commissions go to the owner");
+        assertEq(
+            token.balanceOf(payee) - beforeWei, dueWei, "commissions go to whom the owner has named, or to the owner"
+        );
         _tokensOutWei += dueWei;
         _did("claimed commissions");
+    }
+
+    /// An owner hands over all that it has in its pool, at whatever time.
+    function handOver(uint256 who, uint256 heir) external {
+        (uint32 id, address owner) = _pickOwner(who);
+        address next = makeAddr(string.concat("heir ", vm.toString(heir % 8)));
+        address withdrawal = registry.rightsOf(id).withdrawal;
+        (uint256 shares, uint256 waiting) = (registry.sharesOf(id, owner), registry.waitingSharesOf(id, owner));
+        vm.prank(owner);
+        registry.proposeOwner(id, next);
+        vm.prank(next);
+        registry.acceptOwner(id, withdrawal);
+        assertEq(registry.ownerOf(id), next);
+        assertEq(registry.sharesOf(id, next), shares, "a hand-over moves what works");
+        assertEq(registry.waitingSharesOf(id, next), waiting, "a hand-over moves what waits");
+        assertEq(registry.payeeOf(id), withdrawal == address(0) ? next : withdrawal, "whom it pays stays");
+        _did("handed over");
+    }
+
+    /// Whom the owner's stake is paid to is named, and names nobody again.
+    function setWithdrawal(uint256 who) external {
+        uint32 id = _pickId(who);
+        address payee = registry.payeeOf(id);
+        address to = registry.rightsOf(id).withdrawal == address(0) ? makeAddr("vault") : address(0);
+        vm.prank(payee);
+        registry.setWithdrawal(id, to);
+        _did("named whom to pay");
     }
 
     /// @dev A pool slashed to next to nothing prices its shares beyond what 128 bits hold; it is as good as dead.

@@ -97,10 +97,28 @@ abstract contract Thieves is Watchers {
         error_ = abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, owner, _thief);
         _refused(_thief, at.registry, abi.encodeCall(registry.topUp, (id, 1 ether)), error_);
         _refused(_thief, at.registry, abi.encodeCall(registry.setPoster, (id, _thief, "")), error_);
+        _refused(_thief, at.registry, abi.encodeCall(registry.proposeOwner, (id, _thief)), error_);
+        _refused(_thief, at.registry, abi.encodeCall(registry.setOperator, (id, _thief)), error_);
+        _stealRights(id);
         error_ = abi.encodeWithSelector(IRollups.AlreadyRegistered.selector, ROLLUP, address(this));
         _refused(_thief, at.rollups, abi.encodeCall(rollups.register, (ROLLUP)), error_);
         error_ = abi.encodeWithSelector(ISlasher.NoBounty.selector, _thief);
         _refused(_thief, at.slasher, abi.encodeCall(slasher.claimBounty, (_thief)), error_);
+    }
+
+    function _stealRights(uint32 id) private {
+        address payee = registry.payeeOf(id);
+        bytes memory error_ = abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, address(0), _thief);
+        _refused(_thief, at.registry, abi.encodeCall(registry.acceptOwner, (id, address(0))), error_);
+        error_ = abi.encodeWithSelector(ISequencerRegistry.NotOwner.selector, payee, _thief);
+        _refused(_thief, at.registry, abi.encodeCall(registry.setWithdrawal, (id, _thief)), error_);
+        error_ = abi.encodeWithSelector(IRewardPool.NotOwner.selector, payee, _thief);
+        _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.claimCommissionTo, (id, _thief)), error_);
+        error_ = abi.encodeWithSelector(IRollups.NotOwner.selector, address(this), _thief);
+        _refused(_thief, at.rollups, abi.encodeCall(rollups.proposeOwner, (ROLLUP, _thief)), error_);
+        _refused(_thief, at.rollups, abi.encodeCall(rollups.setClosed, (ROLLUP, true)), error_);
+        error_ = abi.encodeWithSelector(IRollups.NotOwner.selector, address(0), _thief);
+        _refused(_thief, at.rollups, abi.encodeCall(rollups.acceptOwner, (ROLLUP)), error_);
     }
 
     /// Reports a case again, claims it without having committed, or reports whoever signed one block twice.
