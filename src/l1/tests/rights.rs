@@ -44,7 +44,7 @@ async fn a_sequencer_changes_hands_with_all_that_its_owner_has_and_pays_whom_it_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollup_that_its_owner_closes_is_closed_from_that_block_on_and_opened_by_the_next_owner() {
+async fn a_rollup_that_its_owner_closes_is_closed_from_that_block_on() {
     let world = World::with_members(1).await;
     let (deployment, rollup) = (&world.deployment, RollupId::new(77));
     let (owner, next) = (world.rich(), world.owner(5));
