@@ -275,6 +275,8 @@ contract RewardPoolTest is Offences {
         uint32 id = _idAt(0);
         _setCommission(id, 500);
         _advance(p.commissionDelaySeconds);
+        // So long a time of the chain is paid for.
+        _fund(0, 1000 ether);
         _closedEpoch();
         uint256 partWei = _rewardWei(0) / 4;
         uint256 ownersWei = partWei * 500 / 10_000;
@@ -593,6 +595,8 @@ contract RewardPoolTest is Offences {
         id = _idAt(0);
         _setCommission(id, 500);
         _advance(p.commissionDelaySeconds);
+        // So long a time of the chain is paid for.
+        _fund(0, 1000 ether);
         _closedEpoch();
         rewardPool.creditEpoch();
     }

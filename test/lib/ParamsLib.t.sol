@@ -207,6 +207,7 @@ contract ParamsLibTest is Test {
     function test_revertsWhen_anEpochCanAttestLongerThanIsCounted() public {
         (p.maxEpochLag, p.evidenceWindowSeconds) = (2, type(uint32).max);
         (p.exitDelaySeconds, p.ringSize) = (type(uint64).max, type(uint64).max);
+        p.commissionDelaySeconds = type(uint64).max;
         p.epochSeconds = 262_143; // a quarter of 2^20 - 1, rounded down
         _accepts();
 
