@@ -161,7 +161,7 @@ contract SeatsAttacksTest is Staking {
         _checkIn(late);
         assertEq(settlement.restart().weight, weight);
         _advance(p.restartWindowSeconds);
-        settlement.finishRestart();
+        _finishRestart();
         assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);
 
         _sealThrough(_epoch() + 20);
