@@ -10,7 +10,7 @@ use serde_json::json;
 /// Hand a sequencer over, name who runs it, or whom it pays
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Offer a sequencer, with its owner's stake in it, to another account; nothing changes until that accepts
+    /// Offer a sequencer, with its owner's stake, to another account, which has to accept
     Propose(Named),
     /// Take over a sequencer that was offered to this account
     ///

@@ -70,7 +70,7 @@ fn number(value: &Value) -> String {
 
 /// What a parameter is counted in; its name ends in it.
 fn unit(name: &str) -> &'static str {
-    const UNITS: [(&str, &str); 9] = [
+    const UNITS: [(&str, &str); 10] = [
         ("Seconds", "s"),
         ("Millis", "ms"),
         ("Bytes", "bytes"),
@@ -78,6 +78,7 @@ fn unit(name: &str) -> &'static str {
         ("Bps", "1/10,000"),
         ("Wei", "wei"),
         ("Entries", "entries"),
+        ("Doublings", "times"),
         ("Members", "members"),
         ("Lag", "epochs"),
     ];

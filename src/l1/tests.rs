@@ -289,18 +289,19 @@ async fn what_l1_includes_and_refuses_is_not_paid_for_again_at_once() {
     let rich = world.rich_through(client);
     let nonce = || world.client.nonce(rich.address(), false);
     let before = nonce().await.unwrap();
+    let escape = || force::escape(&rich, &world.deployment);
     for _ in 0..2 {
-        let error = actions::seal(&rich, &world.deployment, Epoch::new(99), 0).await.unwrap_err();
+        let error = escape().await.unwrap_err();
         assert!(matches!(error, L1Error::Reverted { .. }), "{error}");
     }
     assert_eq!(nonce().await.unwrap(), before + 2, "it was paid for");
     for _ in 0..5 {
-        let error = actions::seal(&rich, &world.deployment, Epoch::new(99), 0).await.unwrap_err();
-        assert!(matches!(error, L1Error::Resting { what: "seal", failures: 2, .. }), "{error}");
+        let error = escape().await.unwrap_err();
+        assert!(matches!(error, L1Error::Resting { what: "escape", failures: 2, .. }), "{error}");
     }
     assert_eq!(nonce().await.unwrap(), before + 2, "and not again");
     assert_eq!((rich.state().paid_in_vain, rich.state().resting.len()), (2, 1));
     // Another call is not blamed for it.
-    let error = actions::seal(&rich, &world.deployment, Epoch::new(98), 0).await.unwrap_err();
+    let error = super::rewards::credit_epoch(&rich, &world.deployment).await.unwrap_err();
     assert!(matches!(error, L1Error::Reverted { .. }), "{error}");
 }

@@ -152,7 +152,9 @@ async fn whoever_committed_first_has_the_bounty_of_a_copied_report() {
     let offence = double_vote(&world, &signer(1));
     let id = actions::id_of(&world.client, deployment, offender).await.unwrap().unwrap();
     let (case, salt) = (reports::case_id(id, &offence), B256::repeat_byte(5));
-    let key = duties::current_key(&world.client, deployment, offender).await.unwrap().unwrap();
+    let now = world.params.epoch_at(world.client.head().await.unwrap().timestamp);
+    let place = reports::place_of(&world.client, deployment, offender, now, 8).await.unwrap();
+    let key = place.unwrap();
     let report = duties::report_input(key, &offence);
 
     reports::commit(&author, deployment, &report, salt).await.unwrap();

@@ -151,6 +151,8 @@ async fn who_follows_is_told_what_a_reorg_takes_back_and_what_comes_in_its_place
         vec![crate::domain::RollupTransaction { rollup: crate::domain::RollupId::new(77), raw }];
     block.header.tx_count = 1;
     block.header.tx_root = crate::domain::tx_root(&block.transactions);
+    // As late as its origin, which L1 made after genesis.
+    block.header.timestamp = world.client.head().await.unwrap().timestamp.to_millis();
     // Nobody's, which breaks R14: that is told with the batch, and taken back with it.
     block.header.proposer = Address::repeat_byte(7);
     let blocks = [block];
