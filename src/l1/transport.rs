@@ -1,5 +1,6 @@
 //! One L1 node over HTTP, whose answers are bounded: what a node sends is read as it comes, and no further than it may.
 
+use crate::config::redact;
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
 use alloy::transports::http::reqwest;
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
@@ -69,8 +70,14 @@ impl Bounded {
     }
 }
 
-fn failed(error: reqwest::Error) -> TransportError {
-    TransportErrorKind::custom(error.without_url())
+/// Names the node, without what its URL may hold of a secret.
+fn failed(mut error: reqwest::Error) -> TransportError {
+    let node = error.url().and_then(|url| Url::parse(&redact(url)).ok());
+    error = error.without_url();
+    TransportErrorKind::custom(match node {
+        Some(node) => error.with_url(node),
+        None => error,
+    })
 }
 
 impl Service<RequestPacket> for Bounded {
