@@ -193,7 +193,7 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// @dev Seconds of the chain that the batch adds, wherever it is cut: those of all batches add up to the chain's own. What
     /// stands as the settlement before the first batch of a generation is the call that began it, the first seal of all or the
     /// end of a restart: before, there was no chain to keep.
-    function _secondsOf(Cursor memory cursor, Settled calldata batch) private view returns (uint256) {
+    function _secondsOf(Cursor memory cursor, Settled calldata batch) private pure returns (uint256) {
         uint256 from = cursor.timestamp;
         if (from == 0) return 0;
         if (cursor.number == 0 || batch.header.generation != cursor.lastGeneration) {
