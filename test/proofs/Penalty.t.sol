@@ -22,6 +22,7 @@ contract PenaltyProofs is Test {
     ) public {
         vm.assume(offence <= uint8(type(Offence).max));
         vm.assume(time < 1 << 34);
+        vm.assume(uint256(id) << 56 >> 88 == 0);
         vm.warp(time);
         Record record = RecordLib.open(id, reporter, Offence(offence));
         assert(Record.unwrap(record) != 0);
