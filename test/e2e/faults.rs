@@ -3,7 +3,7 @@
 use crate::{
     STAKE_WEI, beside, block_on, key, metric, plan, record, rota, session, tokens_of, until, wei,
 };
-use alloy::primitives::{Address, Bytes, address};
+use alloy::primitives::{Address, Bytes, address, keccak256};
 use rota::devnet::Session;
 use rota::domain::{BatchHeader, SequencerStatus};
 use rota::l1::read_settlement;
@@ -114,6 +114,14 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
             bounties += bounty;
         }
         let slashed = STAKE_WEI - left;
+        // A conviction moves no token: what is nobody's is sent away by whoever asks for it.
+        let l1 = RpcClient::new(session.network.l1_url().clone());
+        let from = l1.call("eth_accounts", json!([])).await.unwrap()[0].clone();
+        let data = alloy::hex::encode_prefixed(&keccak256("sweep()")[..4]);
+        let sweep =
+            json!({ "from": from, "to": session.network.deployment().slasher, "data": data });
+        l1.call("eth_sendTransaction", json!([sweep])).await.unwrap();
+        until("what was slashed burns", || async { tokens_of(&session, BURNED).await > 0 }).await;
         let burned = tokens_of(&session, BURNED).await;
         assert_eq!((bounties, burned), (slashed / 10, slashed - slashed / 10));
 
