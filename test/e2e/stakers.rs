@@ -27,7 +27,6 @@ fn delegators_earn_absentees_are_jailed_and_reporters_are_paid() {
         quick.params = vec![
             ("epochSeconds", 20),
             ("idleBatchAgeSeconds", 20),
-            ("commissionDelaySeconds", 5),
             ("jailSeconds", 5),
             ("correlationWindowSeconds", 5),
         ];
@@ -78,10 +77,8 @@ async fn delegate_and_set_terms(session: &Session) -> String {
     assert!(refused["error"].as_str().unwrap().contains("CommissionRaiseTooLarge"), "{refused}");
     let raised = rota(session, &owner, 0, &["commission", &id, "--set", "4"]);
     assert_eq!(raised["nextBps"], 400, "{raised}");
-    until("the raise counts", || async {
-        rota(session, DELEGATOR_KEY, 0, &["commission", &id])["bps"] == 400
-    })
-    .await;
+    // It counts once whoever delegated could have left: longer than this test.
+    assert_eq!(rota(session, DELEGATOR_KEY, 0, &["commission", &id])["bps"], 0);
 
     let endpoint = endpoint_of(session, &id).await;
     let somewhere = Command::new(env!("CARGO_BIN_EXE_rota"))
@@ -170,12 +167,8 @@ async fn earn(session: &Session, id: String) {
     let sequencers = earned["sequencers"].as_array().unwrap();
     assert_eq!(sequencers.len(), 1, "{earned}");
     assert_eq!(sequencers[0]["sequencer"].to_string(), id, "{earned}");
-    until("the owner has a commission", || async {
-        wei(&rota(session, &owner, 0, &["commission", &id])["balanceWei"]) > 0
-    })
-    .await;
     let claimed = rota(session, &owner, 0, &["rewards", "--claim"]);
-    assert!(wei(&claimed["commissionWei"]) > 0, "{claimed}");
+    assert_eq!(wei(&claimed["commissionWei"]), 0, "{claimed}");
 
     let left = rota(session, DELEGATOR_KEY, 0, &["undelegate", &id]);
     let exit = left["exit"].as_str().unwrap();
