@@ -230,13 +230,8 @@ fn write(file: &Path, evidence: &Evidence) {
 
 /// What the development network's rollup has left, in wei of ETH.
 async fn allowance(session: &Session) -> u128 {
-    let l1 = RpcClient::new(session.network.l1_url().clone());
-    let selector = alloy::hex::encode(&keccak256("rollup(uint64)")[..4]);
-    let data = format!("0x{selector}{:064x}", ROLLUP.get());
-    let rollups: Address = session.network.deployment().rollups;
-    let answer = l1.call("eth_call", json!([{ "to": rollups, "data": data }, "latest"])).await;
-    let words = alloy::hex::decode(answer.unwrap().as_str().unwrap()).unwrap();
-    U256::from_be_slice(&words[64..96]).to()
+    let (client, deployment) = (session.network.l1(), session.network.deployment());
+    actions::rollup(client, deployment, ROLLUP).await.unwrap().allowance_wei.to()
 }
 
 fn number(value: &Value) -> u64 {
