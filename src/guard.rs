@@ -236,7 +236,8 @@ impl Guard {
         if self.silent.load(Ordering::SeqCst) { Err(GuardError::Silent) } else { Ok(()) }
     }
 
-    /// Whether there is a record that this key signed this block at this position.
+    /// Whether there is a record that this key signed this block at this position, or may have been: where records were
+    /// dropped, a message of its own is no news of another machine.
     ///
     /// # Errors
     ///
@@ -247,7 +248,10 @@ impl Guard {
             Some(record) => Some(record),
             None => self.store.ballot(ballot)?,
         };
-        Ok(standing.is_some_and(|record| record.block_hash == block_hash))
+        match standing {
+            Some(record) => Ok(record.block_hash == block_hash),
+            None => Ok(self.store.signs_above(self.address)? >= Some(ballot.height)),
+        }
     }
 
     /// Whether this key has precommitted a block at a height, in any round.

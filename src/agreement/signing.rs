@@ -65,8 +65,8 @@ impl GuardedSigner {
                 tracing::error!(%height, %round, whole_height = bound, %refusal, "not signed");
                 Ok(BLANK)
             }
-            // It has fallen silent since it was asked.
-            Err(GuardError::Silent) => Ok(BLANK),
+            // It has fallen silent since it was asked, or its records of that height were dropped.
+            Err(GuardError::Silent | GuardError::NoRecords { .. }) => Ok(BLANK),
             Err(error) => {
                 tracing::error!(%height, %error, "not signed");
                 Err(Error::from_source(error))

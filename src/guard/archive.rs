@@ -253,7 +253,7 @@ mod tests {
     use super::{Archive, ArchiveError, ExportError, export, export_incomplete, import};
     use crate::crypto::SigningDomain;
     use crate::domain::{Proposal, VoteType};
-    use crate::storage::Standing;
+    use crate::storage::{Ballot, BallotKind, Standing};
     use alloy::primitives::{Address, B256};
     use std::path::Path;
 
@@ -455,6 +455,16 @@ mod tests {
                 let refused = guard.sign_vote(kind, &vote(block), Recorded::WithItsEntry);
                 assert!(matches!(refused, Err(GuardError::NoRecords { .. })), "{refused:?}");
             }
+            // So a vote of its own that comes back from there is not another machine's.
+            let at = |height| Ballot {
+                signer: guard.address(),
+                kind: BallotKind::Precommit,
+                generation: vote(1).generation,
+                height,
+                round: vote(1).round,
+            };
+            assert!(guard.has_signed(&at(through), [7; 32]).unwrap());
+            assert!(!guard.has_signed(&at(through.next()), [7; 32]).unwrap());
             // A batch speaks for the block before its first one too.
             for (first, refuses) in
                 [(through.get(), true), (through.get() + 1, true), (through.get() + 2, false)]

@@ -17,6 +17,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// Failures at cost of one kind, whatever the transactions said, within a time.
 pub(super) const OF_A_KIND: usize = 16;
 const WITHIN: Duration = Duration::from_secs(24 * 3_600);
+/// The pause between more of them: whoever wins each race could otherwise keep an agent from a duty for a day with sixteen.
+const REST: Duration = Duration::from_secs(600);
 /// Transactions that are remembered; of more the one that may be tried again first is forgotten.
 const REMEMBERED: usize = 1_024;
 
@@ -52,6 +54,13 @@ fn kind(order: &Order) -> (Address, &'static str) {
     (order.to.unwrap_or_default(), order.what)
 }
 
+/// Until when a kind that failed at these times rests, if its budget is used up.
+fn rests_until(failures: &VecDeque<Duration>) -> Option<Duration> {
+    let (first, last) = (failures.front()?, failures.back()?);
+    let until = first.saturating_add(WITHIN).min(last.saturating_add(REST));
+    (failures.len() >= OF_A_KIND).then_some(until)
+}
+
 impl Reverts {
     /// Whether this may be tried now; else what keeps it.
     pub(super) fn allow(&mut self, order: &Order, now: Duration) -> Result<(), Resting> {
@@ -62,11 +71,11 @@ impl Reverts {
         }
         let Some(failures) = self.kinds.get_mut(&kind(order)) else { return Ok(()) };
         failures.retain(|at| now.saturating_sub(*at) < WITHIN);
-        match failures.front() {
-            Some(first) if failures.len() >= OF_A_KIND => Err(Resting {
+        match rests_until(failures) {
+            Some(until) if now < until => Err(Resting {
                 what: order.what,
                 failures: u32::try_from(failures.len()).unwrap_or(u32::MAX),
-                until: Some(first.saturating_add(WITHIN)),
+                until: Some(until),
             }),
             _ => Ok(()),
         }
@@ -116,10 +125,9 @@ impl Reverts {
             }
         }
         for ((_, what), times) in &self.kinds {
-            let lately = times.iter().filter(|at| now.saturating_sub(**at) < WITHIN).count();
-            if lately >= OF_A_KIND {
-                let until = times.front().map(|first| first.saturating_add(WITHIN));
-                let failures = u32::try_from(lately).unwrap_or(u32::MAX);
+            let until = rests_until(times).filter(|until| now < *until);
+            if until.is_some() {
+                let failures = u32::try_from(times.len()).unwrap_or(u32::MAX);
                 told.insert(what, Resting { what, failures, until });
             }
         }
@@ -129,7 +137,7 @@ impl Reverts {
 
 #[cfg(test)]
 mod tests {
-    use super::{ATTEMPTS, OF_A_KIND, Order, REMEMBERED, Reverts, WITHIN};
+    use super::{ATTEMPTS, OF_A_KIND, Order, REMEMBERED, REST, Reverts};
     use alloy::primitives::{Address, U256};
     use std::time::Duration;
 
@@ -177,15 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_fails_with_ever_new_words_has_a_budget_for_a_day() {
+    fn a_kind_that_fails_with_ever_new_words_has_a_budget_and_then_a_try_in_ten_minutes() {
         let mut number = 0_usize;
         let (paid, first_hour) = tries(|_| {
             number = number.saturating_add(1);
             order(number)
         });
         let budget = u32::try_from(OF_A_KIND).unwrap();
-        assert_eq!(first_hour, budget);
-        assert_eq!(paid, budget.saturating_mul(10));
+        // Sixteen in the first minutes, and one every ten from then on.
+        assert_eq!(first_hour, budget.saturating_add(5));
+        assert_eq!(paid, budget.saturating_add(10 * 24 * 6 - 1));
     }
 
     #[test]
@@ -205,7 +214,8 @@ mod tests {
         }
         assert!(reverts.allow(&order(99), at(101)).is_err());
         assert_eq!(reverts.told(at(101)).0.len(), 1);
-        assert!(reverts.allow(&order(99), at(100).saturating_add(WITHIN)).is_ok());
+        assert!(reverts.allow(&order(99), at(100).saturating_add(REST)).is_ok());
+        assert_eq!(reverts.told(at(100).saturating_add(REST)).0, []);
     }
 
     #[test]

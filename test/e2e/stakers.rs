@@ -2,7 +2,7 @@
 //! without being asked: credit rewards, debit rollups, jail who stays away.
 
 use crate::{STAKE_WEI, beside, block_on, key, plan, record, rota, session, until, wei};
-use alloy::primitives::{Address, U256, keccak256};
+use alloy::primitives::{U256, keccak256};
 use rota::crypto::{SecretKey, SigningDomain};
 use rota::devnet::{ROLLUP, Session};
 use rota::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};

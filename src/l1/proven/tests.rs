@@ -560,7 +560,7 @@ async fn a_deployment_of_another_release_is_named() {
 
 /// How fast it goes where no node is waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: its command and figures are in docs/VERIFY.md"]
+#[ignore = "a measurement, of release builds"]
 async fn speed() {
     const ROUNDS: u32 = 20;
     let (world, mut chain) = chain(|block| block.transactions.extend((100..850).map(signed))).await;
