@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {L1BlockLib} from "../../contracts/lib/L1BlockLib.sol";
 import {IRestart} from "../../contracts/interfaces/IRestart.sol";
 import {IRota} from "../../contracts/interfaces/IRota.sol";
+import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {Actor, ISettlement, System} from "../utils/System.sol";
 
 /// Seals only if the seed is one that it likes; else nothing has happened.
@@ -90,6 +91,65 @@ contract SeedAttacksTest is System {
         settlement.pin();
     }
 
+    /// 112: whoever pins knows nothing of the block: it is a quarter of the time away in which the seal has to come.
+    function test_attack112_thePinnedBlockIsYetToCome() public {
+        Actor[] memory actors = _joinMany(2);
+        _startEpoch(0);
+        settlement.pin();
+        assertEq(settlement.pinned(), block.number + 15);
+        vm.roll(block.number + 15);
+        vm.expectRevert(abi.encodeWithSelector(L1BlockLib.BlockNotRemembered.selector, block.number));
+        settlement.seal(0, _l1Header(uint64(block.number), "now"));
+        settlement.seal(0, _mineWithHeader(settlement.pinned()));
+
+        _openRestart();
+        _checkIn(actors[0]);
+        _advance(p.restartWindowSeconds);
+        settlement.closeCheckIn();
+        assertEq(settlement.pinnedForRestart(), block.number + 15);
+    }
+
+    /// 112: a pin is of one generation: what is sealed after a restart in the same epoch has another.
+    function test_attack112_aPinEndsWithItsGeneration() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _openRestart();
+        _checkIn(actors[0]);
+        _checkIn(actors[1]);
+        _advance(p.restartWindowSeconds);
+        settlement.closeCheckIn();
+        settlement.pin();
+        uint64 epoch = _epoch();
+        uint64 before = settlement.pinned();
+        bytes memory header = _mineWithHeader(before);
+        _finishRestart();
+        assertEq(_epoch(), epoch);
+        assertEq(settlement.pinned(), 0);
+        vm.expectRevert(abi.encodeWithSelector(IRota.NothingPinned.selector, epoch));
+        settlement.seal(epoch + 1, header);
+        settlement.pin();
+        assertGt(settlement.pinned(), before);
+    }
+
+    /// 112: a restart that lapsed between its two calls leaves nothing behind for the next.
+    function test_attack112_whoWasFrozenForARestartThatLapsedIsNotForTheNext() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _openRestart();
+        _checkIn(actors[0]);
+        _checkIn(actors[1]);
+        _advance(p.restartWindowSeconds);
+        settlement.closeCheckIn();
+        bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
+        _warpTo(settlement.restart().finishUntil);
+        settlement.openRestart();
+        _checkIn(actors[2]);
+        _advance(p.restartWindowSeconds);
+        assertEq(settlement.pinnedForRestart(), 0);
+        vm.expectRevert(IRestart.CheckInNotClosed.selector);
+        settlement.finishRestart(header);
+    }
+
     /// 112: another block's header, or one of one's own.
     function test_attack112_theHeaderIsThatOfThePinnedBlock() public {
         _joinMany(2);
@@ -173,6 +233,12 @@ contract SeedAttacksTest is System {
     /// 134: who sees how a restart's seed will come out can change it neither by a seal between its two calls nor by the epoch
     /// in which it ends it.
     function test_property134_whateverIsSealedMeanwhileARestartHasOneSeed() public {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.restartWindowSeconds = 4 * config.params.epochSeconds;
+        config.params.evidenceWindowSeconds = 480;
+        config.params.exitDelaySeconds = 840;
+        config.params.commissionDelaySeconds = 840;
+        _deploy(config);
         Actor[] memory actors = _joinMany(3);
         _sealFirst();
         _openRestart();
@@ -196,10 +262,8 @@ contract SeedAttacksTest is System {
 
         vm.revertToState(snapshot);
         uint64 epoch = _epoch();
-        for (uint64 i = 0; i < p.restartWindowSeconds / p.epochSeconds; ++i) {
-            uint64 next = settlement.startOf(++epoch);
-            if (next >= settlement.restart().finishUntil) break;
-            _warpTo(next);
+        for (uint64 i = 0; i < 3; ++i) {
+            _warpTo(settlement.startOf(++epoch));
             snapshot = vm.snapshotState();
             settlement.finishRestart(header);
             assertEq(settlement.leaderSet(epoch).seed, expected, "the epoch changed it");
