@@ -142,6 +142,20 @@ contract RollupsTest is Chain {
         assertEq(rollups.rollup(3).balanceWei, 0);
     }
 
+    /// What was ordered before its owner closed it is paid, and what is told of the rest opens nothing.
+    function test_debit_takesFromAClosedRollupToo() public {
+        _register(3, 1 ether);
+        uint64 number = _settleUsing(_usage(3, 11));
+        uint256 price = 11 * p.rollupByteWei;
+        vm.prank(rollups.rollup(3).owner);
+        rollups.setClosed(3, true);
+
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupDebited(3, number, price, 0);
+        _debit(number, _usage(3, 11));
+        assertEq(rollups.rollup(3).balanceWei, 1 ether - price);
+    }
+
     function test_debit_leavesOutWhoIsNotRegistered() public {
         _register(9, 1 ether);
         uint64 number = _settleUsing(_usage(3, 11, 9, 1));

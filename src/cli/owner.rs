@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// Have all that the owner takes out from now on paid to one address
     ///
     /// The owner names the first. From then on only that address can name another one, so choose one whose key you have: by
-    /// the owner's key alone stake can then go nowhere else, not even after a hand-over.
+    /// the owner's key alone stake can then be taken nowhere else, not even after a hand-over.
     Withdrawal(Named),
     /// Show who may do what
     Show(Show),

@@ -130,6 +130,13 @@ contract BountyAttacks is Offences {
                 assertEq(registry.assetsOf(_idAt(OFFENDER)), STAKE_WEI * 20 / 100);
             } catch {}
         }
+
+        // What a question that ran out of gas looks like.
+        vm.revertToState(snapshot);
+        uint64 reportedAt = slasher.caseOf(caseId).reportedAt;
+        vm.mockCallRevert(address(settlement), abi.encodeWithSelector(settlement.totalAt.selector), "");
+        vm.expectRevert(abi.encodeWithSelector(ISlasher.TotalUnknown.selector, reportedAt));
+        slasher.execute(caseId);
     }
 
     /// 122: a restart between the report and the execution changes nothing either.

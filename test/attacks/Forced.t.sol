@@ -243,6 +243,7 @@ contract ForcedAttacks is Chain {
         BatchHeader memory header = _headerThrough(0);
         (header.l1OriginNumber, header.l1OriginHash) = (tip.l1OriginNumber, originHash);
         _settle(header);
+        assertEq(settlement.forcedConsumed(), 0);
         assertTrue(_settledBatches[0].late);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IRestart} from "../../contracts/interfaces/IRestart.sol";
 import {IRewardPool} from "../../contracts/interfaces/IRewardPool.sol";
 import {IRollups} from "../../contracts/interfaces/IRollups.sol";
 import {ISequencerRegistry} from "../../contracts/interfaces/ISequencerRegistry.sol";
@@ -391,6 +392,19 @@ contract OwnerAttacks is Offences, Staking {
         assertEq(rollups.rollup(77).owner, _next);
         assertEq(rollups.rollup(77).balanceWei, 1 ether);
         assertEq(rollups.nextOwner(77), address(0));
+    }
+
+    /// 141: in a catastrophe the owner's key need not be there: the operator checks in.
+    function test_attack141_theOperatorChecksIn() external {
+        vm.prank(_owner);
+        registry.setOperator(1, _next);
+        _openRestart();
+        vm.expectRevert(abi.encodeWithSelector(IRestart.NotOwnerOrSigner.selector, 1, _stranger));
+        vm.prank(_stranger);
+        settlement.checkIn(1);
+        vm.prank(_next);
+        settlement.checkIn(1);
+        assertEq(settlement.restart().count, 1);
     }
 
     /// 141: a rollup's owner closes it, and has it open again; nobody else does, and no debit is lost by it.
