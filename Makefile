@@ -11,7 +11,7 @@ LINT_ENV = FOUNDRY_OUT=out/lint FOUNDRY_CACHE_PATH=cache/lint
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: hostile help setup build devnet test test-contracts test-rust fuzz soak-store bench gas prove faults mutate slither lint fmt
+.PHONY: hostile help setup build devnet test test-contracts test-rust fuzz simulate-network soak-store bench gas prove faults mutate slither lint fmt
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ BATCHES ?= 100000
 
 fuzz: setup ## Arbitrary transactions through the agent's core for SECONDS=600 from SEED=1; a failure names its seed
 	ROTA_FUZZ_SECONDS=$(SECONDS) ROTA_FUZZ_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib core_tests::fuzz -- --nocapture
+
+simulate-network: setup ## Attesters over a network, an L1 and disks that fail, for SECONDS=600 from SEED=1; a failure prints its seed
+	ROTA_NETWORK_SECONDS=$(SECONDS) ROTA_NETWORK_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib attest::simulation -- --nocapture
 
 soak-store: setup ## A store lives through BATCHES=100000 settled batches, and must stop growing
 	ROTA_SOAK_BATCHES=$(BATCHES) cargo test --release $(CARGO_FLAGS) --lib growth_stops -- --nocapture

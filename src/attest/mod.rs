@@ -11,6 +11,8 @@ mod budget;
 mod decided;
 mod inner;
 mod ledger;
+#[cfg(test)]
+mod simulation;
 #[cfg(feature = "byzantine")]
 mod splits;
 #[cfg(test)]

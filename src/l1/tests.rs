@@ -1,6 +1,7 @@
 //! L1 against a real Anvil.
 
 mod reading;
+mod restart;
 mod rights;
 
 use super::testing::{Following, ONE, World, anvil_path, signer};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A chain of `batches` batches, one in each L1 transaction, and `deep` blocks on top.
-async fn settled_world(batches: u64, deep: u64) -> World {
+pub(super) async fn settled_world(batches: u64, deep: u64) -> World {
     let world = World::with_members(4).await;
     let following = Following::start(&world);
     following.until("a set", |mirror| mirror.genesis.is_some() && !mirror.sets.is_empty()).await;
@@ -33,7 +33,7 @@ async fn settled_world(batches: u64, deep: u64) -> World {
     world
 }
 
-fn number(mirror: &Mirror) -> u64 {
+pub(super) fn number(mirror: &Mirror) -> u64 {
     mirror.tip.as_ref().map_or(0, |tip| tip.number.get())
 }
 
@@ -41,7 +41,7 @@ fn at(mirror: &Mirror) -> u64 {
     mirror.blocks.last_key_value().map_or(0, |(number, _)| *number)
 }
 
-async fn through(hostile: &Hostile, world: &World) -> Client {
+pub(super) async fn through(hostile: &Hostile, world: &World) -> Client {
     Client::expecting(&[hostile.url()], world.deployment.chain_id).await.unwrap()
 }
 
