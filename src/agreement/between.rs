@@ -125,10 +125,11 @@ fn lock(rumours: &Mutex<Rumours>) -> MutexGuard<'_, Rumours> {
 /// Notes what came of requests.
 fn note(rumours: &Mutex<Rumours>, event: &NetworkEvent<RotaContext>) {
     match event {
-        NetworkEvent::SyncResponse(_, peer, Some(Response::ValueResponse(response)))
-            if !response.values.is_empty() =>
-        {
-            lock(rumours).gave(peer);
+        NetworkEvent::SyncResponse(_, peer, Some(Response::ValueResponse(response))) => {
+            match response.values.is_empty() {
+                true => lock(rumours).lacks(*peer, response.start_height, Instant::now()),
+                false => lock(rumours).gave(peer),
+            }
         }
         NetworkEvent::Status(peer, status) => {
             lock(rumours).offers(*peer, status.history_min_height, status.tip_height);

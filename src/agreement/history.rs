@@ -1,6 +1,8 @@
 //! What settled while an agent was away. Peers of a later generation serve their own blocks alone, and of those only as many as
-//! they keep: what nobody offers any more is read from L1, whose settlement stands for its certificates.
+//! they keep: what nobody offers any more, or gives, is read from L1, whose settlement stands for its certificates. When that is
+//! so says [`super::behind`].
 
+use super::behind::Why;
 use super::validity::{judge_body, judge_commitment};
 use super::{AgreementError, Member};
 use crate::blocking::blocking;
@@ -53,32 +55,53 @@ pub(super) async fn fill(member: &Member, last: Height) -> Result<bool, Agreemen
             let reason = "no settled batch holds it".to_owned();
             return Err(AgreementError::NoHistory { height: next, reason });
         };
-        if !take(member, next, &batch).await? {
+        if matches!(take(member, next, &batch).await?, Taken::Shutdown) {
             return Ok(false);
         }
     }
 }
 
-/// Whether the next block can be had from L1: it settled for good, in the running generation.
-pub(super) fn is_there(member: &Member, next: Height) -> Result<bool, AgreementError> {
-    Ok(final_with(member, next)?.is_some())
-}
-
-/// Appends what settled for good in the running generation and is not in the store, for an agent to which no peer offers it
-/// any more. False on shutdown.
-pub(super) async fn catch_up(member: &Member) -> Result<bool, AgreementError> {
-    loop {
+/// Appends what settled for good in the running generation and is not in the store: as much as `batches` hold, so that it can be
+/// looked again whether peers give it. Ends early when L1 does not answer. False on shutdown.
+pub(super) async fn catch_up(
+    member: &Member,
+    why: Why,
+    batches: u32,
+) -> Result<bool, AgreementError> {
+    tracing::info!(?why, batches, "settled blocks are read from l1");
+    for _ in 0..batches {
         let next = member.tip()?.0.height.next();
-        let Some(batch) = final_with(member, next)? else { return Ok(true) };
-        if !take(member, next, &batch).await? {
-            return Ok(false);
+        let Some(batch) = final_with(member, next)? else { break };
+        match take(member, next, &batch).await {
+            Ok(Taken::Blocks) => {}
+            Ok(Taken::Nothing) => break,
+            Ok(Taken::Shutdown) => return Ok(false),
+            // Somebody may give them yet: nobody said that they cannot be had.
+            Err(error @ AgreementError::NoHistory { .. }) if why == Why::NotGiven => {
+                tracing::error!(%error, "no settled blocks on l1, waiting for peers");
+                break;
+            }
+            Err(error) => return Err(error),
         }
         member.decided.send_replace(member.tip()?.0.height);
     }
+    Ok(!member.shutdown.is_cancelled())
 }
 
-/// Appends the blocks of a batch from `next` on, if L1 answers. False on shutdown.
-async fn take(member: &Member, next: Height, batch: &SettledBatch) -> Result<bool, AgreementError> {
+/// What came of reading a batch.
+enum Taken {
+    Blocks,
+    /// L1 did not answer, and a pause was made.
+    Nothing,
+    Shutdown,
+}
+
+/// Appends the blocks of a batch from `next` on, if L1 answers.
+async fn take(
+    member: &Member,
+    next: Height,
+    batch: &SettledBatch,
+) -> Result<Taken, AgreementError> {
     tracing::info!(batch = %batch.number, from = %next, "reading settled blocks from l1");
     match member.history.blocks(batch).await {
         Ok(blocks) => append(member, next, blocks).await?,
@@ -88,15 +111,22 @@ async fn take(member: &Member, next: Height, batch: &SettledBatch) -> Result<boo
         Err(error) => {
             tracing::warn!(%error, retry_in = ?PAUSE, "settled blocks not read");
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = member.shutdown.cancelled() => return Ok(false),
+                () = tokio::time::sleep(PAUSE) => return Ok(Taken::Nothing),
+                () = member.shutdown.cancelled() => return Ok(Taken::Shutdown),
             }
         }
     }
-    Ok(!member.shutdown.is_cancelled())
+    match member.shutdown.is_cancelled() {
+        true => Ok(Taken::Shutdown),
+        false => Ok(Taken::Blocks),
+    }
 }
 
-fn final_with(member: &Member, height: Height) -> Result<Option<SettledBatch>, AgreementError> {
+/// The batch that holds a height, if it settled for good, in the running generation: L1 has its blocks.
+pub(super) fn final_with(
+    member: &Member,
+    height: Height,
+) -> Result<Option<SettledBatch>, AgreementError> {
     let (generation, _) = member.store.standing()?;
     let found = settled_with(member, height)?;
     let mirror = member.mirror.read();

@@ -27,6 +27,7 @@
 //! refused is not said (between, R46).
 
 mod app;
+mod behind;
 mod between;
 mod candidates;
 mod clock;
@@ -66,6 +67,7 @@ use crate::mempool::Pool;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::B256;
 use app::{App, Tools};
+use behind::{Behind, Why};
 use context::RotaContext;
 use engine::{Ears, Engine};
 use heights::Heights;
@@ -92,8 +94,9 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often an agent that keeps silent looks whether it still has to.
 const LISTEN_EVERY: Duration = Duration::from_millis(250);
 
-/// How often in a row it must be found that no peer offers the next block: those who do may only be about to connect.
-const LEFT_BEHIND_AFTER: u32 = 8;
+/// How long peers may take to give a batch that has settled for good, before it is read from L1: longer than the largest takes
+/// over a slow line.
+pub const SETTLED_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the engine may take to ask for its first height.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -107,6 +110,8 @@ pub struct AgreementConfig {
     pub identity: Keypair,
     /// How long a round waits. Local policy; see [`Timeouts::for_interval`].
     pub timeouts: Timeouts,
+    /// How long peers may take to give a batch that has settled for good, before it is read from L1. [`SETTLED_PATIENCE`].
+    pub settled_patience: Duration,
     /// Who can be reached.
     pub reach: Arc<dyn Reach>,
     /// Where is noted how its clock stands to the others'.
@@ -305,8 +310,8 @@ enum End {
     NewGeneration,
     /// It may speak at a height at which it kept something back: an engine that is started again says it.
     MaySpeak,
-    /// No peer offers the next block any more, and L1 has it.
-    LeftBehind,
+    /// L1 has the next block, and no peer offers it or gives it.
+    LeftBehind(Why),
 }
 
 /// Takes part in agreement until `shutdown`. Waits for L1 to show block 0 at depth if it must. After each decided block,
@@ -357,17 +362,19 @@ pub async fn run(
         shutdown,
         voice,
     };
+    let mut behind = Behind::new(member.config.settled_patience);
     loop {
         while let Some(start) = member.due_generation()? {
             if !member.begin(&start).await? {
                 return Ok(());
             }
         }
-        match member.live().await? {
+        behind.begin();
+        match member.live(&mut behind).await? {
             End::Shutdown => return Ok(()),
             End::NewGeneration | End::MaySpeak => {}
-            End::LeftBehind => {
-                if !history::catch_up(&member).await? {
+            End::LeftBehind(why) => {
+                if !history::catch_up(&member, why, behind.read()).await? {
                     return Ok(());
                 }
             }
@@ -435,7 +442,7 @@ impl Member {
     }
 
     /// One life of the engine.
-    async fn live(&self) -> Result<End, AgreementError> {
+    async fn live(&self, behind: &mut Behind) -> Result<End, AgreementError> {
         let tip = self.tip()?;
         self.decided.send_replace(tip.0.height);
         let start = self.store.generation_start()?;
@@ -508,7 +515,7 @@ impl Member {
             },
             tip,
         );
-        let end = self.drive(&mut app, &mut engine, generation).await;
+        let end = self.drive(&mut app, &mut engine, behind, generation).await;
         tasks.shutdown().await;
         engine.stop().await;
         end
@@ -518,6 +525,7 @@ impl Member {
         &self,
         app: &mut App,
         engine: &mut Engine,
+        behind: &mut Behind,
         generation: Generation,
     ) -> Result<End, AgreementError> {
         let mut changes = self.mirror.subscribe();
@@ -528,7 +536,6 @@ impl Member {
         let mut listening = tokio::time::interval(LISTEN_EVERY);
         // What is not answered before it is known whether to speak.
         let mut held = None;
-        let mut left_behind = 0_u32;
         loop {
             if let Some(message) = held.take() {
                 held = self.attend(app, message).await?;
@@ -551,12 +558,11 @@ impl Member {
                     if self.voice.listen(app.running()) {
                         return Ok(End::MaySpeak);
                     }
-                    left_behind = match self.is_left_behind(app.running())? {
-                        true => left_behind.saturating_add(1),
-                        false => 0,
-                    };
-                    if left_behind >= LEFT_BEHIND_AFTER {
-                        return Ok(End::LeftBehind);
+                    let next = app.running();
+                    let settled = history::final_with(self, next)?.map(|batch| batch.number);
+                    let unoffered = self.voice.is_left_behind(next);
+                    if let Some(why) = behind.look(settled, unoffered, Instant::now()) {
+                        return Ok(End::LeftBehind(why));
                     }
                 }
                 () = &mut start_by, if !app.is_up() => {
@@ -578,11 +584,6 @@ impl Member {
                 () = self.shutdown.cancelled() => return Ok(End::Shutdown),
             }
         }
-    }
-
-    /// Whether blocks are to be read from L1: peers have gone on, and none that is connected keeps the next one any more.
-    fn is_left_behind(&self, next: Height) -> Result<bool, AgreementError> {
-        Ok(self.voice.is_left_behind(next) && history::is_there(self, next)?)
     }
 
     /// Lets the application see to what the engine asks for. Gives back what is not to be answered yet. Who keeps silent is

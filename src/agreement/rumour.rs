@@ -5,6 +5,9 @@
 //! requests: who has left so many unanswered counts for a while as if it had no more than this agent has, longer each time. Who
 //! gives blocks is believed again. What blocks are worth the engine judges itself: it checks each certificate.
 //!
+//! Who offers a range may still lack one of its blocks: it read it from L1, without a certificate. It says so when it is asked,
+//! and is not asked for that one again for a moment. Only for a moment, since who is asked too often says the same.
+//!
 //! Pure: time is given.
 
 use crate::domain::Height;
@@ -17,6 +20,8 @@ const PATIENCE: u32 = 16;
 /// How long a claim counts for nothing after that: the first time, and at most.
 const FIRST_REST: Duration = Duration::from_secs(30);
 const LONGEST_REST: Duration = Duration::from_secs(3_600);
+/// How long a peer that had no answer to a request counts as if it lacked what it was asked for.
+const LACKING: Duration = Duration::from_secs(10);
 
 /// What became of the claims of each peer, and what the connected ones offer.
 #[derive(Debug, Default)]
@@ -24,6 +29,8 @@ pub(super) struct Rumours {
     records: BTreeMap<PeerId, Record>,
     /// The first and the last block that each has, as it says.
     offers: BTreeMap<PeerId, (Height, Height)>,
+    /// The block that each of them did not have when it was asked, and until when that counts.
+    lacking: BTreeMap<PeerId, (Height, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +39,12 @@ struct Record {
     /// The next rest.
     rest: Duration,
     resting_until: Option<Instant>,
+}
+
+impl Record {
+    fn rests(&self, now: Instant) -> bool {
+        self.resting_until.is_some_and(|until| now < until)
+    }
 }
 
 impl Rumours {
@@ -52,6 +65,13 @@ impl Rumours {
         self.records.remove(peer);
     }
 
+    /// A peer was asked for blocks from `first` on and has none.
+    pub(super) fn lacks(&mut self, peer: PeerId, first: Height, now: Instant) {
+        if let Some(until) = now.checked_add(LACKING) {
+            self.lacking.insert(peer, (first, until));
+        }
+    }
+
     /// The height that the engine is told of a peer that claims `claimed`, while this agent has decided `decided`.
     pub(super) fn believed(
         &mut self,
@@ -60,10 +80,20 @@ impl Rumours {
         decided: Height,
         now: Instant,
     ) -> Height {
-        match self.records.get(peer).and_then(|record| record.resting_until) {
-            Some(until) if now < until => claimed.min(decided),
-            _ => claimed,
+        match self.gives(peer, decided.next(), now) {
+            true => claimed,
+            false => claimed.min(decided),
         }
+    }
+
+    /// Whether a peer that offers a block may well give it.
+    fn gives(&self, peer: &PeerId, height: Height, now: Instant) -> bool {
+        let rests = self.records.get(peer).is_some_and(|record| record.rests(now));
+        let lacks = self
+            .lacking
+            .get(peer)
+            .is_some_and(|(lacking, until)| *lacking == height && now < *until);
+        !rests && !lacks
     }
 
     /// A peer says from where to where it has blocks.
@@ -74,19 +104,21 @@ impl Rumours {
     /// An engine begins, with a network of its own: nobody is connected.
     pub(super) fn begin(&mut self) {
         self.offers.clear();
+        self.lacking.clear();
     }
 
-    /// Whether some have gone on beyond `next`, and none of those who are connected offers it any more.
-    pub(super) fn is_left_behind(&self, next: Height) -> bool {
-        let mut gone_on = self.offers.values().filter(|(_, last)| *last >= next).peekable();
-        gone_on.peek().is_some() && gone_on.all(|(first, _)| *first > next)
+    /// Whether some have gone on beyond `next`, and none of those who are connected both offers it and gives what it offers.
+    pub(super) fn is_left_behind(&self, next: Height, now: Instant) -> bool {
+        let mut gone_on = self.offers.iter().filter(|(_, (_, last))| *last >= next).peekable();
+        gone_on.peek().is_some()
+            && gone_on.all(|(peer, (first, _))| *first > next || !self.gives(peer, next, now))
     }
 
     /// A peer that is gone is forgotten, unless its claims rest: coming again makes nobody honest.
     pub(super) fn disconnected(&mut self, peer: &PeerId, now: Instant) {
         self.offers.remove(peer);
-        let rests = |record: &Record| record.resting_until.is_some_and(|until| now < until);
-        if !self.records.get(peer).is_some_and(rests) {
+        self.lacking.remove(peer);
+        if !self.records.get(peer).is_some_and(|record| record.rests(now)) {
             self.records.remove(peer);
         }
     }
@@ -96,7 +128,7 @@ impl Rumours {
 mod tests {
     #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
-    use super::{FIRST_REST, LONGEST_REST, PATIENCE, Rumours};
+    use super::{FIRST_REST, LACKING, LONGEST_REST, PATIENCE, Rumours};
     use crate::domain::Height;
     use malachitebft_app_channel::app::types::PeerId;
     use std::time::{Duration, Instant};
@@ -168,17 +200,54 @@ mod tests {
     fn whoever_is_offered_the_next_block_by_one_of_them_is_not_left_behind() {
         let mut rumours = Rumours::default();
         let [a, b, c] = [(); 3].map(|()| peer());
-        let (next, early) = (Height::new(5), Height::new(1));
-        assert!(!rumours.is_left_behind(next), "nobody is there");
+        let (next, early, now) = (Height::new(5), Height::new(1), Instant::now());
+        assert!(!rumours.is_left_behind(next, now), "nobody is there");
         rumours.offers(c, early, Height::new(4));
-        assert!(!rumours.is_left_behind(next), "nobody has it");
+        assert!(!rumours.is_left_behind(next, now), "nobody has it");
         rumours.offers(a, Height::new(6), Height::new(9));
-        assert!(rumours.is_left_behind(next));
+        assert!(rumours.is_left_behind(next, now));
         rumours.offers(b, next, next);
-        assert!(!rumours.is_left_behind(next));
-        rumours.disconnected(&b, Instant::now());
-        assert!(rumours.is_left_behind(next));
+        assert!(!rumours.is_left_behind(next, now));
+        rumours.disconnected(&b, now);
+        assert!(rumours.is_left_behind(next, now));
         rumours.begin();
-        assert!(!rumours.is_left_behind(next));
+        assert!(!rumours.is_left_behind(next, now));
+    }
+
+    #[test]
+    fn who_claims_to_have_a_block_and_gives_none_offers_it_to_nobody() {
+        let (mut rumours, start) = (Rumours::default(), Instant::now());
+        let [liar, honest] = [(); 2].map(|()| peer());
+        let next = OWN.next();
+        rumours.offers(honest, Height::new(500), CLAIMED);
+        rumours.offers(liar, Height::new(1), CLAIMED);
+        for _ in 0..PATIENCE {
+            assert!(!rumours.is_left_behind(next, start), "it may still give some");
+            rumours.asked(liar, start);
+        }
+        assert!(rumours.is_left_behind(next, start));
+        // It connects again and claims the same.
+        rumours.disconnected(&liar, start);
+        rumours.offers(liar, Height::new(1), CLAIMED);
+        assert!(rumours.is_left_behind(next, start));
+        assert!(!rumours.is_left_behind(next, start + FIRST_REST), "never for good");
+    }
+
+    #[test]
+    fn who_lacks_one_block_of_its_range_is_not_asked_for_it_again_at_once_and_is_for_the_next() {
+        let (mut rumours, peer, start) = (Rumours::default(), peer(), Instant::now());
+        rumours.offers(peer, Height::new(1), CLAIMED);
+        rumours.lacks(peer, OWN.next(), start);
+        assert_eq!(rumours.believed(&peer, CLAIMED, OWN, start), OWN);
+        assert!(rumours.is_left_behind(OWN.next(), start));
+        for decided in [OWN.previous().unwrap(), OWN.next()] {
+            assert_eq!(rumours.believed(&peer, CLAIMED, decided, start), CLAIMED);
+            assert!(!rumours.is_left_behind(decided.next(), start));
+        }
+        let later = start + LACKING;
+        assert_eq!(rumours.believed(&peer, CLAIMED, OWN, later), CLAIMED, "it may have it by now");
+        rumours.lacks(peer, OWN.next(), start);
+        rumours.disconnected(&peer, start);
+        assert!(rumours.lacking.is_empty(), "what is over is forgotten");
     }
 }

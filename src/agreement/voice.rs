@@ -113,7 +113,7 @@ impl Voice {
 
     /// Whether peers have gone on and do not offer this height any more.
     pub(super) fn is_left_behind(&self, next: Height) -> bool {
-        lock(&self.0.rumours).is_left_behind(next)
+        lock(&self.0.rumours).is_left_behind(next, Instant::now())
     }
 
     /// Lets the rest of the agent know.

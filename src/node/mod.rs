@@ -36,7 +36,9 @@ use self::progress::Progress;
 pub use self::standing::Takeover;
 use self::throttle::Throttled;
 use self::watchdog::Watchdog;
-use crate::agreement::{self, AgreementConfig, AgreementError, Faults, Quiet, Timeouts};
+use crate::agreement::{
+    self, AgreementConfig, AgreementError, Faults, Quiet, SETTLED_PATIENCE, Timeouts,
+};
 use crate::attest::{self, AttestError, Attester, LedgerHandle};
 use crate::blocking::blocking;
 use crate::cli::exit_code;
@@ -435,6 +437,7 @@ pub async fn run(
         listen: multiaddr(ports.agreement()),
         identity: config.identity.keypair(),
         timeouts: Timeouts::for_interval(params.interval()),
+        settled_patience: SETTLED_PATIENCE,
         reach: peers,
         clock,
         doubt,

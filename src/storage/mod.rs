@@ -36,7 +36,7 @@
 //! | [`views`] | `senders` | height | who signed each transaction of the block |
 //! | | `nonces_from` | | first height at which nonces are told |
 //! | [`pruning`] | `kept_from` | | first height of which the block is kept whole |
-//! | | `uncertified_through` | | last height of which the block came without a certificate, from L1 |
+//! | | `uncertified` | first height | last height of a row of blocks that came without certificates, from L1 |
 //! | [`picture`] | `l1_pictures` | 0 the newest, 1 an older one | picture of L1 |
 //!
 //! Values are borsh, but the engine's entries. A commit returns once the disk has it: a few milliseconds, so callers on

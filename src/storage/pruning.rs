@@ -15,7 +15,8 @@ use crate::domain::{BatchNumber, Height, Millis};
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
 const KEPT_FROM: TableDefinition<(), u64> = TableDefinition::new("kept_from");
-const UNCERTIFIED: TableDefinition<(), u64> = TableDefinition::new("uncertified_through");
+/// First and last height of each row of blocks that came without certificates.
+const UNCERTIFIED: TableDefinition<u64, u64> = TableDefinition::new("uncertified");
 
 /// Blocks and transactions that one step drops, at most; the last block of a step may have more.
 const STEP_BLOCKS: u64 = 64;
@@ -45,7 +46,19 @@ pub(super) fn is_uncertified(
     transaction: &WriteTransaction,
     height: u64,
 ) -> Result<(), StoreError> {
-    transaction.open_table(UNCERTIFIED)?.insert((), height)?;
+    let mut uncertified = transaction.open_table(UNCERTIFIED)?;
+    let last = uncertified.last()?.map(|(first, last)| (first.value(), last.value()));
+    let first = match last {
+        Some((first, last)) if last.saturating_add(1) >= height => first.min(height),
+        _ => height,
+    };
+    uncertified.insert(first, height)?;
+    Ok(())
+}
+
+/// Forgets that blocks below a height had no certificates: they are not kept any more.
+fn forget_uncertified(transaction: &WriteTransaction, first_kept: u64) -> Result<(), StoreError> {
+    transaction.open_table(UNCERTIFIED)?.retain(|_, last| last >= first_kept)?;
     Ok(())
 }
 
@@ -75,16 +88,23 @@ impl Store {
         self.view(|transaction| Ok(Height::new(kept_from(transaction)?)))
     }
 
-    /// The first height from which on all blocks are kept with their certificates: those can be shown to peers.
+    /// The first block that is kept with its certificate: it can be shown to peers, and those after it but for the ones that came
+    /// from L1.
     ///
     /// # Errors
     ///
     /// [`StoreError::Database`].
     pub fn certified_from(&self) -> Result<Height, StoreError> {
         self.view(|transaction| {
-            let uncertified = transaction.open_table(UNCERTIFIED)?.get(())?;
-            let after = uncertified.map_or(0, |height| height.value().saturating_add(1));
-            Ok(Height::new(kept_from(transaction)?.max(after)))
+            let kept = kept_from(transaction)?;
+            let uncertified = transaction.open_table(UNCERTIFIED)?;
+            // Nobody has a certificate of block 0.
+            let first = kept.max(1);
+            let from = match uncertified.range(..=first)?.next_back().transpose()? {
+                Some((_, last)) if last.value() >= first => last.value().saturating_add(1),
+                _ => kept,
+            };
+            Ok(Height::new(from))
         })
     }
 
@@ -106,6 +126,7 @@ impl Store {
             let (next, more) = drop_blocks(transaction, first, horizon)?;
             if next > first {
                 keep_from(transaction, next)?;
+                forget_uncertified(transaction, next)?;
             }
             let last = next.saturating_sub(1);
             let passed = blocks::forced_through(transaction, last)?;

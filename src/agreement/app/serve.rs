@@ -26,12 +26,16 @@ impl App {
                 .end()
                 .get()
                 .min(range.start().get().saturating_add(crate::agreement::SYNC_BATCH));
-            // Of a block that was dropped the header may still be here, and one from L1 has no certificate: neither is of use.
+            // Of a block that was dropped the header may still be here.
             if *range.start() < store.certified_from()? {
                 return Ok(values);
             }
             for height in range.start().get()..=end {
                 let Some(decided) = store.block(Height::new(height))? else { break };
+                // One from L1 has none, and is of no use to anybody.
+                if decided.certificate.signatures.is_empty() {
+                    break;
+                }
                 values.push(raw(decided));
             }
             Ok(values)

@@ -66,3 +66,34 @@ async fn who_comes_when_peers_have_dropped_old_blocks_reads_them_from_l1_and_the
         agent.stop().await;
     }
 }
+
+/// What all have lost, and what settled for good, comes back from L1 without a restart of the network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_everybody_has_lost_and_what_settled_is_read_from_l1_and_they_go_on() {
+    const SETTLED: u64 = 6;
+    let net = Net::new(1, 1);
+    let mut alone = net.start(0);
+    alone.reaches(SETTLED).await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("settled.redb");
+    alone.store.back_up(&copy);
+    let settled = Store::open(&copy).unwrap();
+    alone.stop().await;
+    std::fs::remove_file(net.seats[0].store_path()).unwrap();
+
+    let last = settled.block(Height::new(SETTLED)).unwrap().unwrap().block;
+    net.archive(Some(&settled));
+    net.mine_through(60);
+    net.settle(&last.header);
+    let store = Store::open(net.seats[0].store_path()).unwrap();
+    store.settle_from(BatchNumber::new(1), &[restart::settled(SETTLED)]).unwrap();
+    drop(store);
+    let patience = Duration::from_millis(300);
+    let mut back = net.start_with(0, |config| config.settled_patience = patience);
+    back.reaches(SETTLED + 2).await;
+    let block = back.store.block(Height::new(SETTLED)).unwrap().unwrap();
+    assert_eq!(block.block, last);
+    assert!(block.certificate.signatures.is_empty(), "it came from l1");
+    assert!(back.evidence.try_recv().is_err());
+    back.stop().await;
+}

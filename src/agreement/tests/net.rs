@@ -3,13 +3,13 @@
 use crate::agreement::voice::Voice;
 use crate::agreement::{
     AgreementConfig, AgreementError, BlockSource, Clock, History, HistoryError, Quiet, Reach,
-    Timeouts, doubt_of, run,
+    SETTLED_PATIENCE, Timeouts, doubt_of, run,
 };
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
-    Block, BlockHeader, Epoch, Evidence, Generation, GenerationStart, Height, L1Block, LeaderSet,
-    Member, Millis, Params, PeerEndpoint, RollupId, RollupTransaction, Seconds, SequencerId,
-    SettledBatch, tx_root,
+    BatchNumber, Block, BlockHeader, Epoch, Evidence, Generation, GenerationStart, Height, L1Block,
+    LeaderSet, Member, Millis, Params, PeerEndpoint, RollupId, RollupTransaction, Seconds,
+    SequencerId, SettledBatch, SettledTip, tx_root,
 };
 use crate::guard::Guard;
 use crate::l1::{Allowance, Mirror, MirrorHandle};
@@ -307,6 +307,19 @@ impl Net {
         });
     }
 
+    /// Blocks up to this one have settled, and everybody knows.
+    pub(super) fn settle(&self, last: &BlockHeader) {
+        let tip = SettledTip {
+            number: BatchNumber::new(1),
+            last_height: last.height,
+            last_block_hash: last.hash(),
+            epoch: last.epoch,
+            timestamp: last.timestamp.to_seconds(),
+            settled_at: last.timestamp.to_seconds(),
+        };
+        self.mirror.update(|mirror| mirror.tip = Some(tip));
+    }
+
     /// Freezes a set of the first generation.
     pub(super) fn seal(&self, epoch: u64, seats: &[usize]) {
         self.seal_in(0, epoch, seats);
@@ -415,6 +428,7 @@ impl Net {
             listen: format!("/ip4/127.0.0.1/tcp/{}", seat.port()),
             identity: seat.identity.clone(),
             timeouts: Timeouts::for_interval(Duration::from_millis(250)),
+            settled_patience: SETTLED_PATIENCE,
             reach: Arc::new(Everybody),
             clock: Clock::default(),
             doubt: None,

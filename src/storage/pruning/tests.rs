@@ -305,3 +305,43 @@ fn a_batch_that_could_not_be_read_holds_up_nothing_that_comes_after_it() {
     let (oldest, newest) = around.store.settled_kept().unwrap().unwrap();
     assert_eq!((oldest.get(), newest.get()), (5, 6));
 }
+
+/// Appends a block, with a certificate or as it comes from L1.
+fn append(around: &Surroundings, certified: bool) {
+    let (tip, hash) = around.store.decided_tip().unwrap().unwrap();
+    let mut block = crate::testing::header(tip.next().get(), hash);
+    block.tx_count = 0;
+    let signatures = certified.then_some((Signer([1; 20]), SIGNATURE)).into_iter().collect();
+    let certificate = Certificate { round: Round::new(0), signatures };
+    let block = crate::domain::Block { header: block, transactions: Vec::new() };
+    let decided = crate::domain::DecidedBlock { block, certificate };
+    around.store.append_decided(&decided, &[]).unwrap();
+}
+
+#[test]
+fn blocks_from_l1_hide_no_certificates_below_them() {
+    let around = Surroundings::new(params());
+    let from = || around.store.certified_from().unwrap().get();
+    for certified in [true, true, false, false, true, false, true, true] {
+        append(&around, certified);
+        assert_eq!(from(), 0, "the first is certified");
+    }
+    // What is kept begins among those without a certificate, behind them, and with one again.
+    for (kept, expected) in [(2, 2), (3, 5), (4, 5), (5, 5), (6, 7), (7, 7)] {
+        prune(&around.store, before(kept));
+        assert_eq!(around.store.kept_from().unwrap().get(), kept);
+        assert_eq!(from(), expected, "kept from {kept}");
+    }
+}
+
+#[test]
+fn who_begins_with_blocks_from_l1_shows_those_after_them() {
+    let around = Surroundings::new(params());
+    for expected in [2, 3, 4] {
+        append(&around, false);
+        assert_eq!(around.store.certified_from().unwrap().get(), expected);
+    }
+    append(&around, true);
+    append(&around, false);
+    assert_eq!(around.store.certified_from().unwrap().get(), 4);
+}
