@@ -19,7 +19,7 @@ impl Allowance {
     }
 
     /// Takes what is left after L1 block `block`; of several changes in one block the last counts.
-    pub(super) fn change(&mut self, block: u64, balance_wei: U256) {
+    pub(crate) fn change(&mut self, block: u64, balance_wei: U256) {
         self.balances.insert(block, balance_wei);
     }
 
@@ -31,6 +31,12 @@ impl Allowance {
     /// What was left after the L1 block with number `origin`; nothing before the first block that is kept.
     pub fn balance_at(&self, origin: u64) -> U256 {
         self.balances.range(..=origin).next_back().map_or(U256::ZERO, |(_, balance)| *balance)
+    }
+
+    /// The most that was left after any L1 block from `origin` on.
+    pub fn most_since(&self, origin: u64) -> U256 {
+        let later = self.balances.range(origin..).map(|(_, balance)| *balance).max();
+        self.balance_at(origin).max(later.unwrap_or_default())
     }
 
     /// Forgets balances that no block from `oldest` on had any more.
@@ -61,6 +67,16 @@ mod tests {
     #[test]
     fn a_balance_counts_from_the_block_that_made_it_until_the_next_change() {
         assert_eq!(balances(&allowance()), [0, 5, 5, 3, 3, 7, 7]);
+    }
+
+    #[test]
+    fn the_most_since_a_block_counts_what_it_began_with_and_all_that_came_after() {
+        let most = |from| allowance().most_since(from).to::<u64>();
+        assert_eq!([9, 10, 20, 30, 99].map(most), [7, 7, 7, 7, 7]);
+        let mut spent = allowance();
+        spent.change(40, U256::from(1));
+        let most = |from| spent.most_since(from).to::<u64>();
+        assert_eq!([9, 29, 30, 39, 40, 99, u64::MAX].map(most), [7, 7, 7, 7, 1, 1, 1]);
     }
 
     #[test]

@@ -310,6 +310,13 @@ impl Mirror {
         })
     }
 
+    /// Whether `rollup` was open at some L1 block from the one with number `origin` on: each of them can still be an origin.
+    pub fn was_open_since(&self, rollup: RollupId, origin: u64) -> bool {
+        self.rollups
+            .get(&rollup)
+            .is_some_and(|allowance| allowance.most_since(origin) >= self.params.rollup_reserve_wei)
+    }
+
     /// Whether `rollup` was registered at the L1 block with number `origin`.
     pub fn is_registered(&self, rollup: RollupId, origin: u64) -> bool {
         self.rollups.get(&rollup).is_some_and(|allowance| allowance.is_registered(origin))

@@ -243,15 +243,14 @@ impl Pool {
         }
     }
 
-    /// Whether a rollup has less than its reserve both at the newest L1 block seen and at the newest at depth: no block can
-    /// take anything of it. One that L1 does not show (yet) is not closed; its transactions wait. So do those of one that was
+    /// Whether a rollup has less than its reserve at each L1 block from the newest at depth to the newest seen: no block can
+    /// take anything of it, whichever of them is its origin. One that L1 does not show (yet) is not closed; its transactions wait. So do those of one that was
     /// closed in a picture of L1 which is kept from before a start, or still being read: it may have been funded since.
     fn is_closed(&self, rollup: RollupId) -> bool {
         let mirror = self.mirror.read();
         let Some(at_depth) = mirror.at_depth.filter(|_| mirror.is_ready()) else { return false };
         mirror.is_registered(rollup, at_depth.number)
-            && !mirror.is_open(rollup, at_depth.number)
-            && !mirror.is_open(rollup, u64::MAX)
+            && !mirror.was_open_since(rollup, at_depth.number)
     }
 
     fn lock(&self) -> MutexGuard<'_, Mempool> {

@@ -122,6 +122,35 @@ fn what_was_promised_leaves_for_a_closed_rollup_only_once_l1_is_read() {
 }
 
 #[test]
+fn what_waits_for_a_rollup_stays_as_long_as_it_was_open_at_an_l1_block_that_can_still_be_an_origin()
+{
+    let params = Params { rollup_reserve_wei: U256::from(9), ..params() };
+    let around = Surroundings::new(params);
+    let pool = pool(&around, Limits::default());
+    let show = |changes: &[(u64, u64)], at_depth| {
+        around.mirror.update(|mirror| {
+            let (hash, timestamp) = (B256::repeat_byte(1), Seconds::new(0));
+            mirror.at_depth = Some(L1Block { number: at_depth, hash, timestamp });
+            let mut allowance = Allowance::new(1, U256::from(8));
+            for (block, balance_wei) in changes {
+                allowance.change(*block, U256::from(*balance_wei));
+            }
+            mirror.rollups.insert(ROLLUP, allowance);
+            mirror.read_through = Some((20, 20));
+        });
+    };
+    show(&[(12, 9)], 9);
+    pool.admit_again(transaction(&key(1), 0), Origin::Local).unwrap();
+    // It was funded above the depth, and spent again before the depth got there.
+    for at_depth in 9..15 {
+        show(&[(12, 9), (15, 3)], at_depth);
+        assert_eq!(nonces(&pool), [0], "{at_depth}");
+    }
+    show(&[(12, 9), (15, 3)], 15);
+    assert!(nonces(&pool).is_empty());
+}
+
+#[test]
 fn a_pool_that_reads_decided_blocks_for_long_is_free() {
     let around = Surroundings::new(params());
     let pool = Pool::new(Limits::default(), around.store.clone(), around.mirror.clone()).unwrap();
