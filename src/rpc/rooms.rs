@@ -2,11 +2,12 @@
 //!
 //! Whoever needs room takes it before the bytes are there, and gives it back once they are gone. Each address has a share,
 //! and a quarter of every budget is for addresses that hold nothing of it: many that hold much leave something for the next
-//! one. Nobody waits without end: requests, answers and notifications have deadlines of their own.
+//! one. Whoever waits while its address holds something and then gives that back is such an address from then on. Nobody waits
+//! without end: requests, answers and notifications have deadlines of their own.
 
 use crate::rpc::RpcError;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Bytes that one permit stands for.
 const GRAIN: usize = 1_024;
@@ -31,17 +32,59 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Share {
     own: Arc<Semaphore>,
-    permits: usize,
+    /// How many rooms of the budget the address holds.
+    held: watch::Sender<usize>,
+}
+
+impl Share {
+    /// Returns once the address holds no room.
+    async fn holds_nothing(&self) {
+        // It does not end before the share does, which is borrowed here.
+        let _ = self.held.subscribe().wait_for(|held| *held == 0).await;
+    }
+
+    /// One more room.
+    fn hold(&self) -> Holding {
+        self.held.send_modify(|held| *held = held.saturating_add(1));
+        Holding(self.held.clone())
+    }
+
+    /// One room, if there is none: of several who wait one is the first.
+    fn hold_as_first(&self) -> Option<Holding> {
+        let mut is_first = false;
+        self.held.send_if_modified(|held| {
+            is_first = *held == 0;
+            if is_first {
+                *held = 1;
+            }
+            is_first
+        });
+        is_first.then(|| Holding(self.held.clone()))
+    }
+}
+
+/// That an address holds a room.
+#[derive(Debug)]
+struct Holding(watch::Sender<usize>);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.send_modify(|held| *held = held.saturating_sub(1));
+    }
 }
 
 /// Room for some bytes. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Room(Vec<OwnedSemaphorePermit>);
+pub(super) struct Room {
+    permits: Vec<OwnedSemaphorePermit>,
+    /// After the permits: whoever hears that nothing is held finds them free.
+    _holding: Option<Holding>,
+}
 
 impl Room {
     /// Gives back what so many bytes do not take.
     pub(super) fn shrink(&mut self, bytes: usize) {
-        for permit in &mut self.0 {
+        for permit in &mut self.permits {
             let excess = permit.num_permits().saturating_sub(grains(bytes));
             drop(permit.split(excess));
         }
@@ -61,14 +104,14 @@ impl Own {
     pub(super) fn try_take(&self, bytes: usize) -> Option<Room> {
         let permits = u32::try_from(grains(bytes)).ok()?;
         let permit = Arc::clone(&self.0).try_acquire_many_owned(permits).ok()?;
-        Some(Room(vec![permit]))
+        Some(Room { permits: vec![permit], _holding: None })
     }
 
     /// Room for so many bytes, or for as many as there are in all; waits for it.
     pub(super) async fn take(&self, bytes: usize, in_all: usize) -> Result<Room, RpcError> {
         let permits = u32::try_from(grains(bytes).min(grains(in_all))).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.0).acquire_many_owned(permits).await.map_err(closed)?;
-        Ok(Room(vec![permit]))
+        Ok(Room { permits: vec![permit], _holding: None })
     }
 }
 
@@ -91,7 +134,7 @@ impl Budget {
     /// An address's part: the largest request always fits.
     pub(super) fn share(&self) -> Share {
         let permits = self.permits.checked_div(SHARE).unwrap_or_default().max(self.largest);
-        Share { own: semaphore(permits), permits }
+        Share { own: semaphore(permits), held: watch::Sender::new(0) }
     }
 
     /// Waits for room for so many bytes, at most the largest.
@@ -99,18 +142,37 @@ impl Budget {
         let wanted = grains(bytes).min(self.largest);
         let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
         let own = Arc::clone(&share.own).acquire_many_owned(permits).await.map_err(closed)?;
-        let is_first = share.own.available_permits().saturating_add(wanted) >= share.permits;
-        let common = Arc::clone(&self.common).acquire_many_owned(permits);
-        let permit = if is_first && wanted <= self.kept_for_first {
+        let common = async {
+            let permit = Arc::clone(&self.common).acquire_many_owned(permits).await;
+            Ok((permit.map_err(closed)?, share.hold()))
+        };
+        let (permit, holding) = if wanted <= self.kept_for_first {
             tokio::select! {
                 biased;
-                permit = common => permit,
-                permit = Arc::clone(&self.first).acquire_many_owned(permits) => permit,
+                taken = common => taken,
+                taken = self.take_as_first(share, permits) => taken,
             }
         } else {
             common.await
-        };
-        Ok(Room(vec![own, permit.map_err(closed)?]))
+        }?;
+        Ok(Room { permits: vec![own, permit], _holding: Some(holding) })
+    }
+
+    /// Waits for permits of the part that is for addresses that hold nothing.
+    async fn take_as_first(
+        &self,
+        share: &Share,
+        permits: u32,
+    ) -> Result<(OwnedSemaphorePermit, Holding), RpcError> {
+        loop {
+            share.holds_nothing().await;
+            let permit = Arc::clone(&self.first).acquire_many_owned(permits).await;
+            let permit = permit.map_err(closed)?;
+            // The same address may have been given other room meanwhile.
+            if let Some(holding) = share.hold_as_first() {
+                return Ok((permit, holding));
+            }
+        }
     }
 
     /// Room for the largest request.
@@ -176,6 +238,43 @@ mod tests {
         assert!(timeout(SOON, budget.take_largest(&late)).await.is_err(), "all is taken");
         held.pop();
         timeout(SOON, budget.take_largest(&late)).await.unwrap().unwrap();
+    }
+
+    /// Whether one that waits is given room now.
+    async fn is_served<T>(waiting: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+        timeout(SOON, waiting).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_all_back_while_it_waits_is_a_newcomer_once_and_not_for_all_its_questions() {
+        let budget = Budget::new(16 * MIB, MIB);
+        let others: Vec<_> = (0..11).map(|_| budget.share()).collect();
+        let mut held = Vec::new();
+        for share in &others {
+            held.push(budget.take_largest(share).await.unwrap());
+        }
+        let own = budget.share();
+        let before = budget.take(&own, MIB / 2).await.unwrap();
+        let rest = budget.take(&budget.share(), MIB / 2).await.unwrap();
+        // What is given back in common is for who asked earlier, and more than one waits for it.
+        let mut earlier = Box::pin(budget.take_largest(&others[0]));
+        assert!(is_served(&mut earlier).await.is_none());
+        let mut one = Box::pin(budget.take(&own, MIB / 2));
+        let mut two = Box::pin(budget.take(&own, MIB / 2));
+        assert!(is_served(&mut one).await.is_none() && is_served(&mut two).await.is_none());
+
+        drop(before);
+        let room = is_served(&mut two).await.unwrap().unwrap();
+        assert!(is_served(&mut one).await.is_none(), "its address holds something now");
+        assert!(is_served(&mut earlier).await.is_none());
+        // As soon as that is gone, the other one is the first.
+        drop(room);
+        let room = is_served(&mut one).await.unwrap().unwrap();
+        drop(rest);
+        is_served(&mut earlier).await.unwrap().unwrap();
+        drop(room);
+        assert_eq!(*own.held.borrow(), 0);
+        assert_eq!(budget.first.available_permits(), budget.kept_for_first);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Frames as clients cut them.
 
-use super::{Bounds, Gate, Head, MessageRoom, PIECE};
+use super::{Bounds, Gate, Head, LONG, MessageRoom, PIECE};
 use crate::rpc::RpcLimits;
 use crate::rpc::visitors::{Guest, Visitors};
 use bytes::BytesMut;
@@ -153,17 +153,23 @@ async fn unfinished_messages_of_one_address_hold_no_more_than_its_share() {
             (first.map(|bytes| bytes > 0).map_err(|error| error.kind()), gate)
         }));
     }
-    // Two of 4 MiB fit the 8 MiB of an address; the others are not read on, and end.
-    let mut begun = 0;
+    // Two of 4 MiB fit the 8 MiB of an address; the others are not read on, and end. Whoever began holds its room.
+    let (mut begun, mut late) = (Vec::new(), 0);
     for one in read {
-        let (first, _gate) = one.await.unwrap();
-        begun += usize::from(first == Ok(true));
+        match one.await.unwrap() {
+            (Ok(true), gate) => begun.push(gate),
+            (Err(std::io::ErrorKind::TimedOut), _) => late += 1,
+            (other, _) => panic!("{other:?}"),
+        }
     }
-    assert!(begun >= 2);
+    assert_eq!((begun.len(), late), (2, 38));
     let (own, other) = (guest(&visitors, "10.0.0.1"), guest(&visitors, "10.0.0.2"));
+    let moment = Duration::from_millis(1);
     let room = other.request_room(4 << 20);
-    tokio::time::timeout(Duration::from_millis(1), room).await.unwrap().unwrap();
-    drop(own);
+    tokio::time::timeout(moment, room).await.unwrap().unwrap();
+    assert!(tokio::time::timeout(moment, own.request_room(LONG)).await.is_err());
+    drop(begun);
+    tokio::time::timeout(moment, own.request_room(4 << 20)).await.unwrap().unwrap();
 }
 
 proptest! {
