@@ -83,6 +83,8 @@ pub struct Attester {
     pruned: BatchNumber,
     /// What ranges of blocks commit to that others have asked for.
     judged: BTreeMap<(Height, Height), Judged>,
+    /// The settled block that was compared last with the one that was decided.
+    compared: Option<(Height, B256)>,
     /// How often blocks were packed because somebody asked.
     pub(super) packed: u64,
 }
@@ -137,6 +139,7 @@ impl Attester {
             tried: BTreeMap::new(),
             pruned: BatchNumber::new(0),
             judged: BTreeMap::new(),
+            compared: None,
             packed: 0,
         }
     }
@@ -219,6 +222,7 @@ impl Attester {
     /// Drops what settled; starts over above the settled height where the cuts do not follow from it, or are of an earlier
     /// generation: those settle no more (R33).
     fn follow_settlement(&mut self, view: &View) -> Result<(), AttestError> {
+        self.compare(view)?;
         let follows = {
             let mut ledger = self.ledger.lock();
             if ledger.as_ref().is_some_and(|ledger| ledger.generation() != view.generation) {
@@ -248,6 +252,25 @@ impl Attester {
         Ok(())
     }
 
+    /// Compares each settled block with the one that was decided, also where the cuts go on from its height: nothing that is cut
+    /// behind another block settles.
+    fn compare(&mut self, view: &View) -> Result<(), AttestError> {
+        let settled = (view.settled, view.settled_hash);
+        if self.compared == Some(settled) || view.settled_generation > view.generation {
+            return Ok(());
+        }
+        let Some((decided, _)) = self.store.header(view.settled)? else { return Ok(()) };
+        if decided != view.settled_hash {
+            return Err(AttestError::Diverged {
+                height: view.settled,
+                settled: view.settled_hash,
+                decided,
+            });
+        }
+        self.compared = Some(settled);
+        Ok(())
+    }
+
     fn start_over(&mut self, view: &View) -> Result<(), AttestError> {
         self.cutter = None;
         self.tried.clear();
@@ -256,14 +279,7 @@ impl Attester {
             return Ok(());
         }
         // Block 0 and what sync brings may come later than L1's word of them.
-        let Some((decided, header)) = self.store.header(view.settled)? else { return Ok(()) };
-        if decided != view.settled_hash {
-            return Err(AttestError::Diverged {
-                height: view.settled,
-                settled: view.settled_hash,
-                decided,
-            });
-        }
+        let Some((_, header)) = self.store.header(view.settled)? else { return Ok(()) };
         let mut ledger = Ledger::new(view.generation, view.settled, view.settled_epoch);
         for known in self.store.attestations_from(view.settled.next())? {
             if known.header.generation != view.generation {

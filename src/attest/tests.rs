@@ -1,7 +1,7 @@
 //! The attester with messages of members who do not do as they should.
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
-use super::{Attester, LedgerHandle, Message, Peers};
+use super::{AttestError, Attester, Cut, LedgerHandle, Message, Peers};
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
     BatchHeader, BatchNumber, Block, Certificate, DecidedBlock, Epoch, Evidence, Generation,
@@ -450,4 +450,77 @@ async fn a_reorg_that_leaves_the_height_and_changes_the_epoch_of_the_tip_is_seen
     member.attester.advance(Vec::new()).unwrap();
     assert_eq!(member.cut(0).epoch, Epoch::new(1));
     assert!(answer_to(&mut member, &BatchHeader { epoch: Epoch::new(1), ..second }));
+}
+
+/// L1 shows that blocks up to this one have settled, as this one.
+fn show_settled(member: &Member4, last: u64, as_block: Option<B256>) {
+    let (decided, header) = member.around.store.header(Height::new(last)).unwrap().unwrap();
+    member.around.mirror.update(|mirror| {
+        let tip = mirror.tip.as_mut().unwrap();
+        (tip.number, tip.last_height) = (BatchNumber::new(last), Height::new(last));
+        tip.last_block_hash = as_block.unwrap_or(decided);
+        tip.timestamp = header.timestamp.to_seconds();
+    });
+}
+
+/// What an agent cuts that starts now.
+fn cut_from_anew(member: &Member4) -> Vec<Cut> {
+    let guard = Guard::new(key(1), member.domain, member.around.store.clone());
+    let ledger = LedgerHandle::default();
+    let mut attester = Attester::new(
+        member.around.mirror.clone(),
+        member.around.store.clone(),
+        Arc::new(guard),
+        Arc::new(Sent::default()),
+        ledger.clone(),
+        mpsc::channel(64).0,
+    );
+    attester.advance(Vec::new()).unwrap();
+    let ledger = ledger.lock();
+    ledger.as_ref().unwrap().open().iter().cloned().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn cuts_follow_from_the_settled_tip_alone_whatever_l1_showed_before_it() {
+    let mut member = Member4::new();
+    // Forward and back, to the ends of its own cuts and to those of others' splits, one after the other.
+    let mut last = 0;
+    for step in 1..=3 * (BLOCKS + 1) {
+        last = (last + step * 7) % (BLOCKS + 1);
+        show_settled(&member, last, None);
+        member.attester.advance(Vec::new()).unwrap();
+        let open: Vec<Cut> =
+            member.ledger.lock().as_ref().unwrap().open().iter().cloned().collect();
+        assert_eq!(open, cut_from_anew(&member), "settled through {last}");
+        assert!(open.first().is_none_or(|cut| cut.header.first_height.get() == last + 1));
+        assert!(last > 3 || open.len() >= 2, "{} above {last}", open.len());
+        // What was signed is signed, and counts again.
+        let ledger = member.ledger.lock();
+        let ledger = ledger.as_ref().unwrap();
+        for (index, cut) in open.iter().enumerate() {
+            let set = member.around.mirror.read().set_for(Generation::new(0), cut.header.epoch);
+            let missing = ledger.missing(index, &set.unwrap());
+            assert!(!missing.contains(&key(1).address()), "{last}, {index}");
+        }
+    }
+    assert_eq!(member.around.store.evidence().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_block_than_was_decided_is_noticed_where_the_cuts_would_go_on() {
+    let mut member = Member4::new();
+    let last = member.cut(0).last_height.get();
+    let other = B256::repeat_byte(0xee);
+    let noticed = |member: &mut Member4| {
+        let noticed = member.attester.advance(Vec::new());
+        matches!(noticed, Err(AttestError::Diverged { height, settled, .. })
+            if height.get() == last && settled == other)
+    };
+    show_settled(&member, last, Some(other));
+    assert!(noticed(&mut member), "it settled at the end of an own cut");
+    show_settled(&member, last, None);
+    member.attester.advance(Vec::new()).unwrap();
+    // L1 takes it back, and shows another one in its place.
+    show_settled(&member, last, Some(other));
+    assert!(noticed(&mut member));
 }
