@@ -164,6 +164,7 @@ fn code_of_l1(error: &L1Error) -> u8 {
         L1Error::Reverted { .. } | L1Error::Refused { .. } => 6,
         L1Error::Unreachable { .. }
         | L1Error::BadAnswer { .. }
+        | L1Error::UnknownHeader { .. }
         | L1Error::NotIncluded { .. }
         | L1Error::Silent
         | L1Error::Resting { .. } => 4,

@@ -268,6 +268,11 @@ impl Client {
             .get_block_by_number(number)
             .await
             .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        if let (BlockNumberOrTag::Number(asked), Some(told)) = (number, &block)
+            && told.header.number() != asked
+        {
+            return Err(L1Error::BadAnswer { what: "block with the number that was asked for" });
+        }
         Ok(block.map(|block| {
             let header = block.header;
             let known = L1Block {
@@ -279,32 +284,6 @@ impl Client {
             let parent = header.parent_hash();
             Told { block: known, parent, header: is_whole.then_some(header.inner) }
         }))
-    }
-
-    /// The RLP header of a block, as L1's consensus hashes it, and its prevrandao. Fields of a fork that this code does not know cannot be written
-    /// from what a node tells; then the node is asked for the bytes themselves.
-    pub(super) async fn raw_header(&self, number: u64) -> Result<(Bytes, B256), L1Error> {
-        let what = "block header";
-        let block: Option<Block> = self
-            .provider
-            .get_block_by_number(number.into())
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
-        let told = block.ok_or(L1Error::BadAnswer { what })?.header;
-        let written = alloy::rlp::encode(&told.inner);
-        if keccak256(&written) == told.hash {
-            return Ok((written.into(), told.inner.mix_hash));
-        }
-        let bytes: Bytes = self
-            .provider
-            .raw_request("debug_getRawHeader".into(), (U64::from(number),))
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
-        if keccak256(&bytes) == told.hash {
-            Ok((bytes, told.inner.mix_hash))
-        } else {
-            Err(L1Error::BadAnswer { what })
-        }
     }
 
     /// Logs that pass a filter, and none that do not: whoever tells others may tell anything.

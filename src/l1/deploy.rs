@@ -48,6 +48,7 @@ pub async fn require_seeds(client: &Client) -> Result<(), L1Error> {
                     "the header of block {number} does not hash to the block's hash"
                 ));
             }
+            Err(error @ L1Error::UnknownHeader { .. }) => return none(error.to_string()),
             Err(error) => return Err(error),
         }
     }

@@ -50,6 +50,17 @@ pub enum L1Error {
         /// What was expected.
         what: &'static str,
     },
+    /// A header that cannot be shown to a contract: what it is made of is not known, or the node is wrong about it.
+    #[error(
+        "the header of l1 block {number} has fields that this release does not know, and the node does not give its bytes \
+         (debug_getRawHeader): {reason}; ask a node that does"
+    )]
+    UnknownHeader {
+        /// The block.
+        number: u64,
+        /// What the node said when it was asked for the bytes.
+        reason: String,
+    },
     /// The node is on another chain than the deployment.
     #[error("l1 chain id is {actual}, the deployment is on {expected}")]
     WrongChain {
@@ -159,6 +170,11 @@ impl L1Error {
             Self::Refused { why, .. } => why.may_pass(),
             _ => false,
         }
+    }
+
+    /// Whether the node does not have the method, now or later.
+    pub(super) const fn is_no_method(&self) -> bool {
+        matches!(self, Self::Refused { code: -32_601 | -32_004, .. })
     }
 
     /// Why a node refused, if it did.

@@ -28,6 +28,7 @@ mod picture;
 pub(crate) mod pool_model;
 pub mod proven;
 mod ranges;
+mod raw_header;
 mod reader;
 mod refusal;
 mod replay;

@@ -157,6 +157,9 @@ impl Nodes {
                 {
                     Said::Nothing(Ok(answer))
                 }
+                Refusal::Other if alone.as_deref().is_some_and(is_optional) => {
+                    Said::Nothing(Ok(answer))
+                }
                 _ => Said::This(answer),
             };
         }
@@ -275,6 +278,11 @@ impl Nodes {
         }
         self.standing().settle_for(number, Instant::now());
     }
+}
+
+/// Whether not all nodes have a method: what one of them refuses without a known reason another one may give.
+fn is_optional(method: &str) -> bool {
+    matches!(method, "eth_getBlockReceipts" | "debug_getRawHeader")
 }
 
 /// Whether a request asks for the newest block.

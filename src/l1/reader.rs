@@ -27,8 +27,10 @@ const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long nodes are not asked for receipts after they had none to give.
+/// How long nodes are not asked for receipts after they had none to give: because they have no such method or tell receipts
+/// of another kind, and because they refused again and again for a reason that nobody knows.
 const WITHOUT_RECEIPTS: Duration = Duration::from_secs(600);
+const REFUSED_RECEIPTS: Duration = Duration::from_secs(60);
 
 /// A block with its parent's hash and what its events say.
 pub(super) type Read = (L1Block, B256, Vec<Fact>);
@@ -40,7 +42,7 @@ pub(super) struct Reader {
     deployment: Deployment,
     filter: Filter,
     span: Span,
-    /// Since when nodes are taken to have no receipts that can be read.
+    /// Until when nodes are taken to have no receipts that can be read.
     no_receipts: Mutex<Option<Instant>>,
 }
 
@@ -196,18 +198,22 @@ impl Reader {
         }
     }
 
-    /// The logs of a block as its receipts have them; `None` where nodes tell none that can be read.
+    /// The logs of a block as its receipts have them; `None` where nodes tell none that can be read. One refusal alone is no
+    /// reason to go without: it would hide what the receipts are read for.
     async fn proven_logs(&self, told: &Told, header: &Header) -> Result<Option<Vec<Log>>, L1Error> {
         let lock = || self.no_receipts.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock().is_some_and(|since| since.elapsed() < WITHOUT_RECEIPTS) {
+        if lock().is_some_and(|until| Instant::now() < until) {
             return Ok(None);
         }
+        let without = |error: &L1Error, rest: Duration| {
+            *lock() = Instant::now().checked_add(rest);
+            warn!(%error, ?rest, "l1 nodes give no receipts of a block: whether logs are missing is not seen");
+        };
         let read = patiently(|| async {
             let receipts = match self.client.receipts(header.number).await {
                 Ok(receipts) => receipts,
                 Err(error) if has_no_receipts(&error) => {
-                    *lock() = Some(Instant::now());
-                    warn!(%error, "l1 nodes give no receipts of a block: whether logs are missing is not seen");
+                    without(&error, WITHOUT_RECEIPTS);
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -222,8 +228,14 @@ impl Reader {
             Ok(Some((receipts, hashes)))
         });
         let is_ours = |log: &alloy::primitives::Log| facts::passes(&self.filter, log);
+        let read = match read.await {
+            Err(error) if error.refusal() == Some(Refusal::Other) => {
+                without(&error, REFUSED_RECEIPTS);
+                None
+            }
+            read => read?,
+        };
         Ok(read
-            .await?
             .map(|(receipts, hashes)| logs_of_receipts(&told.block, &receipts, &hashes, is_ours)))
     }
 
@@ -279,7 +291,7 @@ impl Reader {
 fn has_no_receipts(error: &L1Error) -> bool {
     match error {
         L1Error::BadAnswer { what } => *what == "json",
-        _ => error.refusal() == Some(Refusal::Other),
+        error => error.is_no_method(),
     }
 }
 

@@ -380,6 +380,19 @@ async fn a_log_that_a_node_leaves_out_is_not_missed() {
     poster.execute(&settlement::order(&world.deployment, &[batch])).await.unwrap();
     is_read(&following, 5).await;
     assert!(lies.load(Ordering::SeqCst) >= 3);
+    // Nor does a refusal that nobody knows make it go without them.
+    let refused = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&refused);
+    hostile.on(move |request| {
+        let asked = request.method == "eth_getBlockReceipts";
+        (asked && told.fetch_add(1, Ordering::SeqCst) < 2)
+            .then_some(Fate::Error(-32_000, "come back when the moon is full"))
+    });
+    let (block, batch) = world.batch(&set, &block.header, 0);
+    let poster = world.poster(world.turn_of(&set, block.header.height));
+    poster.execute(&settlement::order(&world.deployment, &[batch])).await.unwrap();
+    is_read(&following, 6).await;
+    assert!(refused.load(Ordering::SeqCst) >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
