@@ -220,13 +220,13 @@ impl Desk {
             return;
         }
         let mut answers = Vec::with_capacity(group.len());
-        let mut fresh: Vec<(B256, RollupTransaction)> = Vec::new();
+        let mut fresh: Vec<SignedTransaction> = Vec::new();
         let mut replaced: Vec<SignedTransaction> = Vec::new();
         for Submission { rollup, raw, answer } in group.drain(..) {
             (self.step)();
             let taken = take_in(&self.pool, rollup, raw, Origin::Local);
             let result = taken.map_err(of_the_endpoint).map(|(signed, admission)| {
-                let (hash, transaction) = (signed.hash, signed.transaction);
+                let hash = signed.hash;
                 match admission {
                     Admission::Known => return hash,
                     Admission::Replaced { transaction, origin: Origin::Local } => {
@@ -234,12 +234,12 @@ impl Desk {
                     }
                     Admission::Added | Admission::Adopted | Admission::Replaced { .. } => {}
                 }
-                fresh.push((hash, transaction));
+                fresh.push(signed);
                 hash
             });
             answers.push((answer, result));
         }
-        let stored = self.store(&fresh, replaced);
+        let stored = self.store(fresh, replaced);
         for (answer, result) in answers {
             let result = match (&stored, result) {
                 (Err(error), Ok(_)) => Err(Refusal::NotStored { reason: error.to_string() }),
@@ -253,16 +253,19 @@ impl Desk {
     /// Puts on disk what the pool took; or takes it out of the pool again, and back in what it had replaced.
     fn store(
         &mut self,
-        fresh: &[(B256, RollupTransaction)],
+        fresh: Vec<SignedTransaction>,
         replaced: Vec<SignedTransaction>,
     ) -> Result<(), JournalError> {
-        let records: Vec<_> = fresh.iter().map(|(hash, one)| (*hash, one)).collect();
+        let records: Vec<_> = fresh.iter().map(|one| (one.hash, &one.transaction)).collect();
         let stored = self.journal.append(&records);
         match &stored {
-            Ok(()) => self.pool.announce(),
+            Ok(()) => {
+                self.pool.announce();
+                fresh.into_iter().for_each(|one| self.pool.feed().tell(one));
+            }
             Err(error) => {
                 warn!(%error, transactions = fresh.len(), "accepted transactions cannot be stored");
-                let hashes: Vec<B256> = fresh.iter().map(|(hash, _)| *hash).collect();
+                let hashes: Vec<B256> = fresh.iter().map(|one| one.hash).collect();
                 self.pool.retract(&hashes);
                 for promised in replaced.into_iter().filter(|one| !hashes.contains(&one.hash)) {
                     self.take_back(promised.hash, promised.transaction);

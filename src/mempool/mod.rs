@@ -12,6 +12,7 @@
 
 mod arrival;
 mod dropped;
+mod feed;
 mod forward;
 mod intake;
 mod lane;
@@ -23,6 +24,7 @@ mod queue;
 mod refusal;
 
 pub use dropped::DropReason;
+pub use feed::{Feed, Pending};
 #[cfg(test)]
 pub(crate) use forward::admit as admit_forwarded;
 pub use forward::{Forwarder, receive};

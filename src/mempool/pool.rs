@@ -5,8 +5,8 @@ use crate::batch::payload::max_body_bytes;
 use crate::domain::{Generation, Height, Millis, RollupId, RollupTransaction, SignedTransaction};
 use crate::l1::MirrorHandle;
 use crate::mempool::{
-    Admission, AdmissionPolicy, DropReason, LaneContent, Limits, Mempool, OpenRollups, Origin,
-    Refusal,
+    Admission, AdmissionPolicy, DropReason, Feed, LaneContent, Limits, Mempool, OpenRollups,
+    Origin, Refusal,
 };
 use crate::storage::{IncludedTransaction, Store, StoreError};
 use alloy::primitives::{Address, B256};
@@ -45,6 +45,7 @@ pub struct Pool {
     started: Instant,
     work: Notify,
     accepted: watch::Sender<u64>,
+    feed: Feed,
 }
 
 struct Following {
@@ -88,6 +89,7 @@ impl Pool {
             started: Instant::now(),
             work: Notify::new(),
             accepted: watch::Sender::new(0),
+            feed: Feed::default(),
         })
     }
 
@@ -183,6 +185,11 @@ impl Pool {
     /// The last arrival up to which clients' transactions are on disk: nothing later leaves this agent.
     pub fn accepted(&self) -> watch::Receiver<u64> {
         self.accepted.subscribe()
+    }
+
+    /// What this agent's clients submit from now on, once it is on disk.
+    pub const fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Hashes of the transactions that this agent promised to keep.

@@ -118,19 +118,13 @@ pub(super) fn probe(
         metrics.forced_waiting.set(number(view.forced.waiting()));
         metrics.known_peers.set(i64::try_from(view.peers.len()).unwrap_or(i64::MAX));
         drop(view);
-        metrics.store_bytes.set(number(store.size().unwrap_or(0)));
-        metrics.store_kept_from.set(number(store.kept_from().map_or(0, Height::get)));
+        show_store(&metrics, &store);
         let state = account.state();
         reasons.extend(of_account(account.address(), &state));
         let flights = account.flights().waiting().count();
         metrics.oldest_unsettled_seconds.set(number(unsettled_for));
         metrics.account_flights.set(i64::try_from(flights).unwrap_or(i64::MAX));
-        metrics.account_balance_gwei.set(gwei(state.balance_wei.unwrap_or_default()));
-        metrics.l1_paid_in_vain.set(number(state.paid_in_vain));
-        let resting = state.resting.len();
-        metrics.l1_resting.set(i64::try_from(resting).unwrap_or(i64::MAX));
-        let fee = state.asked.map_or(0, |asked| asked.max_fee_wei);
-        metrics.l1_fee_wei.set(i64::try_from(fee).unwrap_or(i64::MAX));
+        show_account(&metrics, &state);
         let waiting = pool.waiting().transactions;
         metrics.mempool_transactions.set(i64::try_from(waiting).unwrap_or(i64::MAX));
 
@@ -142,6 +136,21 @@ pub(super) fn probe(
             l1_head_number: head,
         }
     })
+}
+
+/// What the store takes and keeps.
+fn show_store(metrics: &Metrics, store: &Store) {
+    metrics.store_bytes.set(number(store.size().unwrap_or(0)));
+    metrics.store_kept_from.set(number(store.kept_from().map_or(0, Height::get)));
+}
+
+/// What the account that posts has, pays and waits for.
+fn show_account(metrics: &Metrics, state: &AccountState) {
+    metrics.account_balance_gwei.set(gwei(state.balance_wei.unwrap_or_default()));
+    metrics.l1_paid_in_vain.set(number(state.paid_in_vain));
+    metrics.l1_resting.set(i64::try_from(state.resting.len()).unwrap_or(i64::MAX));
+    let fee = state.asked.map_or(0, |asked| asked.max_fee_wei);
+    metrics.l1_fee_wei.set(i64::try_from(fee).unwrap_or(i64::MAX));
 }
 
 /// Seconds between the oldest decided block that is not settled and the newest L1 block.
@@ -220,9 +229,11 @@ fn number(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOW_GAS, of_account, settling_patience, unsettled_for};
-    use crate::domain::{L1Block, Seconds};
+    use super::{LOW_GAS, of_account, settling_patience, show_account, show_store, unsettled_for};
+    use crate::domain::{BatchNumber, Height, L1Block, Millis, Seconds};
     use crate::l1::{AccountState, Fees, Resting};
+    use crate::storage::Horizon;
+    use crate::telemetry::Metrics;
     use crate::testing::{Surroundings, params};
     use alloy::primitives::{Address, B256, U256};
     use std::time::Duration;
@@ -278,5 +289,26 @@ mod tests {
         assert_eq!(unsettled_for(&around.store, u64::MAX, head(900)), 0);
         let patience = settling_patience(&params());
         assert!(patience > params().idle_batch_age_seconds && patience < 900, "{patience}");
+    }
+
+    #[test]
+    fn blocks_that_were_dropped_and_what_was_paid_in_vain_show_in_the_metrics() {
+        let (around, metrics) = (Surroundings::new(params()), Metrics::new());
+        let shown = |line: &str| metrics.render().lines().any(|one| one == line);
+        for _ in 0..3 {
+            around.decide(&[]);
+        }
+        show_store(&metrics, &around.store);
+        assert!(shown("rota_store_kept_from 0"), "{}", metrics.render());
+        let made_before = Millis::new(u64::MAX);
+        let horizon = Horizon { blocks: Height::new(2), made_before, batches: BatchNumber::new(0) };
+        while around.store.prune(horizon).unwrap() {}
+        show_store(&metrics, &around.store);
+        assert!(shown("rota_store_kept_from 2"), "{}", metrics.render());
+
+        let resting = vec![Resting { what: "tally", failures: 6, until: None }];
+        let vain = AccountState { paid_in_vain: 7, resting, ..state(LOW_GAS, 1) };
+        show_account(&metrics, &vain);
+        assert!(shown("rota_l1_paid_in_vain 7") && shown("rota_l1_resting 1"));
     }
 }

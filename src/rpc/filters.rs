@@ -1,8 +1,8 @@
 //! Filters, which clients ask again and again for what is new, and logs, of which an order has none.
 
 use crate::domain::{Generation, Height, RollupId};
+use crate::mempool::Pending;
 use crate::rpc::arguments::{Arguments, BlockReference, block_reference, prefixed};
-use crate::rpc::feed::Pending;
 use crate::rpc::methods::{Answer, Call, Method, Run};
 use crate::rpc::visitors::Held;
 use crate::rpc::{RpcContext, RpcError, view};
@@ -126,7 +126,7 @@ fn new_pending(call: &Call<'_>) -> Result<Kind, RpcError> {
     if call.arguments.flag(0, "full")? {
         return Err(call.arguments.invalid(0, "full", "false: a filter tells hashes"));
     }
-    Ok(Kind::Pending { rollup: call.rollup()?, feed: call.shared.pending.listen() })
+    Ok(Kind::Pending { rollup: call.rollup()?, feed: call.context().pool.feed().listen() })
 }
 
 fn changes(call: &Call<'_>) -> Answer {

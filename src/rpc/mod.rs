@@ -18,7 +18,6 @@ mod blocks;
 mod chain;
 mod endpoint;
 mod error;
-mod feed;
 mod filters;
 mod gate;
 mod heads;

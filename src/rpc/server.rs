@@ -41,8 +41,8 @@ const HEAD_BYTES: usize = 64 << 10;
 /// Threads that serve connections.
 const THREADS: usize = 2;
 
-/// Blocking threads: for the dear calls, and one each for heads and for what is pending.
-const BLOCKING_THREADS: usize = DEAR_AT_A_TIME + 2;
+/// Blocking threads: for the dear calls, and one for heads.
+const BLOCKING_THREADS: usize = DEAR_AT_A_TIME + 1;
 
 /// How much the threads yield to the agent's others, in the system's steps: it schedules them last when there is little
 /// time.
@@ -130,7 +130,6 @@ fn yield_to_others() {
 /// Serves until `shutdown`, then lets open requests finish for a few seconds.
 pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: CancellationToken) {
     let shared = Shared::new(context);
-    let feeding = tokio::spawn(Arc::clone(&shared).feed(shutdown.clone()));
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -160,7 +159,6 @@ pub async fn serve(listener: TcpListener, context: RpcContext, shutdown: Cancell
     if tokio::time::timeout(LAST_ORDERS, all_gone).await.is_err() {
         info!(connections = connections.len(), "open connections are cut");
     }
-    feeding.abort();
 }
 
 /// Serves one connection. A WebSocket session goes on in a task of its own.

@@ -3,7 +3,6 @@
 use crate::blocking::blocking;
 use crate::rpc::arguments::Arguments;
 use crate::rpc::endpoint::Endpoint;
-use crate::rpc::feed::Feed;
 use crate::rpc::filters::{self, Filters};
 use crate::rpc::heads::Heads;
 use crate::rpc::limits::RpcLimits;
@@ -20,7 +19,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Semaphore, oneshot};
-use tokio_util::sync::CancellationToken;
 
 /// Dear calls that run at a time, of all clients.
 pub(super) const DEAR_AT_A_TIME: usize = 2;
@@ -31,9 +29,6 @@ const SUBMISSIONS_AT_ONCE: usize = 256;
 /// Bytes of a request or an answer that cost one unit.
 const BYTES_PER_UNIT: usize = 4_096;
 
-/// Transactions that are looked up at a time for subscribers.
-const PENDING_AT_ONCE: usize = 1_024;
-
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) context: RpcContext,
@@ -41,8 +36,6 @@ pub(super) struct Shared {
     pub(super) visitors: Arc<Visitors>,
     pub(super) heads: Arc<Heads>,
     pub(super) filters: Filters,
-    /// What this agent's clients submit.
-    pub(super) pending: Feed,
     methods: HashMap<&'static str, &'static Method>,
     dear: Arc<Semaphore>,
 }
@@ -102,7 +95,6 @@ impl Shared {
             limits,
             heads: Arc::default(),
             filters: Filters::default(),
-            pending: Feed::default(),
             methods: methods::all(),
             dear: Arc::new(Semaphore::new(DEAR_AT_A_TIME)),
             context,
@@ -334,32 +326,6 @@ impl Shared {
         .await;
         caller.guest.charge(cost, Instant::now());
         answer
-    }
-
-    /// Tells subscribers what clients submit, until `stop`. Looks nothing up while nobody listens.
-    pub(super) async fn feed(self: Arc<Self>, stop: CancellationToken) {
-        let pool = Arc::clone(&self.context.pool);
-        let mut accepted = pool.accepted();
-        let mut told = *accepted.borrow_and_update();
-        while let Some(Ok(())) = stop.run_until_cancelled(accepted.changed()).await {
-            let last = *accepted.borrow_and_update();
-            while told < last {
-                if !self.pending.is_heard() {
-                    told = last;
-                    break;
-                }
-                let pool = Arc::clone(&pool);
-                let new = blocking(move || pool.local_after(told, PENDING_AT_ONCE)).await;
-                let Some((arrival, _)) = new.last() else {
-                    told = last;
-                    break;
-                };
-                told = *arrival;
-                for (_, signed) in new {
-                    self.pending.tell(signed);
-                }
-            }
-        }
     }
 }
 

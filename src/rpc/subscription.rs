@@ -1,7 +1,7 @@
 //! `eth_subscribe`, on WebSocket. A client that does not keep up loses its connection: it would not notice what it misses.
 
 use crate::domain::{Generation, Height, RollupId};
-use crate::rpc::feed::Pending;
+use crate::mempool::Pending;
 use crate::rpc::filters::{self, new_id, shown};
 use crate::rpc::message::notification;
 use crate::rpc::methods::Call;
@@ -45,7 +45,7 @@ pub(super) fn wanted(call: &Call<'_>) -> Result<Kind, RpcError> {
         }
         "newPendingTransactions" => {
             let full = call.arguments.flag(1, "options")?;
-            Ok(Kind::Pending { rollup, full, feed: call.shared.pending.listen() })
+            Ok(Kind::Pending { rollup, full, feed: call.context().pool.feed().listen() })
         }
         "logs" => filters::check_subscription(call).map(|()| Kind::Logs),
         _ => Err(call.arguments.invalid(0, "kind", EXPECTED)),

@@ -182,6 +182,21 @@ async fn nothing_is_forwarded_before_it_is_on_disk() {
 }
 
 #[tokio::test]
+async fn whoever_listens_has_heard_of_a_transaction_by_the_time_that_its_client_is_answered() {
+    let around = Surroundings::new(params());
+    let (pool, intake, _) = start(&around);
+    intake.submit(ROLLUP, raw_transaction(&key(1), 0)).await.unwrap();
+    let mut feed = pool.feed().listen();
+    let hash = intake.submit(ROLLUP, raw_transaction(&key(1), 1)).await.unwrap();
+    // A block takes it before anybody looks: it is told all the same, once, and not again when it is submitted again.
+    let _ = around.decide(&collected(&pool));
+    assert_eq!(pool.get(hash), None);
+    assert_eq!(intake.submit(ROLLUP, raw_transaction(&key(1), 1)).await, Ok(hash));
+    let told: Vec<_> = std::iter::from_fn(|| feed.try_recv().ok()).map(|one| one.hash).collect();
+    assert_eq!(told, [hash]);
+}
+
+#[tokio::test]
 async fn a_nonce_at_the_end_of_its_type_stops_nobody_from_wherever_it_comes() {
     let around = Surroundings::new(params());
     let last = RollupTransaction { rollup: ROLLUP, raw: raw_transaction(&key(1), u64::MAX) };

@@ -1,4 +1,6 @@
 //! What this agent's clients submit, for subscribers and filters: bounded in number and in bytes.
+//!
+//! Told as it is accepted, and not read from the pool afterwards: a block may have taken it by then.
 
 use crate::domain::{RollupId, SignedTransaction};
 use alloy::primitives::B256;
@@ -14,18 +16,18 @@ const KEPT_BYTES: usize = 16 << 20;
 
 /// A transaction of a client, as subscribers hear of it.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub struct Pending {
     /// Its rollup.
-    pub(super) rollup: RollupId,
+    pub rollup: RollupId,
     /// Its hash.
-    pub(super) hash: B256,
+    pub hash: B256,
     bytes: usize,
     whole: Mutex<Option<SignedTransaction>>,
 }
 
 impl Pending {
     /// The transaction; `None` once newer ones have taken its room.
-    pub(super) fn whole(&self) -> Option<SignedTransaction> {
+    pub fn whole(&self) -> Option<SignedTransaction> {
         self.lock().clone()
     }
 
@@ -36,7 +38,7 @@ impl Pending {
 
 /// Tells everybody who listens. Whoever is slow misses some, and is told that.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub struct Feed {
     sender: broadcast::Sender<Arc<Pending>>,
     recent: Mutex<Recent>,
 }
@@ -56,17 +58,20 @@ impl Default for Feed {
 
 impl Feed {
     /// Listens from now on.
-    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<Pending>> {
+    pub fn listen(&self) -> broadcast::Receiver<Arc<Pending>> {
         self.sender.subscribe()
     }
 
     /// Whether anybody listens.
-    pub(super) fn is_heard(&self) -> bool {
+    fn is_heard(&self) -> bool {
         self.sender.receiver_count() > 0
     }
 
-    /// Tells of a transaction. Never waits.
-    pub(super) fn tell(&self, signed: SignedTransaction) {
+    /// Tells of a transaction, if anybody listens. Never waits.
+    pub fn tell(&self, signed: SignedTransaction) {
+        if !self.is_heard() {
+            return;
+        }
         let bytes = signed.transaction.raw.len();
         let pending = Arc::new(Pending {
             rollup: signed.transaction.rollup,
@@ -91,7 +96,7 @@ impl Feed {
 
 impl Pending {
     /// Bytes of the transaction as it was signed.
-    pub(super) const fn bytes(&self) -> usize {
+    pub const fn bytes(&self) -> usize {
         self.bytes
     }
 }
