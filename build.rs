@@ -105,11 +105,21 @@ fn find_forge(root: &Path) -> Result<PathBuf, String> {
         .ok_or_else(|| "Forge, which compiles the contracts, is missing: run `make setup`".into())
 }
 
-/// Compiles into folders of our own, so that nobody who runs Forge by hand waits for us or cleans up under us.
+/// Compiles into folders of our own, so that nobody who runs Forge by hand waits for us or cleans up under us: all but the
+/// tests, as `forge test` does, so that the compiler is asked the same and `tools/solc` knows the answer.
 fn compile(forge: &Path, root: &Path, out: &Path) -> Result<(), String> {
     let output = Command::new(forge)
         .current_dir(root)
-        .args(["build", "contracts", "--offline", "--quiet", "--out"])
+        .args(["build", "--offline", "--quiet"])
+        .args([
+            "--skip",
+            "test/**/*.t.sol",
+            "--skip",
+            "test/utils/**",
+            "--skip",
+            "test/invariant/**",
+        ])
+        .arg("--out")
         .arg(out.join("forge-out"))
         .arg("--cache-path")
         .arg(out.join("forge-cache"))

@@ -17,13 +17,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// Creation code of the harness, compiled as the contracts are that ship. Kept between runs.
+/// Creation code of the harness, compiled as the contracts are that ship, and with them: `tools/solc` knows the answer from the
+/// agents' build. Kept between runs.
 static HARNESS: LazyLock<Bytes> = LazyLock::new(|| {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("differential");
     let output = Command::new(forge())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env_remove("FOUNDRY_PROFILE")
-        .args(["build", "test/differential", "--offline", "--quiet", "--out"])
+        .args(["build", "--offline", "--quiet"])
+        .args([
+            "--skip",
+            "test/**/*.t.sol",
+            "--skip",
+            "test/utils/**",
+            "--skip",
+            "test/invariant/**",
+        ])
+        .arg("--out")
         .arg(out.join("out"))
         .arg("--cache-path")
         .arg(out.join("cache"))
