@@ -9,6 +9,8 @@ FORGE = $(firstword $(shell ls node_modules/@foundry-rs/forge-*/bin/forge))
 # The linter compiles what has changed without bytecode, and the tests would take that for what they deploy.
 LINT_ENV = FOUNDRY_OUT=out/lint FOUNDRY_CACHE_PATH=cache/lint
 ARGS ?=
+# Tests at a time: most of them wait for agents that wait for each other's messages, L1's blocks and turns.
+TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: hostile help setup build devnet test test-contracts test-rust fuzz simulate-network soak-store bench gas prove faults mutate slither lint fmt
@@ -35,7 +37,7 @@ test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against ben
 	FORGE=$(FORGE) tools/gas --check
 
 test-rust: setup ## Cargo: unit, property, vectors, differential and end to end on Anvil
-	cargo test $(CARGO_FLAGS) --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test $(CARGO_FLAGS) --no-fail-fast
 
 hostile: setup ## Peers that speak the raw wire against agents, for an hour each; MINUTES=60
 	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) cargo test $(CARGO_FLAGS) --test e2e -- hostile:: --include-ignored --nocapture

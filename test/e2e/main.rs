@@ -1,7 +1,6 @@
 //! End to end: Anvil and agents as processes of their own, real clients, real keys, nothing mocked.
 //!
-//! The tests run one after another: a network keeps this machine busy. Each waits for what it expects with a deadline,
-//! never for a time to pass.
+//! A few networks run at a time ([`SEATS`]). Each test waits for what it expects with a deadline, never for a time to pass.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -45,7 +44,7 @@ const STAKE_WEI: u128 = 1_000_000_000_000_000_000_000;
 
 /// How many networks run at a time. A test waits for turns and settlements most of its time: one alone keeps a tenth of two
 /// cores busy.
-const SEATS: usize = 2;
+const SEATS: usize = 3;
 
 static FREE: Mutex<usize> = Mutex::new(SEATS);
 static FREED: Condvar = Condvar::new();
