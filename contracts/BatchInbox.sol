@@ -8,6 +8,8 @@ import {CertificateLib} from "./lib/CertificateLib.sol";
 import {DigestLib} from "./lib/DigestLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {PayloadLib} from "./lib/PayloadLib.sol";
+import {Pricing, PricingLib} from "./lib/PricingLib.sol";
+import {Bill, RefundLib} from "./lib/RefundLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {TipLib, TipWord} from "./lib/TipLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
@@ -28,6 +30,7 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
     uint64 private immutable MAX_EPOCH_LAG;
     uint64 private immutable RING_SIZE;
     uint64 private immutable DRIFT_SECONDS;
+    Pricing private immutable PRICING;
 
     /// Slot `number % RING_SIZE` belongs to the newest batch of that remainder.
     mapping(uint64 slot => bytes32 value) private _ring;
@@ -41,6 +44,7 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         MAX_EPOCH_LAG = p.maxEpochLag;
         RING_SIZE = p.ringSize;
         DRIFT_SECONDS = p.driftSeconds;
+        PRICING = PricingLib.pack(p);
     }
 
     /* SETTLING */
@@ -52,12 +56,16 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         Signature[] calldata signatures,
         bytes calldata payload
     ) external {
+        Bill memory bill;
+        bill.gasAtStart = gasleft();
         _requireDirectCall();
-        _settle(header, signers, signatures, payload);
+        _settle(header, signers, signatures, payload, bill);
     }
 
     /// @inheritdoc IBatchInbox
     function settleMany(Submission[] calldata submissions) external {
+        Bill memory bill;
+        bill.gasAtStart = gasleft();
         _requireDirectCall();
         require(submissions.length != 0, NothingToSettle());
 
@@ -66,7 +74,7 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
             Signature[] calldata signatures = submission.signatures;
             bytes calldata payload = submission.payload;
             _requireForward(submissions, i, submission, signatures, payload);
-            _settle(submission.header, submission.signers, signatures, payload);
+            _settle(submission.header, submission.signers, signatures, payload, bill);
         }
     }
 
@@ -107,7 +115,8 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         BatchHeader calldata header,
         uint128 signers,
         Signature[] calldata signatures,
-        bytes calldata payload
+        bytes calldata payload,
+        Bill memory bill
     ) private {
         TipWord before = _tip;
 
@@ -118,16 +127,37 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         bool led = _requirePoster(header, set, before.settledAt());
         _requirePayload(header, payload);
         bytes32 headerHash = batchDigest(header);
-        uint256 signed = CertificateLib.signedWeight(set, headerHash, signers, signatures);
-        require(3 * signed > 2 * set.total(), QuorumNotReached(set.total(), signed));
+        _requireQuorum(set, headerHash, signers, signatures);
 
-        _extend(header, before, consumed);
-        _record(before, headerHash, signers, PayloadLib.tokens(payload), late, led);
+        _extend(header, before, consumed, bill);
+        uint128 refundWei = _charge(bill, before, headerHash, signatures.length, payload);
+        _record(before, headerHash, signers, refundWei, late, led);
     }
 
-    /// @dev The batch is the tip from here on.
-    function _extend(BatchHeader calldata header, TipWord before, uint64 consumed) private {
-        _tip = TipLib.pack({
+    function _requireQuorum(FrozenSet set, bytes32 headerHash, uint128 signers, Signature[] calldata signatures)
+        private
+        view
+    {
+        uint256 signed = CertificateLib.signedWeight(set, headerHash, signers, signatures);
+        require(3 * signed > 2 * set.total(), QuorumNotReached(set.total(), signed));
+    }
+
+    /// @dev What the batch is refunded. The ring's slot is written for the price of that alone, which is another the first
+    /// time: {_record} writes it again for next to nothing.
+    function _charge(Bill memory bill, TipWord before, bytes32 headerHash, uint256 signatures, bytes calldata payload)
+        private
+        returns (uint128 refundWei)
+    {
+        _ring[(before.number() + 1) % RING_SIZE] = headerHash;
+        uint256 gas = bill.add(signatures, payload.length, PayloadLib.nonzeroBytes(payload));
+        // Casting is safe: somebody pays that much for gas, and has it.
+        return uint128(gas * PRICING.priceOf(tx.gasprice, block.basefee));
+    }
+
+    /// @dev The batch is the tip from here on. What writing that takes says which prices are in force: the word was read, and
+    /// it changes. After the first batch of a transaction it says nothing any more.
+    function _extend(BatchHeader calldata header, TipWord before, uint64 consumed, Bill memory bill) private {
+        TipWord tip_ = TipLib.pack({
             number_: before.number() + 1,
             lastHeight_: header.lastHeight,
             epoch_: header.epoch,
@@ -138,11 +168,16 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
             consumed_: consumed,
             generation_: header.generation
         });
+        uint256 gasBefore = gasleft();
+        _tip = tip_;
+        if (bill.charged == 0) bill.list = PRICING.listAt(gasBefore - gasleft());
         _lastBlockHash = header.lastBlockHash;
     }
 
     /// @dev What {Tally} and derivation find of it later.
-    function _record(TipWord before, bytes32 headerHash, uint128 signers, uint64 tokens, bool late, bool led) private {
+    function _record(TipWord before, bytes32 headerHash, uint128 signers, uint128 refundWei, bool late, bool led)
+        private
+    {
         uint64 number = before.number() + 1;
         _ring[number % RING_SIZE] = keccak256(
             abi.encode(
@@ -153,14 +188,14 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
                 before.settledAt(),
                 block.basefee,
                 block.blobbasefee,
-                tokens,
+                refundWei,
                 uint256(0),
                 late,
                 led
             )
         );
 
-        emit BatchSettled(number, headerHash, msg.sender, signers, before.settledAt(), tokens, late, led);
+        emit BatchSettled(number, headerHash, msg.sender, signers, before.settledAt(), refundWei, late, led);
     }
 
     /// @dev So that the payload is the transaction's input, where derivation looks for it.
@@ -252,14 +287,16 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         require(admitted, PosterNotAdmitted(leader, msg.sender, open));
     }
 
-    /// @dev Signers are compared first: only a poster address pays for asking the registry about each of at most 128.
+    /// @dev A poster address is one sequencer's alone (R28): its key is looked for in its place, and no member is asked for
+    /// its poster. Signers are compared first.
     function _isMember(FrozenSet set, address caller) private view returns (bool) {
+        return _isSigner(set, caller) || _isSigner(set, REGISTRY.signerOfPoster(caller));
+    }
+
+    function _isSigner(FrozenSet set, address signer) private pure returns (bool) {
         uint256 count = set.count();
         for (uint256 i = 0; i < count; ++i) {
-            if (SetLib.signerOf(set.memberAt(i)) == caller) return true;
-        }
-        for (uint256 i = 0; i < count; ++i) {
-            if (REGISTRY.posterOf(SetLib.signerOf(set.memberAt(i))) == caller) return true;
+            if (SetLib.signerOf(set.memberAt(i)) == signer) return true;
         }
         return false;
     }

@@ -91,6 +91,10 @@ abstract contract Churn {
     uint256 private constant EVICTION_TENTHS = 11;
     /// Stands for the owner of a pool among its holders. Nobody has the key of this address.
     address internal constant OWNER = address(1);
+    /// Who lets at least so many places move is refunded.
+    uint256 private constant WHOLE_FLUSH = 16;
+    /// Calldata of {flush}.
+    uint256 private constant FLUSH_BYTES = 36;
 
     IRota internal immutable SETTLEMENT;
     IRewardPool internal immutable REWARD_POOL;
@@ -133,6 +137,7 @@ abstract contract Churn {
 
     /// @dev {ISequencerRegistry.flush}.
     function _flush(uint256 max) internal returns (uint256 steps) {
+        uint256 gasAtStart = gasleft();
         Budget memory budget = _budgetNow();
         Cursor memory cursor = _cursor;
 
@@ -142,6 +147,8 @@ abstract contract Churn {
 
         _cursor = cursor;
         _keep(budget);
+        // Who moves few at a time could do it more often.
+        if (max >= WHOLE_FLUSH) REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), FLUSH_BYTES, 4, 16);
     }
 
     function _flushEntrances(Cursor memory cursor, Budget memory budget, uint256 max) private returns (uint256 steps) {

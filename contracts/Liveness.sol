@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {Cases} from "./Cases.sol";
 import {ISequencerRegistry, Sequencer, Status} from "./interfaces/ISequencerRegistry.sol";
+import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {ISlasher, Offence} from "./interfaces/ISlasher.sol";
 import {ITally} from "./interfaces/ITally.sol";
 import {RecordLib} from "./lib/RecordLib.sol";
@@ -16,18 +17,24 @@ abstract contract Liveness is Cases {
     uint64 private constant EPOCHS = 8;
     uint256 private constant MIN_MISSED = 3;
 
+    /// Calldata of {reportMissedTurns}.
+    uint256 private constant REPORT_BYTES = 36;
+
     ITally private immutable TALLY;
+    IRewardPool private immutable REWARD_POOL;
     uint256 private immutable MISSED_TURN_BPS;
     uint64 private immutable JAIL_SECONDS;
 
     constructor(Params memory p, Addresses memory addresses) Cases(p, addresses) {
         TALLY = ITally(addresses.tally);
+        REWARD_POOL = IRewardPool(addresses.rewardPool);
         MISSED_TURN_BPS = p.missedTurnBps;
         JAIL_SECONDS = p.jailSeconds;
     }
 
     /// @inheritdoc ISlasher
     function reportMissedTurns(uint32 id) external nonReentrant returns (bytes32 caseId) {
+        uint256 gasAtStart = gasleft();
         Sequencer memory accused = REGISTRY.sequencer(id);
         uint64 last = SETTLEMENT.epochAt(uint64(block.timestamp));
         uint64 first = last < EPOCHS ? 0 : last - EPOCHS + 1;
@@ -45,6 +52,8 @@ abstract contract Liveness is Cases {
 
         REGISTRY.jailAbsent(id, uint64(block.timestamp) + JAIL_SECONDS);
         _punish(caseId, id, msg.sender, accused.assetsWei * MISSED_TURN_BPS / BPS, false);
+        // The bounty is a tenth of next to nothing, and everybody is asked whether it was an outage.
+        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), REPORT_BYTES, 4, 16);
     }
 
     /// @dev The first epoch from `first` on that counts: none up to that in which the accused came back.

@@ -12,6 +12,9 @@ import {Params} from "./types/Params.sol";
 abstract contract Restart is IRestart, Rota {
     /// After so many lapsed restarts in a row, minMembers that checked in suffice.
     uint64 private constant LAPSES_UNTIL_FEW_SUFFICE = 3;
+    /// Calldata of {closeCheckIn}, and of {finishRestart} around the header.
+    uint256 private constant CLOSE_BYTES = 4;
+    uint256 private constant FINISH_BYTES = 68;
 
     uint64 private immutable DELAY_SECONDS;
     uint64 private immutable WINDOW_SECONDS;
@@ -67,6 +70,7 @@ abstract contract Restart is IRestart, Rota {
 
     /// @inheritdoc IRestart
     function closeCheckIn() external {
+        uint256 gasAtStart = gasleft();
         Attempt memory attempt = _requireFinishing();
         uint64 standing = pinnedForRestart();
         require(standing == 0, PinStands(standing));
@@ -85,6 +89,7 @@ abstract contract Restart is IRestart, Rota {
         _closed = Closed({pointer: pointer, number: number});
 
         emit CheckInClosed(attempt.openedAt, pointer, number);
+        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), CLOSE_BYTES, CLOSE_BYTES, 16);
     }
 
     /// @inheritdoc IRestart
@@ -95,6 +100,7 @@ abstract contract Restart is IRestart, Rota {
 
     /// @inheritdoc IRestart
     function finishRestart(bytes calldata header) external {
+        uint256 gasAtStart = gasleft();
         Attempt memory attempt = _requireFinishing();
         Closed memory closed = _closed;
         require(closed.number != 0, CheckInNotClosed());
@@ -102,6 +108,7 @@ abstract contract Restart is IRestart, Rota {
         REGISTRY.startGeneration(attempt.openedAt);
         bytes32 seed = _seedAfter(SetLib.load(closed.pointer).seed(), closed.number, header);
         _begin(epochAt(uint64(block.timestamp)), attempt.openedAt, closed.pointer, seed, closed.number);
+        _creditHeader(gasAtStart, FINISH_BYTES, header);
     }
 
     /// @dev The restart under way, which has to be past its check-in.

@@ -11,6 +11,7 @@ import {Deployment} from "./Deployment.sol";
 import {Commission, IRewardPool} from "./interfaces/IRewardPool.sol";
 import {ISequencerRegistry} from "./interfaces/ISequencerRegistry.sol";
 import {Attendance, ITally} from "./interfaces/ITally.sol";
+import {PriceList, Pricing, PricingLib} from "./lib/PricingLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
 /// @title Paid for work
@@ -53,9 +54,17 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     uint256 private constant LARGEST_CAP_WEI = type(uint128).max;
     /// More ETH than there can be: what is due beyond it at once is cut, so that no sum of such amounts runs over.
     uint128 private constant MAX_DUE_WEI = 1 << 100;
+    /// Of crediting, what neither measurement holds: the call before it, to an account that is cold, and words that are changed
+    /// already and an event after it.
+    uint256 private constant CREDIT_TAIL_GAS = 5000;
+    /// Calldata of {creditEpoch}.
+    uint256 private constant CREDIT_BYTES = 4;
 
     IERC20 private immutable STAKE_TOKEN;
     address private immutable SETTLEMENT;
+    address private immutable SLASHER;
+    address private immutable ROLLUPS;
+    Pricing private immutable PRICING;
     ITally private immutable TALLY;
     ISequencerRegistry private immutable REGISTRY;
     uint64 private immutable COMMISSION_RAISE_BPS;
@@ -63,6 +72,8 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     uint256 private immutable MIN_SELF_BOND_BPS;
 
     Funds private _eth;
+    /// One above how many duties were refunded to who sent their transaction; never zero, so that changing it has one price.
+    uint256 private _duties = 1;
     uint256 private _freeTokenWei;
 
     mapping(address account => Balance) private _balances;
@@ -87,6 +98,9 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     constructor(Params memory params, Addresses memory addresses) Deployment(params, addresses, addresses.rewardPool) {
         STAKE_TOKEN = IERC20(addresses.stakeToken);
         SETTLEMENT = addresses.settlement;
+        SLASHER = addresses.slasher;
+        ROLLUPS = addresses.rollups;
+        PRICING = PricingLib.pack(params);
         TALLY = ITally(addresses.tally);
         REGISTRY = ISequencerRegistry(addresses.registry);
         COMMISSION_RAISE_BPS = params.commissionRaiseBps;
@@ -124,11 +138,41 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IRewardPool
-    function creditSealer(address sealer, uint256 amountWei) external {
-        require(msg.sender == SETTLEMENT, NotSettlement(SETTLEMENT, msg.sender));
+    function creditDuty(address worker, uint256 gasSpent, uint256 size, uint256 nonzero, uint256 sixteenths) external {
+        uint256 gasAtStart = gasleft();
+        require(
+            msg.sender == SETTLEMENT || msg.sender == address(TALLY) || msg.sender == address(REGISTRY)
+                || msg.sender == SLASHER || msg.sender == ROLLUPS,
+            NotDuty(msg.sender)
+        );
+        uint256 priceWei = PRICING.priceOf(tx.gasprice, block.basefee);
+        if (priceWei == 0) return;
+        _creditDuty(worker, _dutyGas(worker, gasSpent, size, nonzero) * sixteenths / 16, priceWei, gasAtStart);
+    }
 
-        uint256 dueWei = _creditEth(_balances[sealer], amountWei);
-        if (dueWei != 0) emit SealerCredited(sealer, dueWei);
+    /// @dev What the call of a duty took, with what its transaction pays besides if the worker sent it: of any other call there can
+    /// be several in a transaction, and their calldata is made up in memory. What changing a word takes that nothing else
+    /// changes says which prices are in force.
+    function _dutyGas(address worker, uint256 gasSpent, uint256 size, uint256 nonzero) private returns (uint256) {
+        // Code at the sender could call several times, too (EIP-7702).
+        if (worker != tx.origin || worker.code.length != 0) return gasSpent;
+
+        uint256 duties = _duties;
+        uint256 gasBefore = gasleft();
+        _duties = duties + 1;
+        PriceList list = PRICING.listAt(gasBefore - gasleft());
+        return list.cost(gasSpent, size - nonzero, nonzero);
+    }
+
+    /// @dev Crediting is work, too. What it takes is known once it is done, so what is due for it is added to words that are
+    /// changed already, which costs next to nothing.
+    function _creditDuty(address worker, uint256 gas, uint256 priceWei, uint256 gasAtStart) private {
+        Balance storage balance = _balances[worker];
+        uint256 workWei = gas * priceWei;
+        uint256 dueWei = _creditEth(balance, workWei + PRICING.marginOf(workWei));
+        dueWei += _creditEth(balance, (gasAtStart - gasleft() + CREDIT_TAIL_GAS) * priceWei);
+
+        emit DutyCredited(msg.sender, worker, dueWei);
     }
 
     /// @inheritdoc IRewardPool
@@ -226,6 +270,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
 
     /// @inheritdoc IRewardPool
     function creditEpoch() external nonReentrant returns (uint256 creditedWei) {
+        uint256 gasAtStart = gasleft();
         uint256 place = _credited;
         require(place < _epochs.length, NothingToCredit());
         EpochKey memory key = _epochs[place];
@@ -243,6 +288,12 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         emit EpochCredited(key.generation, key.epoch, creditedWei, commissionWei, returnedWei);
 
         if (creditedWei != 0) _sendToRegistry(creditedWei);
+
+        uint256 gasAfter = gasleft();
+        uint256 priceWei = PRICING.priceOf(tx.gasprice, block.basefee);
+        if (priceWei == 0) return creditedWei;
+        uint256 gas = _dutyGas(msg.sender, gasAtStart - gasAfter, CREDIT_BYTES, CREDIT_BYTES);
+        _creditDuty(msg.sender, gas, priceWei, gasAfter);
     }
 
     /// @dev The parts of all members sum to at most what was reserved, because the signed weights that they are parts of sum

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {Deployment} from "./Deployment.sol";
 import {SigningDomain} from "./SigningDomain.sol";
@@ -9,7 +10,7 @@ import {IBatchInbox} from "./interfaces/IBatchInbox.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {Debit, IRollups, Rollup} from "./interfaces/IRollups.sol";
 import {Settled} from "./interfaces/ITally.sol";
-import {FeeLib} from "./lib/FeeLib.sol";
+import {Pricing, PricingLib} from "./lib/PricingLib.sol";
 import {SettledLib} from "./lib/SettledLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
 
@@ -17,24 +18,41 @@ import {Addresses, Params} from "./types/Params.sol";
 /// @notice See {IRollups}.
 ///
 /// Invariant: the ETH held here is at least the sum of all balances. It holds because registering and funding add to a
-/// balance at most what was sent, and a debit passes on exactly what it took from balances.
+/// balance at most what was sent, less what goes to the pool for debts, and a debit passes on exactly what it took from
+/// balances.
+///
+/// A byte has no price of its own: a batch costs what its settlement was refunded, with the margin, and what booking it takes,
+/// and its rollups pay that by their bytes, each rounded up. So the pool gets back what it pays at any base fee and under any
+/// prices of L1's. What a rollup does not have it owes, and no more of it is ordered (R43); who funds it again pays that first.
 contract Rollups is IRollups, Deployment, SigningDomain {
     /// Nobody has the key of this address; what is sent there is gone.
     address payable private constant BURN = payable(0x000000000000000000000000000000000000dEaD);
     /// Of a usage list: a chain id of 8 bytes and a count of 4.
     uint256 private constant ENTRY_BYTES = 12;
     uint64 private constant BATCHES_A_WORD = 256;
+    /// Who debits so many batches at once is refunded as a whole.
+    uint256 private constant WHOLE_DEBIT = 16;
+    /// Calldata of one debit, without the usage.
+    uint256 private constant DEBIT_BYTES = 28 * 32;
+    /// Bytes of it that are not zero at the least: six hashes in which nobody found more than a few.
+    uint256 private constant DEBIT_NONZERO = 180;
 
     IBatchInbox private immutable SETTLEMENT;
     IRewardPool private immutable REWARD_POOL;
     uint256 private immutable FEE_WEI;
     uint256 private immutable RESERVE_WEI;
-    uint256 private immutable BYTE_WEI;
+    uint256 private immutable BOOKING_GAS;
+    uint64 private immutable GENESIS;
+    uint64 private immutable EPOCH_SECONDS;
+    Pricing private immutable PRICING;
 
     mapping(uint64 chainId => Rollup) private _rollups;
     mapping(uint64 group => uint256 bitmap) private _debited;
     /// @inheritdoc IRollups
     mapping(uint64 chainId => address) public nextOwner;
+    mapping(uint64 chainId => uint256 weiOwed) private _owed;
+    /// One above the epoch in which few batches were last debited for a whole refund.
+    uint64 private _refundedEpoch;
 
     constructor(Params memory params, Addresses memory addresses)
         Deployment(params, addresses, addresses.rollups)
@@ -44,7 +62,9 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         REWARD_POOL = IRewardPool(addresses.rewardPool);
         FEE_WEI = params.rollupFeeWei;
         RESERVE_WEI = params.rollupReserveWei;
-        BYTE_WEI = params.rollupByteWei;
+        BOOKING_GAS = params.rollupBookingGas;
+        (GENESIS, EPOCH_SECONDS) = (params.genesis, params.epochSeconds);
+        PRICING = PricingLib.pack(params);
     }
 
     /* FUNDING */
@@ -73,9 +93,17 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         require(funded.owner != address(0), NotRegistered(chainId));
         require(msg.value != 0, NothingSent());
 
-        funded.balanceWei += msg.value;
+        uint256 owedWei = _owed[chainId];
+        uint256 paidWei = Math.min(owedWei, msg.value);
+        uint256 addedWei = msg.value - paidWei;
+        funded.balanceWei += addedWei;
 
-        emit RollupFunded(chainId, msg.value, _allowance(funded.closed, funded.balanceWei));
+        emit RollupFunded(chainId, addedWei, _allowance(funded.closed, funded.balanceWei));
+
+        if (paidWei == 0) return;
+        _owed[chainId] = owedWei - paidWei;
+        emit RollupOwes(chainId, owedWei - paidWei);
+        REWARD_POOL.fund{value: paidWei}(0);
     }
 
     /* OWNERS */
@@ -125,24 +153,30 @@ contract Rollups is IRollups, Deployment, SigningDomain {
 
     /// @inheritdoc IRollups
     function debit(uint64 number, Settled calldata batch, bytes calldata usage) external {
+        uint256 gasAtStart = gasleft();
         require(!_isDebited(number), AlreadyDebited(number));
 
-        _passOn(_debit(number, batch, usage));
+        uint256 paidWei = _debit(number, batch, usage);
+        if (paidWei != 0) _passOn(paidWei, gasAtStart, 1, 1);
     }
 
     /// @inheritdoc IRollups
     function debitMany(Debit[] calldata debits) external {
+        uint256 gasAtStart = gasleft();
         uint256 paidWei;
-        bool any;
+        uint256 batches;
+        uint256 paying;
         for (uint256 i = 0; i < debits.length; ++i) {
             Debit calldata one = debits[i];
             if (_isDebited(one.number)) continue;
-            paidWei += _debit(one.number, one.batch, one.usage);
-            any = true;
+            uint256 debitedWei = _debit(one.number, one.batch, one.usage);
+            paidWei += debitedWei;
+            ++batches;
+            if (debitedWei != 0) ++paying;
         }
-        require(any, NothingToDebit());
+        require(batches != 0, NothingToDebit());
 
-        _passOn(paidWei);
+        if (paying != 0) _passOn(paidWei, gasAtStart, batches, paying);
     }
 
     /// @dev Everything but the payment, which comes last and once.
@@ -155,35 +189,78 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         require(usageHash == batch.header.usageHash, UsageMismatch(batch.header.usageHash, usageHash));
 
         _debited[number / BATCHES_A_WORD] |= 1 << (number % BATCHES_A_WORD);
-        // Zero is no chain id: nothing is registered under it, so nothing is lost by refusing it as an entry.
-        uint64 before;
+        uint256 costWei = _costOf(batch);
+        uint256 bytes_ = _bytesOf(usage);
         for (uint256 i = 0; i < usage.length; i += ENTRY_BYTES) {
-            uint96 entry = uint96(bytes12(usage[i:i + ENTRY_BYTES]));
-            // Truncation is meant: the casts cut the two fields out of the entry.
-            (uint64 chainId, uint32 size) = (uint64(entry >> 32), uint32(entry));
-            require(chainId > before, UsageNotAscending(before, chainId));
-            before = chainId;
-            paidWei += _take(chainId, number, size);
+            (uint64 chainId, uint32 size) = _entryAt(usage, i);
+            if (size != 0) paidWei += _take(chainId, number, Math.mulDiv(costWei, size, bytes_, Math.Rounding.Ceil));
         }
 
         emit BatchDebited(number, paidWei);
     }
 
-    /// @dev The price of `size` bytes, or what there is. A rollup that is not registered has nothing.
-    function _take(uint64 chainId, uint64 number, uint32 size) private returns (uint256 amountWei) {
-        Rollup storage debited = _rollups[chainId];
-        uint256 balanceWei = debited.balanceWei;
-        amountWei = FeeLib.priceOf(BYTE_WEI, size, balanceWei);
-        if (amountWei == 0) return 0;
-
-        balanceWei -= amountWei;
-        debited.balanceWei = balanceWei;
-
-        emit RollupDebited(chainId, number, amountWei, _allowance(debited.closed, balanceWei));
+    /// @dev All that the pool pays for the batch, and the work on it.
+    function _costOf(Settled calldata batch) private view returns (uint256) {
+        return batch.refundWei + PRICING.marginOf(batch.refundWei) + BOOKING_GAS * batch.baseFeeWei;
     }
 
-    function _passOn(uint256 paidWei) private {
-        if (paidWei != 0) REWARD_POOL.fund{value: paidWei}(0);
+    /// @dev Of all rollups together. Zero is no chain id: nothing is registered under it, so nothing is lost by refusing it as
+    /// an entry.
+    function _bytesOf(bytes calldata usage) private pure returns (uint256 bytes_) {
+        uint64 before;
+        for (uint256 i = 0; i < usage.length; i += ENTRY_BYTES) {
+            (uint64 chainId, uint32 size) = _entryAt(usage, i);
+            require(chainId > before, UsageNotAscending(before, chainId));
+            before = chainId;
+            bytes_ += size;
+        }
+    }
+
+    function _entryAt(bytes calldata usage, uint256 at) private pure returns (uint64 chainId, uint32 size) {
+        uint96 entry = uint96(bytes12(usage[at:at + ENTRY_BYTES]));
+        // Truncation is meant: the casts cut the two fields out of the entry.
+        return (uint64(entry >> 32), uint32(entry));
+    }
+
+    /// @dev What is due, or what there is of it, and the rest is owed. A rollup that is not registered has nothing, and nobody
+    /// who would owe.
+    function _take(uint64 chainId, uint64 number, uint256 dueWei) private returns (uint256 amountWei) {
+        Rollup storage debited = _rollups[chainId];
+        if (debited.owner == address(0)) return 0;
+
+        uint256 balanceWei = debited.balanceWei;
+        amountWei = Math.min(dueWei, balanceWei);
+        if (amountWei != 0) {
+            balanceWei -= amountWei;
+            debited.balanceWei = balanceWei;
+            emit RollupDebited(chainId, number, amountWei, _allowance(debited.closed, balanceWei));
+        }
+        if (amountWei != dueWei) {
+            uint256 owedWei = _owed[chainId] + dueWei - amountWei;
+            _owed[chainId] = owedWei;
+            emit RollupOwes(chainId, owedWei);
+        }
+    }
+
+    /// @dev Of the work, the part is refunded that brought something: what nobody pays for is nobody's duty. Of calldata,
+    /// what no form of the input goes without: two debits can name one usage.
+    function _passOn(uint256 paidWei, uint256 gasAtStart, uint256 batches, uint256 paying) private {
+        REWARD_POOL.fund{value: paidWei}(0);
+
+        bool whole = _isWhole(paying);
+        uint256 spent = (gasAtStart - gasleft()) * paying / batches;
+        uint256 sixteenths = whole ? WHOLE_DEBIT : paying;
+        REWARD_POOL.creditDuty(msg.sender, spent, DEBIT_BYTES * paying, DEBIT_NONZERO * paying, sixteenths);
+    }
+
+    /// @dev As of a tally: who debits few is refunded by their number, but for the first time in an epoch.
+    function _isWhole(uint256 batches) private returns (bool) {
+        if (batches >= WHOLE_DEBIT) return true;
+        // Casting is safe: a number of epochs.
+        uint64 next = uint64((block.timestamp - GENESIS) / EPOCH_SECONDS) + 1;
+        if (_refundedEpoch == next) return false;
+        _refundedEpoch = next;
+        return true;
     }
 
     function _isDebited(uint64 number) private view returns (bool) {
@@ -195,6 +272,11 @@ contract Rollups is IRollups, Deployment, SigningDomain {
     /// @inheritdoc IRollups
     function debitedBatches(uint64 group) external view returns (uint256 bitmap) {
         return _debited[group];
+    }
+
+    /// @inheritdoc IRollups
+    function owed(uint64 chainId) external view returns (uint256) {
+        return _owed[chainId];
     }
 
     /// @inheritdoc IRollups

@@ -20,9 +20,9 @@ import {BlockHeader} from "./types/Wire.sol";
 /// @notice See {IRota}. Runs as part of the settlement contract (see {Rotation}), on slots that {Calendar} declares.
 abstract contract Rota is IRota, Calendar {
     uint64 internal constant MAX_SCHEDULE = 256;
-    /// Gas of a seal outside of what {seal} can measure: intrinsic gas, calldata, its last lines.
-    uint256 internal constant SEAL_OVERHEAD_GAS = 30_000;
-    uint256 private constant GAS_PER_TOKEN = 4;
+    /// Calldata of {pin}, and of {seal} around the header.
+    uint256 private constant PIN_BYTES = 4;
+    uint256 private constant SEAL_BYTES = 100;
     /// More than the slots (64) for which anybody can know who will propose.
     uint64 private constant MAX_SEED_DISTANCE = 96;
     /// Root of a tree without leaves (R25).
@@ -68,7 +68,10 @@ abstract contract Rota is IRota, Calendar {
         _pin = Pin({generation: current, epoch: running, number: number});
 
         emit Pinned(current, running, number);
-        REWARD_POOL.creditSealer(msg.sender, (gasAtStart - gasleft() + SEAL_OVERHEAD_GAS) * block.basefee);
+        // What it would be for is sealed: L1 forgot the block that was pinned for that, and nobody needs another.
+        (uint64 last, bytes32 newest) = _newest(current);
+        if (newest != 0 && last > running) return;
+        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), PIN_BYTES, PIN_BYTES, 16);
     }
 
     /// @dev The block that a call pins now.
@@ -97,8 +100,13 @@ abstract contract Rota is IRota, Calendar {
     function seal(uint64 epoch, bytes calldata header) external {
         uint256 gasAtStart = gasleft();
         _seal(epoch, header);
-        uint256 gas = gasAtStart - gasleft() + SEAL_OVERHEAD_GAS + GAS_PER_TOKEN * PayloadLib.tokens(header);
-        REWARD_POOL.creditSealer(msg.sender, gas * block.basefee);
+        _creditHeader(gasAtStart, SEAL_BYTES, header);
+    }
+
+    /// @dev For a call that has `header` in its calldata, with `size` bytes around it.
+    function _creditHeader(uint256 gasAtStart, uint256 size, bytes calldata header) internal {
+        uint256 nonzero = PayloadLib.nonzeroBytes(header);
+        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), size + header.length, nonzero, 16);
     }
 
     function _seal(uint64 epoch, bytes calldata header) private {

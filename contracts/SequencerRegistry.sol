@@ -440,6 +440,12 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
         return _entries[_idOf[signer]].poster;
     }
 
+    /// @inheritdoc ISequencerRegistry
+    function signerOfPoster(address poster) external view returns (address) {
+        Entry storage entry = _entries[_idOf[poster]];
+        return entry.poster == poster ? entry.standing.signer : address(0);
+    }
+
     /* PARTS */
 
     function _requireSettlement() private view {

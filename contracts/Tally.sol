@@ -14,7 +14,7 @@ import {CertificateLib} from "./lib/CertificateLib.sol";
 import {ChurnLib} from "./lib/ChurnLib.sol";
 import {DigestLib} from "./lib/DigestLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
-import {RefundLib} from "./lib/RefundLib.sol";
+import {Pricing, PricingLib} from "./lib/PricingLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {SettledLib} from "./lib/SettledLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
@@ -32,6 +32,8 @@ contract Tally is ITally, Deployment, SigningDomain {
         uint40 timestamp;
         /// Epoch in which the last batch of the turn settled.
         uint32 settledEpoch;
+        /// One above the epoch in which few batches were last tallied for a whole refund.
+        uint32 refundedEpoch;
         /// Somebody else settled a batch of the turn too late for its leader to have been there in time.
         bool missed;
         /// Its leader settled a batch of the turn.
@@ -70,6 +72,13 @@ contract Tally is ITally, Deployment, SigningDomain {
     }
 
     uint256 private constant MAX_EPOCHS = 256;
+    /// Who tallies so many batches is refunded as a whole.
+    uint256 private constant WHOLE_TALLY = 16;
+    /// Calldata of {tally} around its batches, and of one of them.
+    uint256 private constant TALLY_BYTES = 100;
+    uint256 private constant SETTLED_BYTES = 26 * 32;
+    /// Bytes of a batch that are not zero at the least: six hashes in which nobody found more than a few.
+    uint256 private constant SETTLED_NONZERO = 180;
 
     IBatchInbox private immutable INBOX;
     IForcedInbox private immutable FORCED;
@@ -82,9 +91,9 @@ contract Tally is ITally, Deployment, SigningDomain {
     uint64 private immutable TURN_LENGTH;
     uint64 private immutable TAKEOVER_SECONDS;
     uint256 private immutable MIN_MEMBERS;
-    uint256 private immutable POSTER_MARGIN_WEI;
     uint256 private immutable SIGNERS_SECOND_WEI;
     uint64 private immutable MAX_BATCH_AGE_SECONDS;
+    Pricing private immutable PRICING;
 
     Cursor private _cursor;
 
@@ -114,15 +123,16 @@ contract Tally is ITally, Deployment, SigningDomain {
         TURN_LENGTH = p.turnLength;
         TAKEOVER_SECONDS = p.takeoverSeconds;
         MIN_MEMBERS = p.minMembers;
-        POSTER_MARGIN_WEI = p.posterMarginWei;
         SIGNERS_SECOND_WEI = p.signersSecondWei;
         MAX_BATCH_AGE_SECONDS = p.maxBatchAgeSeconds;
+        PRICING = PricingLib.pack(p);
     }
 
     /* TALLYING */
 
     /// @inheritdoc ITally
     function tally(uint64 first, Settled[] calldata batches) external {
+        uint256 gasAtStart = gasleft();
         Cursor memory cursor = _cursor;
         uint64 expected = nextTally();
 
@@ -137,6 +147,7 @@ contract Tally is ITally, Deployment, SigningDomain {
             // Casting is safe: times fit into 40 bits.
             (cursor.regular, cursor.timestamp) = (true, uint40(GENESIS));
         }
+        bool whole = _isWhole(cursor, batches.length);
 
         Run memory run;
         for (uint256 i = 0; i < batches.length; ++i) {
@@ -172,6 +183,22 @@ contract Tally is ITally, Deployment, SigningDomain {
         emit Tallied(first, cursor.number);
 
         _book(run);
+
+        uint256 size = TALLY_BYTES + SETTLED_BYTES * batches.length;
+        uint256 spent = gasAtStart - gasleft();
+        uint256 sixteenths = whole ? WHOLE_TALLY : batches.length;
+        REWARD_POOL.creditDuty(msg.sender, spent, size, SETTLED_NONZERO * batches.length, sixteenths);
+    }
+
+    /// @dev What a call costs whatever it does would else be paid, with a margin, for as many calls as there are batches: who
+    /// tallies few is refunded by their number. But once in an epoch all of it, as a quiet epoch has to be closed, too.
+    function _isWhole(Cursor memory cursor, uint256 batches) private view returns (bool) {
+        if (batches >= WHOLE_TALLY) return true;
+        // Casting is safe: epochs have 28 bits.
+        uint32 next = uint32(_epochAt(block.timestamp)) + 1;
+        if (cursor.refundedEpoch == next) return false;
+        cursor.refundedEpoch = next;
+        return true;
     }
 
     function _requireInRing(uint64 number, Settled calldata batch) private view {
@@ -181,14 +208,6 @@ contract Tally is ITally, Deployment, SigningDomain {
     }
 
     /* REWARDS */
-
-    function _gasOf(Settled calldata batch) private pure returns (uint256) {
-        return RefundLib.gasOf({
-            alone: batch.settledAt != batch.parentSettledAt,
-            signatures: CertificateLib.countSigners(batch.signers),
-            payloadTokens: batch.payloadTokens
-        });
-    }
 
     /// @dev Seconds of the chain that the batch adds, wherever it is cut: those of all batches add up to the chain's own. What
     /// stands as the settlement before the first batch of a generation is the call that began it, the first seal of all or the
@@ -206,9 +225,9 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// whose signatures it has. Where an irregular one is cut is anybody's choice, so its refund grows with the time that it
     /// adds, up to that of a batch at full load: whatever is cut, a second of the chain costs the pool no more.
     function _dueOf(Settled calldata batch, FrozenSet set, uint256 added) private view returns (uint256) {
-        uint256 refundWei = _gasOf(batch) * batch.baseFeeWei;
+        uint256 refundWei = batch.refundWei;
         if (_isRegular(batch)) {
-            return refundWei + POSTER_MARGIN_WEI * CertificateLib.countSigners(batch.signers) / set.count();
+            return refundWei + PRICING.marginOf(refundWei) * CertificateLib.countSigners(batch.signers) / set.count();
         }
         return added < MAX_BATCH_AGE_SECONDS ? refundWei * added / MAX_BATCH_AGE_SECONDS : refundWei;
     }

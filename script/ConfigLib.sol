@@ -33,6 +33,7 @@ library ConfigLib {
         _readBatches(config.params, json);
         _readDelays(config.params, json);
         _readAmounts(config.params, json);
+        _readPrices(config.params, json);
     }
 
     function _readSets(Params memory p, string memory json) private view {
@@ -86,12 +87,28 @@ library ConfigLib {
         p.bountyBps = _number(json, ".bountyBps");
         p.compensationBps = _number(json, ".compensationBps");
         p.jailSeconds = _number(json, ".jailSeconds");
-        p.posterMarginWei = json.readUint(".posterMarginWei");
         p.signersSecondWei = json.readUint(".signersSecondWei");
         p.forcedFeeWei = json.readUint(".forcedFeeWei");
         p.rollupFeeWei = json.readUint(".rollupFeeWei");
         p.rollupReserveWei = json.readUint(".rollupReserveWei");
         p.rollupByteWei = json.readUint(".rollupByteWei");
+        p.rollupBookingGas = _number(json, ".rollupBookingGas");
+    }
+
+    function _readPrices(Params memory p, string memory json) private pure {
+        p.refundMarginBps = _number(json, ".refundMarginBps");
+        p.priorityWei = _number(json, ".priorityWei");
+        p.transactionGas = _number(json, ".transactionGas");
+        p.zeroByteGas = _number(json, ".zeroByteGas");
+        p.byteGas = _number(json, ".byteGas");
+        p.zeroByteFloorGas = _number(json, ".zeroByteFloorGas");
+        p.byteFloorGas = _number(json, ".byteFloorGas");
+        p.repricedWriteGas = _number(json, ".repricedWriteGas");
+        p.nextTransactionGas = _number(json, ".nextTransactionGas");
+        p.nextZeroByteGas = _number(json, ".nextZeroByteGas");
+        p.nextByteGas = _number(json, ".nextByteGas");
+        p.nextZeroByteFloorGas = _number(json, ".nextZeroByteFloorGas");
+        p.nextByteFloorGas = _number(json, ".nextByteFloorGas");
     }
 
     function _number(string memory json, string memory key) private pure returns (uint64) {

@@ -4,6 +4,11 @@
 //! an attack is worth outside of the protocol nobody here can know, so each outcome says what it costs at least: it pays
 //! only for who gains more than that elsewhere.
 
+mod duties;
+mod fees;
+
+pub use duties::{DutyBalance, PoolBalance, Year};
+
 use crate::domain::Params;
 use alloy::primitives::U256;
 use alloy::primitives::utils::format_ether;
@@ -16,6 +21,13 @@ const SAFETY_DIVISOR: u64 = 3;
 const ENTRIES_A_BLOCK: u64 = 16;
 /// Churn: the part of the total weight that may change in an epoch is one in so many (R7).
 const CHURN_DIVISOR: u64 = 8;
+
+/// By what a newcomer has to exceed whom it evicts (R7).
+const EVICTION_BPS: u64 = 11_000;
+/// What settling a batch takes that is alone in its transaction and has no payload, with a few signatures.
+const BATCH_GAS: u64 = 72_000;
+/// The base fee at which amounts of ETH are told.
+const BASE_FEE_WEI: u64 = 1_000_000_000;
 
 /// A network of equal sequencers to play against.
 #[derive(Clone, Debug)]
@@ -62,7 +74,13 @@ impl Network {
         outcomes.push(self.censorship());
         outcomes.extend([64, 256, 1_024].map(|entries| self.queue_flood(entries)));
         outcomes.push(self.entry_flood(8));
+        outcomes.push(self.raid());
         outcomes
+    }
+
+    /// What a year on L1 brings and costs whoever keeps the network running, over series of fees that `seed` decides.
+    pub fn play_fees(&self, seed: u64) -> Year {
+        duties::play(&self.params, seed)
     }
 
     /// R34: the part of its pool, in basis points and rounded down as the contract does, that each of `group` double
@@ -136,9 +154,14 @@ impl Network {
         }
     }
 
+    /// Margin of a small batch at a base fee of 1 gwei.
+    fn margin_wei(&self) -> U256 {
+        let gas_wei = U256::from(BATCH_GAS).saturating_mul(U256::from(BASE_FEE_WEI));
+        part(gas_wei, self.params.refund_margin_bps)
+    }
+
     fn left_out(&self) -> Outcome {
-        let lost =
-            self.params.poster_margin_wei.checked_div(U256::from(self.members)).unwrap_or_default();
+        let lost = self.margin_wei().checked_div(U256::from(self.members)).unwrap_or_default();
         Outcome {
             attack: "a poster leaves one attestation out of its batch".into(),
             lost_wei: lost,
@@ -157,7 +180,7 @@ impl Network {
             .saturating_mul(self.params.l1_block_seconds);
         Outcome {
             attack: "all leaders together leave a forced transaction out".into(),
-            lost_wei: self.params.poster_margin_wei,
+            lost_wei: self.margin_wei(),
             paid_wei: self.params.forced_fee_wei,
             burned_wei: U256::ZERO,
             in_eth: true,
@@ -222,6 +245,37 @@ impl Network {
             effect: format!(
                 "a newcomer waits {} s; the stake is locked and slashable for {} s and works as stake",
                 epochs.saturating_mul(self.params.epoch_seconds),
+                self.params.exit_delay_seconds
+            ),
+        }
+    }
+}
+
+impl Network {
+    /// R7, R8: a newcomer evicts the smallest of a full set, and leaves again at once.
+    fn raid(&self) -> Outcome {
+        let brought = part(self.stake_wei, EVICTION_BPS);
+        let epochs = self.params.max_epoch_lag.saturating_add(2);
+        let seconds = epochs.saturating_mul(self.params.epoch_seconds);
+        let forgone = self
+            .params
+            .signers_second_wei
+            .saturating_mul(U256::from(seconds))
+            .checked_div(U256::from(self.members))
+            .unwrap_or_default();
+        Outcome {
+            attack: format!(
+                "a raider evicts the smallest of a full set with {} tokens, and leaves",
+                format_ether(brought).trim_end_matches('0').trim_end_matches('.')
+            ),
+            lost_wei: U256::ZERO,
+            paid_wei: U256::ZERO,
+            burned_wei: U256::ZERO,
+            in_eth: false,
+            effect: format!(
+                "the evicted earns {} tokens less at most, in {seconds} s; the raider's stake is bound and \
+                 slashable for {} s, and earns nothing from its exit on",
+                format_ether(forgone).trim_end_matches('0').trim_end_matches('.'),
                 self.params.exit_delay_seconds
             ),
         }

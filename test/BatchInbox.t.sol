@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {VmSafe} from "forge-std/Vm.sol";
+
 import {IBatchInbox, Submission, Tip} from "../contracts/interfaces/IBatchInbox.sol";
 import {ICalendar} from "../contracts/interfaces/ICalendar.sol";
 import {IRota, LeaderSet} from "../contracts/interfaces/IRota.sol";
@@ -77,10 +79,17 @@ contract BatchInboxTest is Chain {
 
         Signature[] memory signatures = _attest(header, signers);
 
-        vm.expectEmit(address(settlement));
-        emit IBatchInbox.BatchSettled(1, digest, leader, signers, parentSettledAt, PAYLOAD_TOKENS, false, true);
+        vm.recordLogs();
         vm.prank(leader, leader);
         settlement.settle(header, signers, signatures, PAYLOAD);
+        VmSafe.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs.length, 1);
+        assertEq(logs[0].emitter, address(settlement));
+        assertEq(uint256(logs[0].topics[1]), 1);
+        assertEq(logs[0].topics[2], digest);
+        (,,, uint128 refundWei,,) = abi.decode(logs[0].data, (address, uint128, uint64, uint128, bool, bool));
+        assertEq(logs[0].data, abi.encode(leader, signers, parentSettledAt, refundWei, false, true));
+        assertGt(refundWei, 21_000 * 1 gwei);
 
         Tip memory tip = settlement.tip();
         assertEq(tip.number, 1);
@@ -103,7 +112,7 @@ contract BatchInboxTest is Chain {
                     parentSettledAt,
                     block.basefee,
                     block.blobbasefee,
-                    PAYLOAD_TOKENS,
+                    refundWei,
                     0,
                     false,
                     true

@@ -3,7 +3,6 @@ pragma solidity 0.8.30;
 
 import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
 import {ITally} from "../contracts/interfaces/ITally.sol";
-import {RefundLib} from "../contracts/lib/RefundLib.sol";
 import {BatchHeader} from "../contracts/types/Wire.sol";
 import {Chain} from "./utils/Chain.sol";
 
@@ -31,6 +30,7 @@ contract CompensationTest is Chain {
     function setUp() external {
         _begin(4);
         vm.fee(BASE_FEE_WEI);
+        vm.txGasPrice(BASE_FEE_WEI);
         _fund(10 ether);
     }
 
@@ -233,7 +233,7 @@ contract CompensationTest is Chain {
     }
 
     function _earnedWei() private view returns (uint256) {
-        return RefundLib.gasOf(true, 3, PAYLOAD_TOKENS) * BASE_FEE_WEI + p.posterMarginWei * 3 / 4;
+        return _dueWei(_settledBatches.length - 1, 3, 4);
     }
 
     function _expectFree(uint256 expectedWei) private view {

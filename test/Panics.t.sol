@@ -23,7 +23,7 @@ contract PanicsTest is Offences {
         " claimableAt(uint256) proposeOwner(uint32,address) acceptOwner(uint32,address) setOperator(uint32,address)"
         " setWithdrawal(uint32,address) rightsOf(uint32) payeeOf(uint32)"
         " sequencer(uint32) exit(uint256) sharesOf(uint32,address) waitingSharesOf(uint32,address) idOf(address)"
-        " ownerOf(uint32) assetsOf(uint32) posterOf(address) membersAtEpochStart(uint64) membersCheckedIn(uint64) startGeneration(uint64)";
+        " ownerOf(uint32) assetsOf(uint32) posterOf(address) signerOfPoster(address) membersAtEpochStart(uint64) membersCheckedIn(uint64) startGeneration(uint64)";
     string private constant SETTLEMENT = "epochAt(uint64) startOf(uint64) leaderSet(uint64)"
         " leaderSetOf(uint32,uint64) setOf(uint32,uint64) leaderOf(uint64,uint64) schedule(uint64,uint64,uint64)"
         " endOf(uint32,uint64) countsFrom(uint64) memberAt(uint32,uint64,uint256) totalAt(uint32,uint64)"
@@ -34,10 +34,10 @@ contract PanicsTest is Offences {
     string private constant SLASHER = "reportMissedTurns(uint32) commit(bytes32) execute(bytes32)"
         " delay(bytes32) executableAt(bytes32) caseOf(bytes32) bountyOf(address) claimBounty(address)";
     string private constant REWARD_POOL = "fund(uint256) posterBalance(address) signerReward(uint32,uint64,uint256)"
-        " setCommission(uint32,uint16) commission(uint32) commissionBalance(uint32) claimCommission(uint32)"
+        " owedTo(address) setCommission(uint32,uint16) commission(uint32) commissionBalance(uint32) claimCommission(uint32)"
         " claimPosterTo(address) claimCommissionTo(uint32,address)";
     string private constant ROLLUPS = "register(uint64) fund(uint64) debitedBatches(uint64) isOpen(uint64) rollup(uint64)"
-        " proposeOwner(uint64,address) acceptOwner(uint64) nextOwner(uint64)";
+        " proposeOwner(uint64,address) acceptOwner(uint64) nextOwner(uint64) owed(uint64)";
 
     function setUp() external {
         _begin(4);

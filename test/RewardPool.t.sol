@@ -39,9 +39,10 @@ contract StubbornPoster {
 /// ├── fund
 /// │   ├── it takes both and says so
 /// │   └── when nothing is sent: it reverts
-/// ├── creditPoster, creditSealer, reserve
+/// ├── creditPoster, creditDuty, reserve
 /// │   ├── when the caller is not the tally: those of batches revert
-/// │   ├── when the caller is not the settlement contract: that of a seal reverts
+/// │   ├── when the caller is no contract of the deployment: that of a duty reverts
+/// │   ├── that of a duty is its gas at what was paid, a margin, and what crediting takes; nothing where gas is free
 /// │   ├── when the pool has less ETH: they owe the rest, and what is due later does not take what is owed
 /// │   ├── over all amounts: none reverts
 /// │   └── when the pool has no token: nothing is reserved
@@ -113,10 +114,58 @@ contract RewardPoolTest is Offences {
         rewardPool.reserve(0, 1, 1, 1);
     }
 
-    function test_creditSealer_revertsWhen_notTheSettlement() external {
-        vm.prank(at.tally);
-        vm.expectRevert(abi.encodeWithSelector(IRewardPool.NotSettlement.selector, at.settlement, at.tally));
-        rewardPool.creditSealer(_poster, 1);
+    function test_creditDuty_isForTheContractsOfTheDeploymentAlone() external {
+        address[5] memory contracts = [at.settlement, at.tally, at.registry, at.slasher, at.rollups];
+        for (uint256 i = 0; i < contracts.length; ++i) {
+            vm.prank(contracts[i]);
+            rewardPool.creditDuty(_poster, 1, 0, 0, 16);
+        }
+        address[4] memory others = [address(this), _poster, at.rewardPool, at.guardian];
+        for (uint256 i = 0; i < others.length; ++i) {
+            vm.prank(others[i]);
+            vm.expectRevert(abi.encodeWithSelector(IRewardPool.NotDuty.selector, others[i]));
+            rewardPool.creditDuty(_poster, 1, 0, 0, 16);
+        }
+    }
+
+    function test_creditDuty_isTheGasAMarginAndWhatItTakesItself() external {
+        _fund(1 ether, 0);
+        vm.fee(10 gwei);
+        vm.txGasPrice(10 gwei);
+        uint256 dueWei = _creditDuty(100_000, 0);
+        uint256 workWei = 100_000 * 10 gwei;
+        workWei += workWei * p.refundMarginBps / 10_000;
+        assertGt(dueWei, workWei + 5000 * 10 gwei);
+        assertLt(dueWei, workWei + 70_000 * 10 gwei);
+        assertEq(rewardPool.posterBalance(_poster), dueWei);
+
+        // No more than was paid for the gas, and no tip above the bound.
+        vm.txGasPrice(5 gwei);
+        assertLt(_creditDuty(100_000, 0), dueWei / 2);
+        vm.txGasPrice(1000 gwei);
+        uint256 gasDueWei = _creditDuty(1_000_000, 0);
+        assertLt(gasDueWei, (1_200_000 + 70_000) * (10 gwei + p.priorityWei));
+        vm.txGasPrice(0);
+        assertEq(_creditDuty(100_000, 0), 0);
+    }
+
+    function test_creditDuty_addsATransactionForItsSender() external {
+        _fund(1 ether, 0);
+        uint256 aloneWei = _creditDuty(100_000, 100);
+        vm.startPrank(at.settlement, _poster);
+        vm.recordLogs();
+        rewardPool.creditDuty(_poster, 100_000, 100, 60, 16);
+        vm.stopPrank();
+        uint256 gas = 21_000 + 40 * 4 + 60 * 16;
+        assertApproxEqAbs(_dutiesWei(_poster), aloneWei + gas * 1 gwei * 12 / 10, 30_000 gwei);
+    }
+
+    /// @dev What a duty of so much gas brings its worker.
+    function _creditDuty(uint256 gas, uint256 size) private returns (uint256) {
+        vm.recordLogs();
+        vm.prank(at.settlement);
+        rewardPool.creditDuty(_poster, gas, size, 0, 16);
+        return _dutiesWei(_poster);
     }
 
     function test_creditPoster_owesWhatThePoolDoesNotHave() external {
@@ -130,14 +179,12 @@ contract RewardPoolTest is Offences {
         _expectFree(0, 0);
     }
 
-    function test_creditSealer_owesWhatThePoolDoesNotHave() external {
-        _fund(1 ether, 0);
-        vm.expectEmit(address(rewardPool));
-        emit IRewardPool.SealerCredited(_poster, 3 ether);
-        vm.prank(at.settlement);
-        rewardPool.creditSealer(_poster, 3 ether);
-        assertEq(rewardPool.posterBalance(_poster), 1 ether);
-        assertEq(rewardPool.owedTo(_poster), 2 ether);
+    function test_creditDuty_owesWhatThePoolDoesNotHave() external {
+        _fund(0.0001 ether, 0);
+        uint256 dueWei = _creditDuty(1_000_000, 0);
+        assertGt(dueWei, 0.001 ether);
+        assertEq(rewardPool.posterBalance(_poster), 0.0001 ether);
+        assertEq(rewardPool.owedTo(_poster), dueWei - 0.0001 ether);
     }
 
     function test_credits_takeOnlyWhatIsNotOwed() external {

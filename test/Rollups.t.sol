@@ -6,7 +6,6 @@ import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
 import {Debit, IRollups, Rollup} from "../contracts/interfaces/IRollups.sol";
 import {Settled} from "../contracts/interfaces/ITally.sol";
 import {BatchHeader} from "../contracts/types/Wire.sol";
-import {Config, ConfigLib} from "../script/ConfigLib.sol";
 import {Chain} from "./utils/Chain.sol";
 
 /// Rollups
@@ -14,15 +13,16 @@ import {Chain} from "./utils/Chain.sol";
 /// │   ├── it takes the chain id for the caller, burns the fee, keeps the rest as allowance
 /// │   └── when the id is zero or taken, or the fee is too small: it reverts
 /// ├── fund
-/// │   ├── it adds to the allowance
+/// │   ├── it adds to the allowance, once what is owed is paid
 /// │   └── when not registered, or nothing is sent: it reverts
 /// ├── debit
 /// │   ├── it takes each rollup's price, and funds the reward pool with the sum
 /// │   ├── it reads the list as agents write it
-/// │   ├── when a rollup has less: it pays what it has
+/// │   ├── it takes what the batch cost, each part rounded up, whatever the base fee and however few the bytes
+/// │   ├── when a rollup has less: it pays what it has, and owes the rest
 /// │   ├── when a rollup is not registered: it pays nothing
 /// │   ├── when nobody pays anything: the batch is debited all the same
-/// │   ├── when the price overflows: it takes everything
+/// │   ├── when it is the first of the epoch, or of many: it is refunded as a whole, else in part
 /// │   ├── over all lists and balances: what balances lose is what the pool gains
 /// │   └── when debited before, not in the ring, not what settled, or with another list: it reverts
 /// ├── debitMany
@@ -101,8 +101,7 @@ contract RollupsTest is Chain {
         _register(9, 2 ether);
         uint64 number = _settleUsing(_usage(3, 11, 9, 204));
         (uint256 freeBefore,) = rewardPool.freeWei();
-        uint256 first = 11 * p.rollupByteWei;
-        uint256 second = 204 * p.rollupByteWei;
+        (uint256 first, uint256 second) = (_price(number, 11, 215), _price(number, 204, 215));
 
         vm.expectEmit(address(rollups));
         emit IRollups.RollupDebited(3, number, first, 1 ether - first);
@@ -129,24 +128,119 @@ contract RollupsTest is Chain {
     function test_debit_takesWhatThereIsWhen_aRollupHasLess() public {
         _register(3, 5);
         uint64 number = _settleUsing(_usage(3, 11));
+        uint256 owedWei = _price(number, 11, 11) - 5;
 
         vm.expectEmit(address(rollups));
         emit IRollups.RollupDebited(3, number, 5, 0);
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupOwes(3, owedWei);
         _debit(number, _usage(3, 11));
         assertEq(rollups.rollup(3).balanceWei, 0);
+        assertEq(rollups.owed(3), owedWei);
 
         number = _settleUsing(_usage(3, 11));
+        owedWei += _price(number, 11, 11);
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupOwes(3, owedWei);
         vm.expectEmit(address(rollups));
         emit IRollups.BatchDebited(number, 0);
         _debit(number, _usage(3, 11));
         assertEq(rollups.rollup(3).balanceWei, 0);
+        assertEq(rollups.owed(3), owedWei);
+    }
+
+    function test_fund_paysWhatIsOwedFirst() public {
+        _register(3, 5);
+        uint64 number = _settleUsing(_usage(3, 11));
+        _debit(number, _usage(3, 11));
+        uint256 owedWei = rollups.owed(3);
+        (uint256 freeBefore,) = rewardPool.freeWei();
+
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupFunded(3, 0, 0);
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupOwes(3, owedWei - 1);
+        rollups.fund{value: 1}(3);
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupFunded(3, 7, 7);
+        vm.expectEmit(address(rollups));
+        emit IRollups.RollupOwes(3, 0);
+        rollups.fund{value: owedWei + 6}(3);
+
+        assertEq(rollups.owed(3), 0);
+        assertEq(rollups.rollup(3).balanceWei, 7);
+        assertEq(address(rollups).balance, 7);
+        (uint256 freeWei,) = rewardPool.freeWei();
+        assertEq(freeWei - freeBefore, owedWei);
+    }
+
+    /// Few bytes or many, at any base fee: the pool gets back what the batch costs it, with the work of booking.
+    function testFuzz_debit_takesWhatTheBatchCost(uint32[3] memory sizes, uint64 baseFeeWei) public {
+        baseFeeWei = uint64(bound(baseFeeWei, 1, 10_000 gwei));
+        vm.fee(baseFeeWei);
+        vm.txGasPrice(baseFeeWei);
+        bytes memory usage;
+        uint256 bytes_;
+        for (uint64 i = 0; i < 3; ++i) {
+            sizes[i] = uint32(bound(sizes[i], 1, type(uint32).max));
+            bytes_ += sizes[i];
+            _register(i + 1, 20 ether);
+            usage = bytes.concat(usage, abi.encodePacked(i + 1, sizes[i]));
+        }
+        uint64 number = _settleUsing(usage);
+        (uint256 freeBefore,) = rewardPool.freeWei();
+        _debit(number, usage);
+        (uint256 freeWei,) = rewardPool.freeWei();
+
+        uint256 costWei = _costOf(number);
+        assertGe(freeWei - freeBefore, costWei);
+        assertLe(freeWei - freeBefore, costWei + 2);
+        for (uint64 i = 0; i < 3; ++i) {
+            uint256 paidWei = 20 ether - rollups.rollup(i + 1).balanceWei;
+            assertLe(paidWei, costWei * sizes[i] / bytes_ + 1);
+        }
+    }
+
+    /// Who debits the first of an epoch gets all of its gas back; who debits few after that in proportion, so that nobody makes
+    /// sixteen calls of one; who debits sixteen all of it whenever it is.
+    function test_debit_isRefundedAsADuty() public {
+        _register(3, 10 ether);
+        for (uint256 i = 0; i < 20; ++i) {
+            _settleUsing(_usage(3, 11));
+        }
+        uint256 firstWei = _debitPaid(1, 1);
+        assertGt(firstWei, 60_000 * 1 gwei);
+        uint256 secondWei = _debitPaid(2, 1);
+        assertLt(secondWei, firstWei / 4);
+        uint256 manyWei = _debitPaid(3, 16);
+        assertGt(manyWei, firstWei);
+        _advance(p.epochSeconds);
+        assertGt(_debitPaid(19, 1), 2 * secondWei);
+    }
+
+    function test_debit_ofABatchThatNobodyPaysForIsNobodysDuty() public {
+        uint64 number = _settleUsing(_usage(3, 11));
+        vm.recordLogs();
+        rollups.debit(number, _settledBatches[number - 1], _usage(3, 11));
+        assertEq(_dutiesWei(address(this)), 0);
+    }
+
+    /// @dev Debits so many batches at the gas price of the batches.
+    function _debitPaid(uint64 first, uint64 n) private returns (uint256) {
+        Debit[] memory debits = new Debit[](n);
+        for (uint64 i = 0; i < n; ++i) {
+            debits[i] = _debitOf(first + i, _usage(3, 11));
+        }
+        vm.recordLogs();
+        rollups.debitMany(debits);
+        return _dutiesWei(address(this));
     }
 
     /// What was ordered before its owner closed it is paid, and what is told of the rest opens nothing.
     function test_debit_takesFromAClosedRollupToo() public {
         _register(3, 1 ether);
         uint64 number = _settleUsing(_usage(3, 11));
-        uint256 price = 11 * p.rollupByteWei;
+        uint256 price = _price(number, 11, 11);
         vm.prank(rollups.rollup(3).owner);
         rollups.setClosed(3, true);
 
@@ -162,7 +256,8 @@ contract RollupsTest is Chain {
 
         _debit(number, _usage(3, 11, 9, 1));
         assertEq(rollups.rollup(3).owner, address(0));
-        assertEq(rollups.rollup(9).balanceWei, 1 ether - p.rollupByteWei);
+        assertEq(rollups.rollup(9).balanceWei, 1 ether - _price(number, 1, 12));
+        assertEq(rollups.owed(3), 0);
     }
 
     function test_debit_marksABatchThatNobodyPaysFor() public {
@@ -175,22 +270,6 @@ contract RollupsTest is Chain {
         assertEq(rollups.debitedBatches(0), 1 << number);
     }
 
-    function test_debit_takesEverythingWhen_thePriceOverflows() public {
-        Config memory config = ConfigLib.read("devnet");
-        config.params.rollupByteWei = type(uint256).max;
-        config.params.rollupReserveWei = type(uint256).max;
-        delete _settledBatches;
-        _deploy(config);
-        _joinMany(4);
-        _sealFirst();
-        _sealThrough(1);
-        _register(3, 1 ether);
-
-        uint64 number = _settleUsing(_usage(3, 11));
-        _debit(number, _usage(3, 11));
-        assertEq(rollups.rollup(3).balanceWei, 0);
-    }
-
     function testFuzz_debit_movesWhatBalancesLose(uint64[3] memory balances, uint32[3] memory sizes) public {
         bytes memory usage;
         uint256 total;
@@ -200,11 +279,13 @@ contract RollupsTest is Chain {
             usage = bytes.concat(usage, abi.encodePacked(i + 1, sizes[i]));
         }
         (uint256 freeBefore,) = rewardPool.freeWei();
-        _debit(_settleUsing(usage), usage);
+        uint64 number = _settleUsing(usage);
+        _debit(number, usage);
 
+        uint256 bytes_ = uint256(sizes[0]) + sizes[1] + sizes[2];
         uint256 left;
         for (uint64 i = 0; i < 3; ++i) {
-            uint256 price = uint256(sizes[i]) * p.rollupByteWei;
+            uint256 price = _price(number, sizes[i], bytes_);
             uint256 expected = balances[i] > price ? balances[i] - price : 0;
             assertEq(rollups.rollup(i + 1).balanceWei, expected);
             left += expected;
@@ -243,7 +324,7 @@ contract RollupsTest is Chain {
                 batch.parentSettledAt,
                 batch.baseFeeWei,
                 batch.blobBaseFeeWei,
-                batch.payloadTokens,
+                batch.refundWei,
                 batch.blobs,
                 batch.late,
                 batch.led
@@ -288,8 +369,9 @@ contract RollupsTest is Chain {
         for (uint256 i = 0; i < 3; ++i) {
             debits[2 - i] = _debitOf(_settleUsing(_usage(3, 11)), _usage(3, 11));
         }
-        uint256 price = 33 * p.rollupByteWei;
+        uint256 price = _price(1, 1, 1) + _price(2, 1, 1) + _price(3, 1, 1);
 
+        vm.txGasPrice(0);
         vm.expectEmit(address(rewardPool));
         emit IRewardPool.Funded(address(rollups), price, 0);
         rollups.debitMany(debits);
@@ -309,7 +391,7 @@ contract RollupsTest is Chain {
         _debit(debits[0].number, debits[0].usage);
 
         rollups.debitMany(debits);
-        assertEq(rollups.rollup(3).balanceWei, 1 ether - 22 * p.rollupByteWei);
+        assertEq(rollups.rollup(3).balanceWei, 1 ether - _price(1, 1, 1) - _price(2, 1, 1));
 
         vm.expectRevert(IRollups.NothingToDebit.selector);
         rollups.debitMany(debits);
@@ -349,7 +431,7 @@ contract RollupsTest is Chain {
         _debit(_settleUsing(_usage(3, 1)), _usage(3, 1));
         assertFalse(rollups.isOpen(3));
 
-        rollups.fund{value: p.rollupByteWei}(3);
+        rollups.fund{value: _price(1, 1, 1)}(3);
         assertTrue(rollups.isOpen(3));
     }
 
@@ -386,8 +468,24 @@ contract RollupsTest is Chain {
         return settlement.tip().number;
     }
 
+    /// @dev By somebody who pays nothing for gas: nothing is refunded.
     function _debit(uint64 number, bytes memory usage) private {
+        uint256 gasPriceWei = tx.gasprice;
+        vm.txGasPrice(0);
         rollups.debit(number, _settledBatches[number - 1], usage);
+        vm.txGasPrice(gasPriceWei);
+    }
+
+    function _costOf(uint64 number) private view returns (uint256) {
+        Settled memory batch = _settledBatches[number - 1];
+        uint256 refundWei = batch.refundWei;
+        return refundWei + refundWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * batch.baseFeeWei;
+    }
+
+    /// @dev Of `size` of the batch's bytes, rounded up.
+    function _price(uint64 number, uint256 size, uint256 bytes_) private view returns (uint256) {
+        if (size == 0) return 0;
+        return (_costOf(number) * size + bytes_ - 1) / bytes_;
     }
 
     function _debitOf(uint64 number, bytes memory usage) private view returns (Debit memory) {

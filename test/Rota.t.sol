@@ -315,15 +315,15 @@ contract RotaTest is System {
         address sealer = makeAddr("sealer");
 
         bytes memory header = _mineWithHeader(settlement.pinned());
-        vm.prank(sealer);
+        vm.prank(sealer, sealer);
         uint256 before = gasleft();
         settlement.seal(1, header);
         uint256 used = before - gasleft();
 
         uint256 refund = rewardPool.posterBalance(sealer);
-        // Its own gas and a flat part for what it cannot see; never twice what it cost.
-        assertGt(refund, used * 10 gwei * 9 / 10);
-        assertLt(refund, (used + 60_000) * 10 gwei);
+        // Its own gas, that of the transaction around it, and a margin.
+        assertGt(refund, (used + 21_000) * 10 gwei);
+        assertLt(refund, (used + 21_000) * 10 gwei * 125 / 100);
     }
 
     function test_seal_withAnEmptyRewardPoolGoesOn() public {

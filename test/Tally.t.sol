@@ -5,7 +5,6 @@ import {IBatchInbox, Submission} from "../contracts/interfaces/IBatchInbox.sol";
 import {IRewardPool} from "../contracts/interfaces/IRewardPool.sol";
 import {Attendance, ITally, Settled} from "../contracts/interfaces/ITally.sol";
 import {CertificateLib} from "../contracts/lib/CertificateLib.sol";
-import {RefundLib} from "../contracts/lib/RefundLib.sol";
 import {BatchHeader, Signature} from "../contracts/types/Wire.sol";
 import {Chain} from "./utils/Chain.sol";
 import {Actor} from "./utils/System.sol";
@@ -64,7 +63,7 @@ contract TallyTest is Chain {
         address leader = _leader(header);
         _settle(header);
         // Three of four signed.
-        uint256 amountWei = RefundLib.gasOf(true, 3, PAYLOAD_TOKENS) * 1 gwei + p.posterMarginWei * 3 / 4;
+        uint256 amountWei = _dueWei(0, 3, 4);
 
         vm.expectEmit(address(rewardPool));
         emit IRewardPool.PosterCredited(leader, 1, amountWei);
@@ -88,8 +87,7 @@ contract TallyTest is Chain {
         _advance(5 * p.takeoverSeconds);
         _settleAs(stranger, next);
         _tallyAll();
-        uint256 refundWei = RefundLib.gasOf(true, 3, PAYLOAD_TOKENS) * 1 gwei;
-        assertEq(rewardPool.posterBalance(stranger), 2 * refundWei + p.posterMarginWei * 3 / 4);
+        assertEq(rewardPool.posterBalance(stranger), _settledBatches[0].refundWei + _dueWei(1, 3, 4));
     }
 
     function test_tally_creditsEachPosterOfAMixedRun() external {
@@ -102,13 +100,8 @@ contract TallyTest is Chain {
         _settle(second);
         _tallyAll();
 
-        // The second one settled in the block of the first, and may have shared its transaction.
-        uint256 marginWei = p.posterMarginWei * 3 / 4;
-        uint256 firstWei = RefundLib.gasOf(true, 3, PAYLOAD_TOKENS) * 1 gwei;
-        uint256 secondWei = RefundLib.gasOf(false, 3, PAYLOAD_TOKENS) * 1 gwei;
-        assertLt(secondWei, firstWei);
-        assertEq(rewardPool.posterBalance(_leader(first)), firstWei + marginWei);
-        assertEq(rewardPool.posterBalance(_leader(second)), secondWei + marginWei);
+        assertEq(rewardPool.posterBalance(_leader(first)), _dueWei(0, 3, 4));
+        assertEq(rewardPool.posterBalance(_leader(second)), _dueWei(1, 3, 4));
     }
 
     function testFuzz_tally_countsWhoSigned(uint256 seed) external {
@@ -192,8 +185,11 @@ contract TallyTest is Chain {
         batches[1] = _settledBy(leader, b, submissions[1].signers);
         batches[1].parentSettledAt = uint64(block.timestamp);
 
+        vm.recordLogs();
         vm.prank(leader, leader);
         settlement.settleMany(submissions);
+        uint128[] memory refundsWei = _refundsWei();
+        (batches[0].refundWei, batches[1].refundWei) = (refundsWei[0], refundsWei[1]);
         tally.tally(1, batches);
         assertEq(tally.nextTally(), 3);
     }
@@ -237,7 +233,7 @@ contract TallyTest is Chain {
         if (field == 4) ++batch.parentSettledAt;
         if (field == 5) ++batch.baseFeeWei;
         if (field == 6) ++batch.blobBaseFeeWei;
-        if (field == 7) ++batch.payloadTokens;
+        if (field == 7) ++batch.refundWei;
         if (field == 8) ++batch.blobs;
         if (field == 9) batch.late = !batch.late;
         if (field == 10) batch.led = !batch.led;
@@ -450,9 +446,7 @@ contract TallyTest is Chain {
         BatchHeader memory header = _nextHeader(1);
         address leader = _leader(header);
         Signature[] memory signatures = _attest(header, signers);
-        _settledBatches.push(_settledBy(leader, header, signers));
-        vm.prank(leader, leader);
-        settlement.settle(header, signers, signatures, PAYLOAD);
+        _settleNoted(leader, header, signers, signatures);
     }
 
     /// @dev Many batches of one block in this second.

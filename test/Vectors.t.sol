@@ -40,8 +40,8 @@ contract VectorSubject {
         return MerkleLib.rootOf(leaf, index, size, siblings);
     }
 
-    function tokens(bytes calldata payload) external pure returns (uint64) {
-        return PayloadLib.tokens(payload);
+    function tokens(bytes calldata payload) external pure returns (uint256) {
+        return payload.length + 3 * PayloadLib.nonzeroBytes(payload);
     }
 }
 

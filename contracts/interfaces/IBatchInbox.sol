@@ -35,16 +35,16 @@ struct Tip {
 /// block (R26-R29).
 interface IBatchInbox {
     /// @notice A batch settled. With the transaction's input and its block, this is all that {tally} and derivation
-    /// need. `headerHash` is {batchDigest}; `payloadTokens` is what L1 prices its payload in calldata by (EIP-7623): one
-    /// for a zero byte, four for any other; `led` says that its turn's leader posted it, under the key that the set has or
-    /// from the poster address that it had then.
+    /// need. `headerHash` is {batchDigest}; `refundWei` is by how much it raised what its transaction paid, as far as it is
+    /// refunded (R42); `led` says that its turn's leader posted it, under the key that the set has or from the poster address
+    /// that it had then.
     event BatchSettled(
         uint64 indexed number,
         bytes32 indexed headerHash,
         address poster,
         uint128 signers,
         uint64 parentSettledAt,
-        uint64 payloadTokens,
+        uint128 refundWei,
         bool late,
         bool led
     );
@@ -140,7 +140,7 @@ interface IBatchInbox {
     function tip() external view returns (Tip memory);
 
     /// @notice keccak256(abi.encode(header hash, signers, poster, settledAt, parentSettledAt, baseFeeWei, blobBaseFeeWei,
-    /// payloadTokens, blobs, late, led)) of batch `number`, named as in {Settled}. Reverts with {NotInRing}.
+    /// refundWei, blobs, late, led)) of batch `number`, named as in {Settled}. Reverts with {NotInRing}.
     function ringValue(uint64 number) external view returns (bytes32);
 
     /// @notice The batches whose ring values are still there; `first` > `last` before the first batch.

@@ -10,7 +10,7 @@ struct Commission {
 }
 
 /// @title Paid for work
-/// @notice Holds ETH for posters (refund of L1 gas and a margin) and for sealers, and the stake token for signers and those
+/// @notice Holds ETH for posters and for whoever does what has to be done (refund of L1 gas and a margin), and the stake token for signers and those
 /// who delegate to them (R42). Anyone funds it; everything is pulled. ETH that becomes due while it is empty it owes, and pays
 /// from what comes in later. Of the stake token nothing is owed beyond what it has.
 interface IRewardPool {
@@ -18,7 +18,8 @@ interface IRewardPool {
     event PosterCredited(address indexed poster, uint64 indexed batch, uint256 amountWei);
     event SendersReserved(uint64 indexed batch, uint256 amountWei);
     event SenderCredited(address indexed sender, uint64 indexed entry, uint256 amountWei);
-    event SealerCredited(address indexed sealer, uint256 amountWei);
+    /// @notice What `worker` did for everybody at `contract_` is refunded, with a margin.
+    event DutyCredited(address indexed contract_, address indexed worker, uint256 amountWei);
     event SignersReserved(uint32 indexed generation, uint64 indexed epoch, uint64 indexed batch, uint256 amountWei);
     event PosterClaimed(address indexed poster, uint256 amountWei);
 
@@ -46,7 +47,8 @@ interface IRewardPool {
     event DelegationCapChanged(uint32 indexed sequencer, uint256 capWei);
     event CommissionClaimed(uint32 indexed sequencer, address indexed to, uint256 amountWei);
 
-    error NotSettlement(address expected, address actual);
+    /// @notice No contract of this deployment whose work is refunded.
+    error NotDuty(address actual);
 
     error NotTally(address expected, address actual);
 
@@ -95,10 +97,12 @@ interface IRewardPool {
     /// @dev That it stays within what {reserveForSenders} was told is the tally's to see to.
     function creditSender(address sender, uint64 entry, uint256 amountWei) external;
 
-    /// @notice Refunds the caller of {IRota.seal}: puts `amountWei` of ETH in the name of `sealer`, which claims it as a poster;
-    /// what the pool does not have it owes. Settlement only; never reverts for want of funds, or an empty pool would stop
-    /// the rotation. Reverts with {NotSettlement}.
-    function creditSealer(address sealer, uint256 amountWei) external;
+    /// @notice Refunds who did what has to be done: puts so many sixteenths of the price of `gasSpent` that was measured, with that
+    /// of a transaction with `size` bytes of calldata, `nonzero` of them not zero, if `worker` sent it, in the name of `worker`, which
+    /// claims it as posters do, with a margin on it, and the price of crediting it; what the pool does not have it owes. The
+    /// other contracts of the deployment only; never reverts for want of funds, or an empty pool would stop the rotation. Reverts
+    /// with {NotDuty}.
+    function creditDuty(address worker, uint256 gasSpent, uint256 size, uint256 nonzero, uint256 sixteenths) external;
 
     /// @notice Sets up to `amountWei` of the stake token aside, as far as the pool has it, for those who signed batches of
     /// an epoch, the last of them `batch`. The tally only. Reverts with {NotTally}.
@@ -127,7 +131,8 @@ interface IRewardPool {
     /// @notice Credits the first epoch that waits, to all of its members at once; anyone may. A member's part goes by weight
     /// and participation: the owner's commission of it stays here to be claimed, the rest becomes assets of its pool, so
     /// that every share of it is worth more. Nothing goes to who was absent, is jailed or tombstoned, or has left; that and
-    /// what rounding leaves go back to the reward pool. What is reserved for an epoch leaves here with it, to the wei.
+    /// what rounding leaves go back to the reward pool. What is reserved for an epoch leaves here with it, to the wei. The
+    /// caller is refunded as for any duty.
     ///
     /// Reverts with {NothingToCredit}, {EpochNotClosed}, {TokenDelivered}.
     /// @dev Epochs wait in the order in which they were attested. At most maxMembers members are looked at.

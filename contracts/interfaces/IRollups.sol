@@ -30,6 +30,9 @@ interface IRollups {
     /// @notice `amountWei` were taken for the bytes in `batch`.
     event RollupDebited(uint64 indexed chainId, uint64 indexed batch, uint256 amountWei, uint256 allowanceWei);
 
+    /// @notice `owedWei` in all is what its bytes cost and the rollup did not have.
+    event RollupOwes(uint64 indexed chainId, uint256 owedWei);
+
     /// @notice All rollups of `batch` were debited, `paidWei` together.
     event BatchDebited(uint64 indexed batch, uint256 paidWei);
 
@@ -70,8 +73,8 @@ interface IRollups {
     /// Reverts with {ChainIdIsZero}, {AlreadyRegistered}, {FeeTooSmall}.
     function register(uint64 chainId) external payable;
 
-    /// @notice Adds to the allowance of a registered chain id, and opens it again once the reserve is there. Anyone may;
-    /// nothing is ever paid back.
+    /// @notice Pays what a registered chain id owes, and adds the rest to its allowance, which opens it again once the reserve is
+    /// there. Anyone may; nothing is ever paid back.
     ///
     /// Reverts with {NotRegistered}, {NothingSent}.
     function fund(uint64 chainId) external payable;
@@ -95,9 +98,11 @@ interface IRollups {
     /// Reverts with {NotRegistered}, {NotOwner}, {NothingChanges}.
     function setClosed(uint64 chainId, bool closed) external;
 
-    /// @notice Takes the price of its bytes from each rollup of a settled batch, once per batch, while the ring holds it. A
-    /// rollup that has less pays what it has; one that is not registered pays nothing: no balance keeps a batch from being
-    /// debited. The ETH becomes free ETH of the reward pool.
+    /// @notice Takes from each rollup of a settled batch what its bytes cost, once per batch, while the ring holds it: its part
+    /// of what the poster is refunded, with the whole margin, and of rollupBookingGas at the batch's base fee. A rollup that has
+    /// less pays what it has and owes the rest; one that is not registered pays nothing: no balance keeps a batch from being
+    /// debited. The ETH becomes free ETH of the reward pool, and the caller is refunded as for any duty: all of it for 16 batches
+    /// or more, and once in an epoch for fewer, else in proportion; nothing if nobody paid.
     ///
     /// Reverts with {AlreadyDebited}, {IBatchInbox.NotInRing}, {RingValueMismatch}, {UsageLengthWrong}, {UsageMismatch},
     /// {UsageNotAscending}.
@@ -112,6 +117,9 @@ interface IRollups {
     ///
     /// Reverts with {NothingToDebit} if there is none, and as {debit} without {AlreadyDebited}.
     function debitMany(Debit[] calldata debits) external;
+
+    /// @notice What `chainId` owes the reward pool.
+    function owed(uint64 chainId) external view returns (uint256 weiOwed);
 
     /// @notice Bit i set: batch 256 · `group` + i was debited.
     function debitedBatches(uint64 group) external view returns (uint256 bitmap);

@@ -62,7 +62,7 @@ interface IRota is ICalendar {
     error ScheduleTooLong(uint64 maximum, uint64 actual);
 
     /// @notice Freezes the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next. The
-    /// set is that of the start of the running epoch (R3). The caller's gas is refunded through the reward pool.
+    /// set is that of the start of the running epoch (R3). The caller is refunded as for any duty (R42).
     ///
     /// If too few were eligible for exitDelay, the set holds whoever is, even nobody. Under an empty set nothing is ordered
     /// or settled, and the next seal is of the running epoch and begins a generation (R5, {IRestart.GenerationStarted}).

@@ -242,7 +242,7 @@ interface ISequencerRegistry {
     function leave(uint32 id, uint256 shares, uint256 waitingShares) external returns (uint256 exitId);
 
     /// @notice Lets up to `max` places of each churn queue move as far as the epoch's limit allows. Anyone may call it, as
-    /// often as they like.
+    /// often as they like. Refunded as a duty (R42) if `max` is 16 or more: who moves few at a time could do it more often.
     ///
     /// Reverts with {NothingMoves}.
     function flush(uint256 max) external returns (uint256 steps);
@@ -338,6 +338,9 @@ interface ISequencerRegistry {
     /// @notice The address that may post for the sequencer that `signer` belongs or ever belonged to, besides its key
     /// (R28); zero if it has named none, or if the key is unknown.
     function posterOf(address signer) external view returns (address);
+
+    /// @notice The key of the sequencer whose poster address `poster` is now; zero if it is nobody's.
+    function signerOfPoster(address poster) external view returns (address);
 
     /* FOR THE SETTLEMENT CONTRACT */
 

@@ -179,7 +179,8 @@ interface ISlasher {
     /// epoch and the seven before, by settlement time (R35), and takes missedTurnBps of its pool at once, a part of it as the
     /// caller's bounty. Misses up to the epoch in which it was jailed no more do not count: none counts twice. Nobody is
     /// jailed while members with more than a third of the weight in force have a miss in these epochs. This is no safety
-    /// offence: it adds to no correlation, holds no pool and tombstones nobody, and {caseOf} does not know it.
+    /// offence: it adds to no correlation, holds no pool and tombstones nobody, and {caseOf} does not know it. The call is refunded
+    /// as a duty (R42).
     ///
     /// Reverts with {ISequencerRegistry.UnknownSequencer}, {ISequencerRegistry.StatusNotAllowed}, {NotAbsent},
     /// {ICalendar.NoSetInForce}, {OutageTooWide}.

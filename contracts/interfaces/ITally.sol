@@ -14,7 +14,7 @@ struct Settled {
     uint256 baseFeeWei;
     uint256 blobBaseFeeWei;
     /// As in {IBatchInbox.BatchSettled}.
-    uint64 payloadTokens;
+    uint128 refundWei;
     uint64 blobs;
     bool late;
     /// Settled by the leader of its turn.
@@ -66,7 +66,8 @@ interface ITally {
     /// @notice What was handed in is not what settled as batch `number`.
     error RingValueMismatch(uint64 number, bytes32 expected, bytes32 actual);
 
-    /// @notice Books batches `first`, `first + 1`, ... once each, in order, while the ring still holds them.
+    /// @notice Books batches `first`, `first + 1`, ... once each, in order, while the ring still holds them. Refunded as a duty (R42):
+    /// all of it for 16 batches or more, and once in an epoch for fewer, else in proportion.
     ///
     /// Reverts with {NothingToTally}, {TallyNotNext}, {IBatchInbox.NotInRing}, {RingValueMismatch}.
     function tally(uint64 first, Settled[] calldata batches) external;

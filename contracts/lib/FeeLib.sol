@@ -3,8 +3,8 @@ pragma solidity 0.8.30;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
-/// @title What forcing a transaction and a rollup's bytes cost
-/// @notice Neither overflows: where the product would, a fee is what nobody has, and a price what there is.
+/// @title What forcing a transaction costs
+/// @notice Does not overflow: where the product would, a fee is what nobody has.
 library FeeLib {
     /// @notice `feeWei`, doubled `doublings` times; at the most 2^256 - 1.
     function doubled(uint256 feeWei, uint256 doublings) internal pure returns (uint256) {
@@ -21,10 +21,5 @@ library FeeLib {
         returns (uint256)
     {
         return doubled(feeWei, Math.min(waiting / doublingEntries, maxDoublings));
-    }
-
-    /// @notice `size` bytes at `byteWei`, or `balanceWei` if it is less.
-    function priceOf(uint256 byteWei, uint32 size, uint256 balanceWei) internal pure returns (uint256) {
-        return Math.min(balanceWei, Math.saturatingMul(byteWei, size));
     }
 }

@@ -19,6 +19,16 @@ library ParamsLib {
     uint256 internal constant MAX_WEIGHT_UNIT_WEI = 1 << 60;
     /// Beyond a thousand times its first price the forced queue would be closed to all but the rich when it is needed.
     uint256 internal constant MAX_FORCED_FEE_DOUBLINGS = 10;
+    /// Whoever works gets at most half again of what it spent; whoever pays itself a tip, as proposer of L1, not much.
+    uint256 internal constant MAX_REFUND_MARGIN_BPS = 5000;
+    uint256 internal constant MAX_PRIORITY_WEI = 1 gwei;
+    /// Bounds of what L1 can be said to charge: several times what it does, and within the fields of {PricingLib}.
+    uint256 internal constant MAX_TRANSACTION_GAS = 100_000;
+    uint256 internal constant MAX_BYTE_GAS = 1000;
+    uint256 internal constant MAX_WRITE_GAS = 1_000_000;
+    uint256 internal constant MAX_BOOKING_GAS = 1_000_000;
+    /// What a change of a slot takes today (EIP-2929).
+    uint256 internal constant WRITE_GAS = 2900;
 
     /* ZERO VALUES AND BOUNDS OF ONE FIELD */
 
@@ -37,6 +47,12 @@ library ParamsLib {
     error ForcedFeeDoublingIsZero();
     error ForcedFeeDoublingsTooMany(uint256 maximum, uint256 actual);
     error ShareAboveWhole(uint256 wholeBps, uint256 actualBps);
+    error RefundMarginTooLarge(uint256 maximumBps, uint256 actualBps);
+    error PriorityTooLarge(uint256 maximumWei, uint256 actualWei);
+    error TransactionGasTooLarge(uint256 maximum, uint256 actual);
+    error ByteGasTooLarge(uint256 maximum, uint256 actual);
+    error RepricedWriteGasOutOfRange(uint256 minimum, uint256 maximum, uint256 actual);
+    error BookingGasTooLarge(uint256 maximum, uint256 actual);
 
     /* RELATIONS, IN THE ORDER OF §12 */
 
@@ -68,6 +84,7 @@ library ParamsLib {
     /// @notice Reverts with the error of the first relation that does not hold, in the order in which they stand above.
     function check(Params memory p) internal pure {
         _checkFields(p);
+        _checkPrices(p);
         _checkDelays(p);
         _checkPace(p);
         _checkSizes(p);
@@ -117,6 +134,26 @@ library ParamsLib {
         require(p.doubleSignBps <= BPS, ShareAboveWhole(BPS, p.doubleSignBps));
         require(p.brokenPromiseBps <= BPS, ShareAboveWhole(BPS, p.brokenPromiseBps));
         require(p.missedTurnBps <= BPS, ShareAboveWhole(BPS, p.missedTurnBps));
+    }
+
+    /// @dev Refunds are paid out of what others put in: a mistake in a price must not be able to empty it.
+    function _checkPrices(Params memory p) private pure {
+        require(
+            p.refundMarginBps <= MAX_REFUND_MARGIN_BPS, RefundMarginTooLarge(MAX_REFUND_MARGIN_BPS, p.refundMarginBps)
+        );
+        require(p.priorityWei <= MAX_PRIORITY_WEI, PriorityTooLarge(MAX_PRIORITY_WEI, p.priorityWei));
+        uint256 transactionGas = Math.max(p.transactionGas, p.nextTransactionGas);
+        require(transactionGas <= MAX_TRANSACTION_GAS, TransactionGasTooLarge(MAX_TRANSACTION_GAS, transactionGas));
+        uint256 byteGas = Math.max(
+            Math.max(Math.max(p.zeroByteGas, p.byteGas), Math.max(p.zeroByteFloorGas, p.byteFloorGas)),
+            Math.max(Math.max(p.nextZeroByteGas, p.nextByteGas), Math.max(p.nextZeroByteFloorGas, p.nextByteFloorGas))
+        );
+        require(byteGas <= MAX_BYTE_GAS, ByteGasTooLarge(MAX_BYTE_GAS, byteGas));
+        require(
+            p.repricedWriteGas > WRITE_GAS && p.repricedWriteGas <= MAX_WRITE_GAS,
+            RepricedWriteGasOutOfRange(WRITE_GAS + 1, MAX_WRITE_GAS, p.repricedWriteGas)
+        );
+        require(p.rollupBookingGas <= MAX_BOOKING_GAS, BookingGasTooLarge(MAX_BOOKING_GAS, p.rollupBookingGas));
     }
 
     function _checkDelays(Params memory p) private pure {

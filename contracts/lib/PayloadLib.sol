@@ -7,22 +7,18 @@ library PayloadLib {
     uint256 private constant HIGH_BITS = 0x8080808080808080808080808080808080808080808080808080808080808080;
     uint256 private constant ONES = 0x0101010101010101010101010101010101010101010101010101010101010101;
 
-    /// @notice Calldata tokens of EIP-7623: one for a zero byte, four for any other.
+    /// @notice How many bytes are not zero: L1 prices those otherwise.
     /// @dev About 2 gas a byte: free wherever the floor of EIP-7623 binds, which leaves 6 even for a zero byte. Unchecked:
     /// every sum is of bytes in calldata, and their indexes stay below its length.
-    function tokens(bytes calldata payload) internal pure returns (uint64) {
+    function nonzeroBytes(bytes calldata payload) internal pure returns (uint256 nonzero) {
         unchecked {
             uint256 length = payload.length;
-            uint256 nonzero;
             uint256 offset;
             for (; offset + 32 <= length; offset += 32) {
                 nonzero += _nonzeroBytes(_wordAt(payload, offset));
             }
             // Of the last word, only what belongs to the payload.
             if (offset < length) nonzero += _nonzeroBytes(_wordAt(payload, offset) >> (8 * (offset + 32 - length)));
-
-            // Casting is safe: calldata is far below 2^60 bytes.
-            return uint64(length + 3 * nonzero);
         }
     }
 

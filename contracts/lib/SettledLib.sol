@@ -18,7 +18,7 @@ library SettledLib {
                 batch.parentSettledAt,
                 batch.baseFeeWei,
                 batch.blobBaseFeeWei,
-                batch.payloadTokens,
+                batch.refundWei,
                 batch.blobs,
                 batch.late,
                 batch.led

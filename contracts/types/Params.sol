@@ -57,16 +57,34 @@ struct Params {
     uint64 bountyBps;
     uint64 compensationBps;
     uint64 jailSeconds;
-    // rewards: wei of ETH to the poster of a regular batch, wei of the stake token to all signers together for a second of the
-    // chain
-    uint256 posterMarginWei;
+    // refunds, in ETH: the share on top of them that whoever works keeps, and the tip that is refunded at the most
+    uint64 refundMarginBps;
+    uint64 priorityWei;
+    // rewards: wei of the stake token, to all signers together for a second of the chain
     uint256 signersSecondWei;
+    // What L1 charges that a contract cannot measure, in gas: a transaction, a byte of its calldata, zero or not, and the
+    // floors under these (EIP-7623).
+    uint64 transactionGas;
+    uint64 zeroByteGas;
+    uint64 byteGas;
+    uint64 zeroByteFloorGas;
+    uint64 byteFloorGas;
+    // The same once L1 takes as much as repricedWriteGas for a change of a slot.
+    uint64 repricedWriteGas;
+    uint64 nextTransactionGas;
+    uint64 nextZeroByteGas;
+    uint64 nextByteGas;
+    uint64 nextZeroByteFloorGas;
+    uint64 nextByteFloorGas;
     // forced queue: what an entry costs while nothing waits
     uint256 forcedFeeWei;
     // rollups
     uint256 rollupFeeWei;
     uint256 rollupReserveWei;
+    /// What a byte costs at the base fee that the reserve is made for.
     uint256 rollupByteWei;
+    /// Gas that rollups pay for a batch besides, at its base fee, for tallying and debiting it.
+    uint64 rollupBookingGas;
 }
 
 /// Where the contracts of one deployment stand. They are announced to every constructor before the first of them

@@ -394,7 +394,7 @@ impl Network {
                 tx_hash: B256::ZERO,
                 parent_settled_at: Seconds::new(parent),
                 payload_bytes: 0,
-                payload_tokens: 0,
+                refund_wei: 0,
                 late: false,
                 led: true,
             });

@@ -70,13 +70,14 @@ fn number(value: &Value) -> String {
 
 /// What a parameter is counted in; its name ends in it.
 fn unit(name: &str) -> &'static str {
-    const UNITS: [(&str, &str); 10] = [
+    const UNITS: [(&str, &str); 11] = [
         ("Seconds", "s"),
         ("Millis", "ms"),
         ("Bytes", "bytes"),
         ("Blocks", "L1 blocks"),
         ("Bps", "1/10,000"),
         ("Wei", "wei"),
+        ("Gas", "gas"),
         ("Entries", "entries"),
         ("Doublings", "times"),
         ("Members", "members"),

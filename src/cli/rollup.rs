@@ -116,6 +116,9 @@ pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
             registered(&client, &deployment, rollup, "rota rollup register opens it").await?;
         }
     }
+    // What it owes is paid first.
+    let owed = actions::rollup_owes(&client, &deployment, rollup).await?.min(options.allowance);
+    let added = options.allowance.saturating_sub(owed);
     let account = options.owner.account(client)?;
 
     let waiting = progress("waiting for L1");
@@ -126,11 +129,16 @@ pub(super) async fn run(command: Command, output: Output) -> eyre::Result<()> {
     waiting.finish_and_clear();
     done?;
     let what = if new { "registered with an allowance of" } else { "allowance grew by" };
+    let debts = match owed.is_zero() {
+        true => String::new(),
+        false => format!(", after {} ETH that it owed", units(owed)),
+    };
     output.print(
-        format!("rollup {rollup}: {what} {} ETH", units(options.allowance)),
+        format!("rollup {rollup}: {what} {} ETH{debts}", units(added)),
         &json!({
             "rollup": options.rollup,
-            "addedWei": options.allowance.to_string(),
+            "addedWei": added.to_string(),
+            "owedWei": owed.to_string(),
             "owner": account.address(),
         }),
     );

@@ -4,7 +4,7 @@ use crate::cli::output::Output;
 use crate::cli::{ether, units};
 use crate::config::ConfigError;
 use crate::domain::Seconds;
-use crate::economics::{Network, Outcome};
+use crate::economics::{Network, Outcome, Year};
 use crate::l1;
 use alloy::primitives::U256;
 use clap::Args;
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-/// Play each offence against parameters, and see what it costs
+/// Play each offence, and the duties on L1 over years of fees, and see what they cost
 ///
 /// Needs no L1. Sequencers are taken to be equal. An attack pays only for who gains more outside of the network than is
 /// lost here.
@@ -28,6 +28,9 @@ pub(super) struct Options {
     /// What each has staked, in tokens
     #[arg(long, value_name = "TOKENS", default_value = "1000", value_parser = ether)]
     stake: U256,
+    /// Which years of L1 fees are played for the duties on L1
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
 }
 
 pub(super) fn run(options: Options, output: Output) -> eyre::Result<()> {
@@ -40,8 +43,45 @@ pub(super) fn run(options: Options, output: Output) -> eyre::Result<()> {
     let network = Network { params, members: options.members, stake_wei: options.stake };
     let outcomes = network.play();
 
-    output.print(table(&network, &outcomes), &json!({ "outcomes": outcomes }));
+    let year = network.play_fees(options.seed);
+
+    let text = table(&network, &outcomes) + &years(&year);
+    output.print(text, &json!({ "outcomes": outcomes, "year": year }));
     Ok(())
+}
+
+/// What a year of fees comes to.
+fn years(year: &Year) -> String {
+    let mut text = "\nDuties on L1, done once an hour for a year\n".to_owned();
+    for one in &year.duties {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {:<22} {:<19} {:<10} spends {}, gets {} ETH, loses in {} hours",
+            one.duty,
+            one.fees,
+            one.prices,
+            units(one.spent_wei),
+            units(one.paid_wei),
+            one.losing_hours
+        );
+    }
+    text += "\nThe reward pool of four members in a year\n";
+    for one in &year.pools {
+        let _ = writeln!(
+            text,
+            "  {} batches an hour, {}, {}: pays {} ETH, gets {} from rollups ({} to {} % of what their bytes cost); signers earn {} tokens",
+            one.batches_an_hour,
+            one.fees,
+            one.prices,
+            units(one.paid_wei),
+            units(one.income_wei),
+            one.least_percent,
+            one.most_percent,
+            units(one.signers_wei)
+        );
+    }
+    text
 }
 
 fn table(network: &Network, outcomes: &[Outcome]) -> String {

@@ -68,8 +68,8 @@ pub struct SettledBatch {
     pub parent_settled_at: Seconds,
     /// Bytes of its payload in calldata.
     pub payload_bytes: u64,
-    /// What L1 prices them by (EIP-7623): one for a zero byte, four for any other.
-    pub payload_tokens: u64,
+    /// What L1 found that settling it cost, as far as that is refunded (R42).
+    pub refund_wei: u128,
     /// Whether it served a forced entry too late.
     pub late: bool,
     /// Whether the leader of its turn posted it: under the key in the set, or from the poster address that it had then.

@@ -17,6 +17,14 @@ const MAX_FORCED_FEE_DOUBLINGS: u64 = 10;
 const MAX_WEIGHT_UNIT_WEI: u64 = 1 << 60;
 /// What the tally counts of an epoch at the most: 20 bits.
 const MAX_ATTESTED_SECONDS: u64 = (1 << 20) - 1;
+const MAX_REFUND_MARGIN_BPS: u64 = 5_000;
+const MAX_PRIORITY_WEI: u64 = 1_000_000_000;
+const MAX_TRANSACTION_GAS: u64 = 100_000;
+const MAX_BYTE_GAS: u64 = 1_000;
+const MAX_WRITE_GAS: u64 = 1_000_000;
+const MAX_BOOKING_GAS: u64 = 1_000_000;
+/// What a change of a slot takes today (EIP-2929).
+const WRITE_GAS: u64 = 2_900;
 
 /// A relation that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +108,7 @@ impl Found {
 pub fn violations(p: &Params) -> Vec<Violation> {
     let mut found = Found::default();
     fields(p, &mut found);
+    prices(p, &mut found);
     delays(p, &mut found);
     pace(p, &mut found);
     sizes(p, &mut found);
@@ -160,6 +169,43 @@ fn fields(p: &Params, found: &mut Found) {
         let names = ["wholeBps", "actualBps"];
         found.at_most(parameter, "ShareAboveWhole", names, wide(BPS), wide(bps));
     }
+}
+
+fn prices(p: &Params, found: &mut Found) {
+    let margin = wide(p.refund_margin_bps);
+    let names = ["maximumBps", "actualBps"];
+    let error = "RefundMarginTooLarge";
+    found.at_most("refundMarginBps", error, names, wide(MAX_REFUND_MARGIN_BPS), margin);
+    let names = ["maximumWei", "actualWei"];
+    let tip = wide(p.priority_wei);
+    found.at_most("priorityWei", "PriorityTooLarge", names, wide(MAX_PRIORITY_WEI), tip);
+    let names = ["maximum", "actual"];
+    let gas = wide(p.transaction_gas.max(p.next_transaction_gas));
+    let error = "TransactionGasTooLarge";
+    found.at_most("transactionGas", error, names, wide(MAX_TRANSACTION_GAS), gas);
+    let bytes = [
+        p.zero_byte_gas,
+        p.byte_gas,
+        p.zero_byte_floor_gas,
+        p.byte_floor_gas,
+        p.next_zero_byte_gas,
+        p.next_byte_gas,
+        p.next_zero_byte_floor_gas,
+        p.next_byte_floor_gas,
+    ];
+    let gas = wide(bytes.into_iter().max().unwrap_or_default());
+    found.at_most("byteGas", "ByteGasTooLarge", names, wide(MAX_BYTE_GAS), gas);
+    let write = p.repriced_write_gas;
+    let sides = [
+        ("minimum", wide(WRITE_GAS + 1)),
+        ("maximum", wide(MAX_WRITE_GAS)),
+        ("actual", wide(write)),
+    ];
+    let within = write > WRITE_GAS && write <= MAX_WRITE_GAS;
+    found.need(within, "repricedWriteGas", "RepricedWriteGasOutOfRange", &sides);
+    let booking = wide(p.rollup_booking_gas);
+    let most = wide(MAX_BOOKING_GAS);
+    found.at_most("rollupBookingGas", "BookingGasTooLarge", names, most, booking);
 }
 
 fn delays(p: &Params, found: &mut Found) {
@@ -313,6 +359,13 @@ mod tests {
             Params { bounty_bps: 0, ..p() },
             Params { jail_seconds: 0, ..p() },
             Params { commission_delay_seconds: 0, ..p() },
+            Params { refund_margin_bps: 5_001, ..p() },
+            Params { priority_wei: 1_000_000_001, ..p() },
+            Params { next_transaction_gas: 100_001, ..p() },
+            Params { next_byte_floor_gas: 1_001, ..p() },
+            Params { repriced_write_gas: 2_900, ..p() },
+            Params { rollup_booking_gas: 1_000_001, ..p() },
+            Params { repriced_write_gas: 1_000_001, ..p() },
             Params { exit_delay_seconds: 0, ..p() },
             Params { evidence_window_seconds: 0, ..p() },
             Params { evidence_window_seconds: u64::MAX, ..p() },

@@ -23,6 +23,9 @@ pub(crate) const DEFAULT_LIMIT: Fees =
     Fees { max_fee_wei: 500_000_000_000, priority_fee_wei: 20_000_000_000 };
 /// Gas estimates have no margin; one node's ran out of gas on another.
 const GAS_PADDING_PERCENT: u64 = 130;
+/// Nodes estimate as if gas cost nothing. Then nothing is refunded for a duty (R42), and to credit a refund writes three words,
+/// some for the first time, which L1's next fork makes dearer: that much more than it estimates at the most.
+const CREDIT_GAS: u64 = 150_000;
 /// Time between two L1 blocks where nobody said so, and the shortest that is believed.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(12);
 const MIN_BLOCK: Duration = Duration::from_millis(100);
@@ -368,7 +371,7 @@ impl Account {
             .client
             .estimate_gas(self.address(), order.to, order.value_wei, &order.input)
             .await?;
-        Ok(gas.saturating_mul(GAS_PADDING_PERCENT) / 100)
+        Ok((gas.saturating_mul(GAS_PADDING_PERCENT) / 100).saturating_add(CREDIT_GAS))
     }
 
     /// Signs a transaction; the same one has the same bytes each time.

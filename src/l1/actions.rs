@@ -322,6 +322,20 @@ pub async fn rollup(
     Ok(RollupStanding { owner, allowance_wei: known.balanceWei, closed: known.closed })
 }
 
+/// ETH that the bytes of a rollup cost and it did not have: whoever funds it pays that first.
+///
+/// # Errors
+///
+/// What keeps the nodes from answering.
+pub async fn rollup_owes(
+    client: &Client,
+    deployment: &Deployment,
+    rollup: RollupId,
+) -> Result<U256, L1Error> {
+    let call = IRollups::owedCall { chainId: rollup.get() };
+    client.call(deployment.rollups, &call).await
+}
+
 /// How many decimals the stake token counts in.
 ///
 /// # Errors

@@ -142,7 +142,8 @@ mod tests {
         let params = params(&words).unwrap();
         assert_eq!(params.genesis, 0);
         assert_eq!(params.epoch_seconds, 1);
-        assert_eq!(params.rollup_byte_wei, U256::from(PARAMS - 1));
+        assert_eq!(params.rollup_byte_wei, U256::from(PARAMS - 2));
+        assert_eq!(params.rollup_booking_gas, u64::try_from(PARAMS - 1).unwrap());
     }
 
     #[test]

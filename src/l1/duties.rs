@@ -259,7 +259,7 @@ async fn settled_of(client: &Client, batch: &SettledBatch) -> Result<Settled, L1
         parentSettledAt: batch.parent_settled_at.get(),
         baseFeeWei: U256::from(base_fee_wei),
         blobBaseFeeWei: U256::from(blob_base_fee_wei),
-        payloadTokens: batch.payload_tokens,
+        refundWei: batch.refund_wei,
         blobs: 0,
         late: batch.late,
         led: batch.led,

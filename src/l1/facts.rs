@@ -297,7 +297,7 @@ pub(super) async fn read(
                     tx_hash,
                     parent_settled_at: Seconds::new(event.parentSettledAt),
                     payload_bytes,
-                    payload_tokens: event.payloadTokens,
+                    refund_wei: event.refundWei,
                     late: event.late,
                     led: event.led,
                 }))

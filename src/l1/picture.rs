@@ -247,7 +247,7 @@ mod tests {
             tx_hash: B256::repeat_byte(6),
             parent_settled_at: Seconds::new(3),
             payload_bytes: 1,
-            payload_tokens: 2,
+            refund_wei: 2,
             late: true,
             led: true,
         };

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {StdStorage, stdStorage} from "forge-std/StdStorage.sol";
 import {Vm} from "forge-std/Vm.sol";
 
-import {Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
 import {IForcedInbox} from "../../contracts/interfaces/IForcedInbox.sol";
 import {TipLib} from "../../contracts/lib/TipLib.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
@@ -175,8 +175,11 @@ contract ForcedAttacks is Chain {
         _warpTo(openFrom);
         BatchHeader memory header = _headerThrough(0);
         (header.l1OriginNumber, header.l1OriginHash) = (origin, originHash);
+        Submission memory one = _submission(header);
+        address leader = _leader(header);
         vm.recordLogs();
-        _settle(header);
+        vm.prank(leader, leader);
+        settlement.settle(one.header, one.signers, one.signatures, one.payload);
         Vm.Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs[0].topics[0], IForcedInbox.ForcedEscaped.selector, "it stands before the batch");
         assertEq(settlement.tip().lastBlockHash, header.lastBlockHash);

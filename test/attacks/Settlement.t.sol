@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {IBatchInbox} from "../../contracts/interfaces/IBatchInbox.sol";
 import {IRota} from "../../contracts/interfaces/IRota.sol";
 import {CertificateLib} from "../../contracts/lib/CertificateLib.sol";
+import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
 import {Config, ConfigLib} from "../../script/ConfigLib.sol";
 import {Chain} from "../utils/Chain.sol";
@@ -279,11 +280,15 @@ contract SettlementAttacks is Chain {
         BatchHeader memory header = _nextHeader(1);
         address leader = _leader(header);
         Signature[] memory signatures = _attest(header, _first(3));
-        _settledBatches.push(_settledBy(leader, header, _first(3)));
+        Settled memory batch = _settledBy(leader, header, _first(3));
+        vm.recordLogs();
         vm.prank(leader, leader);
         uint256 before = gasleft();
         settlement.settle(header, _first(3), signatures, PAYLOAD);
-        return before - gasleft();
+        uint256 spent = before - gasleft();
+        batch.refundWei = _refundsWei()[0];
+        _settledBatches.push(batch);
+        return spent;
     }
 
     function _expectRefused(

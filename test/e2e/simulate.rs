@@ -28,6 +28,9 @@ fn offences_are_played_against_parameters_and_wrong_ones_are_named() {
     };
     assert_eq!(wei("lostWei") + wei("paidWei"), 237_500_000_000_000_000_000);
     assert!(outcomes.iter().any(|one| one["inEth"] == true), "{answer}");
+    let duties = answer["year"]["duties"].as_array().unwrap();
+    assert!(duties.len() >= 60 && duties.iter().all(|one| one["losingHours"] == 0), "{answer}");
+    assert!(!answer["year"]["pools"].as_array().unwrap().is_empty(), "{answer}");
 
     let folder = tempfile::tempdir().unwrap();
     let wrong = folder.path().join("params.json");

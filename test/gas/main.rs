@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 type Figures = BTreeMap<String, u64>;
 
@@ -30,6 +31,33 @@ const TOLERANCE_PERMILLE: u64 = 10;
 /// Budgets under Amsterdam's list, whatever the file says.
 const BUDGETS: [(&str, u64); 3] =
     [("settle_4_3", 92_000), ("settle_48_33", 230_000), ("settle_100_67", 385_000)];
+
+/// Transactions of which `rota simulate` knows what they are refunded.
+const SETTLED: [&str; 3] = ["settle_4_3", "settle_48_33", "settle_100_67"];
+const DUTIES: [&str; 13] = [
+    "close_check_in_4",
+    "credit_epoch_48",
+    "debit_16",
+    "finish_restart_4",
+    "flush_1",
+    "pin",
+    "report_missed_turns_4",
+    "seal_4",
+    "seal_48",
+    "seal_100",
+    "seal_unchanged_4",
+    "seal_unchanged_100",
+    "tally_20",
+];
+
+/// What a transaction takes, and what its sender is refunded of it, in gas.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Refund {
+    paid: u64,
+    refunded: u64,
+}
+
+type Refunds = BTreeMap<String, BTreeMap<String, Refund>>;
 
 const TODAY: &str = "prague";
 const NEXT: &str = "amsterdam";
@@ -58,8 +86,11 @@ fn forge(root: &Path) -> PathBuf {
     binaries.find(|binary| binary.is_file()).unwrap_or_else(|| "forge".into())
 }
 
-/// Has Forge write the transactions out, and reads them.
-fn transactions() -> Vec<Replay> {
+/// Has Forge write out the transactions of one of its tests, and reads them.
+fn transactions(test: &str) -> Vec<Replay> {
+    // All are written to one file.
+    static FILE: Mutex<()> = Mutex::new(());
+    let _held = FILE.lock().unwrap_or_else(PoisonError::into_inner);
     let root = root();
     let file = root.join("cache/gas/transactions");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -68,7 +99,7 @@ fn transactions() -> Vec<Replay> {
     // A filtered run compiles what it is asked to run, not the artifacts that it deploys.
     for arguments in [
         &["build", "--offline", "--quiet"][..],
-        &["test", "--offline", "--match-path", "test/gas/Gas.t.sol", "--match-test", "test_gas"],
+        &["test", "--offline", "--match-path", "test/gas/Gas.t.sol", "--match-test", test],
     ] {
         let output = Command::new(&forge)
             .current_dir(&root)
@@ -118,7 +149,7 @@ fn spaced(number: u64) -> String {
 #[test]
 fn both_price_lists_charge_what_the_file_says() {
     let measured: Figures = read(&root().join("bench/gas.json"));
-    let replays = transactions();
+    let replays = transactions("test_gas");
 
     let mut wrong = Vec::new();
     let mut lists = BTreeMap::from([(TODAY, Figures::new()), (NEXT, Figures::new())]);
@@ -138,6 +169,8 @@ fn both_price_lists_charge_what_the_file_says() {
         let gas = lists[NEXT][name];
         assert!(gas <= budget, "{name}: {gas} of {budget} after the fork");
     }
+
+    hold_refunds(&replays);
 
     let file = root().join("bench/gas-replayed.json");
     let benchmarks = root().join("docs/BENCHMARKS.md");
@@ -165,4 +198,56 @@ fn both_price_lists_charge_what_the_file_says() {
             moved.join("\n")
         );
     }
+}
+
+/// Every duty gives back what it costs under both lists, and not much more; and what `rota simulate` plays is what was measured.
+fn hold_refunds(replays: &[Replay]) {
+    let mut refunds = Refunds::new();
+    let mut wrong = Vec::new();
+    for (list, spec) in [(TODAY, SpecId::PRAGUE), (NEXT, SpecId::AMSTERDAM)] {
+        for name in SETTLED.iter().chain(&DUTIES) {
+            let replay = replays.iter().find(|replay| replay.name == *name).unwrap();
+            let (paid, refunded) = replay.refund(spec);
+            println!("{name} under {list}: paid {paid}, refunded {refunded}");
+            if DUTIES.contains(name) && (refunded < paid || refunded * 10 > paid * 14) {
+                wrong.push(format!("{name} under {list}: {refunded} of {paid}"));
+            }
+            let refund = Refund { paid, refunded };
+            refunds.entry(list.to_owned()).or_default().insert((*name).to_owned(), refund);
+        }
+    }
+    assert!(wrong.is_empty(), "duties that do not pay for themselves:\n{}", wrong.join("\n"));
+
+    let file = root().join("bench/refunds.json");
+    if std::env::var("ROTA_GAS_WRITE").is_ok_and(|value| value == "true") {
+        fs::write(&file, serde_json::to_string_pretty(&refunds).unwrap() + "\n").unwrap();
+        return;
+    }
+    let known: Refunds = read(&file);
+    for (list, transactions) in &refunds {
+        for (name, refund) in transactions {
+            let old = &known[list][name];
+            let moved =
+                far_apart(refund.paid, old.paid) || far_apart(refund.refunded, old.refunded);
+            assert!(!moved, "{name} under {list}: run `make gas`: {refund:?}, was {old:?}");
+        }
+    }
+}
+
+/// R42: all batches of a transaction are refunded together no more than it paid, and at least three quarters of it.
+#[test]
+fn refunds_stay_within_what_was_paid_under_both_price_lists() {
+    let replays = transactions("test_refund");
+    assert!(replays.len() >= 12, "written out: {}", replays.len());
+    let mut wrong = Vec::new();
+    for replay in &replays {
+        for (list, spec) in [(TODAY, SpecId::PRAGUE), (NEXT, SpecId::AMSTERDAM)] {
+            let (paid, refunded) = replay.refund(spec);
+            println!("{} under {list}: paid {paid}, refunded {refunded}", replay.name);
+            if refunded > paid || refunded * 4 < paid * 3 {
+                wrong.push(format!("{} under {list}: {refunded} of {paid}", replay.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -41,6 +41,21 @@ alloy::sol! {
         uint64 depth;
     }
 
+    /// {IBatchInbox.BatchSettled}.
+    event BatchSettled(
+        uint64 indexed number,
+        bytes32 indexed headerHash,
+        address poster,
+        uint128 signers,
+        uint64 parentSettledAt,
+        uint128 refundWei,
+        bool late,
+        bool led
+    );
+
+    /// {IRewardPool.DutyCredited}.
+    event DutyCredited(address indexed contract_, address indexed worker, uint256 amountWei);
+
     struct Recorded {
         string name;
         uint256 blockNumber;
@@ -53,6 +68,8 @@ alloy::sol! {
         address[] accounts;
         bytes[] codes;
         uint64[] nonces;
+        address pool;
+        bytes32[16] poolSlots;
     }
 }
 

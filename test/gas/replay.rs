@@ -1,7 +1,9 @@
 //! One transaction and the state that it meets.
 
-use crate::recorded::Recorded;
+use crate::recorded::{BatchSettled, DutyCredited, Recorded};
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::sol_types::SolEvent;
+use revm::context::result::ExecutionResult;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::database::{CacheDB, EmptyDB};
 use revm::primitives::hardfork::SpecId;
@@ -75,6 +77,13 @@ impl Replay {
             }
         }
 
+        for (i, value) in recorded.poolSlots.iter().enumerate() {
+            let slot = U256::from(i);
+            if met.contains(&recorded.pool) && known.insert((recorded.pool, slot.into())) {
+                state.insert_account_storage(recorded.pool, slot, (*value).into()).unwrap();
+            }
+        }
+
         for (number, hash) in recorded.pinned.iter().zip(recorded.hashes) {
             state.cache.block_hashes.insert(U256::from(*number), hash);
         }
@@ -112,12 +121,29 @@ impl Replay {
         self.run(spec, block, TxEnv { gas_price: 0, ..self.transaction.clone() })
     }
 
+    /// Gas that the receipt would say, and what the sender is refunded of it (R42), for a duty with the margin, at the base fee of
+    /// the recording.
+    pub(crate) fn refund(&self, spec: SpecId) -> (u64, u64) {
+        let result = self.result(spec, self.block.clone(), self.transaction.clone());
+        let logs = result.logs();
+        let settled = logs.iter().filter_map(|log| BatchSettled::decode_log(log).ok());
+        let wei: u128 = settled.map(|settled| settled.refundWei).sum();
+        let duties = logs.iter().filter_map(|log| DutyCredited::decode_log(log).ok());
+        let wei = wei + duties.map(|duty| duty.amountWei.to::<u128>()).sum::<u128>();
+        let gas = wei / u128::from(self.block.basefee);
+        (result.tx_gas_used(), gas.try_into().unwrap())
+    }
+
     fn run(&self, spec: SpecId, block: BlockEnv, transaction: TxEnv) -> u64 {
+        self.result(spec, block, transaction).tx_gas_used()
+    }
+
+    fn result(&self, spec: SpecId, block: BlockEnv, transaction: TxEnv) -> ExecutionResult {
         let cfg = CfgEnv::new_with_spec(spec).with_chain_id(CHAIN_ID);
         let context =
             Context::mainnet().with_db(self.state.clone()).with_block(block).with_cfg(cfg);
         let result = context.build_mainnet().transact(transaction).unwrap().result;
         assert!(result.is_success(), "{} under {spec:?}: {result:?}", self.name);
-        result.tx_gas_used()
+        result
     }
 }

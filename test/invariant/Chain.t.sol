@@ -13,7 +13,7 @@ contract ChainInvariants is StdInvariant, Test {
 
     function setUp() external {
         _handler = new ChainHandler();
-        bytes4[] memory selectors = new bytes4[](18);
+        bytes4[] memory selectors = new bytes4[](19);
         selectors[0] = ChainHandler.settle.selector;
         selectors[1] = ChainHandler.settleAside.selector;
         selectors[2] = ChainHandler.bookAll.selector;
@@ -32,6 +32,7 @@ contract ChainInvariants is StdInvariant, Test {
         selectors[15] = ChainHandler.settleUsing.selector;
         selectors[16] = ChainHandler.fundRollup.selector;
         selectors[17] = ChainHandler.debit.selector;
+        selectors[18] = ChainHandler.settleTogether.selector;
         targetContract(address(_handler));
         targetSelector(FuzzSelector({addr: address(_handler), selectors: selectors}));
     }
@@ -97,5 +98,16 @@ contract ChainInvariants is StdInvariant, Test {
         (uint256 heldWei, uint256 balanceWei) = _handler.rollupWei();
         assertEq(heldWei, balanceWei);
         assertEq(balanceWei, _handler.fundedWei() - _handler.debitedWei());
+    }
+
+    /// What two batches of one transaction are refunded is at most what that paid, and three quarters of it.
+    function invariant_refundsStayWithinWhatWasSpent() external view {
+        assertLe(_handler.refundedWei(), _handler.spentWei());
+        assertGe(4 * _handler.refundedWei(), 3 * _handler.spentWei());
+    }
+
+    /// What rollups pay and owe is at most what all debited batches have cost.
+    function invariant_rollupsPayWhatBatchesCost() external view {
+        assertLe(_handler.debitedWei() + _handler.debtsPaidWei() + _handler.owedByRollup(), _handler.costsWei());
     }
 }

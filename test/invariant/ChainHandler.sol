@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {LateEntries} from "../../contracts/interfaces/IForcedInbox.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
@@ -43,6 +43,12 @@ contract ChainHandler is Offences {
     uint256 public donatedWei;
     uint256 public fundedWei;
     uint256 public debitedWei;
+    /// What rollups paid of what they owed, and what all batches that were debited have cost.
+    uint256 public debtsPaidWei;
+    uint256 public costsWei;
+    /// What transactions of several batches paid for their gas, and what they are refunded.
+    uint256 public spentWei;
+    uint256 public refundedWei;
     mapping(uint64 number => bytes list) public usages;
 
     bytes32[] public cases;
@@ -63,6 +69,8 @@ contract ChainHandler is Offences {
         _forceAs(SENDER, "first");
         _transactions[0] = keccak256("first");
         _burnedBefore = BURN.balance;
+        // What Forge calls would be paid for otherwise, and by nobody.
+        vm.txGasPrice(0);
     }
 
     /* SETTLING */
@@ -98,6 +106,47 @@ contract ChainHandler is Offences {
 
         uint256 members = settlement.leaderSet(header.epoch).members.length;
         if (_trySettle(header, _first(members))) ++settledAside;
+    }
+
+    /// Two batches in one transaction, of which the first has a payload.
+    function settleTogether(uint16 size) external {
+        Submission[] memory submissions = new Submission[](2);
+        BatchHeader memory header = _nextHeader(1);
+        if ((header.lastHeight + 1) % p.turnLength == 0) return; // the second is another's turn
+        address leader = _leader(header);
+        Settled[2] memory batches;
+        for (uint256 i = 0; i < 2; ++i) {
+            bytes memory payload = i == 0 ? vm.randomBytes(size) : bytes("");
+            header.payloadHash = keccak256(payload);
+            submissions[i] = _submission(header);
+            submissions[i].payload = payload;
+            submissions[i].header = abi.decode(abi.encode(header), (BatchHeader));
+            batches[i] = _settledBy(leader, submissions[i].header, submissions[i].signers);
+            header.parentBlockHash = header.lastBlockHash;
+            (header.firstHeight, header.lastHeight) = (header.lastHeight + 1, header.lastHeight + 1);
+            header.lastBlockHash = keccak256(abi.encode("block", header.lastHeight));
+        }
+        batches[1].parentSettledAt = uint64(block.timestamp);
+        // What is open to escape goes along.
+        uint64 next = _firstNotOpen(header.forcedThrough > consumed ? header.forcedThrough : consumed);
+        bytes memory call = abi.encodeCall(settlement.settleMany, (submissions));
+        vm.recordLogs();
+        vm.txGasPrice(1 gwei);
+        vm.prank(leader, leader);
+        uint256 before = gasleft();
+        (bool done,) = at.settlement.call(call);
+        uint256 executed = before - gasleft();
+        vm.txGasPrice(0);
+        if (!done) return; // an entry is due
+        consumed = next;
+        spentWei += _priced(call, executed) * 1 gwei;
+        uint128[] memory refundsWei = _refundsWei();
+        for (uint256 i = 0; i < 2; ++i) {
+            refundedWei += refundsWei[i];
+            batches[i].refundWei = refundsWei[i];
+            _settledBatches.push(batches[i]);
+            _extend(submissions[i].header);
+        }
     }
 
     /* FORCED QUEUE */
@@ -173,7 +222,9 @@ contract ChainHandler is Offences {
             before[i] = registry.assetsOf(_idAt(i));
         }
         uint256 heldWei = poolsWei();
+        vm.txGasPrice(1 gwei);
         rewardPool.creditEpoch();
+        vm.txGasPrice(0);
         creditedWei += poolsWei() - heldWei;
         for (uint256 i = 0; i < MEMBERS; ++i) {
             assertGe(registry.assetsOf(_idAt(i)), before[i], "a credit took something");
@@ -216,8 +267,11 @@ contract ChainHandler is Offences {
     function fundRollup(uint96 amountWei) external {
         amountWei = uint96(bound(amountWei, 1, 1 ether));
         vm.deal(address(this), amountWei);
+        uint256 owedWei = rollups.owed(1);
         rollups.fund{value: amountWei}(1);
-        fundedWei += amountWei;
+        uint256 paidWei = owedWei - rollups.owed(1);
+        debtsPaidWei += paidWei;
+        fundedWei += amountWei - paidWei;
     }
 
     /// Anybody debits any batch, and again.
@@ -227,10 +281,15 @@ contract ChainHandler is Offences {
         bool before = (rollups.debitedBatches(number / 256) >> (number % 256)) & 1 != 0;
         bool known = usages[number].length != 0;
         uint256 balanceWei = rollups.rollup(1).balanceWei;
+        vm.txGasPrice(1 gwei);
         try rollups.debit(number, _settledBatches[number - 1], usages[number]) {
+            vm.txGasPrice(0);
             assertTrue(known && !before, "debited twice, or without its list");
-            debitedWei += balanceWei - rollups.rollup(1).balanceWei;
+            uint256 paidWei = balanceWei - rollups.rollup(1).balanceWei;
+            debitedWei += paidWei;
+            costsWei += _costOf(_settledBatches[number - 1]);
         } catch {
+            vm.txGasPrice(0);
             assertTrue(!known || before, "a batch cannot be debited");
         }
     }
@@ -257,6 +316,10 @@ contract ChainHandler is Offences {
                 sumWei += rewardPool.signerReward(0, epoch, i);
             }
         }
+    }
+
+    function owedByRollup() external view returns (uint256) {
+        return rollups.owed(1);
     }
 
     function rollupWei() external view returns (uint256 heldWei, uint256 balanceWei) {
@@ -373,6 +436,11 @@ contract ChainHandler is Offences {
 
     /* PARTS */
 
+    function _costOf(Settled memory batch) private view returns (uint256) {
+        uint256 refundWei = batch.refundWei;
+        return refundWei + refundWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * batch.baseFeeWei;
+    }
+
     function _extend(BatchHeader memory header) private {
         ++settled;
         assertEq(header.firstHeight, lastHeight + 1);
@@ -392,14 +460,16 @@ contract ChainHandler is Offences {
         Settled memory batch = _settledBy(leader, header, signers);
         // What is open to escape goes along.
         uint64 next = _firstNotOpen(header.forcedThrough > consumed ? header.forcedThrough : consumed);
+        vm.recordLogs();
+        vm.txGasPrice(1 gwei);
         vm.prank(leader, leader);
         try settlement.settle(header, signers, signatures, PAYLOAD) {
+            batch.refundWei = _refundsWei()[0];
             _settledBatches.push(batch);
             consumed = next;
-            return true;
-        } catch {
-            return false;
-        }
+            done = true;
+        } catch {}
+        vm.txGasPrice(0);
     }
 
     /// @dev Evidence against the set of epoch 1 counts.

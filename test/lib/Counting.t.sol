@@ -10,13 +10,13 @@ import {FrozenSet, SetLib} from "../../contracts/lib/SetLib.sol";
 
 /// The libraries under test, which take calldata.
 contract CountingSubject {
-    function tokens(bytes calldata payload) external pure returns (uint64) {
-        return PayloadLib.tokens(payload);
+    function nonzeroBytes(bytes calldata payload) external pure returns (uint256) {
+        return PayloadLib.nonzeroBytes(payload);
     }
 }
 
 /// What is counted by hand, against the plain way to do it
-/// ├── PayloadLib.tokens: it is one for a zero byte and four for any other
+/// ├── PayloadLib.nonzeroBytes: it is every byte but the zeros
 /// ├── AttendanceLib: it counts each member on its own, to the ends of its field
 /// └── CorrelationLib
 ///     ├── it sums a bucket and its neighbours
@@ -31,24 +31,24 @@ contract CountingTest is Test {
 
     /* PAYLOAD */
 
-    function testFuzz_tokens_areOneForAZeroAndFourForAnyOther(bytes calldata payload, uint256 seed) external view {
+    function testFuzz_nonzeroBytes_areAllButTheZeros(bytes calldata payload, uint256 seed) external view {
         bytes memory sparse = payload;
         uint256 expected;
         for (uint256 i = 0; i < sparse.length; ++i) {
             if (uint256(keccak256(abi.encode(seed, i))) % 3 == 0) sparse[i] = 0;
-            expected += sparse[i] == 0 ? 1 : 4;
+            if (sparse[i] != 0) ++expected;
         }
-        assertEq(SUBJECT.tokens(sparse), expected);
+        assertEq(SUBJECT.nonzeroBytes(sparse), expected);
     }
 
-    function test_tokens_ofEveryLengthAroundAWord() external view {
+    function test_nonzeroBytes_ofEveryLengthAroundAWord() external view {
         for (uint256 length = 0; length <= 70; ++length) {
             bytes memory payload = new bytes(length);
-            assertEq(SUBJECT.tokens(payload), length);
+            assertEq(SUBJECT.nonzeroBytes(payload), 0);
             for (uint256 i = 0; i < length; ++i) {
                 payload[i] = i % 2 == 0 ? bytes1(0x80) : bytes1(0x01);
             }
-            assertEq(SUBJECT.tokens(payload), 4 * length);
+            assertEq(SUBJECT.nonzeroBytes(payload), length);
         }
     }
 

@@ -128,6 +128,68 @@ contract ParamsLibTest is Test {
         _refuses(abi.encodeWithSelector(ParamsLib.WeightUnitOutOfRange.selector, 2 ** 60, 0));
     }
 
+    /* PRICES */
+
+    function test_revertsWhen_theMarginIsTooLarge() public {
+        p.refundMarginBps = 5000;
+        _accepts();
+
+        p.refundMarginBps = 5001;
+        _refuses(abi.encodeWithSelector(ParamsLib.RefundMarginTooLarge.selector, 5000, 5001));
+    }
+
+    function test_revertsWhen_theTipIsTooLarge() public {
+        p.priorityWei = 1 gwei;
+        _accepts();
+
+        p.priorityWei = 1 gwei + 1;
+        _refuses(abi.encodeWithSelector(ParamsLib.PriorityTooLarge.selector, 1 gwei, 1 gwei + 1));
+    }
+
+    function test_revertsWhen_aTransactionIsTooDear() public {
+        (p.transactionGas, p.nextTransactionGas) = (100_000, 100_000);
+        _accepts();
+
+        p.transactionGas = 100_001;
+        _refuses(abi.encodeWithSelector(ParamsLib.TransactionGasTooLarge.selector, 100_000, 100_001));
+        (p.transactionGas, p.nextTransactionGas) = (100_000, 100_002);
+        _refuses(abi.encodeWithSelector(ParamsLib.TransactionGasTooLarge.selector, 100_000, 100_002));
+    }
+
+    function test_revertsWhen_anyByteIsTooDear() public {
+        for (uint256 i = 0; i < 8; ++i) {
+            _setByteGas(i, 1000);
+            _accepts();
+
+            _setByteGas(i, 1001);
+            _refuses(abi.encodeWithSelector(ParamsLib.ByteGasTooLarge.selector, 1000, 1001));
+            _setByteGas(i, 1000);
+        }
+    }
+
+    function _setByteGas(uint256 which, uint64 gas) private {
+        if (which == 0) p.zeroByteGas = gas;
+        if (which == 1) p.byteGas = gas;
+        if (which == 2) p.zeroByteFloorGas = gas;
+        if (which == 3) p.byteFloorGas = gas;
+        if (which == 4) p.nextZeroByteGas = gas;
+        if (which == 5) p.nextByteGas = gas;
+        if (which == 6) p.nextZeroByteFloorGas = gas;
+        if (which == 7) p.nextByteFloorGas = gas;
+    }
+
+    function test_revertsWhen_theRepricedWriteIsOutOfRange() public {
+        p.repricedWriteGas = 2901;
+        _accepts();
+        p.repricedWriteGas = 1_000_000;
+        _accepts();
+
+        p.repricedWriteGas = 2900;
+        _refuses(abi.encodeWithSelector(ParamsLib.RepricedWriteGasOutOfRange.selector, 2901, 1_000_000, 2900));
+        p.repricedWriteGas = 1_000_001;
+        _refuses(abi.encodeWithSelector(ParamsLib.RepricedWriteGasOutOfRange.selector, 2901, 1_000_000, 1_000_001));
+    }
+
     function test_revertsWhen_forcedMaxBytesIsOutOfRange() public {
         p.forcedMaxBytes = 100_001;
         _refuses(abi.encodeWithSelector(ParamsLib.ForcedMaxBytesOutOfRange.selector, 100_000, 100_001));

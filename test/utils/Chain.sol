@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {VmSafe} from "forge-std/Vm.sol";
+
+import {IBatchInbox, Submission, Tip} from "../../contracts/interfaces/IBatchInbox.sol";
+import {IRewardPool} from "../../contracts/interfaces/IRewardPool.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {DrawLib} from "../../contracts/lib/DrawLib.sol";
@@ -27,8 +30,6 @@ contract Fees {
 /// @notice Builds the batches that an honest quorum would build on the tip, and settles them.
 abstract contract Chain is System {
     bytes internal constant PAYLOAD = hex"0001020300";
-    /// Calldata tokens of {PAYLOAD}: two zero bytes and three others.
-    uint64 internal constant PAYLOAD_TOKENS = 14;
 
     uint64 internal constant ROLLUP = 901;
 
@@ -41,6 +42,7 @@ abstract contract Chain is System {
     function _begin(uint256 n) internal {
         _deploy();
         vm.fee(1 gwei);
+        vm.txGasPrice(1 gwei);
         _joinMany(n);
         _sealFirst();
         _sealThrough(1);
@@ -105,13 +107,46 @@ abstract contract Chain is System {
     function _settleAs(address poster, BatchHeader memory header) internal {
         uint128 signers = _quorum(header.epoch);
         Signature[] memory signatures = _attest(header, signers);
-        _settledBatches.push(_settledBy(poster, header, signers));
-
-        vm.prank(poster, poster);
-        settlement.settle(header, signers, signatures, PAYLOAD);
+        _settleNoted(poster, header, signers, signatures);
     }
 
-    /// @notice What the ring will hold of `header` if `poster` settles it now.
+    /// @notice Settles it, and notes what {tally} will be asked to book.
+    function _settleNoted(address poster, BatchHeader memory header, uint128 signers, Signature[] memory signatures)
+        internal
+    {
+        Settled memory batch = _settledBy(poster, header, signers);
+        uint256 gasPriceWei = tx.gasprice;
+        if (gasPriceWei == 0) vm.txGasPrice(batch.baseFeeWei);
+        vm.recordLogs();
+        vm.prank(poster, poster);
+        settlement.settle(header, signers, signatures, PAYLOAD);
+        vm.txGasPrice(gasPriceWei);
+        batch.refundWei = _refundsWei()[0];
+        _settledBatches.push(batch);
+    }
+
+    /// @notice What the batches are refunded that settled since logs are recorded.
+    function _refundsWei() internal returns (uint128[] memory refundsWei) {
+        VmSafe.Log[] memory logs = vm.getRecordedLogs();
+        refundsWei = new uint128[](logs.length);
+        uint256 found;
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics[0] != IBatchInbox.BatchSettled.selector) continue;
+            (,,, refundsWei[found++],,) = abi.decode(logs[i].data, (address, uint128, uint64, uint128, bool, bool));
+        }
+        // Memory-safe: only ever shortens the array.
+        assembly ("memory-safe") {
+            mstore(refundsWei, found)
+        }
+    }
+
+    /// @notice What the poster of batch number `i` + 1 of {_settledBatches} is due if `signed` of `members` signed it.
+    function _dueWei(uint256 i, uint256 signed, uint256 members) internal view returns (uint256) {
+        uint256 refundWei = _settledBatches[i].refundWei;
+        return refundWei + refundWei * p.refundMarginBps / 10_000 * signed / members;
+    }
+
+    /// @notice What the ring will hold of `header` if `poster` settles it now, but for what it is refunded.
     function _settledBy(address poster, BatchHeader memory header, uint128 signers) internal returns (Settled memory) {
         (uint256 baseFeeWei, uint256 blobBaseFeeWei) = FEES.read();
         return Settled({
@@ -122,7 +157,7 @@ abstract contract Chain is System {
             parentSettledAt: settlement.tip().settledAt,
             baseFeeWei: baseFeeWei,
             blobBaseFeeWei: blobBaseFeeWei,
-            payloadTokens: PAYLOAD_TOKENS,
+            refundWei: 0,
             blobs: 0,
             late: _isLate(header.forcedThrough),
             led: _isLedBy(poster, header)
@@ -202,7 +237,8 @@ abstract contract Chain is System {
         _settle(_headerThrough(through));
     }
 
-    /// @notice Books everything that {_settleAs} settled and nobody has booked.
+    /// @notice Books everything that {_settleAs} settled and nobody has booked. Whoever does pays nothing for gas, so that nothing
+    /// is booked but the batches.
     function _tallyAll() internal {
         uint64 first = tally.nextTally();
         uint256 n = _settledBatches.length + 1 - first;
@@ -210,7 +246,31 @@ abstract contract Chain is System {
         for (uint256 i = 0; i < n; ++i) {
             batches[i] = _settledBatches[first - 1 + i];
         }
+        uint256 gasPriceWei = tx.gasprice;
+        vm.txGasPrice(0);
         tally.tally(first, batches);
+        vm.txGasPrice(gasPriceWei);
+    }
+
+    /// @notice What {IRewardPool.creditDuty} and {IRewardPool.creditEpoch} put in the name of `worker` since logs are recorded.
+    function _dutiesWei(address worker) internal returns (uint256 sumWei) {
+        VmSafe.Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics[0] != IRewardPool.DutyCredited.selector) continue;
+            if (address(uint160(uint256(logs[i].topics[2]))) == worker) sumWei += abi.decode(logs[i].data, (uint256));
+        }
+    }
+
+    /// @notice Gas of a transaction with such calldata that executes so much: what Forge, without isolation, does not add
+    /// (EIP-7623).
+    function _priced(bytes memory call, uint256 executed) internal pure returns (uint256) {
+        uint256 tokens;
+        for (uint256 i = 0; i < call.length; ++i) {
+            tokens += call[i] == 0 ? 1 : 4;
+        }
+        executed += 4 * tokens;
+        uint256 floor = 10 * tokens;
+        return 21_000 + (executed > floor ? executed : floor);
     }
 
     function _submission(BatchHeader memory header) internal view returns (Submission memory) {

@@ -25,6 +25,9 @@ struct Recorded {
     address[] accounts;
     bytes[] codes;
     uint64[] nonces;
+    /// The reward pool's own words. Where gas costs nothing no duty is refunded, and Forge does not meet them.
+    address pool;
+    bytes32[16] poolSlots;
 }
 
 /// @title Measuring whole transactions
@@ -53,16 +56,29 @@ abstract contract Measuring is Offences {
         view
         returns (address leader, Submission[] memory submissions)
     {
-        submissions = new Submission[](batches);
+        bytes[] memory payloads = new bytes[](batches);
+        for (uint256 i = 0; i < batches; ++i) {
+            payloads[i] = payload;
+        }
+        return _inOneTurn(index, k, payloads);
+    }
+
+    /// @dev The same with a payload for each.
+    function _inOneTurn(uint256 index, uint256 k, bytes[] memory payloads)
+        internal
+        view
+        returns (address leader, Submission[] memory submissions)
+    {
+        submissions = new Submission[](payloads.length);
         BatchHeader memory header = _emptyHeaderLedBy(index);
         leader = _leader(header);
-        header.payloadHash = keccak256(payload);
-        header.lastHeight -= uint64(batches) - 1;
-        for (uint256 i = 0; i < batches; ++i) {
+        header.lastHeight -= uint64(payloads.length) - 1;
+        for (uint256 i = 0; i < payloads.length; ++i) {
+            header.payloadHash = keccak256(payloads[i]);
             submissions[i].header = abi.decode(abi.encode(header), (BatchHeader));
             submissions[i].signers = _first(k);
             submissions[i].signatures = _attest(header, _first(k));
-            submissions[i].payload = payload;
+            submissions[i].payload = payloads[i];
             header.parentBlockHash = header.lastBlockHash;
             header.firstHeight = header.lastHeight + 1;
             header.lastHeight += 1;
@@ -79,6 +95,7 @@ abstract contract Measuring is Offences {
         rewardPool.fund{value: 100 ether}(1000 ether);
 
         _settle(_nextHeader(1));
+        _giveRefunds();
         _tallyAll();
         _advance(1);
         _record();
@@ -111,6 +128,22 @@ abstract contract Measuring is Offences {
                 vm.store(address(settlement), written[i], bytes32(uint256(1)));
             }
         }
+    }
+
+    /// @dev What is settled in isolation pays nothing and is refunded nothing: the ring is made to say that each batch is refunded
+    /// what one at 1 gwei would be, so that booking them is what it is.
+    function _giveRefunds() internal {
+        uint256 base = _ringBase();
+        for (uint256 i = 0; i < _settledBatches.length; ++i) {
+            _settledBatches[i].refundWei = 80_000 gwei;
+            bytes32 slot = keccak256(abi.encode((i + 1) % p.ringSize, base));
+            vm.store(at.settlement, slot, this.ringValueOf(_settledBatches[i]));
+        }
+    }
+
+    function _ringBase() private view returns (uint256 base) {
+        bytes32 value = settlement.ringValue(1);
+        while (vm.load(at.settlement, keccak256(abi.encode(1 % p.ringSize, base))) != value) ++base;
     }
 
     /// @dev Whether what is called is a transaction of its own, or is to be written out as one.
@@ -158,6 +191,10 @@ abstract contract Measuring is Offences {
         for (uint256 i = 0; i < found; ++i) {
             recorded.codes[i] = accounts[i].code;
             recorded.nonces[i] = vm.getNonce(accounts[i]);
+        }
+        recorded.pool = at.rewardPool;
+        for (uint256 i = 0; i < recorded.poolSlots.length; ++i) {
+            recorded.poolSlots[i] = vm.load(at.rewardPool, bytes32(i));
         }
         vm.writeLine(TRANSACTIONS, vm.toString(abi.encode(recorded)));
         _record();

@@ -85,7 +85,7 @@ async fn a_transaction_passes_through_its_stages() {
         tx_hash: B256::repeat_byte(12),
         parent_settled_at: Seconds::new(10),
         payload_bytes: 13,
-        payload_tokens: 14,
+        refund_wei: 14,
         late: false,
         led: false,
     };

@@ -34,7 +34,7 @@ fn settled(height: u64) -> SettledBatch {
         tx_hash: B256::ZERO,
         parent_settled_at: Seconds::new(0),
         payload_bytes: 0,
-        payload_tokens: 0,
+        refund_wei: 0,
         late: false,
         led: false,
     }

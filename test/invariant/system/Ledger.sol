@@ -97,6 +97,7 @@ abstract contract Ledger is Offences, Refusals {
         config.params.idleBatchAgeSeconds = 5;
         _deploy(config);
 
+        _name(address(this));
         _name(_keeper);
         _name(_thief);
         _name(_senders[0]);

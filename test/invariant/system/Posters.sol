@@ -98,7 +98,7 @@ abstract contract Posters is Ledger {
         if (due || all) header.forcedThrough = length;
     }
 
-    /// @dev Up to 0.03 ETH worth of bytes in the next batch.
+    /// @dev Bytes in the next batch.
     function _noteBytes(uint256 size) private returns (uint32 bytes_) {
         bytes_ = uint32(bound(size, 2, 30_000_000));
         _bytesIn[uint64(settled) + 1] = bytes_;
@@ -118,10 +118,8 @@ abstract contract Posters is Ledger {
     function _post(address poster, BatchHeader memory header, uint128 signers) internal {
         vm.fee(settled % 7 == 6 ? 2000 gwei : 1 gwei);
         Signature[] memory signatures = _attest(header, signers);
-        _settledBatches.push(_settledBy(poster, header, signers));
         if (header.regularSince != 0 && !_isLedBy(poster, header)) ++_silentFor[registry.idOf(_leader(header))];
-        vm.prank(poster, poster);
-        settlement.settle(header, signers, signatures, PAYLOAD);
+        _settleNoted(poster, header, signers, signatures);
 
         ++settled;
         assertEq(header.firstHeight, lastHeight + 1, "a batch begins where the chain ended");
@@ -215,8 +213,10 @@ abstract contract Posters is Ledger {
         (uint256 asideBeforeWei,) = rewardPool.setAside();
 
         vm.recordLogs();
+        vm.txGasPrice(1 gwei);
         vm.prank(_keeper);
         tally.tally(first, batches);
+        vm.txGasPrice(0);
 
         (uint256 ethLeftWei, uint256 tokenLeftWei) = rewardPool.freeWei();
         assertEq(freeTokenWei - tokenLeftWei, _noteReserved(vm.getRecordedLogs()), "all that left is reserved");
@@ -330,14 +330,21 @@ abstract contract Posters is Ledger {
         debits[0] = _debitOf(one);
         debits[1] = _debitOf(other);
         (uint256 freeBeforeWei,) = rewardPool.freeWei();
+        uint256 namedBeforeWei = namedWei();
         uint256 rollupsBeforeWei = rollupsWei();
-        uint256 dueWei = _due(one, other);
+        uint256 owedBeforeWei = rollups.owed(ROLLUP) + rollups.owed(OTHER_ROLLUP);
+        uint256 dueWei = _due(one) + (one == other ? 0 : _due(other));
 
+        vm.txGasPrice(1 gwei);
         rollups.debitMany(debits);
+        vm.txGasPrice(0);
 
         (uint256 freeWei,) = rewardPool.freeWei();
-        assertEq(rollupsBeforeWei - rollupsWei(), dueWei, "rollups pay for their bytes, or what they have");
-        assertEq(freeWei - freeBeforeWei, dueWei, "what rollups pay funds the rewards");
+        uint256 paidWei = rollupsBeforeWei - rollupsWei();
+        uint256 owesWei = rollups.owed(ROLLUP) + rollups.owed(OTHER_ROLLUP) - owedBeforeWei;
+        assertGe(paidWei + owesWei, dueWei, "rollups pay or owe what their bytes cost");
+        assertLe(paidWei + owesWei, dueWei + 4, "a rollup pays more than what its bytes cost");
+        assertEq(freeWei + namedWei() - namedBeforeWei, freeBeforeWei + paidWei, "what rollups pay funds the rewards");
         (_debited[one], _debited[other]) = (true, true);
         _did("debited");
     }
@@ -350,12 +357,15 @@ abstract contract Posters is Ledger {
         return Debit(number, _settledBatches[number - 1], _usageOf(_bytesIn[number]));
     }
 
-    function _due(uint64 one, uint64 other) private view returns (uint256) {
-        uint256 bytes_ = _debited[one] ? 0 : _bytesIn[one];
-        uint256 half = bytes_ / 2;
-        if (other != one && !_debited[other]) (bytes_, half) = (bytes_ + _bytesIn[other], half + _bytesIn[other] / 2);
-        return Math.min(bytes_ * p.rollupByteWei, rollups.rollup(ROLLUP).balanceWei)
-            + Math.min(half * p.rollupByteWei, rollups.rollup(OTHER_ROLLUP).balanceWei);
+    /// @dev What the bytes of both rollups cost, rounded down; those of the third one nobody pays for.
+    function _due(uint64 number) private view returns (uint256) {
+        if (_debited[number]) return 0;
+        Settled memory batch = _settledBatches[number - 1];
+        uint256 refundWei = batch.refundWei;
+        uint256 costWei = refundWei + refundWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * batch.baseFeeWei;
+        uint256 bytes_ = _bytesIn[number];
+        uint256 all = 2 * bytes_ + bytes_ / 2;
+        return costWei * bytes_ / all + costWei * (bytes_ / 2) / all;
     }
 
     /* READING */

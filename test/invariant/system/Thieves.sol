@@ -66,8 +66,8 @@ abstract contract Thieves is Watchers {
         _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.creditPoster, (_thief, 1, amountWei)), error_);
         _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.creditSender, (_thief, 0, amountWei)), error_);
         _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.reserveForSenders, (1, amountWei)), error_);
-        error_ = abi.encodeWithSelector(IRewardPool.NotSettlement.selector, at.settlement, _thief);
-        _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.creditSealer, (_thief, amountWei)), error_);
+        error_ = abi.encodeWithSelector(IRewardPool.NotDuty.selector, _thief);
+        _refused(_thief, at.rewardPool, abi.encodeCall(rewardPool.creditDuty, (_thief, amountWei, 0, 0, 16)), error_);
     }
 
     /// Names an address as its poster that is another's, even with the other's consent, or that has not been asked.
