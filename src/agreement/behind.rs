@@ -86,6 +86,11 @@ impl Behind {
             .then_some(Why::NotGiven)
     }
 
+    /// L1 had nothing to read: peers have all the time again, since what they give is all that there is.
+    pub(super) const fn nothing_read(&mut self) {
+        self.at_once = 1;
+    }
+
     /// How many batches to read now.
     pub(super) const fn read(&mut self) -> u32 {
         let now = self.at_once;
@@ -187,7 +192,11 @@ mod tests {
         assert_eq!(behind.look(batch(at), false, now), None);
         assert_eq!(behind.look(batch(at + 1), false, now), None);
         assert_eq!(life(&mut behind, at + 2, &mut now), (1, PATIENCE));
-        // So it is once all that settled is here.
+        // So it is where L1 gives nothing.
+        assert_eq!(life(&mut behind, at + 2, &mut now), (2, NEXT_PATIENCE));
+        behind.nothing_read();
+        assert_eq!(life(&mut behind, at + 2, &mut now), (1, PATIENCE));
+        // And once all that settled is here.
         assert_eq!(behind.look(None, false, now), None);
         assert_eq!(life(&mut behind, at + 9, &mut now), (1, PATIENCE));
     }

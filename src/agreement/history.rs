@@ -62,20 +62,21 @@ pub(super) async fn fill(member: &Member, last: Height) -> Result<bool, Agreemen
 }
 
 /// Appends what settled for good in the running generation and is not in the store: as much as `batches` hold, so that it can be
-/// looked again whether peers give it. Ends early when L1 does not answer. False on shutdown.
+/// looked again whether peers give it. Ends early when L1 does not answer. How many batches were read; nothing on shutdown.
 pub(super) async fn catch_up(
     member: &Member,
     why: Why,
     batches: u32,
-) -> Result<bool, AgreementError> {
+) -> Result<Option<u32>, AgreementError> {
     tracing::info!(?why, batches, "settled blocks are read from l1");
-    for _ in 0..batches {
+    let mut read = 0_u32;
+    while read < batches {
         let next = member.tip()?.0.height.next();
         let Some(batch) = final_with(member, next)? else { break };
         match take(member, next, &batch).await {
-            Ok(Taken::Blocks) => {}
+            Ok(Taken::Blocks) => read = read.saturating_add(1),
             Ok(Taken::Nothing) => break,
-            Ok(Taken::Shutdown) => return Ok(false),
+            Ok(Taken::Shutdown) => return Ok(None),
             // Somebody may give them yet: nobody said that they cannot be had.
             Err(error @ AgreementError::NoHistory { .. }) if why == Why::NotGiven => {
                 tracing::error!(%error, "no settled blocks on l1, waiting for peers");
@@ -85,7 +86,7 @@ pub(super) async fn catch_up(
         }
         member.decided.send_replace(member.tip()?.0.height);
     }
-    Ok(!member.shutdown.is_cancelled())
+    Ok(Some(read))
 }
 
 /// What came of reading a batch.

@@ -374,8 +374,11 @@ pub async fn run(
             End::Shutdown => return Ok(()),
             End::NewGeneration | End::MaySpeak => {}
             End::LeftBehind(why) => {
-                if !history::catch_up(&member, why, behind.read()).await? {
-                    return Ok(());
+                let batches = behind.read();
+                match history::catch_up(&member, why, batches).await? {
+                    Some(0) => behind.nothing_read(),
+                    Some(_) => {}
+                    None => return Ok(()),
                 }
             }
         }
