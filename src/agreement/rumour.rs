@@ -20,8 +20,9 @@ const PATIENCE: u32 = 16;
 /// How long a claim counts for nothing after that: the first time, and at most.
 const FIRST_REST: Duration = Duration::from_secs(30);
 const LONGEST_REST: Duration = Duration::from_secs(3_600);
-/// How long a peer that had no answer to a request counts as if it lacked what it was asked for.
-const LACKING: Duration = Duration::from_secs(10);
+/// How long a peer that had no answer to a request counts as if it lacked what it was asked for: longer than it takes to find that
+/// none has it, and no longer than who was only asked too often may be left alone.
+const LACKING: Duration = Duration::from_secs(4);
 
 /// What became of the claims of each peer, and what the connected ones offer.
 #[derive(Debug, Default)]
