@@ -39,12 +39,14 @@ abstract contract Calendar is ICalendar {
         uint64 number;
     }
 
-    /// The L1 block whose prevrandao goes into the seed, and for what: the running epoch of a generation.
+    /// Who is sealed in the running epoch of a generation, frozen, and the L1 block whose prevrandao goes into the seed; in one
+    /// word.
     struct Pin {
-        uint32 generation;
-        uint64 epoch;
         /// Zero as long as nothing was ever pinned.
-        uint64 number;
+        address pointer;
+        uint16 generation;
+        uint32 epoch;
+        uint48 number;
     }
 
     uint64 internal immutable GENESIS;

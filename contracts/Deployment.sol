@@ -31,6 +31,7 @@ abstract contract Deployment {
             require(DEPLOYMENT_HASH == expected, DeploymentDiffers(expected, DEPLOYMENT_HASH));
         } else {
             ParamsLib.checkGenesis(params, block.timestamp);
+            ParamsLib.checkSeedDistance(params, block.chainid);
         }
     }
 }

@@ -52,7 +52,8 @@ abstract contract Restart is IRestart, Rota {
         require(time < until, CheckInOver(until, time));
 
         uint64 weight = REGISTRY.checkIn(id, msg.sender, attempt.openedAt);
-        attempt.count += 1;
+        // Who waits in the queue is heard of, and is nobody's quorum.
+        if (weight != 0) attempt.count += 1;
         attempt.weight += weight;
         _attempt = attempt;
 
@@ -74,6 +75,7 @@ abstract contract Restart is IRestart, Rota {
         Attempt memory attempt = _requireFinishing();
         uint64 standing = pinnedForRestart();
         require(standing == 0, PinStands(standing));
+        _requireTimeUntil(attempt.openedAt + 2 * WINDOW_SECONDS);
 
         uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
         if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {

@@ -9,6 +9,7 @@ import {IRota, LeaderSet} from "./interfaces/IRota.sol";
 import {CodeLib} from "./lib/CodeLib.sol";
 import {DrawLib} from "./lib/DrawLib.sol";
 import {L1BlockLib} from "./lib/L1BlockLib.sol";
+import {ParamsLib} from "./lib/ParamsLib.sol";
 import {PayloadLib} from "./lib/PayloadLib.sol";
 import {FrozenSet, SetLib} from "./lib/SetLib.sol";
 import {SortLib} from "./lib/SortLib.sol";
@@ -21,10 +22,9 @@ import {BlockHeader} from "./types/Wire.sol";
 abstract contract Rota is IRota, Calendar {
     uint64 internal constant MAX_SCHEDULE = 256;
     /// Calldata of {pin}, and of {seal} around the header.
-    uint256 private constant PIN_BYTES = 4;
+    uint256 private constant PIN_BYTES = 36;
+    uint256 private constant PIN_NONZERO_BYTES = 5;
     uint256 private constant SEAL_BYTES = 100;
-    /// More than the slots (64) for which anybody can know who will propose.
-    uint64 private constant MAX_SEED_DISTANCE = 96;
     /// Root of a tree without leaves (R25).
     bytes32 private constant EMPTY_ROOT = keccak256(hex"02");
 
@@ -33,6 +33,8 @@ abstract contract Rota is IRota, Calendar {
     IRewardPool internal immutable REWARD_POOL;
     /// L1 blocks from the call that pins to the block that it pins.
     uint64 private immutable SEED_DISTANCE;
+    /// From a pin to the first block in which its seal can be.
+    uint64 private immutable SEAL_SECONDS;
     /// All parameters, as code.
     address private immutable PARAMS_POINTER;
 
@@ -40,38 +42,59 @@ abstract contract Rota is IRota, Calendar {
         MIN_MEMBERS = p.minMembers;
         EXIT_DELAY_SECONDS = p.exitDelaySeconds;
         REWARD_POOL = IRewardPool(addresses.rewardPool);
-        SEED_DISTANCE = _seedDistance(p);
+        SEED_DISTANCE = ParamsLib.seedDistanceBlocks(p);
+        SEAL_SECONDS = (ParamsLib.seedDistanceBlocks(p) + 1) * p.l1BlockSeconds;
         PARAMS_POINTER = CodeLib.store(abi.encode(p));
-    }
-
-    /// @dev A quarter of an epoch, or of the time in which a restart can be finished if that is shorter: what is left is for
-    /// the seal.
-    function _seedDistance(Params memory p) private pure returns (uint64 blocks) {
-        uint64 time = p.restartWindowSeconds < p.epochSeconds ? p.restartWindowSeconds : p.epochSeconds;
-        blocks = time / 4 / p.l1BlockSeconds;
-        if (blocks > MAX_SEED_DISTANCE) blocks = MAX_SEED_DISTANCE;
-        if (blocks == 0) blocks = 1;
     }
 
     /* SEALING */
 
     /// @inheritdoc IRota
-    function pin() external {
+    function pin(uint64 epoch) external {
         uint256 gasAtStart = gasleft();
-        uint64 time = uint64(block.timestamp);
-        require(time >= GENESIS, BeforeGenesis(GENESIS, time));
+        _pinFor(epoch);
+        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), PIN_BYTES, PIN_NONZERO_BYTES, 16);
+    }
+
+    function _pinFor(uint64 epoch) private {
+        uint32 current = generation();
+        (uint64 last, bytes32 newest) = _newest(current);
+        (uint64 running, bool vacant) = _requireSealable(epoch, last, newest);
         uint64 standing = pinned();
         require(standing == 0, PinStands(standing));
+        _requireTimeUntil(startOf(running + 1));
 
+        // What was frozen once in an epoch stays, also if L1 forgets the block: there is no second list to try.
+        address pointer = pinnedSet();
+        if (pointer == address(0)) pointer = _freeze(vacant ? current + 1 : current, last, newest);
         uint64 number = _newPin();
-        (uint32 current, uint64 running) = (generation(), epochAt(time));
-        _pin = Pin({generation: current, epoch: running, number: number});
+        // Casting is safe: the tip has 12 bits for a generation, 2^32 epochs of a second are 136 years, and no chain gets to
+        // 2^48 blocks.
+        _pin = Pin({pointer: pointer, generation: uint16(current), epoch: uint32(running), number: uint48(number)});
 
-        emit Pinned(current, running, number);
-        // What it would be for is sealed: L1 forgot the block that was pinned for that, and nobody needs another.
-        (uint64 last, bytes32 newest) = _newest(current);
-        if (newest != 0 && last > running) return;
-        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), PIN_BYTES, PIN_BYTES, 16);
+        emit Pinned(current, running, number, pointer);
+    }
+
+    /// @dev Freezes who is to be sealed after `newest`, the set of epoch `last` (R3), for `generation_`. Most pins find what the one
+    /// before found, and then its code does for both.
+    function _freeze(uint32 generation_, uint64 last, bytes32 newest) private returns (address pointer) {
+        uint256[] memory members = REGISTRY.membersAtEpochStart(_aliveSince(generation()));
+        if (members.length < MIN_MEMBERS) {
+            bool waited = newest != 0 && block.timestamp >= startOf(last) + EXIT_DELAY_SECONDS;
+            require(waited, TooFewMembers(MIN_MEMBERS, members.length));
+        }
+        _sorted(members);
+        if (newest != 0) {
+            FrozenSet before = SetLib.load(newest);
+            if (before.generation() == generation_ && before.holds(members)) return SetLib.pointerOf(newest);
+        }
+        (pointer,) = SetLib.store(members, SetLib.seedOf(newest), generation_);
+    }
+
+    /// @dev What is pinned now has to be there, and a block after it, before `end`: nobody is paid for what comes to nothing.
+    function _requireTimeUntil(uint64 end) internal view {
+        uint64 until = end - SEAL_SECONDS;
+        require(block.timestamp < until, PinTooLate(until, uint64(block.timestamp)));
     }
 
     /// @dev The block that a call pins now.
@@ -86,14 +109,19 @@ abstract contract Rota is IRota, Calendar {
 
     /// @inheritdoc IRota
     function pinned() public view returns (uint64) {
-        uint64 number = _pinnedIn(generation(), epochAt(uint64(block.timestamp)));
+        uint64 number = _pinIn(generation(), epochAt(uint64(block.timestamp))).number;
         return number != 0 && _isRemembered(number) ? number : 0;
     }
 
-    /// @dev The block that was pinned in this epoch of this generation, zero if none was.
-    function _pinnedIn(uint32 generation_, uint64 epoch) private view returns (uint64) {
-        Pin memory last = _pin;
-        return last.generation == generation_ && last.epoch == epoch ? last.number : 0;
+    /// @inheritdoc IRota
+    function pinnedSet() public view returns (address) {
+        return _pinIn(generation(), epochAt(uint64(block.timestamp))).pointer;
+    }
+
+    /// @dev What was pinned in this epoch of this generation; zeros if nothing was.
+    function _pinIn(uint32 generation_, uint64 epoch) private view returns (Pin memory last) {
+        last = _pin;
+        if (last.generation != generation_ || last.epoch != epoch) delete last;
     }
 
     /// @inheritdoc IRota
@@ -109,39 +137,36 @@ abstract contract Rota is IRota, Calendar {
         REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), size + header.length, nonzero, 16);
     }
 
+    /// @dev Reads nothing of who is there: that was frozen by the pin, before anybody could know the seed.
     function _seal(uint64 epoch, bytes calldata header) private {
         uint32 current = generation();
         (uint64 last, bytes32 newest) = _newest(current);
-        bool any = newest != 0;
-        uint64 running = epochAt(uint64(block.timestamp));
-        // Under an empty set no height has a leader, so the chain goes on in a new generation, from the running epoch on.
-        bool vacant = any && last <= running && SetLib.load(newest).count() == 0;
-        _requireSealable(epoch, any && !vacant ? running + 1 : running);
-        require(!any || vacant || last != epoch, AlreadySealed(epoch));
+        (uint64 running, bool vacant) = _requireSealable(epoch, last, newest);
 
-        uint64 aliveSince = _aliveSince(current);
-        uint256[] memory members = REGISTRY.membersAtEpochStart(aliveSince);
-        if (members.length < MIN_MEMBERS) {
-            bool waited = any && block.timestamp >= startOf(last) + EXIT_DELAY_SECONDS;
-            require(waited, TooFewMembers(MIN_MEMBERS, members.length));
-        }
-        uint64 pinned_ = _pinnedIn(current, running);
-        require(pinned_ != 0, NothingPinned(running));
-        bytes32 seed = _seedAfter(newest, pinned_, header);
+        Pin memory last_ = _pinIn(current, running);
+        require(last_.pointer != address(0), NothingPinned(running));
+        bytes32 seed = _seedAfter(newest, last_.number, header);
 
-        if (vacant) {
-            (address pointer,) = SetLib.store(_sorted(members), seed, current + 1);
-            _begin(epoch, aliveSince, pointer, seed, pinned_);
-        } else {
-            _book(current, epoch, _keep(current, _sorted(members), newest, seed), seed, pinned_);
-        }
-        if (!any) _fixGenesis(epoch);
+        if (vacant) _begin(epoch, _aliveSince(current), last_.pointer, seed, last_.number);
+        else _book(current, epoch, last_.pointer, seed, last_.number);
+        if (newest == 0) _fixGenesis(epoch);
     }
 
-    function _requireSealable(uint64 epoch, uint64 expected) private view {
+    /// @dev That `epoch` is the one that can be sealed now, after `newest`, the set of epoch `last`; and whether that is empty:
+    /// then no height has a leader, so the chain goes on in a new generation, from the running epoch on.
+    function _requireSealable(uint64 epoch, uint64 last, bytes32 newest)
+        private
+        view
+        returns (uint64 running, bool vacant)
+    {
         uint64 time = uint64(block.timestamp);
         require(time >= GENESIS, BeforeGenesis(GENESIS, time));
+        running = epochAt(time);
+        bool any = newest != 0;
+        vacant = any && last <= running && SetLib.load(newest).count() == 0;
+        uint64 expected = any && !vacant ? running + 1 : running;
         require(epoch == expected, EpochNotSealable(expected, epoch));
+        require(!any || vacant || last != epoch, AlreadySealed(epoch));
     }
 
     /// @dev What follows from the seed of `newest`, a {SetLib.record}, with prevrandao of L1 block `number`, whose header has
@@ -165,15 +190,6 @@ abstract contract Rota is IRota, Calendar {
     function _sorted(uint256[] memory members) internal pure returns (uint256[] memory) {
         SortLib.sort(members);
         return members;
-    }
-
-    /// @dev Where `members` lie: most seals find what the one before found, and then its code does for both.
-    function _keep(uint32 generation_, uint256[] memory members, bytes32 newest, bytes32 seed)
-        private
-        returns (address pointer)
-    {
-        if (newest != 0 && SetLib.load(newest).holds(members)) return SetLib.pointerOf(newest);
-        (pointer,) = SetLib.store(members, seed, generation_);
     }
 
     /// @dev The set at `pointer` is that of `epoch`, with a seed that has prevrandao of L1 block `number` in it.

@@ -180,7 +180,8 @@ contract SequencerOffice is Holdings, ReentrancyGuardTransient {
         Holding memory brought = _holdings[id][next];
 
         require(msg.sender == next, ISequencerRegistry.NotOwner(next, msg.sender));
-        require(next != entry.standing.signer, ISequencerRegistry.SignerNotAllowed(next));
+        // Nor has it ever been one: a key that was changed just now still stands in sets.
+        require(_idOf[next] == 0, ISequencerRegistry.SignerNotAllowed(next));
         require(withdrawal == actual, ISequencerRegistry.WithdrawalDiffers(actual, withdrawal));
         // Its places in the queue are in its own name, and would be passed over.
         require(brought.waiting == 0, ISequencerRegistry.StakeWaits(brought.waiting));

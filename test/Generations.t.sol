@@ -50,14 +50,13 @@ contract GenerationsTest is Chain {
 
         uint64 until = settlement.startOf(1) + p.exitDelaySeconds;
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(2, "");
+        settlement.pin(2);
         _warpTo(until - 1);
         uint64 next = _epoch() + 1;
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(next, "");
+        settlement.pin(next);
 
         _warpTo(until);
-        next = _epoch() + 1;
         _sealSet(next);
         assertEq(settlement.leaderSet(next).members.length, 1);
         assertEq(settlement.leaderSet(next).members[0].signer, actors[1].signer);
@@ -67,7 +66,7 @@ contract GenerationsTest is Chain {
         _startEpoch(next);
         _settle(_nextHeader(2));
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(next + 1, "");
+        settlement.pin(next + 1);
         _join(7, STAKE_WEI);
         _startEpoch(next + 1);
         _sealSet(next + 2);
@@ -112,13 +111,13 @@ contract GenerationsTest is Chain {
         uint64 epoch = _vacate();
         Actor memory newcomer = _join(5, STAKE_WEI);
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
-        settlement.seal(epoch, "");
+        settlement.pin(epoch);
 
         _startEpoch(epoch + 1);
         vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, epoch + 1, epoch + 2));
         settlement.seal(epoch + 2, "");
         bytes32 lastBlockHash = settlement.tip().lastBlockHash;
-        _pin();
+        _pin(epoch + 1);
         vm.expectEmit(address(settlement));
         emit IRestart.GenerationStarted(1, epoch + 1, 0, lastBlockHash);
         _sealSet(epoch + 1);
@@ -148,7 +147,7 @@ contract GenerationsTest is Chain {
         _startEpoch(epoch + 1);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(epoch + 1, "");
+        settlement.pin(epoch + 1);
 
         _warpTo(settlement.startOf(epoch) + p.exitDelaySeconds);
         _sealSet(_epoch());
@@ -305,6 +304,9 @@ contract GenerationsTest is Chain {
         vm.roll(1000);
         Config memory config = ConfigLib.read("devnet");
         config.params.minMembers = minMembers;
+        // It ends within an epoch, so that a pin is possible right before it.
+        config.params.exitDelaySeconds += 10;
+        config.params.commissionDelaySeconds += 10;
         _deploy(config);
         actors = _joinMany(minMembers);
         _sealFirst();
@@ -317,7 +319,7 @@ contract GenerationsTest is Chain {
         _startEpoch(0);
         // It left before genesis, but was there when epoch 0 began: nobody can begin a chain that way.
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
-        settlement.seal(0, "");
+        settlement.pin(0);
 
         _deploy();
         Actor memory alice = _joinMany(1)[0];

@@ -94,9 +94,12 @@ contract PanicsTest is Offences {
     }
 
     function test_seals_makeNothingPanic() external {
-        _pin();
-        bytes memory header = _mineWithHeader(settlement.pinned());
         uint256[] memory values = _edges(64);
+        for (uint256 i = 0; i < values.length; ++i) {
+            _try(address(settlement), abi.encodeCall(IRota.pin, (uint64(values[i]))), "pin");
+        }
+        _pin(_epoch() + 1);
+        bytes memory header = _mineWithHeader(settlement.pinned());
         for (uint256 i = 0; i < values.length; ++i) {
             _try(address(settlement), abi.encodeCall(IRota.seal, (uint64(values[i]), header)), "seal");
             _try(address(settlement), abi.encodeCall(IRota.seal, (uint64(values[i]), "")), "seal without a header");

@@ -291,13 +291,15 @@ contract RestartTest is Chain {
         vm.expectRevert(abi.encodeWithSelector(IRestart.FinishNotOpen.selector, from, until, from - 1));
         settlement.finishRestart("");
 
-        _warpTo(until);
+        _warpTo(from);
+        settlement.closeCheckIn();
+        bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
+        vm.warp(until);
         vm.expectRevert(abi.encodeWithSelector(IRestart.FinishNotOpen.selector, from, until, until));
-        settlement.finishRestart("");
+        settlement.finishRestart(header);
 
-        vm.roll(block.number - 1);
         vm.warp(until - 1);
-        _finishRestart();
+        settlement.finishRestart(header);
         assertEq(settlement.generation(), 1);
     }
 

@@ -70,7 +70,7 @@ contract RotaTest is System {
         _joinMany(2);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
-        settlement.seal(0, "");
+        settlement.pin(0);
 
         _startEpoch(1);
         _sealSet(1);
@@ -90,7 +90,7 @@ contract RotaTest is System {
     function test_seal_fixesBlockZero() public {
         _joinMany(1);
         _startEpoch(2);
-        _pin();
+        _pin(2);
         bytes memory l1Header = _mineWithHeader(settlement.pinned());
         BlockHeader memory header = BlockHeader({
             generation: 0,
@@ -152,11 +152,12 @@ contract RotaTest is System {
         _deploy(config);
         Actor[] memory actors = _joinMany(2);
         _sealFirst();
+        _startEpoch(1);
         vm.prank(at.slasher);
         registry.jail(actors[0].id, 0, 0);
 
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(1, "");
+        settlement.pin(2);
 
         _startEpoch(4);
         LeaderSet memory set = settlement.leaderSet(4);
@@ -259,17 +260,18 @@ contract RotaTest is System {
         assertEq(settlement.leaderSet(2).members.length, 1);
     }
 
-    function test_seal_leavesOutWhoIsJailedAtTheCall() public {
+    function test_pin_leavesOutWhoIsJailedAtTheCall() public {
         Actor[] memory actors = _joinMany(2);
         _sealFirst();
+        _startEpoch(1);
         vm.prank(at.slasher);
         registry.jail(actors[0].id, 0, 0);
 
-        _sealSet(1);
+        _sealSet(2);
 
-        assertEq(settlement.leaderSet(1).members.length, 1);
-        assertEq(settlement.leaderSet(1).members[0].signer, actors[1].signer);
-        assertEq(settlement.leaderSet(0).members.length, 2);
+        assertEq(settlement.leaderSet(2).members.length, 1);
+        assertEq(settlement.leaderSet(2).members[0].signer, actors[1].signer);
+        assertEq(settlement.leaderSet(1).members.length, 2);
     }
 
     function test_seal_chainsTheSeed() public {
@@ -293,7 +295,7 @@ contract RotaTest is System {
         bytes32 seed = _seed(bytes32(0), block.prevrandao);
         address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
 
-        _pin();
+        _pin(0);
         uint64 pinned = settlement.pinned();
         vm.expectEmit(address(settlement));
         emit IRota.Sealed(0, 0, pointer, seed, 300, 3, pinned);
@@ -348,17 +350,15 @@ contract RotaTest is System {
         }
     }
 
-    function test_seal_revertsWhen_codeCannotBeDeposited() public {
+    function test_pin_revertsWhen_codeCannotBeDeposited() public {
         _joinMany(2);
         _startEpoch(0);
         // The next address to create at is taken, as no honest chain would have it: the deposit fails like out of gas.
         address pointer = vm.computeCreateAddress(address(settlement), vm.getNonce(address(settlement)));
         vm.etch(pointer, hex"00");
-        _pin();
-        bytes memory header = _mineWithHeader(settlement.pinned());
 
         vm.expectRevert(abi.encodeWithSelector(CodeLib.CodeDepositFailed.selector, 44 + 2 * 27));
-        settlement.seal(0, header);
+        settlement.pin(0);
     }
 
     /* READING */

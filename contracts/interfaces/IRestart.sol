@@ -10,7 +10,7 @@ struct RestartState {
     uint64 finishUntil;
     /// Restarts in a row, right before this one, that ended without a batch and without a new generation.
     uint64 lapsed;
-    /// Sequencers that checked in, and their weight when they did.
+    /// Sequencers that weighed something when they checked in, and their weight then.
     uint64 count;
     uint64 weight;
 }
@@ -69,7 +69,7 @@ interface IRestart {
     /// They must hold more than a third of the weight of the set in force; after three restarts in a row that lapsed,
     /// minMembers of them suffice. Once a restart; again only if L1 has forgotten that block.
     ///
-    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {IRota.PinStands}, {CheckedInTooFew}.
+    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {IRota.PinStands}, {IRota.PinTooLate}, {CheckedInTooFew}.
     function closeCheckIn() external;
 
     /// @notice Raises the generation, with the set that {closeCheckIn} fixed as that of the running epoch. `header` is the RLP

@@ -31,8 +31,9 @@ interface IRota is ICalendar {
         uint64 pinned
     );
 
-    /// @notice What is sealed in the running epoch, `epoch`, takes its seed from L1 block `number`.
-    event Pinned(uint32 indexed generation, uint64 indexed epoch, uint64 number);
+    /// @notice What is sealed in the running epoch, `epoch`, is the set at `pointer`, as in {Sealed}, with a seed that comes from
+    /// L1 block `number`.
+    event Pinned(uint32 indexed generation, uint64 indexed epoch, uint64 number, address pointer);
 
     /// @notice The first seal fixed block 0, the parent of everything.
     event GenesisFixed(bytes32 indexed blockHash, BlockHeader header);
@@ -55,33 +56,44 @@ interface IRota is ICalendar {
     /// @notice The block for this epoch's seal, or for this restart, is pinned already, and L1 remembers it or has yet to make it.
     error PinStands(uint64 number);
 
-    /// @notice No block was pinned in this epoch for what is to be sealed in it.
+    /// @notice Too little of the epoch, or of the restart, is left for the block that would be pinned, and a seal after it.
+    error PinTooLate(uint64 until, uint64 time);
+
+    /// @notice No set and no block was pinned in this epoch for what is to be sealed in it.
     error NothingPinned(uint64 epoch);
 
     /// @notice A schedule of at most `maximum` turns can be asked for at once, and none beyond turn 2^64 - 2.
     error ScheduleTooLong(uint64 maximum, uint64 actual);
 
-    /// @notice Freezes the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next. The
-    /// set is that of the start of the running epoch (R3). The caller is refunded as for any duty (R42).
+    /// @notice Seals the set of `epoch`: the running epoch as long as nothing was ever sealed (R2), else the next. The set is
+    /// the one that was frozen in this epoch ({pin}): nothing that happened since then changes it. The caller is refunded as for
+    /// any duty (R42).
     ///
-    /// If too few were eligible for exitDelay, the set holds whoever is, even nobody. Under an empty set nothing is ordered
-    /// or settled, and the next seal is of the running epoch and begins a generation (R5, {IRestart.GenerationStarted}).
+    /// Under an empty set nothing is ordered or settled, and the next seal is of the running epoch and begins a generation (R5,
+    /// {IRestart.GenerationStarted}).
     ///
-    /// The seed comes from the block that was pinned in this epoch ({pin}), whose RLP header is `header`. Whoever calls, and
-    /// whenever, it is the same one (R4).
+    /// The seed comes from the block that was pinned with the set, whose RLP header is `header`. Whoever calls, and whenever, it
+    /// is the same one (R4).
     ///
-    /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {TooFewMembers}, {NothingPinned},
-    /// {L1BlockLib.BlockNotRemembered}, {L1BlockLib.HeaderMismatch}, {CodeLib.CodeDepositFailed}.
+    /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {NothingPinned}, {L1BlockLib.BlockNotRemembered},
+    /// {L1BlockLib.HeaderMismatch}.
     function seal(uint64 epoch, bytes calldata header) external;
 
-    /// @notice Fixes the L1 block from which the seals of the running epoch take their seed: a block that is yet to come. Once
-    /// an epoch; again only if L1 has forgotten that block. The caller's gas is refunded as for {seal}.
+    /// @notice Freezes who is to be sealed in `epoch`, with the keys and weights of the start of the running epoch (R3), and fixes
+    /// the L1 block from which the seed comes: a block that is yet to come. Once an epoch; should L1 forget that block, another is
+    /// pinned for the same set. The caller's gas is refunded as for {seal}.
     ///
-    /// Reverts with {BeforeGenesis}, {PinStands}.
-    function pin() external;
+    /// If too few were eligible for exitDelay, the set holds whoever is, even nobody (R5).
+    ///
+    /// Reverts with {BeforeGenesis}, {EpochNotSealable}, {AlreadySealed}, {PinStands}, {PinTooLate}, {TooFewMembers},
+    /// {CodeLib.CodeDepositFailed}.
+    function pin(uint64 epoch) external;
 
     /// @notice The L1 block that is pinned for the seals of the running epoch; zero if none is, or L1 has forgotten it.
     function pinned() external view returns (uint64);
+
+    /// @notice The contract whose code holds the set that is frozen for the seals of the running epoch; zero if none is.
+    function pinnedSet() external view returns (address);
 
     /// @notice The set in force in `epoch` of the running generation, sealed or carried.
     function leaderSet(uint64 epoch) external view returns (LeaderSet memory);

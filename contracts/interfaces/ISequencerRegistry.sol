@@ -271,7 +271,7 @@ interface ISequencerRegistry {
     /// and key stay what they are.
     /// @param withdrawal The withdrawal address that the caller takes it over with: nobody can set one just before.
     ///
-    /// Reverts with {UnknownSequencer}, {NotOwner} and to whom it was offered, {SignerNotAllowed} for its own hot key,
+    /// Reverts with {UnknownSequencer}, {NotOwner} and to whom it was offered, {SignerNotAllowed} for a key that ever signed or posted,
     /// {WithdrawalDiffers}, {StakeWaits}.
     function acceptOwner(uint32 id, address withdrawal) external;
 

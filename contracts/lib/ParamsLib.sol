@@ -29,6 +29,12 @@ library ParamsLib {
     uint256 internal constant MAX_BOOKING_GAS = 1_000_000;
     /// What a change of a slot takes today (EIP-2929).
     uint256 internal constant WRITE_GAS = 2900;
+    /// L1 blocks of the shortest epoch, and of the shortest restart window.
+    uint256 internal constant MIN_SEALING_BLOCKS = 8;
+    /// L1 blocks from a pin to the pinned block. It can be known for 64 slots who will propose.
+    uint64 internal constant MIN_SEED_DISTANCE = 65;
+    uint64 internal constant MAX_SEED_DISTANCE = 96;
+    uint256 internal constant DEVELOPMENT_CHAIN_ID = 31_337;
 
     /* ZERO VALUES AND BOUNDS OF ONE FIELD */
 
@@ -65,6 +71,8 @@ library ParamsLib {
     error EscapeDelayNotAboveTakeovers(uint256 takeovers, uint256 actual);
     error RestartDelayNotAboveEscapeDelay(uint256 escapeDelay, uint256 actual);
     error EvidenceWindowShorterThanRestart(uint256 minimum, uint256 actual);
+    error EpochTooShort(uint256 minimum, uint256 actual);
+    error RestartWindowTooShort(uint256 minimum, uint256 actual);
     error TurnTooShort(uint256 minimumMillis, uint256 actualMillis);
     error MaxBatchAgeBelowL1Block(uint256 minimum, uint256 actual);
     error MaxBatchAgeBelowIdleInterval(uint256 minimumMillis, uint256 actualMillis);
@@ -80,6 +88,7 @@ library ParamsLib {
     error MinStakeBelowWeightUnit(uint256 minimumWei, uint256 actualWei);
     error CommissionDelayBelowExitDelay(uint256 minimum, uint256 actual);
     error GenesisTooEarly(uint256 minimum, uint256 actual);
+    error SeedDistanceTooShort(uint256 minimumBlocks, uint256 actualBlocks);
 
     /// @notice Reverts with the error of the first relation that does not hold, in the order in which they stand above.
     function check(Params memory p) internal pure {
@@ -100,6 +109,24 @@ library ParamsLib {
     function checkGenesis(Params memory p, uint256 time) internal pure {
         uint256 minimum = time + p.l1BlockSeconds;
         require(p.genesis >= minimum, GenesisTooEarly(minimum, p.genesis));
+    }
+
+    /// @notice L1 blocks from the call that pins to the block that it pins (R4): a quarter of an epoch, or of the time in which a
+    /// restart can be finished if that is shorter. What is left is for the seal.
+    function seedDistanceBlocks(Params memory p) internal pure returns (uint64 blocks) {
+        uint64 time = p.restartWindowSeconds < p.epochSeconds ? p.restartWindowSeconds : p.epochSeconds;
+        blocks = time / 4 / p.l1BlockSeconds;
+        if (blocks > MAX_SEED_DISTANCE) blocks = MAX_SEED_DISTANCE;
+    }
+
+    /// @notice Reverts if whoever pins, on L1 with chain id `chainId`, could know who will propose the pinned block. On the
+    /// development chain nobody proposes.
+    function checkSeedDistance(Params memory p, uint256 chainId) internal pure {
+        uint256 distance = seedDistanceBlocks(p);
+        require(
+            distance >= MIN_SEED_DISTANCE || chainId == DEVELOPMENT_CHAIN_ID,
+            SeedDistanceTooShort(MIN_SEED_DISTANCE, distance)
+        );
     }
 
     function _checkFields(Params memory p) private pure {
@@ -193,6 +220,11 @@ library ParamsLib {
     }
 
     function _checkPace(Params memory p) private pure {
+        // A pin, a block two blocks on, and the seal take three; whoever comes a few blocks late needs time, too.
+        uint256 minSealing = MIN_SEALING_BLOCKS * p.l1BlockSeconds;
+        require(p.epochSeconds >= minSealing, EpochTooShort(minSealing, p.epochSeconds));
+        require(p.restartWindowSeconds >= minSealing, RestartWindowTooShort(minSealing, p.restartWindowSeconds));
+
         uint256 turnMillis = uint256(p.turnLength) * p.intervalMillis;
         uint256 minTurn = 2 * uint256(p.l1BlockSeconds) * MILLIS;
         require(turnMillis >= minTurn, TurnTooShort(minTurn, turnMillis));

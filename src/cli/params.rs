@@ -40,9 +40,17 @@ pub(super) async fn run(options: Options, output: Output) -> eyre::Result<()> {
             path: file.clone(),
             source,
         })?;
-        let params = serde_json::to_value(l1::read_params(&text, Seconds::new(0))?)?;
-        let text = format!("{}: every relation holds", file.display());
-        output.print(text, &params);
+        let params = l1::read_params(&text, Seconds::new(0))?;
+        let mut text = format!("{}: every relation holds", file.display());
+        if !params.hides_proposers() {
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                ", on the development chain alone: elsewhere a pin {} L1 blocks ahead is refused (R4)",
+                params.seed_distance_blocks()
+            );
+        }
+        output.print(text, &serde_json::to_value(params)?);
         return Ok(());
     }
     let (client, deployment) = options.chain.open().await?;

@@ -89,6 +89,19 @@ impl Params {
         Seconds::new(self.genesis.saturating_add(epoch.get().saturating_mul(self.epoch_seconds)))
     }
 
+    /// L1 blocks from a pin to the block that it pins (R4).
+    pub fn seed_distance_blocks(&self) -> u64 {
+        const MOST: u64 = 96;
+        let time = self.epoch_seconds.min(self.restart_window_seconds) / 4;
+        time.checked_div(self.l1_block_seconds).unwrap_or(0).min(MOST)
+    }
+
+    /// Whether nobody who pins can know who will propose the pinned block: L1 knows its proposers for 64 slots (R4).
+    pub fn hides_proposers(&self) -> bool {
+        const LEAST: u64 = 65;
+        self.seed_distance_blocks() >= LEAST
+    }
+
     /// The turn that a height belongs to (R10).
     pub const fn turn_of(&self, height: Height) -> Turn {
         match height.get().checked_div(self.turn_length) {

@@ -25,6 +25,8 @@ const MAX_WRITE_GAS: u64 = 1_000_000;
 const MAX_BOOKING_GAS: u64 = 1_000_000;
 /// What a change of a slot takes today (EIP-2929).
 const WRITE_GAS: u64 = 2_900;
+/// L1 blocks of the shortest epoch, and of the shortest restart window.
+const MIN_SEALING_BLOCKS: u64 = 8;
 
 /// A relation that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,6 +260,13 @@ fn delays(p: &Params, found: &mut Found) {
 }
 
 fn pace(p: &Params, found: &mut Found) {
+    let minimum = ["minimum", "actual"];
+    let least = wide(MIN_SEALING_BLOCKS) * wide(p.l1_block_seconds);
+    let epoch = wide(p.epoch_seconds);
+    found.at_least("epochSeconds", "EpochTooShort", minimum, least, epoch);
+    let window = wide(p.restart_window_seconds);
+    found.at_least("restartWindowSeconds", "RestartWindowTooShort", minimum, least, window);
+
     let in_millis = ["minimumMillis", "actualMillis"];
     let turn = wide(p.turn_length) * wide(p.interval_millis);
     let least = wide(2) * wide(p.l1_block_seconds) * wide(MILLIS);
@@ -414,6 +423,8 @@ mod tests {
             .collect();
         // About the L1 time of the deployment, which parameters alone do not tell.
         assert!(declared.remove("GenesisTooEarly").is_some());
+        // Nor do they tell the chain, and on the development chain a pin may be near.
+        assert!(declared.remove("SeedDistanceTooShort").is_some());
         let mut seen = BTreeSet::new();
         for params in broken() {
             let found = violations(&params);

@@ -149,7 +149,7 @@ fn pool(
     batches: u64,
 ) -> Option<PoolBalance> {
     let (settle, tally) = (*list.get("settle_4_3")?, *list.get("tally_20")?);
-    let (debit, seal) = (*list.get("debit_16")?, *list.get("seal_4")?);
+    let (debit, pin, seal) = (*list.get("debit_16")?, *list.get("pin_4")?, *list.get("seal_4")?);
     let traffic = batches > 1;
     let debits = u128::from(traffic);
     let epochs = u128::from(SECONDS_AN_HOUR.checked_div(params.epoch_seconds)?);
@@ -182,7 +182,7 @@ fn pool(
         let batches = u128::from(batches);
         let paid = out
             .saturating_mul(batches)
-            .saturating_add(seal.refunded.saturating_mul(epochs))
+            .saturating_add(pin.refunded.saturating_add(seal.refunded).saturating_mul(epochs))
             .saturating_mul(price);
         found.paid_wei = found.paid_wei.saturating_add(U256::from(paid));
         if !traffic {
@@ -218,10 +218,12 @@ mod tests {
     fn no_duty_loses_money_at_any_fee_under_any_price_list() {
         for params in profiles() {
             let year = play(&params, 1);
-            for duty in ["settle_4_3", "settle_48_33", "settle_100_67", "seal_4", "seal_100"] {
+            for duty in ["settle_4_3", "settle_48_33", "settle_100_67", "pin_4", "pin_100"] {
                 assert_eq!(year.duties.iter().filter(|one| one.duty == duty).count(), 6, "{duty}");
             }
             for duty in [
+                "seal_4",
+                "seal_100",
                 "tally_20",
                 "credit_epoch_48",
                 "flush_1",

@@ -416,7 +416,7 @@ pub async fn send_eth(account: &Account, to: Address, amount_wei: U256) -> Resul
 /// How far a seal came (R4): it takes two calls, with L1 blocks in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealStep {
-    /// The block that the seed comes from was pinned just now.
+    /// The set was frozen just now, and the block that its seed comes from pinned.
     Pinned,
     /// That block is there too short a time, or not yet.
     Waiting {
@@ -442,7 +442,7 @@ pub async fn seal(
     let client = &account.client;
     let pinned = client.call(to, &IRota::pinnedCall {}).await?;
     if pinned == 0 {
-        account.execute(&Order::call(to, &IRota::pinCall {})).await?;
+        account.execute(&Order::call(to, &IRota::pinCall { epoch: epoch.get() })).await?;
         return Ok(SealStep::Pinned);
     }
     if client.head().await?.number <= pinned.saturating_add(patience) {

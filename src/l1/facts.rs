@@ -90,6 +90,15 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
         ])
 }
 
+/// [`filter`], and what becomes no fact but has to fit what does: pins, and check-ins that were closed.
+pub(super) fn verifying_filter(deployment: &Deployment) -> Filter {
+    let mut filter = filter(deployment);
+    let more = vec![IRota::Pinned::SIGNATURE_HASH, IRestart::CheckInClosed::SIGNATURE_HASH];
+    let [topics, ..] = &mut filter.topics;
+    *topics = std::mem::take(topics).extend(more);
+    filter
+}
+
 /// Whether a log is one that is asked for.
 pub(super) fn passes(filter: &Filter, log: &alloy::primitives::Log) -> bool {
     filter.matches_address(log.address) && filter.matches_topics(log.topics())

@@ -99,7 +99,7 @@ pub struct Begun {
 pub enum Finishing {
     /// The members are fixed, and the block that their seed comes from was pinned just now.
     Closed,
-    /// That block is not there yet.
+    /// That block is there too short a time, or not yet.
     Waiting {
         /// Its number.
         pinned: u64,
@@ -171,12 +171,17 @@ pub async fn check_in(account: &Account, deployment: &Deployment, id: u32) -> Re
     Ok(())
 }
 
-/// Takes the next step towards the end of the restart under way.
+/// Takes the next step towards the end of the restart under way, the last one `patience` L1 blocks later than it could be taken
+/// at first: all who wait for it wait for the same block.
 ///
 /// # Errors
 ///
 /// As [`open`]; [`L1Error::BadAnswer`] when no node has the pinned block's header in a form that L1 takes.
-pub async fn finish(account: &Account, deployment: &Deployment) -> Result<Finishing, L1Error> {
+pub async fn finish(
+    account: &Account,
+    deployment: &Deployment,
+    patience: u64,
+) -> Result<Finishing, L1Error> {
     let to = deployment.settlement;
     let client = &account.client;
     let pinned = client.call(to, &IRestart::pinnedForRestartCall {}).await?;
@@ -184,7 +189,7 @@ pub async fn finish(account: &Account, deployment: &Deployment) -> Result<Finish
         account.execute(&Order::call(to, &IRestart::closeCheckInCall {})).await?;
         return Ok(Finishing::Closed);
     }
-    if client.head().await?.number <= pinned {
+    if client.head().await?.number <= pinned.saturating_add(patience) {
         return Ok(Finishing::Waiting { pinned });
     }
     let (header, _) = client.raw_header(pinned).await?;

@@ -1,5 +1,6 @@
 //! What an agent does about a restart (R33). Local policy; pure.
 
+use super::turns::STEP_BLOCKS;
 use crate::config::RestartDuty;
 use crate::domain::{Generation, Seconds};
 use crate::l1::Mirror;
@@ -62,9 +63,30 @@ pub fn restart_plan(mirror: &Mirror, own: Address, duty: RestartDuty) -> Option<
     Some(RestartPlan::Return { id, generation: mirror.generation() })
 }
 
+/// L1 blocks that the agent with signer `own` leaves to others once the restart can be finished: those who wait for it wait for
+/// the same block. One after the other of those who checked in, in another order for each restart, then the rest; nobody
+/// leaves others more than half of what is left.
+pub(super) fn finishing_patience(mirror: &Mirror, own: Address) -> u64 {
+    let (Some(restart), Some(head)) = (&mirror.restart, mirror.head) else { return 0 };
+    let id = mirror.peers.get(&own).map(|peer| peer.id.get());
+    let here = u64::try_from(restart.checked_in.len()).unwrap_or(u64::MAX);
+    let until = restart.finish_until.get();
+    let first = until.checked_rem(here).unwrap_or(0);
+    let rank = id
+        .and_then(|id| restart.checked_in.iter().position(|one| *one == id))
+        .and_then(|place| u64::try_from(place).ok())
+        .and_then(|place| place.saturating_add(here).saturating_sub(first).checked_rem(here))
+        .unwrap_or(here);
+    let left = until.saturating_sub(head.timestamp.get()) / 2;
+    let most = left.checked_div(mirror.params.l1_block_seconds).unwrap_or(0);
+    rank.saturating_mul(STEP_BLOCKS).min(most)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{RestartPlan, restart_plan};
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
+
+    use super::{RestartPlan, finishing_patience, restart_plan};
     use crate::config::RestartDuty;
     use crate::domain::{
         BatchNumber, Epoch, Height, L1Block, PeerEndpoint, Seconds, SequencerId, SettledTip,
@@ -115,6 +137,25 @@ mod tests {
         assert_eq!(plans(&mirror(1_260, true)), [None, None, Some(finish)]);
         let again = RestartPlan::Open { since: Seconds::new(1_320) };
         assert_eq!(plans(&mirror(1_320, true)), [None, None, Some(again)]);
+    }
+
+    #[test]
+    fn those_who_are_there_finish_one_after_the_other() {
+        let patience = |left: u64, until: u64, own: u32| {
+            let mut mirror = mirror(until - left, true);
+            mirror.peers.get_mut(&OWN).unwrap().id = SequencerId::new(own);
+            let restart = mirror.restart.as_mut().unwrap();
+            restart.finish_until = Seconds::new(until);
+            restart.checked_in = [2, 4, 9, 11].into();
+            finishing_patience(&mirror, OWN)
+        };
+        let all = |left, until| [2, 4, 9, 11, 5].map(|own| patience(left, until, own));
+        // 1,320 is the first one's, 1,321 the next one's; who did not check in is the last.
+        assert_eq!(all(60, 1_320), [0, 3, 6, 9, 12]);
+        assert_eq!(all(60, 1_321), [9, 0, 3, 6, 12]);
+        // However many there are, and however little is left, everybody's time comes.
+        assert_eq!(all(10, 1_320), [0, 3, 5, 5, 5]);
+        assert_eq!(all(1, 1_320), [0; 5]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The duty to take the steps of a restart (R33).
 
 use super::duty::{Agent, Due, Duty, DutyError};
-use super::restart::{RestartPlan, restart_plan};
+use super::restart::{RestartPlan, finishing_patience, restart_plan};
 use crate::config::RestartDuty;
 use crate::l1::L1Error;
 use crate::l1::restart::{self as l1_restart, Finishing};
@@ -54,11 +54,14 @@ impl Duty for Revive {
             RestartPlan::CheckIn { id, .. } | RestartPlan::Return { id, .. } => {
                 l1_restart::check_in(account, deployment, id).await
             }
-            RestartPlan::Finish { .. } => match l1_restart::finish(account, deployment).await {
-                // The next step is due as soon as L1 has the block.
-                Ok(Finishing::Closed | Finishing::Waiting { .. }) => return Ok(()),
-                done => done.map(drop),
-            },
+            RestartPlan::Finish { .. } => {
+                let patience = finishing_patience(&agent.mirror.read(), agent.signer);
+                match l1_restart::finish(account, deployment, patience).await {
+                    // The next step is due as soon as L1 has the block.
+                    Ok(Finishing::Closed | Finishing::Waiting { .. }) => return Ok(()),
+                    done => done.map(drop),
+                }
+            }
         };
         match done {
             Ok(()) => info!(?plan, "step of a restart taken"),

@@ -7,7 +7,7 @@ use crate::l1::L1Error;
 use crate::l1::actions::{self, SealStep};
 use tracing::{debug, info};
 
-/// Pins the seed of the next epoch's set, and seals it once that is there, when it is this agent's tenth of the window, or late.
+/// Freezes the next epoch's set and pins its seed, and seals it once that is there, when it is this agent's tenth of the window, or late.
 #[derive(Debug, Default)]
 pub(super) struct Seal {
     /// The seal that L1 refused last, and in which tenth of the window.
@@ -25,7 +25,7 @@ impl Duty for Seal {
         }
         match actions::seal(&agent.account, &agent.deployment, epoch, patience).await {
             Ok(SealStep::Pinned) => {
-                info!(%epoch, "seed pinned");
+                info!(%epoch, "set frozen, seed pinned");
                 Ok(())
             }
             // Asked again with the next L1 block; by whoever's turn it is then.
@@ -34,7 +34,8 @@ impl Duty for Seal {
                 info!(%epoch, "set sealed");
                 Ok(())
             }
-            // Somebody was faster, or too few are eligible: the set before carries. Asked again in the next tenth.
+            // Somebody was faster, too few are eligible, or too little of the epoch is left: the set before carries. Asked
+            // again in the next tenth.
             Err(L1Error::Reverted { reason, .. }) => {
                 debug!(%epoch, %reason, "set not sealed");
                 self.refused = Some((epoch, tenth));

@@ -11,7 +11,7 @@ const TENTHS: u64 = 10;
 /// From this one on whoever sees the seal missing sends it.
 const LATE_TENTH: u64 = 7;
 /// L1 blocks that each agent waits for the one before it in the order.
-const STEP_BLOCKS: u64 = 3;
+pub(super) const STEP_BLOCKS: u64 = 3;
 
 /// A set to be sealed now, by this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -90,6 +90,7 @@ contract BountyAttacks is Offences {
             vm.prank(owner);
             registry.requestExit(leaver, shares);
         }
+        _startEpoch(_epoch() + 1);
         for (uint256 i = 0; i < 12; ++i) {
             try registry.flush(64) {} catch {}
             _sealThrough(_epoch() + 1);

@@ -8,6 +8,7 @@ import {ISequencerRegistry} from "../../contracts/interfaces/ISequencerRegistry.
 import {ISlasher} from "../../contracts/interfaces/ISlasher.sol";
 import {Offences} from "../utils/Offences.sol";
 import {Staking} from "../utils/Staking.sol";
+import {Actor} from "../utils/System.sol";
 
 /// Earns, and receives no ETH.
 contract Deaf {
@@ -155,6 +156,26 @@ contract OwnerAttacks is Offences, Staking {
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerNotAllowed.selector, signer));
         vm.prank(signer);
         registry.acceptOwner(1, address(0));
+    }
+
+    /// 141: nor can a key that was hot until just now, and still stands in sets, nor one that posted, whosever it was.
+    function test_attack141_aKeyThatWasEverHotOwnsNothing() external {
+        address signer = registry.sequencer(1).signer;
+        Actor memory key = _actor(30);
+        bytes memory proof = _proof(_owner, key.key);
+        vm.prank(_owner);
+        registry.rotateSigner(1, key.signer, proof);
+        address poster = _namePoster(1, "poster");
+        _dropPoster(1);
+        address[3] memory hot = [signer, poster, registry.sequencer(2).signer];
+        for (uint256 i = 0; i < hot.length; ++i) {
+            vm.prank(_owner);
+            registry.proposeOwner(1, hot[i]);
+            vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.SignerNotAllowed.selector, hot[i]));
+            vm.prank(hot[i]);
+            registry.acceptOwner(1, address(0));
+        }
+        assertEq(registry.ownerOf(1), _owner);
     }
 
     /// 141: an exit that is on its way stays whose it is, and so does what it is slashed for.

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {Debit} from "../../contracts/interfaces/IRollups.sol";
+import {IRota} from "../../contracts/interfaces/IRota.sol";
 import {Settled} from "../../contracts/interfaces/ITally.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
 import {Offences} from "../utils/Offences.sol";
@@ -177,7 +178,7 @@ contract PayAttacks is Offences {
         delete _settledBatches;
         _fundPool(100 ether, 1000 ether);
         _registerRollup(10 ether);
-        _expectPaid(at.settlement, abi.encodeCall(settlement.pin, ()));
+        _expectPaid(at.settlement, abi.encodeCall(settlement.pin, (2)));
         bytes memory mined = _mineWithHeader(settlement.pinned());
         _expectPaid(at.settlement, abi.encodeCall(settlement.seal, (2, mined)));
 
@@ -244,9 +245,10 @@ contract PayAttacks is Offences {
         _expectPaid(at.settlement, abi.encodeCall(settlement.finishRestart, (header)));
     }
 
-    /// A pin is paid for each time that L1 forgot the block of the one before, until the seal that needs it is made.
+    /// A pin is paid for each time that L1 forgot the block of the one before, until the seal that needs it is made; the ones after the
+    /// first freeze nobody and cost less.
     function test_attack118_aPinForNothingIsPaidToNobody() external {
-        bytes memory pin = abi.encodeCall(settlement.pin, ());
+        bytes memory pin = abi.encodeCall(settlement.pin, (2));
         _expectPaid(at.settlement, pin);
         vm.roll(settlement.pinned() + 10_000);
         assertEq(settlement.pinned(), 0);
@@ -255,8 +257,8 @@ contract PayAttacks is Offences {
 
         vm.roll(settlement.pinned() + 10_000);
         assertEq(settlement.pinned(), 0);
-        (, uint256 paidWei) = _do(at.settlement, pin);
-        assertEq(paidWei, 0);
+        vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, 2));
+        settlement.pin(2);
     }
 
     /// A batch that somebody pays for takes no others along of which nobody pays anything.
@@ -312,7 +314,7 @@ contract PayAttacks is Offences {
         _fundPool(1000 ether, 0);
         vm.fee(baseFeeWei);
         vm.txGasPrice(baseFeeWei);
-        _expectPaid(at.settlement, abi.encodeCall(settlement.pin, ()));
+        _expectPaid(at.settlement, abi.encodeCall(settlement.pin, (2)));
         bytes memory mined = _mineWithHeader(settlement.pinned());
         _expectPaid(at.settlement, abi.encodeCall(settlement.seal, (2, mined)));
 

@@ -160,6 +160,7 @@ contract SeatsAttacksTest is Staking {
         uint64 weight = settlement.restart().weight;
         _checkIn(late);
         assertEq(settlement.restart().weight, weight);
+        assertEq(settlement.restart().count, SEATS, "who weighs nothing is nobody's quorum");
         _advance(p.restartWindowSeconds);
         _finishRestart();
         assertEq(settlement.leaderSet(_epoch()).members.length, SEATS);

@@ -59,7 +59,7 @@ contract SeedAttacksTest is System {
     /// @dev Whatever the best of thirty blocks has to offer; sealed with that.
     function _bestOfThirtyBlocks(uint64 epoch, address favourite) private returns (uint256 best) {
         vm.prevrandao(keccak256(abi.encode("pinned", epoch)));
-        _pin();
+        _pin(epoch);
         bytes memory header = _mineWithHeader(settlement.pinned());
         uint256 first = block.number;
         for (uint256 i = 0; i < BLOCKS; ++i) {
@@ -79,23 +79,23 @@ contract SeedAttacksTest is System {
         _joinMany(2);
         _sealFirst();
         _startEpoch(1);
-        settlement.pin();
+        settlement.pin(2);
         uint64 pinned = settlement.pinned();
         for (uint256 i = 0; i < 250; ++i) {
             vm.expectRevert(abi.encodeWithSelector(IRota.PinStands.selector, pinned));
-            settlement.pin();
+            settlement.pin(2);
             vm.roll(block.number + 1);
         }
         _sealSet(2);
-        vm.expectRevert(abi.encodeWithSelector(IRota.PinStands.selector, pinned));
-        settlement.pin();
+        vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, 2));
+        settlement.pin(2);
     }
 
     /// 112: whoever pins knows nothing of the block: it is a quarter of the time away in which the seal has to come.
     function test_attack112_thePinnedBlockIsYetToCome() public {
         Actor[] memory actors = _joinMany(2);
         _startEpoch(0);
-        settlement.pin();
+        settlement.pin(0);
         assertEq(settlement.pinned(), block.number + 15);
         vm.roll(block.number + 15);
         vm.expectRevert(abi.encodeWithSelector(L1BlockLib.BlockNotRemembered.selector, block.number));
@@ -118,8 +118,8 @@ contract SeedAttacksTest is System {
         _checkIn(actors[1]);
         _advance(p.restartWindowSeconds);
         settlement.closeCheckIn();
-        settlement.pin();
         uint64 epoch = _epoch();
+        settlement.pin(epoch + 1);
         uint64 before = settlement.pinned();
         bytes memory header = _mineWithHeader(before);
         _finishRestart();
@@ -127,7 +127,7 @@ contract SeedAttacksTest is System {
         assertEq(settlement.pinned(), 0);
         vm.expectRevert(abi.encodeWithSelector(IRota.NothingPinned.selector, epoch));
         settlement.seal(epoch + 1, header);
-        settlement.pin();
+        settlement.pin(epoch + 1);
         assertGt(settlement.pinned(), before);
     }
 
@@ -154,7 +154,7 @@ contract SeedAttacksTest is System {
     function test_attack112_theHeaderIsThatOfThePinnedBlock() public {
         _joinMany(2);
         _startEpoch(0);
-        settlement.pin();
+        settlement.pin(0);
         uint64 pinned = settlement.pinned();
         vm.expectRevert(abi.encodeWithSelector(L1BlockLib.BlockNotRemembered.selector, pinned));
         settlement.seal(0, _l1Header(pinned, "mine"));
@@ -174,7 +174,7 @@ contract SeedAttacksTest is System {
         _joinMany(2);
         _sealFirst();
         _startEpoch(1);
-        _pin();
+        _pin(2);
         bytes memory header = _mineWithHeader(settlement.pinned());
         _startEpoch(2);
         assertEq(settlement.pinned(), 0);
@@ -191,7 +191,7 @@ contract SeedAttacksTest is System {
         _sealFirst();
         _startEpoch(1);
         vm.prevrandao(random);
-        _pin();
+        _pin(2);
         bytes memory header = _mineWithHeader(settlement.pinned());
         bytes32 expected = _seed(settlement.leaderSet(1).seed, uint256(random));
 
@@ -276,7 +276,7 @@ contract SeedAttacksTest is System {
         _joinMany(2);
         _sealFirst();
         _startEpoch(1);
-        settlement.pin();
+        settlement.pin(2);
         uint64 first = settlement.pinned();
         bytes memory header = _mineWithHeader(first);
         // Without the history contract L1 remembers 256 blocks.
@@ -293,12 +293,187 @@ contract SeedAttacksTest is System {
         _joinMany(2);
         _sealFirst();
         _startEpoch(1);
-        settlement.pin();
+        settlement.pin(2);
         uint64 pinned = settlement.pinned();
         bytes memory header = _mineWithHeader(pinned);
         vm.roll(uint256(pinned) + 8000);
         vm.mockCall(0x0000F90827F1C53a10cb7A02335B175320002935, abi.encode(pinned), abi.encode(keccak256(header)));
         assertEq(settlement.pinned(), pinned);
         settlement.seal(2, header);
+    }
+
+    /// 143: whoever knows the randomness of the pinned block, as all do between pin and seal, and keeps back reports against its
+    /// own small sequencers, or moves stake and keys: each list would be another order of turns.
+    function test_attack143_whoKnowsTheSeedCannotChooseTheMembers() public {
+        Actor[] memory actors = _joinMany(6);
+        _sealFirst();
+        _startEpoch(1);
+        _pin(2);
+        bytes memory header = _mineWithHeader(settlement.pinned());
+        address frozen = settlement.pinnedSet();
+        uint256 snapshot = vm.snapshotState();
+        settlement.seal(2, header);
+        bytes32 expected = keccak256(abi.encode(settlement.leaderSet(2), settlement.schedule(2, 0, TURNS)));
+
+        for (uint256 list = 1; list < 1 << 4; ++list) {
+            vm.revertToState(snapshot);
+            for (uint256 i = 0; i < 4; ++i) {
+                if (list >> i & 1 != 0) _change(actors[i], i);
+            }
+            assertEq(settlement.pinnedSet(), frozen);
+            settlement.seal(2, header);
+            assertEq(
+                keccak256(abi.encode(settlement.leaderSet(2), settlement.schedule(2, 0, TURNS))),
+                expected,
+                "another list, another order"
+            );
+        }
+    }
+
+    /// @dev What takes an actor out of a set, or changes what it has in one.
+    function _change(Actor memory actor, uint256 how) private {
+        if (how == 0) {
+            vm.prank(at.slasher);
+            registry.jailAbsent(actor.id, uint64(block.timestamp) + 1);
+        } else if (how == 1) {
+            vm.startPrank(at.slasher);
+            registry.jail(actor.id, 0, 0);
+            registry.slash(actor.id, 50 ether, true);
+            vm.stopPrank();
+        } else if (how == 2) {
+            Actor memory next = _actor(20);
+            bytes memory proof = _proof(actor.owner, next.key);
+            vm.prank(actor.owner);
+            registry.rotateSigner(actor.id, next.signer, proof);
+        } else {
+            uint256 shares = registry.sharesOf(actor.id, actor.owner);
+            vm.prank(actor.owner);
+            registry.requestExit(actor.id, shares);
+        }
+    }
+
+    /// 143: everybody is gone between pin and seal. The pinned set is there all the same, and is sealed.
+    function test_attack143_nobodyCanKeepASealOutByLeaving() public {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.minMembers = 3;
+        _deploy(config);
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _startEpoch(1);
+        _pin(2);
+        for (uint256 i = 0; i < 3; ++i) {
+            _change(actors[i], i % 2);
+        }
+        _sealSet(2);
+        assertEq(settlement.leaderSet(2).sealedFor, 2);
+        assertEq(settlement.leaderSet(2).total, 300);
+        // Who is jailed counts as after a seal (R5), and in no set that is frozen from now on.
+        _startEpoch(2);
+        vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 3, 0));
+        settlement.pin(3);
+    }
+
+    /// 143: L1 forgets the pinned block, since everybody's seals were kept out for so long. There is another block, and no other
+    /// list.
+    function test_attack143_aLapsedPinIsNoSecondList() public {
+        Actor[] memory actors = _joinMany(4);
+        _sealFirst();
+        _startEpoch(1);
+        _pin(2);
+        (address frozen, uint64 before) = (settlement.pinnedSet(), settlement.pinned());
+        vm.roll(uint256(before) + 257);
+        _change(actors[0], 0);
+        assertEq(settlement.pinned(), 0);
+        assertEq(settlement.pinnedSet(), frozen);
+
+        vm.expectEmit(address(settlement));
+        emit IRota.Pinned(0, 1, uint64(block.number) + 15, frozen);
+        settlement.pin(2);
+        _sealSet(2);
+        (address pointer,,) = settlement.setOf(0, 2);
+        assertEq(pointer, frozen);
+        assertEq(settlement.leaderSet(2).members.length, 4);
+    }
+
+    /// 143: the first set of all is pinned and sealed in its own epoch, and the next one of that epoch goes by the same pin, whose
+    /// seed is known by then.
+    function test_attack143_bothSealsOfTheFirstEpochAreOfOneList() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _change(actors[0], 0);
+        _sealSet(1);
+        (address first,,) = settlement.setOf(0, 0);
+        (address second,,) = settlement.setOf(0, 1);
+        assertEq(second, first);
+    }
+
+    /// 143: a list from before a restart, for the generation after it.
+    function test_attack143_aPinnedListEndsWithItsGeneration() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _openRestart();
+        _checkIn(actors[0]);
+        _checkIn(actors[1]);
+        _advance(p.restartWindowSeconds);
+        settlement.closeCheckIn();
+        uint64 epoch = _epoch();
+        settlement.pin(epoch + 1);
+        assertNotEq(settlement.pinnedSet(), address(0));
+        _finishRestart();
+        assertEq(_epoch(), epoch);
+        assertEq(settlement.pinnedSet(), address(0));
+        settlement.pin(epoch + 1);
+        _sealSet(epoch + 1);
+        assertEq(settlement.leaderSet(epoch + 1).members.length, 2);
+    }
+
+    /// 144: pins are refunded, so each has to be of use: for a set that is sealed, that cannot be sealed, or too late.
+    function test_attack144_aPinThatLeadsToNoSealIsNotPaid() public {
+        Config memory config = ConfigLib.read("devnet");
+        config.params.minMembers = 2;
+        _deploy(config);
+        vm.expectRevert(abi.encodeWithSelector(IRota.BeforeGenesis.selector, p.genesis, block.timestamp));
+        settlement.pin(0);
+        _joinMany(2);
+        _sealFirst();
+        for (uint64 epoch = 0; epoch < 4; epoch += 2) {
+            vm.expectRevert(abi.encodeWithSelector(IRota.EpochNotSealable.selector, 1, epoch));
+            settlement.pin(epoch);
+        }
+        _sealSet(1);
+        vm.roll(block.number + 300);
+        assertEq(settlement.pinned(), 0);
+        vm.expectRevert(abi.encodeWithSelector(IRota.AlreadySealed.selector, 1));
+        settlement.pin(1);
+
+        // Fifteen blocks to the pinned one, and one for the seal.
+        uint64 until = settlement.startOf(2) - 16;
+        _warpTo(until);
+        vm.expectRevert(abi.encodeWithSelector(IRota.PinTooLate.selector, until, until));
+        settlement.pin(2);
+        vm.warp(until - 1);
+        settlement.pin(2);
+        vm.roll(settlement.pinned() + 1);
+        vm.warp(until + 15);
+        assertEq(_epoch(), 1);
+        settlement.seal(2, _mineWithHeader(settlement.pinned()));
+    }
+
+    /// 144: likewise for a restart, whose two calls are refunded as well.
+    function test_attack144_aRestartIsNotClosedWhenItCannotBeFinished() public {
+        Actor[] memory actors = _joinMany(3);
+        _sealFirst();
+        _openRestart();
+        _checkIn(actors[0]);
+        _checkIn(actors[1]);
+        uint64 until = settlement.restart().finishUntil - 16;
+        _warpTo(until);
+        vm.expectRevert(abi.encodeWithSelector(IRota.PinTooLate.selector, until, until));
+        settlement.closeCheckIn();
+        vm.warp(until - 1);
+        settlement.closeCheckIn();
+        vm.warp(until + 15);
+        _finishRestart();
+        assertEq(settlement.generation(), 1);
     }
 }

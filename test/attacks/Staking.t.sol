@@ -181,16 +181,17 @@ contract StakingAttacksTest is Staking {
         Actor memory alice = _join(0, STAKE_WEI);
         _join(1, STAKE_WEI);
         _sealFirst();
+        _startEpoch(1);
         _slash(alice.id, 1 ether, false);
         _topUp(alice, 2 ether);
 
-        // Topped up or not, the set sealed next goes without; back it comes as newcomers do.
-        _sealSet(1);
-        assertEq(settlement.leaderSet(1).members.length, 1);
-        _unjail(alice);
-        _startEpoch(1);
+        // Topped up or not, the set frozen next goes without; back it comes as newcomers do.
         _sealSet(2);
-        assertEq(settlement.leaderSet(2).members.length, 2);
+        assertEq(settlement.leaderSet(2).members.length, 1);
+        _unjail(alice);
+        _startEpoch(2);
+        _sealSet(3);
+        assertEq(settlement.leaderSet(3).members.length, 2);
     }
 
     /// 13: the entry queue flooded, with dust and with stake.
@@ -246,7 +247,7 @@ contract StakingAttacksTest is Staking {
         _startEpoch(2);
         assertTrue(_flush());
         vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 2, 1));
-        settlement.seal(3, "");
+        settlement.pin(3);
         _startEpoch(3);
         assertEq(settlement.leaderSet(3).sealedFor, 2);
         assertEq(settlement.leaderSet(3).members.length, 2);

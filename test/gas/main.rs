@@ -34,19 +34,20 @@ const BUDGETS: [(&str, u64); 3] =
 
 /// Transactions of which `rota simulate` knows what they are refunded.
 const SETTLED: [&str; 3] = ["settle_4_3", "settle_48_33", "settle_100_67"];
-const DUTIES: [&str; 13] = [
+const DUTIES: [&str; 14] = [
     "close_check_in_4",
     "credit_epoch_48",
     "debit_16",
     "finish_restart_4",
     "flush_1",
-    "pin",
+    "pin_4",
+    "pin_48",
+    "pin_100",
+    "pin_unchanged_4",
+    "pin_unchanged_100",
     "report_missed_turns_4",
     "seal_4",
-    "seal_48",
     "seal_100",
-    "seal_unchanged_4",
-    "seal_unchanged_100",
     "tally_20",
 ];
 

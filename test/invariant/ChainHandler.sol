@@ -338,7 +338,7 @@ contract ChainHandler is Offences {
     function pass(uint16 seconds_) external {
         _advance(bound(seconds_, 1, 2 * p.epochSeconds));
         (, uint64 sealedFor,) = settlement.setOf(0, _epoch() + 1);
-        if (sealedFor <= _epoch()) _sealSet(_epoch() + 1);
+        if (sealedFor <= _epoch()) _trySealSet(_epoch() + 1);
     }
 
     /* SLASHING */

@@ -4,16 +4,15 @@ pragma solidity 0.8.30;
 import {RestartState} from "../../contracts/interfaces/IRestart.sol";
 import {LeaderSet} from "../../contracts/interfaces/IRota.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
-import {Chain} from "../utils/Chain.sol";
 import {Actor} from "../utils/System.sol";
+import {SealBooks} from "./SealBooks.sol";
 
 /// @title Sequencers that come, go, fall silent and start again
 /// @notice Restarts are quick here, so that a run holds several. Each call is something that anyone may try; whether it
 /// must succeed follows from the clock and from the ghosts alone.
-contract GenerationHandler is Chain {
+contract GenerationHandler is SealBooks {
     uint256 private constant MAX_SEQUENCERS = 10;
 
-    uint32 public generation;
     uint64 public lastHeight;
     bytes32 public lastBlockHash;
     uint256 public settled;
@@ -31,7 +30,9 @@ contract GenerationHandler is Chain {
 
     /// Watches the generation over every action.
     modifier watched() {
+        _openBooks();
         _;
+        _closeBooks();
         uint32 now_ = settlement.generation();
         if (now_ != generation && now_ != generation + 1) ++jumps;
         generation = now_;
@@ -43,7 +44,10 @@ contract GenerationHandler is Chain {
         for (uint256 i = 0; i < actors.length; ++i) {
             _all.push(actors[i]);
         }
-        _sealFirst();
+        vm.deal(address(this), 1000 ether);
+        rewardPool.fund{value: 1000 ether}(0);
+        _startEpoch(0);
+        _trySeal(0);
         lastBlockHash = settlement.tip().lastBlockHash;
     }
 
@@ -113,7 +117,7 @@ contract GenerationHandler is Chain {
 
     function finish() external watched {
         uint64 height = settlement.tip().lastHeight;
-        if (_tryFinishRestart()) assertEq(settlement.generation(), generation + 1);
+        if (_tryFinish()) assertEq(settlement.generation(), generation + 1);
         assertEq(settlement.tip().lastHeight, height, "what is settled stays");
     }
 
@@ -121,10 +125,31 @@ contract GenerationHandler is Chain {
 
     function seal() external watched {
         uint64 running = _epoch();
-        _trySealSet(running + 1);
-        if (_trySealSet(running)) {
+        _trySeal(running + 1);
+        if (_trySeal(running)) {
             assertEq(settlement.generation(), generation + 1, "the running epoch is sealed by a new generation only");
         }
+    }
+
+    /// The first half of a seal, so that anything may happen before the other.
+    function pin() external watched {
+        uint64 next = _epoch() + 1;
+        if (!_tryPin(next)) _tryPin(next - 1);
+    }
+
+    /// Who seals knows what the seed will be: reports that were kept back come now.
+    function jail(uint256 who) external watched {
+        uint32 id = _all[bound(who, 0, _all.length - 1)].id;
+        vm.prank(at.slasher);
+        registry.jailAbsent(id, uint64(block.timestamp) + 1);
+    }
+
+    function unjail(uint256 who) external watched {
+        Actor memory actor = _all[bound(who, 0, _all.length - 1)];
+        vm.prank(actor.owner);
+        try registry.unjail(actor.id) {
+            assertFalse(_left[actor.id], "whoever left is back");
+        } catch {}
     }
 
     /// Somebody seals from a contract that looks at the seed, and reverts: it did not like it.
@@ -132,16 +157,22 @@ contract GenerationHandler is Chain {
         vm.roll(block.number + bound(later, 0, 40));
         vm.prevrandao(random);
         uint64 epoch = _epoch() + 1;
-        _pin();
+        if (!_tryPin(epoch)) return;
+        _bookDuties();
         bytes memory header = _mineWithHeader(settlement.pinned());
         try this.look(epoch, header) {}
         catch (bytes memory seed) {
             // The contracts' own errors are shorter, or longer.
-            if (seed.length != 32) return;
-            bytes32 before = _offered[generation][epoch];
-            if (before != 0 && before != bytes32(seed)) ++secondSeeds;
-            _offered[generation][epoch] = bytes32(seed);
+            if (seed.length == 32) _offer(epoch, bytes32(seed));
         }
+        // What was undone is nobody's.
+        vm.getRecordedLogs();
+    }
+
+    function _offer(uint64 epoch, bytes32 seed) private {
+        bytes32 before = _offered[generation][epoch];
+        if (before != 0 && before != seed) ++secondSeeds;
+        _offered[generation][epoch] = seed;
     }
 
     /// Seals, and undoes it with the seed as the reason.

@@ -234,8 +234,7 @@ contract StakeHandler is System {
     function seal() external {
         uint64 next = _epoch() + 1;
         if (sealedLast == next || registry.membersAtEpochStart(0).length < p.minMembers) return;
-        _sealSet(next);
-        sealedLast = next;
+        if (_trySealSet(next)) sealedLast = next;
     }
 
     /// @dev Looks at what an epoch has let in when the next one begins.

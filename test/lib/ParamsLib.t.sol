@@ -55,7 +55,7 @@ contract ParamsLibTest is Test {
     }
 
     function test_revertsWhen_restartWindowIsZero() public {
-        p.restartWindowSeconds = 1;
+        p.restartWindowSeconds = 8 * p.l1BlockSeconds;
         _accepts();
         p.restartWindowSeconds = 0;
         _refuses(abi.encodeWithSelector(ParamsLib.RestartWindowIsZero.selector));
@@ -104,6 +104,40 @@ contract ParamsLibTest is Test {
             );
             this.checkGenesis(p, time);
         }
+    }
+
+    /// A pin, its block and its seal, with time to spare.
+    function test_revertsWhen_anEpochOrARestartWindowIsShorterThanEightBlocks() public {
+        p.restartWindowSeconds = 96;
+        _accepts();
+        assertEq(ParamsLib.seedDistanceBlocks(p), 2);
+        p.restartWindowSeconds = 95;
+        _refuses(abi.encodeWithSelector(ParamsLib.RestartWindowTooShort.selector, 96, 95));
+        p.restartWindowSeconds = 96;
+        (p.epochSeconds, p.idleBatchAgeSeconds) = (96, 96);
+        _accepts();
+        (p.epochSeconds, p.idleBatchAgeSeconds) = (95, 95);
+        _refuses(abi.encodeWithSelector(ParamsLib.EpochTooShort.selector, 96, 95));
+    }
+
+    function test_revertsWhen_whoPinsMayKnowTheProposerOfThePinnedBlock() public {
+        p.l1BlockSeconds = 12;
+        for (uint64 chain = 1; chain < 4; ++chain) {
+            p.epochSeconds = 4 * 65 * 12;
+            p.restartWindowSeconds = p.epochSeconds;
+            this.checkSeedDistance(p, chain);
+            p.restartWindowSeconds -= 1;
+            vm.expectRevert(abi.encodeWithSelector(ParamsLib.SeedDistanceTooShort.selector, 65, 64));
+            this.checkSeedDistance(p, chain);
+            (p.restartWindowSeconds, p.epochSeconds) = (p.epochSeconds, p.restartWindowSeconds);
+            vm.expectRevert(abi.encodeWithSelector(ParamsLib.SeedDistanceTooShort.selector, 65, 64));
+            this.checkSeedDistance(p, chain);
+            // Nobody proposes on a development chain.
+            this.checkSeedDistance(p, 31_337);
+        }
+        p.epochSeconds = 1 << 20;
+        p.restartWindowSeconds = 1 << 20;
+        assertEq(ParamsLib.seedDistanceBlocks(p), 96);
     }
 
     function test_revertsWhen_l1BlockIsZero() public {
@@ -463,6 +497,10 @@ contract ParamsLibTest is Test {
 
     function check(Params memory params) external pure {
         ParamsLib.check(params);
+    }
+
+    function checkSeedDistance(Params memory params, uint256 chainId) external pure {
+        ParamsLib.checkSeedDistance(params, chainId);
     }
 
     function checkGenesis(Params memory params, uint256 time) external pure {

@@ -56,7 +56,7 @@ contract DelayProofs is Test {
     /// @dev Parameters that no relation to a delay above stands in the way of.
     function _others() private pure returns (Params memory p) {
         p.epochSeconds = 60;
-        (p.restartWindowSeconds, p.bountyBps, p.jailSeconds) = (1, 1, 1);
+        (p.restartWindowSeconds, p.bountyBps, p.jailSeconds) = (8, 1, 1);
         p.commissionDelaySeconds = type(uint64).max;
         p.maxEpochLag = 2;
         (p.minMembers, p.maxMembers) = (1, 128);

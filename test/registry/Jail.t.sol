@@ -87,10 +87,11 @@ contract JailTest is Staking {
     function test_unjail_countsAgainTwoEpochsLater() public {
         _join(1, STAKE_WEI);
         _sealFirst();
+        _startEpoch(1);
         uint64 until = uint64(block.timestamp) + p.jailSeconds;
         _jailAbsent(alice.id, until);
-        _sealSet(1);
-        assertEq(settlement.leaderSet(1).members.length, 1);
+        _sealSet(2);
+        assertEq(settlement.leaderSet(2).members.length, 1);
 
         _warpTo(until - 1);
         vm.expectRevert(abi.encodeWithSelector(ISequencerRegistry.JailNotServed.selector, until, until - 1));

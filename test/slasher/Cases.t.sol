@@ -159,6 +159,7 @@ contract CasesTest is Offences {
         _warpTo(slasher.executableAt(caseId));
         slasher.execute(caseId);
 
+        _startEpoch(_epoch() + 1);
         _sealSet(_epoch() + 1);
         (bool known, uint64 claimableAt) = registry.claimableAt(exitId);
         assertTrue(known);

@@ -55,7 +55,7 @@ abstract contract Chain is System {
         Config memory config = ConfigLib.read("devnet");
         config.params.escapeDelaySeconds = 21;
         config.params.restartDelaySeconds = 22;
-        config.params.restartWindowSeconds = 2;
+        config.params.restartWindowSeconds = 8;
         config.params.idleBatchAgeSeconds = 5;
         _deploy(config);
     }

@@ -228,9 +228,9 @@ abstract contract System is Test {
         return bytes32(bytes12(keccak256(abi.encode(before, random))));
     }
 
-    /// @notice Pins a block for the running epoch's seal, unless one is.
-    function _pin() internal {
-        if (settlement.pinned() == 0) settlement.pin();
+    /// @notice Freezes the set of `epoch` and pins the block for its seal, unless that is done.
+    function _pin(uint64 epoch) internal {
+        if (settlement.pinned() == 0) settlement.pin(epoch);
     }
 
     /// @notice Moves L1 on until block `number` has a hash, within the same second, and gives it a header with the prevrandao
@@ -247,14 +247,16 @@ abstract contract System is Test {
 
     /// @notice Both calls of a seal.
     function _sealSet(uint64 epoch) internal {
-        _pin();
+        _pin(epoch);
         settlement.seal(epoch, _mineWithHeader(settlement.pinned()));
     }
 
     /// @notice {_sealSet}, if that is possible; says whether it was.
     function _trySealSet(uint64 epoch) internal returns (bool done) {
-        if (block.timestamp < p.genesis) return false;
-        _pin();
+        if (settlement.pinned() == 0) {
+            (done,) = address(settlement).call(abi.encodeCall(settlement.pin, (epoch)));
+            if (!done) return false;
+        }
         bytes memory header = _mineWithHeader(settlement.pinned());
         (done,) = address(settlement).call(abi.encodeCall(settlement.seal, (epoch, header)));
     }

@@ -19,6 +19,7 @@ mod cuts;
 mod kept;
 mod memory;
 mod nodes;
+mod pins;
 mod reader;
 mod rules;
 #[cfg(test)]

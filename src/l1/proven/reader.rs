@@ -152,7 +152,7 @@ impl<W: Wire> Proven<W> {
             let (expected, actual) = (deployment.chain_id, chain_id);
             return Err(L1Error::WrongChain { expected, actual }.into());
         }
-        let filter = facts::filter(&deployment);
+        let filter = facts::verifying_filter(&deployment);
         let mut proven =
             Self { nodes, deployment, filter, headers: VecDeque::new(), unproven: Vec::new() };
         let anchor = proven.anchor(anchor).await?;

@@ -5,13 +5,14 @@
 //! does check of R22 and R26 is checked again: should it be broken, the contracts are not the ones that this code knows.
 
 use super::cuts::Cuts;
+use super::pins::Pins;
 use super::reader::ProvenBlock;
 use crate::batch::body::body_bytes;
 use crate::batch::payload::max_body_bytes;
 use crate::derive::{DerivedBatch, NoopReason};
 use crate::domain::{
     Block, BlockHeader, Epoch, Generation, Height, L1Block, LeaderSet, Params, Place, Seconds,
-    SettledBatch, seed_of,
+    SettledBatch,
 };
 use crate::l1::Mirror;
 use crate::l1::bindings::{IForcedInbox, IRestart, IRota};
@@ -42,10 +43,8 @@ pub(super) struct Rules {
     /// L1 blocks of the entries of the forced queue, in order.
     entries: Vec<u64>,
     chain_hash: B256,
-    seed: B256,
+    pins: Pins,
     cuts: Cuts,
-    /// The L1 block that was pinned when a restart's check-in was closed last, and the seed at that time.
-    closed: Option<(u64, B256)>,
 }
 
 /// Collects what is wrong in one place.
@@ -75,27 +74,17 @@ pub(super) struct View<'a> {
 }
 
 impl Rules {
-    /// Looks at the events of an L1 block: seeds and the forced queue.
-    pub(super) fn see(&mut self, block: &ProvenBlock, found: &mut Vec<Violation>) {
+    /// Looks at the events of an L1 block: pins, seals and the forced queue.
+    pub(super) fn see(&mut self, block: &ProvenBlock, params: &Params, found: &mut Vec<Violation>) {
         let (batch, height, l1_block) = (None, None, block.block.number);
         let mut finder = Finder { found, batch, height, l1_block };
         for log in &block.logs {
             if let Ok(event) = IRota::Sealed::decode_log(&log.inner) {
                 let pinned = block.pinned.iter().find(|(number, _)| *number == event.pinned);
-                finder.expect(pinned.is_some() && event.pinned < l1_block, "R4", || {
-                    format!("epoch {} takes its seed from L1 block {}", event.epoch, event.pinned)
-                });
-                let random = pinned.map(|(_, prev_randao)| *prev_randao).unwrap_or_default();
-                let after = |seed: B256| seed_of(keccak256((seed, random).abi_encode()));
-                let expected = after(self.seed);
-                // A restart goes on from the seed of when its members were fixed.
-                let closed = self.closed.filter(|(number, _)| *number == event.pinned);
-                let holds = event.seed == expected
-                    || closed.is_some_and(|(_, seed)| event.seed == after(seed));
-                finder.expect(holds, "R4", || {
-                    format!("epoch {} has seed {}, expected {expected}", event.epoch, event.seed)
-                });
-                self.seed = event.seed;
+                let random = pinned.map(|(_, prev_randao)| *prev_randao);
+                for what in self.pins.sealed(&event.data, &block.block, random, params) {
+                    finder.expect(false, "R4", || what);
+                }
                 let code = block.codes.iter().find(|(pointer, _)| *pointer == event.pointer);
                 let set = code
                     .and_then(|(_, code)| LeaderSet::from_code(code, Epoch::new(event.epoch)).ok())
@@ -110,8 +99,16 @@ impl Rules {
                         format!("the set of epoch {} is not stored as a set", event.epoch)
                     }),
                 }
+            } else if let Ok(event) = IRota::Pinned::decode_log(&log.inner) {
+                for what in self.pins.pinned(&event.data, &block.block, params) {
+                    finder.expect(false, "R4", || what);
+                }
             } else if let Ok(event) = IRestart::CheckInClosed::decode_log(&log.inner) {
-                self.closed = Some((event.number, self.seed));
+                for what in self.pins.closed(&event.data, &block.block, params) {
+                    finder.expect(false, "R33", || what);
+                }
+            } else if let Ok(event) = IRestart::GenerationStarted::decode_log(&log.inner) {
+                self.pins.began(&event.data);
             } else if let Ok(event) = IForcedInbox::ForcedEnqueued::decode_log(&log.inner) {
                 let entry = (
                     self.chain_hash,

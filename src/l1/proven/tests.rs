@@ -5,12 +5,14 @@
 use super::check::Lie;
 use super::{Anchor, Failure, Http, Nodes, Proven, ProvenError, Verifier, Violation, Wire};
 use crate::domain::{
-    Block, BlockHeader, Deployment, LeaderSet, RollupId, RollupTransaction, tx_root,
+    Block, BlockHeader, Deployment, LeaderSet, RollupId, RollupTransaction, Seconds, tx_root,
 };
+use crate::l1::restart::{self, Finishing};
 use crate::l1::testing::{Following, World};
 use crate::l1::{Derived, L1Error, actions, force, settlement};
 use crate::testing::{key, raw_priced};
 use alloy::primitives::B256;
+use alloy::providers::ext::AnvilApi as _;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -424,6 +426,43 @@ async fn what_members_should_not_have_signed_is_named_and_derives_all_the_same()
     let rules: Vec<&str> = found.violations.iter().map(|violation| violation.rule).collect();
     assert_eq!(rules, ["R14", "R43", "R17"], "{:?}", found.violations);
     assert!(found.violations.iter().all(|violation| violation.batch == Some(2)));
+}
+
+/// A set that is sealed while a restart is between its two calls, and goes by a pin; the restart, which goes by its own; and a
+/// set of the new generation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_l1_is_verified_by_its_closed_check_in() {
+    let world = World::with_members(4).await;
+    let (client, deployment, params) = (&world.client, &world.deployment, &world.params);
+    // However long the calls take.
+    client.provider().anvil_set_block_timestamp_interval(1).await.unwrap();
+    let due = client.head().await.unwrap().timestamp.get() + params.restart_delay_seconds;
+    let opened_in = params.epoch_at(Seconds::new(due)).next();
+    world.skip_to(params.start_of(opened_in).get()).await;
+    let until = restart::open(&world.rich(), deployment).await.unwrap();
+    for index in 0..3_usize {
+        let id = u32::try_from(index + 1).unwrap();
+        restart::check_in(&world.owner(index), deployment, id).await.unwrap();
+    }
+    world.skip_to(until.get()).await;
+    assert_eq!(restart::finish(&world.rich(), deployment, 0).await.unwrap(), Finishing::Closed);
+    let running = params.epoch_at(client.head().await.unwrap().timestamp);
+    world.seal(running.next()).await;
+    let begun = loop {
+        match restart::finish(&world.rich(), deployment, 0).await.unwrap() {
+            Finishing::Begun(begun) => break begun,
+            Finishing::Closed => panic!("closed twice"),
+            Finishing::Waiting { .. } => world.mine(1, 1).await,
+        }
+    };
+    let next = begun.epoch.next();
+    world.skip_to(params.start_of(next).get()).await;
+    world.seal(next.next()).await;
+
+    let node = Http::new(&[world.url()]).unwrap();
+    let anchor = Anchor::Number(client.head().await.unwrap().number);
+    let found = verify(node, deployment, anchor).await.unwrap();
+    assert_eq!(found.violations, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

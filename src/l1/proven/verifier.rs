@@ -55,7 +55,7 @@ impl Verifier {
     ) -> Result<Verified, ProvenError> {
         self.memory.know(block.transactions.iter().cloned(), block.codes.iter().cloned());
         let mut verified = Verified::default();
-        self.rules.see(block, &mut verified.violations);
+        self.rules.see(block, &self.replay.mirror().params, &mut verified.violations);
         let taken = self.replay.take_block(&self.client, &block.block, &block.logs).await;
         verified.derived = taken.map_err(|error| match error {
             // All that it could ask for is here and proven.

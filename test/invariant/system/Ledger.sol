@@ -93,7 +93,7 @@ abstract contract Ledger is Offences, Refusals {
         config.params.maxMembers = 6;
         config.params.escapeDelaySeconds = 21;
         config.params.restartDelaySeconds = 22;
-        config.params.restartWindowSeconds = 2;
+        config.params.restartWindowSeconds = 8;
         config.params.idleBatchAgeSeconds = 5;
         _deploy(config);
 
@@ -184,7 +184,10 @@ abstract contract Ledger is Offences, Refusals {
     /// @dev Churn moves and the next epoch is sealed, or the running one if nobody is left in its set.
     function _keepUp() internal {
         _try(_keeper, at.registry, abi.encodeCall(registry.flush, (type(uint256).max)));
-        if (settlement.pinned() == 0) _try(_keeper, at.settlement, abi.encodeCall(settlement.pin, ()));
+        for (uint64 next = 0; next < 2 && settlement.pinned() == 0; ++next) {
+            _try(_keeper, at.settlement, abi.encodeCall(settlement.pin, (_epoch() + 1 - next)));
+        }
+        if (settlement.pinned() == 0) return;
         bytes memory header = _mineWithHeader(settlement.pinned());
         (bool done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.seal, (_epoch() + 1, header)));
         if (!done) (done,) = _try(_keeper, at.settlement, abi.encodeCall(settlement.seal, (_epoch(), header)));

@@ -7,6 +7,7 @@ import {IRewardPool} from "../../../contracts/interfaces/IRewardPool.sol";
 import {IRota} from "../../../contracts/interfaces/IRota.sol";
 import {ChurnState, ISequencerRegistry, Sequencer, Status} from "../../../contracts/interfaces/ISequencerRegistry.sol";
 import {CaseStatus, ISlasher} from "../../../contracts/interfaces/ISlasher.sol";
+import {ParamsLib} from "../../../contracts/lib/ParamsLib.sol";
 import {System} from "../../utils/System.sol";
 
 /// @title Refusals that say what is so
@@ -104,6 +105,12 @@ abstract contract Refusals is System {
         } else if (reason == IRota.EpochNotSealable.selector) {
             (uint64 expected, uint64 actual) = abi.decode(arguments, (uint64, uint64));
             so = (expected == epoch && actual == epoch + 1) || (expected == epoch + 1 && actual == epoch);
+        } else if (reason == IRota.PinTooLate.selector) {
+            (uint64 until, uint64 time) = abi.decode(arguments, (uint64, uint64));
+            uint64 takes = (ParamsLib.seedDistanceBlocks(p) + 1) * p.l1BlockSeconds;
+            bool late = until + takes == settlement.startOf(epoch + 1)
+                || until + takes == openedAt + 2 * p.restartWindowSeconds;
+            so = time == block.timestamp && time >= until && late;
         } else if (reason == IRota.TooFewMembers.selector || reason == IRestart.CheckedInTooFew.selector) {
             // {IRestart.CheckedInTooFew} has them in the same order: what is needed, and what there is.
             (uint256 minimum, uint256 actual) = abi.decode(arguments, (uint256, uint256));
