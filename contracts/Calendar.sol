@@ -22,6 +22,8 @@ abstract contract Calendar is ICalendar {
         uint64 epoch;
         /// Nobody is eligible who neither checked in nor joined or returned at this L1 time or later; zero if all are.
         uint64 aliveSince;
+        /// The epoch in which the members of that set were read: later changes are not in it.
+        uint64 frozenIn;
     }
 
     /// The restart opened last, in one word.
@@ -37,6 +39,8 @@ abstract contract Calendar is ICalendar {
         address pointer;
         /// Zero as long as it is not closed.
         uint64 number;
+        /// The epoch in which it was closed.
+        uint32 epoch;
     }
 
     /// Who is sealed in the running epoch of a generation, frozen, and the L1 block whose prevrandao goes into the seed; in one

@@ -88,7 +88,8 @@ abstract contract Restart is IRestart, Rota {
         (, bytes32 newest) = _newest(generation());
         (address pointer,) = SetLib.store(_sorted(members), SetLib.seedOf(newest), generation() + 1);
         uint64 number = _newPin();
-        _closed = Closed({pointer: pointer, number: number});
+        // Casting is safe: 2^32 epochs of a second are 136 years.
+        _closed = Closed({pointer: pointer, number: number, epoch: uint32(epochAt(uint64(block.timestamp)))});
 
         emit CheckInClosed(attempt.openedAt, pointer, number);
         REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), CLOSE_BYTES, CLOSE_BYTES, 16);
@@ -109,7 +110,7 @@ abstract contract Restart is IRestart, Rota {
 
         REGISTRY.startGeneration(attempt.openedAt);
         bytes32 seed = _seedAfter(SetLib.load(closed.pointer).seed(), closed.number, header);
-        _begin(epochAt(uint64(block.timestamp)), attempt.openedAt, closed.pointer, seed, closed.number);
+        _begin(epochAt(uint64(block.timestamp)), closed.epoch, attempt.openedAt, closed.pointer, seed, closed.number);
         _creditHeader(gasAtStart, FINISH_BYTES, header);
     }
 

@@ -147,7 +147,7 @@ abstract contract Rota is IRota, Calendar {
         require(last_.pointer != address(0), NothingPinned(running));
         bytes32 seed = _seedAfter(newest, last_.number, header);
 
-        if (vacant) _begin(epoch, _aliveSince(current), last_.pointer, seed, last_.number);
+        if (vacant) _begin(epoch, epoch, _aliveSince(current), last_.pointer, seed, last_.number);
         else _book(current, epoch, last_.pointer, seed, last_.number);
         if (newest == 0) _fixGenesis(epoch);
     }
@@ -202,10 +202,19 @@ abstract contract Rota is IRota, Calendar {
     }
 
     /// @dev The next generation begins, with the set at `pointer` as that of `epoch`, the running one. What the one before
-    /// sealed beyond that is void: nothing looks for it in this one.
-    function _begin(uint64 epoch, uint64 aliveSince, address pointer, bytes32 seed, uint64 number) internal {
+    /// sealed beyond that is void: nothing looks for it in this one. Its members were read in epoch `frozenIn`.
+    function _begin(
+        uint64 epoch,
+        uint64 frozenIn,
+        uint64 aliveSince,
+        address pointer,
+        bytes32 seed,
+        uint64 number
+    ) internal {
         uint32 current = generation();
-        _beginnings[current + 1] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince});
+        _beginnings[current + 1] = Beginning({
+            time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince, frozenIn: frozenIn
+        });
         _book(current + 1, epoch, pointer, seed, number);
         // The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
         _tip = _tip.inGeneration({
@@ -240,7 +249,7 @@ abstract contract Rota is IRota, Calendar {
         });
         bytes32 blockHash = keccak256(abi.encode(header));
 
-        _beginnings[0] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: 0});
+        _beginnings[0] = Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: 0, frozenIn: epoch});
         _tip = TipLib.pack({
             number_: 0,
             lastHeight_: 0,
@@ -318,16 +327,17 @@ abstract contract Rota is IRota, Calendar {
             return (epochAt(uint64(block.timestamp)) > epoch, startOf(epoch + 1));
         }
 
-        // The last generation that began in `epoch` or before: all later ones began with sets that count the change.
+        // The last generation whose first set was frozen in `epoch` or before: those of all later ones count the change.
         uint32 low = 0;
         uint32 high = generation();
         while (low < high) {
             uint32 middle = high - (high - low) / 2;
-            if (_beginnings[middle].epoch > epoch) high = middle - 1;
+            if (_beginnings[middle].frozenIn > epoch) high = middle - 1;
             else low = middle;
         }
 
-        // A seal for `epoch` + 1 still read the start of `epoch`.
-        return endOf(low, epoch + 1);
+        // A seal for `epoch` + 1 still read the start of `epoch`. A restart may take until a later epoch to begin with whom it froze.
+        uint64 begun = _beginnings[low].epoch;
+        return endOf(low, begun > epoch + 1 ? begun : epoch + 1);
     }
 }

@@ -169,8 +169,10 @@ contract GenerationsTest is Chain {
             if (dice % 3 == 0) _restartOf(actors);
             if ((dice >> 2) % 2 == 0) _sealNext();
             if ((dice >> 3) % 3 == 0) _restartOf(actors);
-            dice >>= 5;
-            _startEpoch(epoch + 1);
+            // The check-in is closed in this epoch, and the restart finishes in the next one.
+            if ((dice >> 5) % 3 == 0) _restartAcross(actors, epoch + 1);
+            dice >>= 7;
+            if (_epoch() <= epoch) _startEpoch(epoch + 1);
         }
 
         for (uint64 epoch = 0; epoch < 12; ++epoch) {
@@ -297,6 +299,40 @@ contract GenerationsTest is Chain {
         assertEq(time, settlement.startOf(epoch + 2) + p.exitDelaySeconds);
     }
 
+    /// Whoever is frozen by the close of a check-in is in the set that the finish begins, epochs later: the clock waits for the end
+    /// of that one.
+    function test_claim_givenAnExitBetweenTheCloseOfACheckInAndTheFinish() public {
+        _deployWithQuickRestarts();
+        Actor[] memory actors = _joinMany(2);
+        _sealFirst();
+        _startEpoch(3);
+        _warpTo(settlement.startOf(4) - 2 - p.restartWindowSeconds);
+        settlement.openRestart();
+        _checkIn(actors[0]);
+        _checkIn(actors[1]);
+        _advance(p.restartWindowSeconds);
+        settlement.closeCheckIn();
+        uint256 exitId = _leave(actors[0]);
+
+        _startEpoch(4);
+        _finishRestart();
+        assertEq(settlement.leaderSet(4).members.length, 2, "she leads");
+        (bool known,) = registry.claimableAt(exitId);
+        assertFalse(known, "she is in the set in force");
+        vm.warp(block.timestamp + p.exitDelaySeconds);
+        vm.prank(actors[0].owner);
+        vm.expectRevert();
+        registry.claim(exitId);
+
+        uint64 next = _epoch() + 1;
+        _sealSet(next);
+        assertEq(settlement.leaderSet(next).members.length, 1);
+        uint64 time;
+        (known, time) = registry.claimableAt(exitId);
+        assertTrue(known);
+        assertEq(time, settlement.startOf(next) + p.exitDelaySeconds);
+    }
+
     /* CONDITIONS */
 
     function _beginWithMinimum(uint64 minMembers) private returns (Actor[] memory actors) {
@@ -353,6 +389,25 @@ contract GenerationsTest is Chain {
                 counts: _epochBefore(),
                 sealedFor: _epoch(),
                 generation: settlement.generation()
+            })
+        );
+    }
+
+    function _restartAcross(Actor[] memory actors, uint64 next) private {
+        uint64 open = settlement.startOf(next) - 2 - p.restartWindowSeconds;
+        if (open < settlement.tip().settledAt + p.restartDelaySeconds || block.timestamp > open) return;
+
+        _warpTo(open);
+        settlement.openRestart();
+        _checkIn(actors[0]);
+        _advance(p.restartWindowSeconds);
+        settlement.closeCheckIn();
+        uint64 before = _epochBefore();
+        _startEpoch(next);
+        _finishRestart();
+        _steps.push(
+            Step({
+                time: uint64(block.timestamp), counts: before, sealedFor: next, generation: settlement.generation()
             })
         );
     }
