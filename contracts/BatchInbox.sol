@@ -24,6 +24,7 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
     uint64 private constant TAKEOVERS_UNTIL_OPEN = 5;
     /// What stands of a {Submission} in its place: 16 words of header, the bitmap, and two offsets.
     uint256 private constant SUBMISSION_HEAD_BYTES = 19 * 32;
+    uint256 private constant SIGNATURE_BYTES = 64;
 
     uint64 private immutable TURN_LENGTH;
     uint64 private immutable TAKEOVER_SECONDS;
@@ -59,6 +60,7 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         Bill memory bill;
         bill.gasAtStart = gasleft();
         _requireDirectCall();
+        _requireApart(0, 4 + SUBMISSION_HEAD_BYTES + 32, signatures, payload);
         _settle(header, signers, signatures, payload, bill);
     }
 
@@ -69,45 +71,54 @@ abstract contract BatchInbox is IBatchInbox, Calendar, SigningDomain {
         _requireDirectCall();
         require(submissions.length != 0, NothingToSettle());
 
+        // Where the submission after may begin.
+        uint256 end;
+        assembly ("memory-safe") {
+            end := add(submissions.offset, shl(5, submissions.length))
+        }
         for (uint256 i = 0; i < submissions.length; ++i) {
             Submission calldata submission = submissions[i];
+            uint256 at;
+            assembly ("memory-safe") {
+                at := submission
+            }
+            // Wraps around for what points back, to above any input.
+            unchecked {
+                require(at - end <= msg.data.length, InputPointsBack(i, end, at));
+            }
             Signature[] calldata signatures = submission.signatures;
             bytes calldata payload = submission.payload;
-            _requireForward(submissions, i, submission, signatures, payload);
+            end = _requireApart(i, at + SUBMISSION_HEAD_BYTES + 32, signatures, payload);
             _settle(submission.header, submission.signers, signatures, payload, bill);
         }
     }
 
     /// @dev Solidity takes the offsets of what is nested in calldata as signed, and adds them without looking: they may
     /// point back, in front of what they belong to. ABI decoders elsewhere refuse that, so that a batch would settle
-    /// which nobody can read. Here each submission stands behind the heads of the array, and its signatures and payload
-    /// behind its own head. The difference is compared, as an offset below zero ends far above any input.
-    function _requireForward(
-        Submission[] calldata submissions,
-        uint256 index,
-        Submission calldata submission,
-        Signature[] calldata signatures,
-        bytes calldata payload
-    ) private pure {
-        uint256 headsEnd;
-        uint256 at;
+    /// which nobody can read. And whatever lies over something else is calldata that is refunded twice. Here everything stands
+    /// behind what comes before it: submissions behind the heads of the array and each other, the signatures of each behind its
+    /// own head, and its payload behind these. Differences are compared, as an offset below zero ends far above any input.
+    /// @param bound Where the signatures may begin, behind the word with their number.
+    /// @return end Where the payload ends.
+    function _requireApart(uint256 index, uint256 bound, Signature[] calldata signatures, bytes calldata payload)
+        private
+        pure
+        returns (uint256 end)
+    {
         uint256 signaturesAt;
         uint256 payloadAt;
-        uint256 size;
         assembly ("memory-safe") {
-            headsEnd := add(submissions.offset, shl(5, submissions.length))
-            at := submission
             signaturesAt := signatures.offset
             payloadAt := payload.offset
-            size := calldatasize()
         }
-        // Cannot overflow where it matters: `at` lies within the input once the first line has passed, and what wraps
-        // around is above `size`.
+        // Cannot overflow where it matters: `bound` lies within the input or shortly behind it, what Solidity takes as an array or
+        // as bytes ends within it, and what wraps around is above any input.
         unchecked {
-            require(at - headsEnd <= size, InputPointsBack(index, headsEnd, at));
-            uint256 tails = at + SUBMISSION_HEAD_BYTES + 32;
-            require(signaturesAt - tails <= size, InputPointsBack(index, tails, signaturesAt));
-            require(payloadAt - tails <= size, InputPointsBack(index, tails, payloadAt));
+            require(signaturesAt - bound <= msg.data.length, InputPointsBack(index, bound, signaturesAt));
+            // Behind the word with its length.
+            bound = signaturesAt + signatures.length * SIGNATURE_BYTES + 32;
+            require(payloadAt - bound <= msg.data.length, InputPointsBack(index, bound, payloadAt));
+            return payloadAt + payload.length;
         }
     }
 

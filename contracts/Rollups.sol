@@ -164,19 +164,20 @@ contract Rollups is IRollups, Deployment, SigningDomain {
     function debitMany(Debit[] calldata debits) external {
         uint256 gasAtStart = gasleft();
         uint256 paidWei;
-        uint256 batches;
         uint256 paying;
+        bool any;
         for (uint256 i = 0; i < debits.length; ++i) {
             Debit calldata one = debits[i];
             if (_isDebited(one.number)) continue;
             uint256 debitedWei = _debit(one.number, one.batch, one.usage);
             paidWei += debitedWei;
-            ++batches;
+            any = true;
             if (debitedWei != 0) ++paying;
         }
-        require(batches != 0, NothingToDebit());
+        require(any, NothingToDebit());
 
-        if (paying != 0) _passOn(paidWei, gasAtStart, batches, paying);
+        // What is skipped is nobody's duty either.
+        if (paying != 0) _passOn(paidWei, gasAtStart, debits.length, paying);
     }
 
     /// @dev Everything but the payment, which comes last and once.
@@ -201,7 +202,8 @@ contract Rollups is IRollups, Deployment, SigningDomain {
 
     /// @dev All that the pool pays for the batch, and the work on it.
     function _costOf(Settled calldata batch) private view returns (uint256) {
-        return batch.refundWei + PRICING.marginOf(batch.refundWei) + BOOKING_GAS * batch.baseFeeWei;
+        return batch.refundWei + PRICING.marginOfBatch(batch.refundWei, batch.baseFeeWei) + BOOKING_GAS
+            * PRICING.highestPrice(batch.baseFeeWei);
     }
 
     /// @dev Of all rollups together. Zero is no chain id: nothing is registered under it, so nothing is lost by refusing it as

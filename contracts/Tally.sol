@@ -227,7 +227,8 @@ contract Tally is ITally, Deployment, SigningDomain {
     function _dueOf(Settled calldata batch, FrozenSet set, uint256 added) private view returns (uint256) {
         uint256 refundWei = batch.refundWei;
         if (_isRegular(batch)) {
-            return refundWei + PRICING.marginOf(refundWei) * CertificateLib.countSigners(batch.signers) / set.count();
+            return refundWei + PRICING.marginOfBatch(refundWei, batch.baseFeeWei)
+                * CertificateLib.countSigners(batch.signers) / set.count();
         }
         return added < MAX_BATCH_AGE_SECONDS ? refundWei * added / MAX_BATCH_AGE_SECONDS : refundWei;
     }

@@ -479,7 +479,9 @@ contract RollupsTest is Chain {
     function _costOf(uint64 number) private view returns (uint256) {
         Settled memory batch = _settledBatches[number - 1];
         uint256 refundWei = batch.refundWei;
-        return refundWei + refundWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * batch.baseFeeWei;
+        uint256 highestWei = batch.baseFeeWei + p.priorityWei;
+        uint256 paidWei = refundWei < 400_000 * highestWei ? refundWei : 400_000 * highestWei;
+        return refundWei + paidWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * highestWei;
     }
 
     /// @dev Of `size` of the batch's bytes, rounded up.

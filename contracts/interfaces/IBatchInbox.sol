@@ -104,9 +104,10 @@ interface IBatchInbox {
 
     error NothingToSettle();
 
-    /// @notice The input holds a submission in front of the end of the array's heads, or its signatures or payload in front
-    /// of the end of its own: no decoder but Solidity's would find them.
-    /// @param submission Its index.
+    /// @notice The input holds a submission in front of the end of the array's heads or of the submission before, its signatures
+    /// in front of the end of its own head, or its payload in front of the end of its signatures: no decoder but Solidity's would
+    /// find them, or they would be refunded twice.
+    /// @param submission Its index; 0 in {settle}.
     /// @param minimum First byte of the input where it may stand; signatures and payload are counted behind their lengths.
     /// @param actual Where it stands; an offset that leaves the input at its front ends just below 2^256.
     error InputPointsBack(uint256 submission, uint256 minimum, uint256 actual);
@@ -116,7 +117,7 @@ interface IBatchInbox {
 
     /// @notice Settles one batch. Its poster is the caller.
     ///
-    /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {GenerationMismatch}, {FirstHeightNotNext},
+    /// Reverts with {CallerNotOrigin}, {CallerHasCode}, {InputPointsBack}, {GenerationMismatch}, {FirstHeightNotNext},
     /// {LastHeightOutOfRange}, {ParentBlockMismatch}, {StateRootNotZero}, {EpochOutOfRange}, {TimestampOutOfRange},
     /// {OriginOutOfRange}, {OriginHashMismatch}, {IForcedInbox.ForcedThroughGoesBack}, {IForcedInbox.ForcedThroughAboveQueue},
     /// {IForcedInbox.ForcedEntryLeftBehind}, {ICalendar.NoSetInForce}, {RegularSinceOutOfRange}, {PosterNotAdmitted}, {IrregularTooEarly}, {BlobsHashNotZero}, {PayloadHashMismatch}, {CertificateLib.SignerOutsideSet},

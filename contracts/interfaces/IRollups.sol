@@ -99,7 +99,7 @@ interface IRollups {
     function setClosed(uint64 chainId, bool closed) external;
 
     /// @notice Takes from each rollup of a settled batch what its bytes cost, once per batch, while the ring holds it: its part
-    /// of what the poster is refunded, with the whole margin, and of rollupBookingGas at the batch's base fee. A rollup that has
+    /// of what the poster is refunded, with the whole margin, and of rollupBookingGas at the batch's base fee and priorityWei. A rollup that has
     /// less pays what it has and owes the rest; one that is not registered pays nothing: no balance keeps a batch from being
     /// debited. The ETH becomes free ETH of the reward pool, and the caller is refunded as for any duty: all of it for 16 batches
     /// or more, and once in an epoch for fewer, else in proportion; nothing if nobody paid.

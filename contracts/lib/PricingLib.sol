@@ -27,6 +27,8 @@ library PricingLib {
     uint256 private constant MARGIN = 168;
     uint256 private constant PRIORITY = 184;
     uint256 private constant BPS = 10_000;
+    /// Of more gas of a batch there is no margin: beyond, it is payload, and its bytes are its leader's choice.
+    uint256 private constant MARGIN_GAS = 400_000;
 
     uint256 private constant ZERO_BYTE = 24;
     uint256 private constant BYTE = 36;
@@ -71,8 +73,19 @@ library PricingLib {
 
     /// @notice What a unit of gas is refunded with: what was paid for it, but no more than the base fee and a bounded tip.
     function priceOf(Pricing pricing, uint256 gasPriceWei, uint256 baseFeeWei) internal pure returns (uint256) {
-        uint256 mostWei = baseFeeWei + (Pricing.unwrap(pricing) >> PRIORITY);
+        uint256 mostWei = highestPrice(pricing, baseFeeWei);
         return gasPriceWei < mostWei ? gasPriceWei : mostWei;
+    }
+
+    /// @notice The most that a unit of gas is refunded with.
+    function highestPrice(Pricing pricing, uint256 baseFeeWei) internal pure returns (uint256) {
+        return baseFeeWei + (Pricing.unwrap(pricing) >> PRIORITY);
+    }
+
+    /// @notice {marginOf} a batch: of bounded gas, so that nobody earns by filling it.
+    function marginOfBatch(Pricing pricing, uint256 refundWei, uint256 baseFeeWei) internal pure returns (uint256) {
+        uint256 mostWei = MARGIN_GAS * highestPrice(pricing, baseFeeWei);
+        return marginOf(pricing, refundWei < mostWei ? refundWei : mostWei);
     }
 
     /// @notice What is paid for work beyond the refund of its gas.

@@ -196,7 +196,7 @@ impl Params {
             rollup_fee_wei: U256::ZERO,
             rollup_reserve_wei: U256::ZERO,
             rollup_byte_wei: U256::ZERO,
-            rollup_booking_gas: 60_000,
+            rollup_booking_gas: 170_000,
         }
     }
 }

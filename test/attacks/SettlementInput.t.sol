@@ -13,7 +13,9 @@ import {Chain} from "../utils/Chain.sol";
 /// ├── when the second submission is the one that points back: it reverts, and none settles
 /// ├── when the signatures or the payload stand inside their submission's head: it reverts
 /// ├── when an empty payload stands in front of the input itself: it reverts
-/// └── when parts stand further back than they have to, or in another order: it settles
+/// ├── when the payload stands in front of its signatures, or lies over them: it reverts
+/// ├── when it lies over the submission after, or shares its payload: it reverts
+/// └── when parts stand further back than they have to: it settles
 contract SettlementInputAttacks is Chain {
     uint256 private constant HEAD_BYTES = 19 * 32;
     /// Where the array's heads end if nothing stands in front of the array: selector, offset, length, one offset.
@@ -46,7 +48,7 @@ contract SettlementInputAttacks is Chain {
         uint256 s = payload.length;
         bytes memory submission = bytes.concat(_withOffsets(head, HEAD_BYTES, _minus(s + 64)), signatures);
         bytes memory input = _input(32 + s, payload, _words(1, 32), submission);
-        _expectRefusedByAll(input, 0, FIRST + s + HEAD_BYTES + 32, 4 + 32 + 32);
+        _expectRefusedByAll(input, 0, FIRST + s + HEAD_BYTES + signatures.length + 32, 4 + 32 + 32);
     }
 
     function test_attack108_secondSubmissionPointsBack() external {
@@ -57,7 +59,9 @@ contract SettlementInputAttacks is Chain {
         bytes memory array = bytes.concat(_words(2, 64), bytes32(_minus(tail.length + 32)));
         bytes memory input = _input(32 + tail.length, tail, array, _whole(_header));
         // The first one stands as it should, and settles until the second one undoes it.
-        _expectRefused(_leader(_header), input, 1, FIRST + tail.length + 32, 4 + 32);
+        bytes memory first = _whole(_header);
+        uint256 padding = (32 - PAYLOAD.length % 32) % 32;
+        _expectRefused(_leader(_header), input, 1, FIRST + tail.length + 32 + first.length - padding, 4 + 32);
         assertEq(settlement.tip().number, 0);
     }
 
@@ -76,7 +80,7 @@ contract SettlementInputAttacks is Chain {
         // Word 12 of the header is zero here: the hash of blobs. As a length it makes the payload empty.
         bytes memory submission = bytes.concat(_withOffsets(head, HEAD_BYTES, 12 * 32), signatures);
         bytes memory input = _input(32, "", _words(1, 32), submission);
-        _expectRefused(_leader(_header), input, 0, FIRST + HEAD_BYTES + 32, FIRST + 13 * 32);
+        _expectRefused(_leader(_header), input, 0, FIRST + HEAD_BYTES + signatures.length + 32, FIRST + 13 * 32);
     }
 
     /// In front of byte 0 everything is zero, so the payload is empty; a quorum may have signed that.
@@ -90,7 +94,45 @@ contract SettlementInputAttacks is Chain {
         unchecked {
             at = FIRST + far + 32;
         }
-        _expectRefusedByAll(input, 0, FIRST + HEAD_BYTES + 32, at);
+        _expectRefusedByAll(input, 0, FIRST + HEAD_BYTES + signatures.length + 32, at);
+    }
+
+    /// Each of them would be refunded as if it had been sent for itself.
+    function test_attack145_twoBatchesOfOnePayload() external {
+        BatchHeader memory second = _nextHeader(16);
+        second.firstHeight = 9;
+        second.parentBlockHash = _header.lastBlockHash;
+        (bytes memory head, bytes memory signatures, bytes memory payload) = _parts(_header);
+        // The first one's payload is the second one's.
+        bytes memory tail = _whole(second);
+        uint256 size = HEAD_BYTES + signatures.length;
+        uint256 shared = size + tail.length - payload.length;
+        bytes memory first = bytes.concat(_withOffsets(head, HEAD_BYTES, shared), signatures);
+        bytes memory array = bytes.concat(_words(2, 64), bytes32(64 + size));
+        bytes memory input = _input(32, "", array, bytes.concat(first, tail));
+        uint256 end = 4 + 4 * 32 + shared + 32 + PAYLOAD.length;
+        _expectRefused(_leader(_header), input, 1, end, 4 + 4 * 32 + size);
+        assertEq(settlement.tip().number, 0);
+    }
+
+    function test_attack145_aPayloadOfSignatures() external {
+        (bytes memory head, bytes memory signatures,) = _parts(_header);
+        // The number of signatures is its length.
+        bytes memory submission = bytes.concat(_withOffsets(head, HEAD_BYTES, HEAD_BYTES), signatures);
+        bytes memory input = _input(32, "", _words(1, 32), submission);
+        uint256 end = FIRST + HEAD_BYTES + signatures.length + 32;
+        _expectRefused(_leader(_header), input, 0, end, FIRST + HEAD_BYTES + 32);
+
+        // Alone, too.
+        input = bytes.concat(IBatchInbox.settle.selector, submission);
+        _expectRefused(_leader(_header), input, 0, 4 + HEAD_BYTES + signatures.length + 32, 4 + HEAD_BYTES + 32);
+    }
+
+    function test_attack145_signaturesInsideTheHeadOfOneAlone() external {
+        (bytes memory head,, bytes memory payload) = _parts(_header);
+        // Word 12 of the header is zero here: as a length it makes no signatures.
+        bytes memory input = bytes.concat(IBatchInbox.settle.selector, _withOffsets(head, 12 * 32, HEAD_BYTES), payload);
+        _expectRefused(_leader(_header), input, 0, 4 + HEAD_BYTES + 32, 4 + 13 * 32);
     }
 
     /// No member signs that way and no agent posts it, but it can be read.
@@ -104,10 +146,12 @@ contract SettlementInputAttacks is Chain {
         _expectSettled(_input(32, "", _words(1, 32 + uint256(first)), submission));
     }
 
-    function test_thePayloadMayStandInFrontOfTheSignatures() external {
+    function test_attack145_aPayloadInFrontOfItsSignatures() external {
         (bytes memory head, bytes memory signatures, bytes memory payload) = _parts(_header);
         head = _withOffsets(head, HEAD_BYTES + payload.length, HEAD_BYTES);
-        _expectSettled(_input(32, "", _words(1, 32), bytes.concat(head, payload, signatures)));
+        bytes memory input = _input(32, "", _words(1, 32), bytes.concat(head, payload, signatures));
+        uint256 end = FIRST + HEAD_BYTES + payload.length + signatures.length + 32;
+        _expectRefused(_leader(_header), input, 0, end, FIRST + HEAD_BYTES + 32);
     }
 
     /* PARTS */

@@ -438,7 +438,9 @@ contract ChainHandler is Offences {
 
     function _costOf(Settled memory batch) private view returns (uint256) {
         uint256 refundWei = batch.refundWei;
-        return refundWei + refundWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * batch.baseFeeWei;
+        uint256 highestWei = batch.baseFeeWei + p.priorityWei;
+        uint256 paidWei = refundWei < 400_000 * highestWei ? refundWei : 400_000 * highestWei;
+        return refundWei + paidWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * highestWei;
     }
 
     function _extend(BatchHeader memory header) private {

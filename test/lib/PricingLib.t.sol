@@ -49,6 +49,16 @@ contract PricingLibTest is Test {
         assertEq(pricing.priceOf(9 gwei, 7 gwei), 8 gwei);
     }
 
+    function test_marginOfBatch_endsWhereThePayloadBegins() external view {
+        Pricing pricing = PricingLib.pack(p);
+        assertEq(pricing.highestPrice(1 gwei), 1.01 gwei);
+        uint256 mostWei = 400_000 * 1.01 gwei;
+        assertEq(pricing.marginOfBatch(mostWei - 10, 1 gwei), (mostWei - 10) / 5);
+        assertEq(pricing.marginOfBatch(mostWei, 1 gwei), mostWei / 5);
+        assertEq(pricing.marginOfBatch(mostWei + 10, 1 gwei), mostWei / 5);
+        assertEq(pricing.marginOfBatch(type(uint128).max, 1 gwei), mostWei / 5);
+    }
+
     function test_listAt_changesWithThePriceOfAWrite() external view {
         Pricing pricing = PricingLib.pack(p);
         // An empty transaction, and one whose calldata decides.

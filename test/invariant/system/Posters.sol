@@ -362,7 +362,9 @@ abstract contract Posters is Ledger {
         if (_debited[number]) return 0;
         Settled memory batch = _settledBatches[number - 1];
         uint256 refundWei = batch.refundWei;
-        uint256 costWei = refundWei + refundWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * batch.baseFeeWei;
+        uint256 highestWei = batch.baseFeeWei + p.priorityWei;
+        uint256 paidWei = refundWei < 400_000 * highestWei ? refundWei : 400_000 * highestWei;
+        uint256 costWei = refundWei + paidWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * highestWei;
         uint256 bytes_ = _bytesIn[number];
         uint256 all = 2 * bytes_ + bytes_ / 2;
         return costWei * bytes_ / all + costWei * (bytes_ / 2) / all;
