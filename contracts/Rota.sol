@@ -203,18 +203,12 @@ abstract contract Rota is IRota, Calendar {
 
     /// @dev The next generation begins, with the set at `pointer` as that of `epoch`, the running one. What the one before
     /// sealed beyond that is void: nothing looks for it in this one. Its members were read in epoch `frozenIn`.
-    function _begin(
-        uint64 epoch,
-        uint64 frozenIn,
-        uint64 aliveSince,
-        address pointer,
-        bytes32 seed,
-        uint64 number
-    ) internal {
+    function _begin(uint64 epoch, uint64 frozenIn, uint64 aliveSince, address pointer, bytes32 seed, uint64 number)
+        internal
+    {
         uint32 current = generation();
-        _beginnings[current + 1] = Beginning({
-            time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince, frozenIn: frozenIn
-        });
+        _beginnings[current + 1] =
+            Beginning({time: uint64(block.timestamp), epoch: epoch, aliveSince: aliveSince, frozenIn: frozenIn});
         _book(current + 1, epoch, pointer, seed, number);
         // The origin is this block: the first batch names it or a later one, so nothing ordered before settles.
         _tip = _tip.inGeneration({

@@ -406,9 +406,7 @@ contract GenerationsTest is Chain {
         _startEpoch(next);
         _finishRestart();
         _steps.push(
-            Step({
-                time: uint64(block.timestamp), counts: before, sealedFor: next, generation: settlement.generation()
-            })
+            Step({time: uint64(block.timestamp), counts: before, sealedFor: next, generation: settlement.generation()})
         );
     }
 
