@@ -21,9 +21,8 @@ contract StakeHandler is System {
 
     /// Weight by which an epoch's churn ever exceeded its limit.
     uint256 public excess;
-    /// Slashes of the running epoch. Each rounds the weight of the epoch's start down by itself, so what counts now may be a
-    /// unit more above it than what entered.
-    uint256 private _slashes;
+    /// By how much slashes of the running epoch took more of the weight of its start than of what counts next.
+    uint256 private _madeUp;
     /// The most who ever weighed something at the start of an epoch.
     uint256 public mostMembers;
     /// Who ever weighed something when an epoch began and had no seat to be sealed from.
@@ -186,9 +185,15 @@ contract StakeHandler is System {
         // Else next to nobody would be left to be evicted.
         if (amountWei % 2 == 0) amountWei /= 50;
 
+        uint256 weight = registry.sequencer(actor.id).weight;
+        uint256 before = _weights();
         vm.prank(at.slasher);
         slashedWei += registry.slash(actor.id, amountWei, tombstone && amountWei % 4 == 0);
-        ++_slashes;
+        // What it had when the epoch began sinks with its assets; what it has from the next one on only as far as rewards, which
+        // weigh nothing, do not make up for it.
+        uint256 sank = weight - registry.sequencer(actor.id).weight;
+        uint256 sankBefore = before - _weights();
+        if (sankBefore > sank) _madeUp += sankBefore - sank;
     }
 
     /// The reward pool credits somebody: the price of a share rises, often by odd amounts.
@@ -250,8 +255,8 @@ contract StakeHandler is System {
         uint256 before = _weights();
         _startEpoch(next);
         uint256 now_ = _weights();
-        if (limit != type(uint64).max && now_ > before + limit + _slashes) excess = now_ - before - limit - _slashes;
-        _slashes = 0;
+        if (limit != type(uint64).max && now_ > before + limit + _madeUp) excess = now_ - before - limit - _madeUp;
+        _madeUp = 0;
     }
 
     /* WHAT THE INVARIANTS READ */
