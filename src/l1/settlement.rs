@@ -25,8 +25,9 @@ const ENVELOPE_BYTES: usize = 256;
 const BASE_GAS: u64 = 150_000;
 const GAS_PER_SIGNATURE: u64 = 8_000;
 const GAS_PER_MEMBER: u64 = 1_000;
-/// Calldata at its dearest: EIP-7623's price of a nonzero byte.
-const GAS_PER_BYTE: u64 = 40;
+/// Calldata at its dearest: the floor under a byte in the lists of prices that deployments know, of now (40, EIP-7623) and of L1's
+/// next fork. What is above the price of the day is not paid; what is below would never be included.
+const GAS_PER_BYTE: u64 = 64;
 const INTRINSIC_GAS: u64 = 21_000;
 /// The most that a transaction may ask for (EIP-7825).
 const MAX_TRANSACTION_GAS: u64 = 16_000_000;
@@ -202,8 +203,10 @@ pub(super) fn span_of(input: &Bytes) -> Option<Span> {
 
 #[cfg(test)]
 mod tests {
-    use super::Settling;
-    use crate::domain::Deployment;
+    use super::{Certified, MAX_TRANSACTION_GAS, Settling, fitting, order};
+    use crate::crypto::Signature;
+    use crate::domain::{Deployment, Seconds};
+    use crate::testing::batch_header;
     use alloy::consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
     use alloy::eips::Encodable2718 as _;
     use alloy::network::TxSignerSync as _;
@@ -224,6 +227,43 @@ mod tests {
             reward_pool: nowhere,
             rollups: nowhere,
             guardian: nowhere,
+        }
+    }
+
+    #[test]
+    fn the_gas_that_is_given_suffices_for_every_payload_under_each_list_of_prices() {
+        for profile in [
+            include_str!("../../script/config/devnet.json"),
+            include_str!("../../script/config/testnet.json"),
+        ] {
+            let p = crate::l1::read_params(profile, Seconds::new(0)).unwrap();
+            let lists = [
+                (p.transaction_gas, p.zero_byte_floor_gas, p.byte_floor_gas),
+                (p.next_transaction_gas, p.next_zero_byte_floor_gas, p.next_byte_floor_gas),
+            ];
+            for (payload, byte) in
+                [0, 1_000, 33_000, 100_000].into_iter().flat_map(|size| [(size, 0), (size, 1)])
+            {
+                let batch = Certified {
+                    header: batch_header(1),
+                    signers: 7,
+                    signatures: vec![Signature::from_compact([1; 64]); 3],
+                    members: 4,
+                    payload: vec![byte; payload].into(),
+                };
+                for batches in [vec![batch.clone()], vec![batch.clone(), batch]] {
+                    let fitting = &batches[..fitting(&batches)];
+                    let order = order(&deployment(), fitting);
+                    let given = order.gas.unwrap();
+                    for (transaction, zero, other) in lists {
+                        let zeros = order.input.iter().filter(|byte| **byte == 0).count() as u64;
+                        let others = order.input.len() as u64 - zeros;
+                        let floor = transaction + zeros * zero + others * other;
+                        assert!(given > floor, "{payload} bytes: {given}, at least {floor}");
+                    }
+                    assert!(given <= MAX_TRANSACTION_GAS);
+                }
+            }
         }
     }
 

@@ -169,7 +169,10 @@ alloy::sol! {
 
     interface Settlement {
         function domainSeparator() external view returns (bytes32);
-        function setOf(uint32 generation, uint64 epoch) external view returns (address pointer, uint64 sealedFor);
+        function setOf(uint32 generation, uint64 epoch)
+            external
+            view
+            returns (address pointer, uint64 sealedFor, bytes32 seed);
         function schedule(uint64 epoch, uint64 firstTurn, uint64 count) external view returns (address[]);
     }
 
