@@ -25,7 +25,7 @@ interface ICalendar {
     function startOf(uint64 epoch) external view returns (uint64);
 
     /// @notice The contract whose code holds the set in force in `epoch` of `generation`, the epoch it was sealed for, and the
-    /// seed of its draws: several epochs may share the code, and then its seed is that of the first.
+    /// seed of its draws, which the code does not hold: several epochs may share that, and it is stored before the seed is known.
     /// @dev For an epoch after the next the answer can still change: a later seal replaces what would be carried.
     ///
     /// Reverts with {NoSetInForce}.

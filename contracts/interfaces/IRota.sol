@@ -20,7 +20,8 @@ struct LeaderSet {
 interface IRota is ICalendar {
     /// @notice A set was frozen. `pointer` is the contract whose code holds it: a STOP byte, then total (7 bytes),
     /// seed (32), generation (4), count (1), then per member signer (20) and weight (7), all big-endian.
-    /// `pinned` is the L1 block whose prevrandao went into the seed.
+    /// The seed in it is that of the set sealed before it was frozen; that of this epoch is `seed`, and `pinned` is the L1 block
+    /// whose prevrandao went into it.
     event Sealed(
         uint32 indexed generation,
         uint64 indexed epoch,

@@ -69,7 +69,7 @@ contract DelayProofs is Test {
         p.ringSize = type(uint64).max;
         (p.forcedDeadlineBlocks, p.forcedMaxBytes, p.forcedFeeDoublingEntries) = (100, 1, 1);
         (p.escapeDelaySeconds, p.restartDelaySeconds) = (21, 22);
-        (p.minStakeWei, p.weightUnitWei) = (1, 1);
+        (p.minStakeWei, p.weightUnitWei, p.repricedWriteGas) = (1, 1, 5000);
     }
 
     function check(Params memory p) external pure {
