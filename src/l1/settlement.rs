@@ -252,13 +252,16 @@ mod tests {
                     payload: vec![byte; payload].into(),
                 };
                 for batches in [vec![batch.clone()], vec![batch.clone(), batch]] {
-                    let fitting = &batches[..fitting(&batches)];
+                    let fitting = batches.get(..fitting(&batches)).unwrap();
                     let order = order(&deployment(), fitting);
                     let given = order.gas.unwrap();
                     for (transaction, zero, other) in lists {
-                        let zeros = order.input.iter().filter(|byte| **byte == 0).count() as u64;
-                        let others = order.input.len() as u64 - zeros;
-                        let floor = transaction + zeros * zero + others * other;
+                        let zeros = order.input.iter().filter(|byte| **byte == 0).count();
+                        let others = order.input.len().saturating_sub(zeros);
+                        let [zeros, others] = [zeros, others].map(|n| u64::try_from(n).unwrap());
+                        let floor = transaction
+                            .saturating_add(zeros.saturating_mul(zero))
+                            .saturating_add(others.saturating_mul(other));
                         assert!(given > floor, "{payload} bytes: {given}, at least {floor}");
                     }
                     assert!(given <= MAX_TRANSACTION_GAS);
