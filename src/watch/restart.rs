@@ -84,8 +84,6 @@ pub(super) fn finishing_patience(mirror: &Mirror, own: Address) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
-
     use super::{RestartPlan, finishing_patience, restart_plan};
     use crate::config::RestartDuty;
     use crate::domain::{
