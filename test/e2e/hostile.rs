@@ -30,6 +30,9 @@ const WINDOW: u64 = 10;
 /// At most so many windows of each kind: a machine that is busy with something else evens out.
 const WINDOWS: u32 = 8;
 
+/// Enough for transactions to wait at each height: an idle one takes its time (R19).
+const TPS: f64 = 40.0;
+
 /// What one hostile peer sends again and again.
 struct Attack {
     /// Whose PeerId it has.
@@ -242,19 +245,36 @@ async fn number(client: &RpcClient) -> u64 {
     client.call("eth_blockNumber", json!([])).await.map_or(0, |number| hex(&number))
 }
 
-/// Blocks, and the milliseconds that they took by their headers.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    blocks: u64,
-    millis: u64,
-}
+/// The milliseconds that blocks took by their headers; the last one may be none yet.
+#[derive(Debug, Default)]
+struct Pace(Vec<u64>);
 
 impl Pace {
-    /// Whether it is no slower than it has to be: nine tenths of `other` over the minutes of `make hostile`. Of agents that are not
-    /// optimized, and that share two cores with who attacks them and with other tests, half: that they go on.
-    fn keeps_up_with(self, other: Self) -> bool {
-        let tenths = if std::env::var_os("ROTA_HOSTILE_MINUTES").is_some() { 9 } else { 5 };
-        self.blocks > 0 && self.blocks * other.millis * 10 >= other.blocks * self.millis * tenths
+    fn millis(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    fn median(&self) -> u64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or(u64::MAX)
+    }
+
+    /// Whether it stays within a tenth of `other`. Over the minutes of `make hostile` all of the time counts. A few windows have
+    /// a few blocks that wait a second for a vote, with or without an attack, and these decide: then a block in the middle counts,
+    /// and of all of the time half.
+    fn keeps_up_with(&self, other: &Self) -> bool {
+        let is_long = std::env::var_os("ROTA_HOSTILE_MINUTES").is_some();
+        let tenths = if is_long { 9 } else { 5 };
+        let (blocks, others) = (self.0.len() as u64, other.0.len() as u64);
+        let goes_on = blocks * other.millis() * 10 >= others * self.millis() * tenths;
+        blocks > 0 && goes_on && self.median() * 9 <= other.median() * 10
+    }
+}
+
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} blocks in {} ms, {} ms each", self.0.len(), self.millis(), self.median())
     }
 }
 
@@ -281,8 +301,7 @@ async fn pace_in_a_window(session: &Session, tip: &AtomicU64, absent: Option<Add
             (epoch, until) = (header.epoch, header.timestamp.get());
         }
         if Some(leader(&agent, epoch, height).await) != absent {
-            pace.blocks += u64::from(height <= last);
-            pace.millis += until.saturating_sub(before);
+            pace.0.push(until.saturating_sub(before));
         }
         before = before.max(until);
     }
@@ -327,10 +346,9 @@ async fn paces(
     for window in 1..=least.max(WINDOWS) {
         for (on, all) in [(false, &mut quiet), (true, &mut attacked)] {
             hostile.on.store(on, Ordering::SeqCst);
-            let pace = pace_in_a_window(session, tip, absent).await;
-            *all = Pace { blocks: all.blocks + pace.blocks, millis: all.millis + pace.millis };
+            all.0.extend(pace_in_a_window(session, tip, absent).await.0);
         }
-        if window >= least && attacked.keeps_up_with(quiet) {
+        if window >= least && attacked.keeps_up_with(&quiet) {
             break;
         }
     }
@@ -354,7 +372,7 @@ async fn nobody_honest_is_slashed(session: &Session, honest: usize) {
 fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
     let _alone = alone();
     block_on(async {
-        let mut session = session(plan(4), 10.0).await;
+        let mut session = session(plan(4), TPS).await;
         let tip = Arc::new(AtomicU64::new(0));
         let attack = Attack {
             identity: Keypair::generate_ed25519(),
@@ -367,8 +385,8 @@ fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
         let (quiet, attacked) = paces(&session, &hostile, &tip, None).await;
         let (sent, cut) = (hostile.sent.load(Ordering::SeqCst), hostile.cut.load(Ordering::SeqCst));
         hostile.task.abort();
-        println!("{quiet:?} in quiet, {attacked:?} under attack; {sent} frames, {cut} cuts");
-        assert!(quiet.blocks > 0 && attacked.keeps_up_with(quiet), "{quiet:?}, {attacked:?}");
+        println!("{quiet} in quiet, {attacked} under attack; {sent} frames, {cut} cuts");
+        assert!(!quiet.0.is_empty() && attacked.keeps_up_with(&quiet), "{quiet}; {attacked}");
         assert!(sent == 0 && cut >= 4, "{sent} frames arrived, {cut} connections were cut");
         for agent in 0..4 {
             let log = log(&session, agent);
@@ -390,7 +408,7 @@ fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
 fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
     let _alone = alone();
     block_on(async {
-        let mut session = session(plan(5), 10.0).await;
+        let mut session = session(plan(5), TPS).await;
         session.network.kill(4).await;
         let tip = Arc::new(AtomicU64::new(0));
         let attack = Attack {
@@ -405,8 +423,8 @@ fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
         let (quiet, attacked) = paces(&session, &hostile, &tip, Some(absent)).await;
         let sent = hostile.sent.load(Ordering::SeqCst);
         hostile.task.abort();
-        println!("{quiet:?} in quiet, {attacked:?} under attack; {sent} frames");
-        assert!(quiet.blocks > 0 && attacked.keeps_up_with(quiet), "{quiet:?}, {attacked:?}");
+        println!("{quiet} in quiet, {attacked} under attack; {sent} frames");
+        assert!(!quiet.0.is_empty() && attacked.keeps_up_with(&quiet), "{quiet}; {attacked}");
         assert!(sent > 1_000, "{sent} frames arrived");
         for agent in 0..4 {
             let log = log(&session, agent);
