@@ -34,6 +34,7 @@ test: test-contracts test-rust ## Every test of both languages
 test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against bench/gas.json
 	$(FORGE) test --offline
 	tools/slots
+	tools/faults --places
 	FORGE=$(FORGE) tools/gas --check
 
 test-rust: setup ## Cargo: unit, property, vectors, differential and end to end on Anvil

@@ -94,6 +94,22 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         .await;
         session.stop_sending();
         session.show_until_settled().await;
+        let mut seen = 0;
+        for honest in 0..3 {
+            seen += metric(&session, honest, "evidence").await;
+        }
+        assert!(seen > 0, "who found the offence has counted it");
+
+        // It offended in several windows, and agents execute case after case: what is counted here stands still only
+        // when none of them runs any more, and nothing of theirs waits for a block.
+        for agent in 0..4 {
+            session.network.kill(agent).await;
+        }
+        let l1 = RpcClient::new(session.network.l1_url().clone());
+        until("L1 has taken what agents sent", || async {
+            l1.call("txpool_status", json!([])).await.unwrap()["pending"] == json!("0x0")
+        })
+        .await;
 
         // A quarter of the weight offended: 5 % and three times 25 %, at least.
         let left: u128 = record(&session, offender).await.stake_wei.to();
@@ -115,7 +131,6 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         }
         let slashed = STAKE_WEI - left;
         // A conviction moves no token: what is nobody's is sent away by whoever asks for it.
-        let l1 = RpcClient::new(session.network.l1_url().clone());
         let from = l1.call("eth_accounts", json!([])).await.unwrap()[0].clone();
         let data = alloy::hex::encode_prefixed(&keccak256("sweep()")[..4]);
         let sweep =
@@ -132,11 +147,6 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         let nothing = rota(&session, &key("signer", reporter), 6, &["claim", "--bounty"]);
         assert!(nothing["error"].as_str().unwrap().contains("NoBounty"), "{nothing}");
 
-        let mut seen = 0;
-        for honest in 0..3 {
-            seen += metric(&session, honest, "evidence").await;
-        }
-        assert!(seen > 0, "who found the offence has counted it");
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
     });
