@@ -40,8 +40,9 @@ test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against ben
 test-rust: setup ## Cargo: unit, property, vectors, differential and end to end on Anvil
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test $(CARGO_FLAGS) --no-fail-fast
 
-hostile: setup ## Peers that speak the raw wire against agents, for an hour each; MINUTES=60
-	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) cargo test $(CARGO_FLAGS) --test e2e -- hostile:: --include-ignored --nocapture
+hostile: setup ## Hostile peers, clients, wallets, L1 and disks against agents, for an hour each test; MINUTES=60 SEED=1
+	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) ROTA_HOSTILE_SEED=$(SEED) \
+		cargo test $(CARGO_FLAGS) --test e2e -- hostile:: mixed:: --include-ignored --nocapture
 
 SECONDS ?= 600
 SEED ?= 1

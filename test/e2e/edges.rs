@@ -170,10 +170,10 @@ const NUMBERS: [(&str, usize); 7] = [
     ("value", 256),
 ];
 
-/// All that the wallet sends: what it is, the field, whether that is beyond its type, and the bytes.
-fn all() -> Vec<(String, &'static str, bool, Vec<u8>)> {
+/// All that the wallet sends: what it is, the field, whether that is beyond its type, and the bytes. Each from a sender of
+/// its own, numbered after `number`.
+pub(super) fn all(mut number: u64) -> Vec<(String, &'static str, bool, Vec<u8>)> {
     let mut all = Vec::new();
-    let mut number = 0;
     let mut add = |kind: u8,
                    field: &'static str,
                    is_beyond,
@@ -234,7 +234,7 @@ fn a_wallet_at_the_ends_of_its_types_stops_nobody_and_is_told_which_field() {
         let agents: Vec<RpcClient> =
             session.network.rpc_urls().iter().cloned().map(RpcClient::new).collect();
         let (mut taken, mut refused) = (Vec::new(), 0);
-        for (index, (what, field, is_beyond, raw)) in all().into_iter().enumerate() {
+        for (index, (what, field, is_beyond, raw)) in all(0).into_iter().enumerate() {
             let agent = &agents[index % agents.len()];
             let params = json!([format!("0x{}", hex::encode(&raw))]);
             match agent.call("eth_sendRawTransaction", params).await {

@@ -34,24 +34,24 @@ const WINDOWS: u32 = 8;
 const TPS: f64 = 40.0;
 
 /// What one hostile peer sends again and again.
-struct Attack {
+pub(super) struct Attack {
     /// Whose PeerId it has.
-    identity: Keypair,
+    pub(super) identity: Keypair,
     /// With which key it signs.
-    key: SecretKey,
-    domain: SigningDomain,
+    pub(super) key: SecretKey,
+    pub(super) domain: SigningDomain,
     /// All members, in whose names it speaks.
-    members: Vec<Address>,
+    pub(super) members: Vec<Address>,
     /// Whether it sends what does not decode, too.
-    garbage: bool,
+    pub(super) garbage: bool,
 }
 
 /// One hostile peer that is at work while `on` says so.
-struct Hostile {
-    on: Arc<AtomicBool>,
+pub(super) struct Hostile {
+    pub(super) on: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     cut: Arc<AtomicU64>,
-    task: JoinHandle<()>,
+    pub(super) task: JoinHandle<()>,
 }
 
 impl Attack {
@@ -130,7 +130,7 @@ impl Attack {
     }
 
     /// Begins to attack these agents. Frames are for the heights after `tip`.
-    fn begin(self, targets: Vec<Multiaddr>, tip: Arc<AtomicU64>) -> Hostile {
+    pub(super) fn begin(self, targets: Vec<Multiaddr>, tip: Arc<AtomicU64>) -> Hostile {
         let on = Arc::new(AtomicBool::new(false));
         let (sent, cut) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (at_work, counted, closed) = (on.clone(), sent.clone(), cut.clone());
@@ -208,12 +208,12 @@ fn junk(height: u64, proposer: Address, variant: u64) -> BlockHeader {
     }
 }
 
-fn folder(session: &Session, agent: usize) -> PathBuf {
+pub(super) fn folder(session: &Session, agent: usize) -> PathBuf {
     session.network.folder().join(format!("agent-{agent}"))
 }
 
 /// Where the engines of these agents listen, and as whom.
-fn targets(session: &Session, agents: std::ops::Range<usize>) -> Vec<Multiaddr> {
+pub(super) fn targets(session: &Session, agents: std::ops::Range<usize>) -> Vec<Multiaddr> {
     agents
         .map(|agent| {
             let settings = Settings::read(&folder(session, agent).join("rota.toml")).unwrap();
@@ -224,15 +224,15 @@ fn targets(session: &Session, agents: std::ops::Range<usize>) -> Vec<Multiaddr> 
         .collect()
 }
 
-fn identity(session: &Session, agent: usize) -> Keypair {
+pub(super) fn identity(session: &Session, agent: usize) -> Keypair {
     Identity::open_or_create(&folder(session, agent).join("identity.key")).unwrap().keypair()
 }
 
-fn signer(agent: usize) -> SecretKey {
+pub(super) fn signer(agent: usize) -> SecretKey {
     SecretKey::from_bytes(keccak256(format!("rota devnet signer {agent}")).0).unwrap()
 }
 
-fn domain(session: &Session) -> SigningDomain {
+pub(super) fn domain(session: &Session) -> SigningDomain {
     let deployment = session.network.deployment();
     SigningDomain::new(deployment.chain_id, deployment.settlement)
 }

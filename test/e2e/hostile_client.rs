@@ -6,6 +6,9 @@ use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use url::Url;
 
 /// Connections that the client keeps busy.
 const CONNECTIONS: usize = 16;
@@ -18,6 +21,46 @@ async fn decided(agent: &RpcClient) -> u64 {
     u64::from_str_radix(height.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
 }
 
+/// Whole blocks in batches, calls that are nothing, and bodies of rubbish, as fast as they are answered.
+pub(super) fn ask_for_everything(
+    victim: &Url,
+    tip: u64,
+    answers: &Arc<AtomicU64>,
+) -> Vec<JoinHandle<()>> {
+    let call = |method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let dear: Vec<Value> = (0..256)
+        .map(|n| {
+            let block = format!("0x{:x}", tip.saturating_sub(n % 32));
+            match n % 3 {
+                0 => call("eth_getBlockReceipts", json!([block])),
+                1 => call("eth_getBlockByNumber", json!([block, true])),
+                _ => call("txpool_content", json!([])),
+            }
+        })
+        .collect();
+    let bodies =
+        [json!(dear).to_string(), json!(vec![json!([]); 1_000]).to_string(), "[".repeat(1 << 20)];
+    (0..CONNECTIONS)
+        .map(|n| {
+            let (url, body, answers) = (victim.clone(), bodies[n % 3].clone(), Arc::clone(answers));
+            tokio::spawn(async move {
+                let http = reqwest::Client::new();
+                loop {
+                    let sent = http.post(url.clone()).header("content-type", "application/json");
+                    match sent.body(body.clone()).send().await {
+                        Ok(answer) => {
+                            let _ = answer.bytes().await;
+                            answers.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // Nobody is there while the agent is down.
+                        Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    }
+                }
+            })
+        })
+        .collect()
+}
+
 #[test]
 fn an_agent_that_a_client_asks_for_everything_votes_all_the_same() {
     let _seat = beside();
@@ -28,42 +71,9 @@ fn an_agent_that_a_client_asks_for_everything_votes_all_the_same() {
         let (victim, witness) = (urls[0].clone(), RpcClient::new(urls[1].clone()));
         let signer: Address = session.network.signers()[0];
 
-        // Whole blocks in batches, calls that are nothing, and bodies of rubbish, as fast as they are answered.
         let answers = Arc::new(AtomicU64::new(0));
         let tip = decided(&witness).await;
-        let call = |method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let dear: Vec<Value> = (0..256)
-            .map(|n| {
-                let block = format!("0x{:x}", tip.saturating_sub(n % 32));
-                match n % 3 {
-                    0 => call("eth_getBlockReceipts", json!([block])),
-                    1 => call("eth_getBlockByNumber", json!([block, true])),
-                    _ => call("txpool_content", json!([])),
-                }
-            })
-            .collect();
-        let bodies = [
-            json!(dear).to_string(),
-            json!(vec![json!([]); 1_000]).to_string(),
-            "[".repeat(1 << 20),
-        ];
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|n| {
-                let (url, body, answers) =
-                    (victim.clone(), bodies[n % 3].clone(), Arc::clone(&answers));
-                tokio::spawn(async move {
-                    let http = reqwest::Client::new();
-                    loop {
-                        let sent =
-                            http.post(url.clone()).header("content-type", "application/json");
-                        if let Ok(answer) = sent.body(body.clone()).send().await {
-                            let _ = answer.bytes().await;
-                            answers.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                })
-            })
-            .collect();
+        let clients = ask_for_everything(&victim, tip, &answers);
 
         let goal = tip + BLOCKS;
         until("the network decides while one agent is under attack", || async {

@@ -16,6 +16,10 @@ mod forced;
 mod hostile;
 mod hostile_client;
 mod journey;
+#[path = "../../src/l1/testing/hostile.rs"]
+#[expect(dead_code, reason = "the library's tests count requests, too")]
+mod l1_proxy;
+mod mixed;
 mod operator;
 mod restart;
 mod rotation;
