@@ -4,6 +4,8 @@
 # compile once: with faults that tests ask for. `build` and `bench` make what operators run, for speed and without them.
 
 CARGO_FLAGS := --locked --features byzantine
+# Every test and lint for the whole workspace, so that dependencies have one set of features and compile once.
+TEST_FLAGS := --workspace $(CARGO_FLAGS)
 # The binary itself: npm's launcher in node_modules/.bin exits with 0 whatever Forge says. Looked up after `setup`.
 FORGE = $(firstword $(shell ls node_modules/@foundry-rs/forge-*/bin/forge))
 # The linter compiles what has changed without bytecode, and the tests would take that for what they deploy.
@@ -38,18 +40,18 @@ test-contracts: setup ## Forge: unit, fuzz, invariants, vectors; gas against ben
 	FORGE=$(FORGE) tools/gas --check
 
 test-rust: setup ## Cargo: unit, property, vectors, differential and end to end on Anvil
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test $(CARGO_FLAGS) --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test $(TEST_FLAGS) --no-fail-fast
 
 hostile: setup ## Hostile peers, clients, wallets, L1 and disks against agents, for an hour each test; MINUTES=60 SEED=1
 	ROTA_HOSTILE_MINUTES=$(or $(MINUTES),60) ROTA_HOSTILE_SEED=$(SEED) \
-		cargo test $(CARGO_FLAGS) --test e2e -- hostile:: mixed:: --include-ignored --nocapture
+		cargo test $(TEST_FLAGS) --test e2e -- hostile:: mixed:: --include-ignored --nocapture
 
 SECONDS ?= 600
 SEED ?= 1
 BATCHES ?= 100000
 
 fuzz: setup ## Arbitrary transactions through the agent's core for SECONDS=600 from SEED=1; a failure names its seed
-	ROTA_FUZZ_SECONDS=$(SECONDS) ROTA_FUZZ_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib core_tests::fuzz -- --nocapture
+	ROTA_FUZZ_SECONDS=$(SECONDS) ROTA_FUZZ_SEED=$(SEED) cargo test $(TEST_FLAGS) --lib core_tests::fuzz -- --nocapture
 
 simulate-network: setup ## Attesters over a network, an L1 and disks that fail, for SECONDS=600 from SEED=1; a failure prints its seed
 	ROTA_NETWORK_SECONDS=$(SECONDS) ROTA_NETWORK_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib attest::simulation -- --nocapture
@@ -76,11 +78,11 @@ slither: setup ## Slither over the contracts: each finding answered; needs Pytho
 	tools/slither
 
 lint: setup ## Formatting and lints of both languages; warnings fail
-	cargo fmt --check
+	cargo fmt -p rota -p rota-execution --check
 	$(FORGE) fmt --check
 	$(LINT_ENV) $(FORGE) lint --offline contracts --deny warnings
-	cargo clippy --all-targets $(CARGO_FLAGS) -- -D warnings
+	cargo clippy --all-targets $(TEST_FLAGS) -- -D warnings
 
 fmt: setup ## Format both languages
-	cargo fmt
+	cargo fmt -p rota -p rota-execution
 	$(FORGE) fmt

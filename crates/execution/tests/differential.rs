@@ -1,0 +1,142 @@
+//! Implementations that nobody here wrote execute our blocks: EthereumJS, and Ethereum's executable specification.
+
+use crate::support::{
+    CHAIN_ID, Chain, FORKS, Fork, GENESIS_TIME, address, genesis_json, pay, sign, wallet,
+};
+use crate::traffic;
+use alloy_primitives::{B256, Bytes, hex};
+use rota_execution::{Block, Fate, Genesis};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Who executes our blocks.
+#[derive(Debug, Clone, Copy)]
+enum Judge {
+    /// From npm.
+    EthereumJs,
+    /// Ethereum's executable specification, from PyPI.
+    Specification,
+}
+
+const JUDGES: [Judge; 2] = [Judge::EthereumJs, Judge::Specification];
+
+/// What a judge says: the genesis block's hash, and for each block its hash, or what is wrong with it.
+struct Opinion {
+    genesis: String,
+    blocks: Vec<Result<String, String>>,
+}
+
+/// Feeds the blocks to a judge as a client would take them: header rules, execution, roots.
+fn ask(judge: Judge, genesis: &Value, blocks: &[Bytes]) -> Opinion {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (program, script, needs) = match judge {
+        Judge::EthereumJs => ("node".into(), "ethereumjs.mjs", "node_modules/@ethereumjs/vm"),
+        Judge::Specification => {
+            let python = root.join("target/python-specification/bin/python");
+            (python, "specification.py", "target/python-specification")
+        }
+    };
+    assert!(root.join(needs).exists(), "{needs} is missing: run `make setup`");
+    let mut child = Command::new(program)
+        .arg(root.join("crates/execution/tests").join(script))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let input = json!({ "genesis": genesis, "blocks": blocks }).to_string();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().map(String::from);
+    Opinion {
+        genesis: text(&answer["genesis"]).unwrap(),
+        blocks: answer["blocks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|block| text(&block["hash"]).ok_or_else(|| text(&block["error"]).unwrap()))
+            .collect(),
+    }
+}
+
+fn agree(genesis: &Value, chain: &Chain) {
+    for judge in JUDGES {
+        let rlps: Vec<Bytes> = chain.blocks.iter().map(Block::rlp).collect();
+        let opinion = ask(judge, genesis, &rlps);
+        assert_eq!(opinion.genesis, hex::encode_prefixed(chain.executor.genesis().hash()));
+        assert_eq!(
+            opinion.blocks.len(),
+            chain.blocks.len(),
+            "{judge:?}: {:?}",
+            opinion.blocks.last()
+        );
+        for (said, block) in opinion.blocks.iter().zip(&chain.blocks) {
+            let expected = hex::encode_prefixed(block.hash);
+            assert_eq!(said.as_ref(), Ok(&expected), "{judge:?}, block {}", block.header.number);
+        }
+    }
+}
+
+#[test]
+fn others_agree_on_every_block_in_every_fork() {
+    for (seed, fork) in (100..).zip(FORKS) {
+        let mut chain = Chain::at(fork);
+        let heights = traffic::run(&mut chain, 25, seed);
+        assert!(chain.blocks.len() > 15);
+
+        let mut again = Chain::at(fork);
+        let fates: Vec<Fate> = heights.into_iter().flat_map(|height| again.give(height)).collect();
+        let reasons: BTreeSet<&str> = fates
+            .iter()
+            .filter_map(|fate| match fate {
+                Fate::Skipped(reason) => Some(reason.name()),
+                Fate::Included { .. } => None,
+            })
+            .collect();
+        assert!(reasons.len() >= 6, "{reasons:?}");
+        agree(&genesis_json(fork), &chain);
+    }
+}
+
+#[test]
+fn others_agree_while_forks_begin() {
+    let mut json = genesis_json(Fork::Osaka);
+    for (field, after) in [("cancunTime", 4), ("pragueTime", 8), ("osakaTime", 12)] {
+        json["config"][field] = json!(GENESIS_TIME + after);
+    }
+    let mut chain = Chain::new(Genesis::parse(&json.to_string(), CHAIN_ID).unwrap());
+    traffic::run(&mut chain, 16, 7);
+    agree(&json, &chain);
+}
+
+#[test]
+fn others_refuse_what_was_forged() {
+    // Otherwise their agreement would say nothing.
+    let mut chain = Chain::at(Fork::Prague);
+    for nonce in 0..2 {
+        chain.second(&[sign(&wallet(0), pay(nonce, address(1), 1))]);
+    }
+    let genesis = genesis_json(Fork::Prague);
+    let forge = |change: fn(&mut Block)| {
+        let mut block = chain.blocks[1].clone();
+        change(&mut block);
+        for judge in JUDGES {
+            let opinion = ask(judge, &genesis, &[chain.blocks[0].rlp(), block.rlp()]);
+            assert!(opinion.blocks[0].is_ok());
+            assert!(opinion.blocks[1].is_err(), "{judge:?}");
+        }
+    };
+    forge(|block| block.header.state_root = B256::repeat_byte(1));
+    forge(|block| block.header.receipts_root = B256::repeat_byte(1));
+    forge(|block| block.header.gas_used += 1);
+    forge(|block| block.header.base_fee_per_gas = Some(1));
+    forge(|block| block.header.timestamp = GENESIS_TIME + 1);
+    forge(|block| block.header.parent_beacon_block_root = Some(B256::repeat_byte(1)));
+    forge(|block| block.header.requests_hash = Some(B256::repeat_byte(1)));
+    forge(|block| drop(block.transactions.pop()));
+}
