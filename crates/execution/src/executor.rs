@@ -231,7 +231,10 @@ impl<S: State> Executor<S> {
         self.open = None;
         while self.closed.back().is_some_and(|tip| tip.last_height >= height) {
             if self.state.undo().map_err(ExecutionError::State)?.is_none() {
-                break;
+                // Somebody sealed the state behind our back: what is left stands.
+                let settled = self.tip().last_height;
+                self.give_up();
+                return Err(ExecutionError::Settled { height, settled });
             }
             self.closed.pop_back();
             self.hashes.pop();

@@ -145,3 +145,20 @@ fn what_is_settled_is_not_undone() {
     chain.executor.settle(u64::MAX).unwrap();
     assert_eq!(chain.executor.next_height(), 4);
 }
+
+#[test]
+fn a_state_that_was_sealed_by_others_is_not_taken_for_undone() {
+    use rota_execution::State;
+    let mut chain = Chain::at(Fork::Prague);
+    for nonce in 0..2 {
+        chain.second(&[sign(&wallet(0), pay(nonce, address(1), 5))]);
+    }
+    chain.executor.state_mut().seal(1).unwrap();
+    let refused = chain.executor.undo_above(0);
+    assert!(
+        matches!(refused, Err(ExecutionError::Settled { height: 0, settled: 1 })),
+        "{refused:?}"
+    );
+    assert_eq!(chain.executor.head().0.number, 1);
+    assert_eq!(chain.executor.next_height(), 2);
+}
