@@ -1,7 +1,7 @@
-"""Executes blocks with Ethereum's executable specification, as ethereumjs.mjs does with EthereumJS.
+"""Executes chains with Ethereum's executable specification, as ethereumjs.mjs does with EthereumJS.
 
-From standard input { genesis, blocks: [RLP] }, to standard output { genesis: hash, blocks: [{ hash } | { error }] }. After
-the first block that is wrong nothing is executed.
+From standard input [{ genesis, blocks: [RLP] }], to standard output [{ genesis: hash, blocks: [{ hash } | { error }] }]. After
+the first block of a chain that is wrong no other of it is executed.
 """
 
 import importlib
@@ -47,8 +47,7 @@ def moved(chain, fork):
     return fork.fork.BlockChain(blocks=chain.blocks, state=state, chain_id=chain.chain_id)
 
 
-def main():
-    given = json.load(sys.stdin)
+def judge(given):
     genesis = given["genesis"]
     config = genesis["config"]
     forks = [(config[field], Fork(name)) for field, name in FORKS if field in config]
@@ -109,7 +108,7 @@ def main():
         except Exception as error:  # whatever the specification raises says that the block is wrong
             told.append({"error": repr(error)})
             break
-    json.dump({"genesis": "0x" + keccak256(rlp.encode(header)).hex(), "blocks": told}, sys.stdout)
+    return {"genesis": "0x" + keccak256(rlp.encode(header)).hex(), "blocks": told}
 
 
-main()
+json.dump([judge(chain) for chain in json.load(sys.stdin)], sys.stdout)

@@ -170,8 +170,8 @@ pub(crate) fn delegate(nonce: u64, to: Address, list: Vec<SignedAuthorization>) 
 pub(crate) const COUNTER: [u8; 15] = hex!("60005460010160005560006000a000");
 /// Reverts.
 pub(crate) const REVERTER: [u8; 5] = hex!("60006000fd");
-/// Loops until its gas is used up.
-pub(crate) const BURNER: [u8; 4] = hex!("5b600056");
+/// Hashes 4 KiB until its gas is used up: few steps for much gas, since the specification is slow at steps.
+pub(crate) const BURNER: [u8; 9] = hex!("5b6110005f20505f56");
 /// Writes what the block says of itself into slots 0 to 5: beneficiary, prevRandao, timestamp, number, base fee, the
 /// parent's hash.
 pub(crate) const ENVIRONMENT: [u8; 29] =
