@@ -171,7 +171,7 @@ impl Reader {
     /// All logs of a block. Its header says whether there may be any, and its receipts, which give the header's root, say
     /// which: a log that a node leaves out would be missing for ever. `known` are those that it told by themselves. They are
     /// believed where nothing can be proven: on an L1 whose headers or receipts have other fields, and of nodes that have no
-    /// receipts.
+    /// receipts. None at all are asked for again.
     async fn logs_in(&self, told: &Told, known: Option<Vec<Log>>) -> Result<Vec<Log>, L1Error> {
         if let Some(header) = &told.header {
             if !facts::may_hold(&self.filter, header) {
@@ -189,9 +189,10 @@ impl Reader {
             }
         }
         match known {
-            Some(known) => Ok(known),
-            // By its hash, so that they cannot be another block's.
-            None => {
+            Some(known) if !known.is_empty() => Ok(known),
+            // A node that was behind when it answered for a range has left out whole blocks. By its hash, so that they cannot be
+            // another block's, and a node that does not have it says so.
+            _ => {
                 let filter = self.filter.clone().at_block_hash(told.block.hash);
                 patiently(|| self.client.logs(&filter)).await
             }

@@ -409,6 +409,23 @@ async fn a_node_without_receipts_is_believed_as_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_receipts_whose_logs_are_behind_its_headers_hides_no_event() {
+    let world = settled_world(3, 20).await;
+    let hostile = Hostile::before(world.url()).await;
+    // What answers for ranges has not come as far as what answers for blocks.
+    hostile
+        .on(|request| {
+            let is_asked = request.method == "eth_getBlockReceipts";
+            is_asked.then_some(Fate::Error(-32_601, "the method does not exist"))
+        })
+        .on(|request| request.span().is_some().then(|| Fate::Answer(json!([]))));
+    let following = Following::through(&world, through(&hostile, &world).await);
+    is_read(&following, 3).await;
+    let mirror = following.mirror.read();
+    assert!(mirror.doubt.is_none() && mirror.genesis.is_some() && !mirror.sets.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_that_a_node_left_out_of_old_ranges_are_read_again() {
     let world = settled_world(3, 200).await;
     let hostile = Hostile::before(world.url()).await;
