@@ -86,6 +86,8 @@ pub struct Executor<S> {
     /// Those after it.
     closed: VecDeque<Tip>,
     open: Option<Open>,
+    /// A block that was closed by a height which could then not be executed itself: told with the next one that can.
+    untold: Option<Block>,
     next_height: u64,
     /// Of the height before the next.
     timestamp_ms: u64,
@@ -114,6 +116,7 @@ impl<S: State> Executor<S> {
             base,
             closed: VecDeque::new(),
             open: None,
+            untold: None,
             next_height: 1,
             timestamp_ms: 0,
             codes: ReadyCodes::default(),
@@ -167,7 +170,8 @@ impl<S: State> Executor<S> {
     /// # Errors
     ///
     /// [`ExecutionError::Height`] and [`ExecutionError::Timestamp`] change nothing. After [`ExecutionError::State`] and
-    /// [`ExecutionError::Machine`] the open second is given up.
+    /// [`ExecutionError::Machine`] the open second is given up; a block that the height closed before it failed is told by
+    /// the next call that does not fail.
     pub fn execute(&mut self, height: Height) -> Result<Executed, ExecutionError<S::Error>> {
         let number = height.number;
         if number != self.next_height {
@@ -179,14 +183,16 @@ impl<S: State> Executor<S> {
         }
         let timestamp_ms = height.timestamp_ms;
         let done = self.close_before(height.second(), number).and_then(|closed| {
-            let fates = self.add(height)?;
-            Ok(Executed { closed, fates })
+            if closed.is_some() {
+                self.untold = closed;
+            }
+            self.add(height)
         });
         match done {
-            Ok(executed) => {
+            Ok(fates) => {
                 self.next_height = number.saturating_add(1);
                 self.timestamp_ms = timestamp_ms;
-                Ok(executed)
+                Ok(Executed { closed: self.untold.take(), fates })
             }
             Err(error) => {
                 self.give_up();
@@ -238,6 +244,7 @@ impl<S: State> Executor<S> {
             }
             self.closed.pop_back();
             self.hashes.pop();
+            self.untold = None;
         }
         self.give_up();
         Ok(self.next_height)

@@ -13,6 +13,7 @@ use alloy_consensus::{
     EMPTY_OMMER_ROOT_HASH, Header, ReceiptEnvelope, Transaction as _, TxEnvelope,
 };
 use alloy_eips::eip1559::{BaseFeeParams, calc_next_block_base_fee};
+use alloy_eips::eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS;
 use alloy_eips::eip7685::Requests;
 use alloy_eips::eip7840::BlobParams;
 use alloy_evm::block::{BlockExecutionError, BlockExecutionResult, BlockExecutor};
@@ -21,7 +22,7 @@ use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
 use alloy_evm::precompiles::PrecompilesMap;
 use alloy_evm::{EthEvm, EthEvmFactory, Evm as _, EvmEnv, EvmFactory as _};
 use alloy_hardforks::EthereumHardforks;
-use alloy_primitives::{B256, Bloom, Bytes};
+use alloy_primitives::{Address, B256, Bloom, Bytes, Log, b256};
 use alloy_rlp::Encodable as _;
 use alloy_trie::EMPTY_ROOT_HASH;
 use revm::context_interface::Cfg as _;
@@ -29,6 +30,9 @@ use revm::inspector::NoOpInspector;
 
 /// No client takes a larger block from Osaka on (EIP-7934): 10 MiB less a margin of 2 MiB.
 const MAX_BLOCK_SIZE: usize = 8 * 1024 * 1024;
+/// Keccak of `DepositEvent(bytes,bytes,bytes,bytes,bytes)`.
+const DEPOSIT_EVENT: B256 =
+    b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 /// More than all of a block takes that is no transaction.
 const FRAME_SIZE: usize = 1_024;
 /// From here on the next base fee could leave its type.
@@ -217,6 +221,11 @@ impl Body {
         }
         match executor.execute_transaction_without_commit(&transaction) {
             Ok(output) => {
+                if spec.is_prague_active_at_timestamp(second)
+                    && let Some(address) = deposit(spec, output.result.result.logs())
+                {
+                    return Ok(Fate::Skipped(SkipReason::Deposit { address }));
+                }
                 executor.commit_transaction(output);
                 let index = self.transactions.len();
                 self.transactions.push(transaction);
@@ -229,6 +238,16 @@ impl Body {
             },
         }
     }
+}
+
+/// Whose log one of these is that a client would take for a deposit: where the genesis file says that the contract is, or
+/// where mainnet has it.
+fn deposit(forks: &Forks, logs: &[Log]) -> Option<Address> {
+    let mut deposits = logs.iter().filter(|log| log.topics().first() == Some(&DEPOSIT_EVENT));
+    let is_contract = |address: &Address| {
+        forks.deposit_contract == Some(*address) || *address == MAINNET_DEPOSIT_CONTRACT_ADDRESS
+    };
+    deposits.find(|log| is_contract(&log.address)).map(|log| log.address)
 }
 
 /// The library's executor, for a block that begins.

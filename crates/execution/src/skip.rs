@@ -2,7 +2,7 @@
 
 use alloy_consensus::TxEnvelope;
 use alloy_evm::block::{BlockExecutionError, BlockValidationError};
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use revm::context::result::InvalidTransaction;
 
 /// Why an Ethereum block could not hold a transaction where it was ordered. Nothing of it remains in the state.
@@ -64,8 +64,8 @@ pub enum SkipReason {
         /// What it would need.
         needed: U256,
     },
-    /// value + gas limit × fee cap has more than 256 bits.
-    #[error("value and gas at the fee cap are more than any balance can be")]
+    /// Gas limit × fee cap has more than 128 bits, or with the value more than 256.
+    #[error("value and gas at the fee cap are more than any account can pay")]
     Unaffordable,
     /// The fee cap is below the block's base fee.
     #[error("the fee cap {fee_cap} is below the base fee, {base_fee}")]
@@ -122,6 +122,13 @@ pub enum SkipReason {
     /// A transaction of type 4 authorizes nobody.
     #[error("the list of authorizations is empty")]
     NoAuthorization,
+    /// It would log as the deposit contract (EIP-6110). A rollup has no validators, and clients do not agree on which such
+    /// logs are well-formed, nor on where that contract is if the genesis file does not say.
+    #[error("it logs as the deposit contract at {address}")]
+    Deposit {
+        /// Where that contract would stand.
+        address: Address,
+    },
 }
 
 impl SkipReason {
@@ -150,6 +157,7 @@ impl SkipReason {
             Self::SenderHasCode => "sender-has-code",
             Self::InitCode => "init-code",
             Self::NoAuthorization => "no-authorization",
+            Self::Deposit { .. } => "deposit",
         }
     }
 

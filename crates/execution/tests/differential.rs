@@ -1,10 +1,12 @@
 //! Implementations that nobody here wrote execute our blocks: EthereumJS, and Ethereum's executable specification.
 
 use crate::support::{
-    CHAIN_ID, Chain, FORKS, Fork, GENESIS_TIME, address, genesis_json, pay, sign, wallet,
+    CHAIN_ID, CREATOR, Chain, FORKS, Fork, GENESIS_TIME, address, authorize, call, delegate,
+    genesis_json, pay, sign, wallet,
 };
 use crate::traffic;
-use alloy_primitives::{B256, Bytes, hex};
+use alloy_consensus::{TxEip1559, TxEip7702};
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use rota_execution::{Block, Fate, Genesis};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -115,6 +117,7 @@ fn seconds() -> u64 {
 #[test]
 fn others_agree_on_every_block_in_every_fork() {
     let mut chains = Vec::new();
+    let mut reasons = BTreeSet::new();
     for (seed, fork) in (100..).zip(FORKS) {
         let mut chain = Chain::at(fork);
         let heights = traffic::run(&mut chain, seconds(), seed);
@@ -122,16 +125,11 @@ fn others_agree_on_every_block_in_every_fork() {
 
         let mut again = Chain::at(fork);
         let fates: Vec<Fate> = heights.into_iter().flat_map(|height| again.give(height)).collect();
-        let reasons: BTreeSet<&str> = fates
-            .iter()
-            .filter_map(|fate| match fate {
-                Fate::Skipped(reason) => Some(reason.name()),
-                Fate::Included { .. } => None,
-            })
-            .collect();
-        assert!(reasons.len() >= 6, "{reasons:?}");
+        reasons.extend(fates.iter().map(name));
         chains.push((genesis_json(fork), chain));
     }
+    // One of them is that it is included.
+    assert!(reasons.len() >= 9, "{reasons:?}");
     agree(&chains);
 }
 
@@ -144,6 +142,70 @@ fn others_agree_while_forks_begin() {
     let mut chain = Chain::new(Genesis::parse(&json.to_string(), CHAIN_ID).unwrap());
     traffic::run(&mut chain, 16, 7);
     agree(&[(json, chain)]);
+}
+
+#[test]
+fn others_agree_at_the_ends_of_types() {
+    let chains: Vec<_> = [Fork::Cancun, Fork::Prague].map(at_the_ends).into();
+    agree(&chains);
+}
+
+/// Gas, fees, balances and nonces as high as they go.
+fn at_the_ends(fork: Fork) -> (Value, Chain) {
+    let creator = Address::repeat_byte(0x46);
+    let mut json = genesis_json(fork);
+    json["gasLimit"] = json!("0x7fffffffffffffff");
+    json["baseFeePerGas"] = json!("0x4000000000000000");
+    json["alloc"][creator.to_string()] = json!({
+        "balance": "0x0", "nonce": "0xfffffffffffffffe", "code": Bytes::from_static(&CREATOR),
+    });
+    for index in 0..3 {
+        let account = &mut json["alloc"][address(index).to_string()];
+        account["balance"] = json!(U256::from(1) << 254);
+    }
+    for index in [0, 3] {
+        json["alloc"][address(index).to_string()]["nonce"] = json!("0xfffffffffffffffe");
+    }
+    let mut chain = Chain::new(Genesis::parse(&json.to_string(), CHAIN_ID).unwrap());
+    let rich = |transaction: TxEip1559| TxEip1559 {
+        max_fee_per_gas: 1 << 65,
+        max_priority_fee_per_gas: 1 << 65,
+        ..transaction
+    };
+    let last = u64::MAX - 1;
+    let value = U256::from(1) << 253;
+    // Creates twice: the creator's nonce is then at its end.
+    let fates = chain.second(&[
+        sign(&wallet(0), TxEip1559 { value, ..rich(pay(last, address(2), 0)) }),
+        sign(&wallet(0), rich(pay(u64::MAX, address(2), 0))),
+        sign(&wallet(1), TxEip1559 { gas_limit: 1 << 62, ..rich(call(0, creator, &[])) }),
+        sign(&wallet(1), TxEip1559 { gas_limit: 1 << 62, ..rich(call(1, creator, &[])) }),
+        sign(&wallet(1), TxEip1559 { value: U256::MAX, ..rich(pay(2, address(2), 0)) }),
+    ]);
+    let names: Vec<_> = fates.iter().map(name).collect();
+    assert_eq!(names, ["included", "nonce-at-end", "included", "included", "unaffordable"]);
+    if fork >= Fork::Prague {
+        // The first moves the account's nonce to its end, and the second finds it there.
+        for (nonce, authorized) in [(2, last), (3, u64::MAX)] {
+            let list = vec![authorize(3, authorized, creator)];
+            let (max_fee_per_gas, max_priority_fee_per_gas) = (1 << 65, 0);
+            let transaction = delegate(nonce, address(3), list);
+            let transaction =
+                TxEip7702 { max_fee_per_gas, max_priority_fee_per_gas, ..transaction };
+            let fates = chain.second(&[sign(&wallet(1), transaction)]);
+            assert_eq!(fates, [Fate::Included { index: 0 }]);
+        }
+        assert_eq!(chain.account(address(3)).unwrap().nonce, u64::MAX);
+    }
+    assert_eq!(chain.account(creator).unwrap().nonce, u64::MAX);
+    (json, chain)
+}
+
+fn name(fate: &Fate) -> &'static str {
+    match fate {
+        Fate::Skipped(reason) => reason.name(),
+        Fate::Included { .. } => "included",
+    }
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use crate::support::{
     COUNTER, Chain, Fork, GENESIS_TIME, address, call, deploy, height, pay, reason, sign, wallet,
 };
-use alloy_primitives::U256;
-use rota_execution::{ExecutionError, Fate, SkipReason};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use rota_execution::{
+    Account, Changes, ExecutionError, Executor, Fate, MemoryState, SkipReason, State,
+};
 
 #[test]
 fn a_second_is_one_block_whatever_its_heights() {
@@ -148,7 +150,6 @@ fn what_is_settled_is_not_undone() {
 
 #[test]
 fn a_state_that_was_sealed_by_others_is_not_taken_for_undone() {
-    use rota_execution::State;
     let mut chain = Chain::at(Fork::Prague);
     for nonce in 0..2 {
         chain.second(&[sign(&wallet(0), pay(nonce, address(1), 5))]);
@@ -161,4 +162,84 @@ fn a_state_that_was_sealed_by_others_is_not_taken_for_undone() {
     );
     assert_eq!(chain.executor.head().0.number, 1);
     assert_eq!(chain.executor.next_height(), 2);
+}
+
+/// A state on a disk that fails for a while.
+#[derive(Default)]
+struct Failing {
+    held: MemoryState,
+    fails: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk fails")]
+struct Fails;
+
+impl State for Failing {
+    type Error = Fails;
+
+    fn account(&self, address: Address) -> Result<Option<Account>, Fails> {
+        if self.fails { Err(Fails) } else { Ok(self.held.account(address).unwrap()) }
+    }
+
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, Fails> {
+        Ok(self.held.slot(address, slot).unwrap())
+    }
+
+    fn code(&self, hash: B256) -> Result<Option<Bytes>, Fails> {
+        Ok(self.held.code(hash).unwrap())
+    }
+
+    fn apply(&mut self, changes: Changes) -> Result<B256, Fails> {
+        // What is written is what was read before.
+        Ok(self.held.apply(changes).unwrap())
+    }
+
+    fn undo(&mut self) -> Result<Option<B256>, Fails> {
+        Ok(self.held.undo().unwrap())
+    }
+
+    fn seal(&mut self, kept: usize) -> Result<(), Fails> {
+        let () = self.held.seal(kept).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_block_is_told_although_the_height_that_closed_it_fails_at_first() {
+    let now = (GENESIS_TIME + 1) * 1_000;
+    let heights: Vec<_> = (0..3)
+        .map(|nonce| {
+            height(nonce + 1, now + nonce * 1_000, &[sign(&wallet(0), pay(nonce, address(1), 5))])
+        })
+        .collect();
+    let mut whole = Chain::at(Fork::Shanghai);
+    for height in heights.clone() {
+        whole.give(height);
+    }
+
+    let genesis = whole.executor.genesis().clone();
+    let mut executor = Executor::new(genesis, Failing::default()).unwrap();
+    assert!(executor.execute(heights[0].clone()).unwrap().closed.is_none());
+    // The block of the first second is closed from what was read already; the next one cannot be opened.
+    executor.state_mut().fails = true;
+    for _ in 0..2 {
+        let failed = executor.execute(heights[1].clone());
+        assert!(matches!(failed, Err(ExecutionError::Machine { height: 2, .. })), "{failed:?}");
+        assert_eq!(executor.next_height(), 2);
+    }
+    executor.state_mut().fails = false;
+    let closed: Vec<_> = heights[1..]
+        .iter()
+        .filter_map(|height| executor.execute(height.clone()).unwrap().closed)
+        .collect();
+    assert_eq!(closed, whole.blocks);
+    // What is undone is not told any more.
+    executor.state_mut().fails = true;
+    let failed =
+        executor.execute(height(4, now + 3_000, &[sign(&wallet(0), pay(3, address(1), 5))]));
+    assert!(failed.is_err());
+    executor.state_mut().fails = false;
+    assert_eq!(executor.undo_above(0).unwrap(), 1);
+    assert!(executor.execute(height(1, now, &[])).unwrap().closed.is_none());
 }

@@ -1,8 +1,8 @@
 //! X3: every reason for which a transaction is skipped, and that it leaves nothing behind.
 
 use crate::support::{
-    BURNER, CHAIN_ID, COUNTER, Chain, Fork, GAS_LIMIT, GENESIS_TIME, GWEI, address, authorize,
-    call, delegate, genesis_json, height, legacy, pay, reason, sign, wallet,
+    BURNER, CHAIN_ID, COUNTER, Chain, Fork, GAS_LIMIT, GENESIS_TIME, GWEI, READER, address,
+    authorize, call, delegate, genesis_json, height, legacy, pay, reason, sign, wallet,
 };
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip4844, TxEnvelope, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
@@ -13,14 +13,20 @@ use serde_json::{Value, json};
 
 /// Why `raw` is skipped between two transactions of another account, after having seen that the block is as without it.
 fn skipped_at(genesis: &Value, raw: &Bytes) -> SkipReason {
+    // What comes after reads the account of who was skipped, and pays for reading it cold.
+    let reader = Address::repeat_byte(0x44);
+    let mut genesis = genesis.clone();
+    genesis["alloc"][reader.to_string()] =
+        json!({ "balance": "0x0", "code": Bytes::from_static(&READER) });
     let parse = || Genesis::parse(&genesis.to_string(), CHAIN_ID).unwrap();
     let (mut with, mut without) = (Chain::new(parse()), Chain::new(parse()));
     let before = sign(&wallet(15), pay(0, address(14), 1));
-    let after = sign(&wallet(15), pay(1, address(14), 1));
+    let after = sign(&wallet(15), call(1, reader, address(0).into_word().as_slice()));
     let fates = with.second(&[before.clone(), raw.clone(), after.clone()]);
     without.second(&[before, after]);
     assert_eq!(fates[0], Fate::Included { index: 0 });
     assert_eq!(fates[2], Fate::Included { index: 1 });
+    assert!(with.last().receipts.iter().all(|receipt| receipt.status()));
     assert_eq!(with.last(), without.last());
     reason(&fates[1..2]).clone()
 }
@@ -142,6 +148,15 @@ fn a_balance_that_does_not_cover_the_fee_cap() {
 fn more_than_any_balance() {
     let raw = sign(&wallet(0), TxEip1559 { value: U256::MAX, ..pay(0, address(1), 0) });
     assert_eq!(skipped(Fork::Prague, &raw).name(), "unaffordable");
+    // Gas alone is counted in 128 bits, however rich an account is.
+    let mut genesis = genesis_json(Fork::Prague);
+    genesis["alloc"][address(0).to_string()]["balance"] = json!(U256::from(1) << 254);
+    for (max_fee_per_gas, fits) in [(u128::MAX / 21_000, true), (u128::MAX / 21_000 + 1, false)] {
+        let raw = sign(&wallet(0), TxEip1559 { max_fee_per_gas, ..pay(0, address(1), 0) });
+        let mut chain = Chain::new(Genesis::parse(&genesis.to_string(), CHAIN_ID).unwrap());
+        let fates = chain.second(&[raw]);
+        assert_eq!(fates == [Fate::Included { index: 0 }], fits, "{fates:?}");
+    }
 }
 
 #[test]
@@ -301,6 +316,38 @@ fn init_code_that_is_too_large() {
 fn authorizations_of_nobody() {
     let raw = sign(&wallet(0), delegate(0, address(1), vec![]));
     assert_eq!(skipped(Fork::Prague, &raw), SkipReason::NoAuthorization);
+}
+
+#[test]
+fn logs_of_the_deposit_contract() {
+    let event = alloy_primitives::keccak256("DepositEvent(bytes,bytes,bytes,bytes,bytes)");
+    let log = |topic: &[u8]| Bytes::from([&[0x7f], topic, &[0x5f, 0x5f, 0xa1, 0]].concat());
+    // Where mainnet has that contract, whether or not the file says so.
+    let contract = alloy_eips::eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS;
+    let mut genesis = genesis_json(Fork::Prague);
+    genesis["alloc"][contract.to_string()] = json!({ "balance": "0x0", "code": log(&*event) });
+    let raw = sign(&wallet(0), call(0, contract, &[]));
+    assert_eq!(skipped_at(&genesis, &raw), SkipReason::Deposit { address: contract });
+    // Other logs of it, and the same log of another, mean nothing.
+    genesis["alloc"][contract.to_string()]["code"] = json!(log(&[1; 32]));
+    let other = Address::repeat_byte(0x45);
+    genesis["alloc"][other.to_string()] = json!({ "balance": "0x0", "code": log(&*event) });
+    let mut chain = Chain::new(Genesis::parse(&genesis.to_string(), CHAIN_ID).unwrap());
+    let fates = chain.second(&[raw.clone(), sign(&wallet(0), call(1, other, &[]))]);
+    assert_eq!(fates, [Fate::Included { index: 0 }, Fate::Included { index: 1 }]);
+
+    // Where the file says, its code comes later: by a delegation of whoever has the key.
+    let mut genesis = genesis_json(Fork::Prague);
+    genesis["config"]["depositContractAddress"] = json!(address(1));
+    genesis["alloc"][other.to_string()] = json!({ "balance": "0x0", "code": log(&*event) });
+    let raw = sign(&wallet(0), delegate(0, address(1), vec![authorize(1, 0, other)]));
+    assert_eq!(skipped_at(&genesis, &raw), SkipReason::Deposit { address: address(1) });
+    // Before Prague it is a log like any other.
+    let mut genesis = genesis_json(Fork::Cancun);
+    genesis["alloc"][contract.to_string()] = json!({ "balance": "0x0", "code": log(&*event) });
+    let mut chain = Chain::new(Genesis::parse(&genesis.to_string(), CHAIN_ID).unwrap());
+    let fates = chain.second(&[sign(&wallet(0), call(0, contract, &[]))]);
+    assert_eq!(fates, [Fate::Included { index: 0 }]);
 }
 
 #[test]

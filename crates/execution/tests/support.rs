@@ -151,6 +151,18 @@ pub(crate) fn authorize(index: u64, nonce: u64, address: Address) -> SignedAutho
     authorization.into_signed(signature)
 }
 
+/// The same with anything for a signature.
+pub(crate) fn authorize_by(
+    signature: (u8, U256, U256),
+    chain_id: u64,
+    nonce: u64,
+    address: Address,
+) -> SignedAuthorization {
+    let (y_parity, r, s) = signature;
+    let chain_id = U256::from(chain_id);
+    SignedAuthorization::new_unchecked(Authorization { chain_id, address, nonce }, y_parity, r, s)
+}
+
 pub(crate) fn delegate(nonce: u64, to: Address, list: Vec<SignedAuthorization>) -> TxEip7702 {
     TxEip7702 {
         chain_id: CHAIN_ID,
@@ -178,6 +190,11 @@ pub(crate) const ENVIRONMENT: [u8; 29] =
     hex!("4160005544600155426002554360035548600455600143034060055500");
 /// Called with data it destroys itself, otherwise it counts in slot 0.
 pub(crate) const MORTAL: [u8; 17] = hex!("36600e57600054600101600055005b32ff");
+
+/// Reads the balance of the account that its data names.
+pub(crate) const READER: [u8; 5] = hex!("5f35315000");
+/// Creates an empty contract.
+pub(crate) const CREATOR: [u8; 6] = hex!("5f5f5ff05000");
 
 /// Code that deploys `runtime`.
 pub(crate) fn init_code(runtime: &[u8]) -> Vec<u8> {

@@ -2,11 +2,12 @@
 
 use crate::support::{
     BURNER, CHAIN_ID, COUNTER, Chain, ENVIRONMENT, GWEI, MORTAL, REVERTER, address, authorize,
-    call, delegate, deploy, legacy, pay, sign, wallet, with_access_list,
+    authorize_by, call, delegate, deploy, legacy, pay, sign, wallet, with_access_list,
 };
 use alloy_consensus::TxEip1559;
+use alloy_eips::eip7702::SignedAuthorization;
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, Bytes, TxKind, U256, uint};
 use rota_execution::{Fate, Height, State};
 
 /// A sequence that looks random and is the same everywhere (SplitMix64).
@@ -21,6 +22,9 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % sides
     }
 }
+
+/// Of the curve that signatures are points of.
+const ORDER: U256 = uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
 
 /// Accounts that send, each with the nonce that it believes to be next.
 struct Senders {
@@ -44,7 +48,16 @@ pub(crate) fn run(chain: &mut Chain, seconds: u64, seed: u64) -> Vec<Height> {
                 raws.push(senders.transaction(&mut dice, index, nonce));
                 from.push(index);
             }
-            let height = chain.height(&raws);
+            let mut height = chain.height(&raws);
+            // Who is paid may be anybody: nobody, a sender, a precompile, what the rules themselves call.
+            height.proposer = match dice.roll(6) {
+                0 => address(dice.roll(12)),
+                1 => Address::with_last_byte(3),
+                2 => eip4788::BEACON_ROOTS_ADDRESS,
+                3 => eip4788::SYSTEM_ADDRESS,
+                4 => senders.contracts.last().copied().unwrap_or_default(),
+                _ => height.proposer,
+            };
             heights.push(height.clone());
             let fates = chain.give(height);
             for (index, fate) in from.into_iter().zip(fates) {
@@ -65,6 +78,49 @@ pub(crate) fn run(chain: &mut Chain, seconds: u64, seed: u64) -> Vec<Height> {
     heights
 }
 
+/// An authorization by account `other`, or one that is wrong or strange in some way.
+fn authorization(dice: &mut Dice, other: u64, next: u64, contract: Address) -> SignedAuthorization {
+    let right = authorize(other, next, contract);
+    let (y_parity, r, s) = (right.y_parity(), right.r(), right.s());
+    match dice.roll(14) {
+        0 => authorize(other, next + 1, contract),
+        1 => authorize(other, u64::MAX, contract),
+        2 => authorize(other, next, Address::ZERO),
+        3 => authorize(other, next, address(other)),
+        4 => authorize(other, next, Address::with_last_byte(4)),
+        5 => authorize_by((1 - y_parity, r, s), CHAIN_ID, next, contract),
+        6 => authorize_by((2, r, s), CHAIN_ID, next, contract),
+        7 => authorize_by((255, r, s), CHAIN_ID, next, contract),
+        8 => authorize_by((1 - y_parity, r, ORDER - s), CHAIN_ID, next, contract),
+        9 => authorize_by((y_parity, U256::ZERO, s), CHAIN_ID, next, contract),
+        10 => authorize_by((y_parity, U256::MAX, U256::MAX), CHAIN_ID, next, contract),
+        11 => authorize_by((y_parity, r, s), CHAIN_ID + 1, next, contract),
+        12 => authorize_by((y_parity, r, s), 0, next, contract),
+        _ => right,
+    }
+}
+
+/// Instructions by chance, with enough small numbers on the stack for some of them to do something.
+fn code(dice: &mut Dice, contract: Address) -> Vec<u8> {
+    let mut code = Vec::new();
+    for _ in 0..20 + dice.roll(60) {
+        match dice.roll(16) {
+            0..=8 => code.extend([0x60, u8::try_from(dice.roll(66)).unwrap()]),
+            9 => {
+                code.push(0x73);
+                code.extend(contract);
+            }
+            // Without what ends it at once, and without halting for want of a meaning too often.
+            _ => code.push(u8::try_from(1 + dice.roll(0xa4)).unwrap()),
+        }
+        if dice.roll(12) == 0 {
+            let calls = [0xf0, 0xf1, 0xf2, 0xf4, 0xf5, 0xfa, 0xf3, 0xff];
+            code.push(calls[usize::try_from(dice.roll(8)).unwrap()]);
+        }
+    }
+    code
+}
+
 impl Senders {
     fn transaction(&mut self, dice: &mut Dice, index: usize, nonce: u64) -> Bytes {
         let number = u64::try_from(index).unwrap();
@@ -74,7 +130,7 @@ impl Senders {
             0 => to,
             count => self.contracts[usize::try_from(dice.roll(count as u64)).unwrap()],
         };
-        match dice.roll(24) {
+        match dice.roll(27) {
             0..=3 => sign(&from, pay(nonce, to, dice.roll(1_000))),
             4 => sign(&from, legacy(nonce, to)),
             5 => sign(&from, with_access_list(nonce, contract)),
@@ -93,11 +149,24 @@ impl Senders {
             13 => sign(&from, call(nonce, contract, &[1])),
             14 => {
                 let other = dice.roll(12);
+                let next = self.nonces[usize::try_from(other).unwrap()];
                 let list = vec![
-                    authorize(other, self.nonces[usize::try_from(other).unwrap()], contract),
+                    authorize(other, next, contract),
                     authorize(20 + dice.roll(10), dice.roll(2), contract),
                 ];
                 sign(&from, delegate(nonce, address(other), list))
+            }
+            24 => {
+                let other = dice.roll(12);
+                let next = self.nonces[usize::try_from(other).unwrap()];
+                let count = 1 + dice.roll(3);
+                let list = (0..count).map(|_| authorization(dice, other, next, contract));
+                let list = list.collect();
+                sign(&from, delegate(nonce, address(other), list))
+            }
+            25..=26 => {
+                let input = code(dice, contract).into();
+                sign(&from, TxEip1559 { to: TxKind::Create, input, ..call(nonce, to, &[]) })
             }
             15 => {
                 let request = [
