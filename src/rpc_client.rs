@@ -41,7 +41,13 @@ pub enum RpcClientError {
 impl RpcClient {
     /// A client of the agent at `url`. Connects when it is first used.
     pub fn new(url: Url) -> Self {
-        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
+        Self::patient(url, TIMEOUT)
+    }
+
+    /// A client that waits for an answer as long as this.
+    #[must_use]
+    pub fn patient(url: Url, timeout: Duration) -> Self {
+        let http = reqwest::Client::builder().timeout(timeout).no_proxy().build();
         Self { http: http.unwrap_or_default(), url }
     }
 

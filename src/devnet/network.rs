@@ -40,7 +40,9 @@ const ETHER: u128 = 1_000_000_000_000_000_000;
 const PASSWORD: &str = "devnet";
 /// How long the agents together may take to answer, and then to decide a first block.
 const START_BUDGET: Duration = Duration::from_secs(120);
-/// How often a network is started when another program takes a port of it meanwhile.
+/// Seconds from the deployment to the genesis, and one more for each four agents: on an idle machine all join in half of it.
+const GENESIS_DELAY_SECONDS: u64 = 12;
+/// How often a network is started when another program takes a port of it meanwhile, or the machine is slow.
 const STARTS: usize = 3;
 /// Lines of a log that are told when its agent does not come up.
 const TAIL_LINES: usize = 20;
@@ -137,6 +139,14 @@ pub enum DevnetError {
     /// Anvil refused a call of its own.
     #[error(transparent)]
     Anvil(#[from] RpcClientError),
+    /// The machine is slower than the delay of the genesis allows for.
+    #[error(
+        "the sequencers joined after the genesis, which was {delay_seconds} s after the deployment"
+    )]
+    Late {
+        /// The delay.
+        delay_seconds: u64,
+    },
     /// A store cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -155,6 +165,15 @@ impl DevnetError {
     /// Whether an agent could not listen: somebody else has a port that was free before.
     fn is_lost_port(&self) -> bool {
         matches!(self, Self::AgentSilent { tail, .. } if tail.contains("cannot listen on"))
+    }
+
+    /// Whether a later genesis helps: not all had joined before it, or it was over when the contracts were deployed.
+    fn is_late(&self) -> bool {
+        match self {
+            Self::Late { .. } => true,
+            Self::L1(error) => error.to_string().contains("GenesisTooEarly"),
+            _ => false,
+        }
     }
 }
 
@@ -188,17 +207,25 @@ impl Network {
     ///
     /// [`DevnetError`] names what did not start and where to look; what was started is stopped again, and logs are kept.
     pub async fn start(mut plan: Plan, news: impl Fn(&str)) -> Result<Self, DevnetError> {
+        let agents = u64::try_from(plan.agents).unwrap_or(u64::MAX);
+        let mut delay = GENESIS_DELAY_SECONDS.saturating_add(agents / 4);
         for _ in 1..STARTS {
-            match Self::start_once(plan.clone(), &news).await {
-                Err(error) if error.is_lost_port() => news("a port was taken, starting over"),
+            match Self::start_once(plan.clone(), delay, &news).await {
+                Err(error) if error.is_lost_port() => {
+                    news("a port was taken, starting over");
+                    plan.usual_ports = false;
+                }
+                Err(error) if error.is_late() => {
+                    news("the machine is slow, starting over with a later genesis");
+                    delay = delay.saturating_mul(3);
+                }
                 started => return started,
             }
-            plan.usual_ports = false;
         }
-        Self::start_once(plan, &news).await
+        Self::start_once(plan, delay, &news).await
     }
 
-    async fn start_once(plan: Plan, news: &impl Fn(&str)) -> Result<Self, DevnetError> {
+    async fn start_once(plan: Plan, delay: u64, news: &impl Fn(&str)) -> Result<Self, DevnetError> {
         let mut folder = Folder::create(plan.keep)?;
         news("starting Anvil");
         let anvil = start_anvil(&plan, &folder.path).await;
@@ -207,12 +234,12 @@ impl Network {
 
         news("deploying the contracts");
         let rich = Account::new(client.clone(), &RICH_KEY)?;
-        let deployment = deploy(&rich, &params(&plan)).await?;
+        let deployment = deploy(&rich, &params(&plan, delay)).await?;
         let text = serde_json::to_string_pretty(&deployment).expect("addresses are plain data");
         folder.write("deployment.json", &text)?;
 
         let mut network = Self { agents: Vec::new(), anvil, client, deployment, plan, folder };
-        match network.come_up(&rich, usual_ports, news).await {
+        match network.come_up(&rich, usual_ports, delay, news).await {
             Ok(()) => Ok(network),
             Err(error) => {
                 network.stop().await;
@@ -226,6 +253,7 @@ impl Network {
         &mut self,
         rich: &Account,
         usual_ports: bool,
+        delay: u64,
         news: &impl Fn(&str),
     ) -> Result<(), DevnetError> {
         news("staking the sequencers");
@@ -234,6 +262,11 @@ impl Network {
             self.agents.push(agent);
         }
         self.stake(rich).await?;
+        let genesis = self.client.verify(&self.deployment).await?.genesis;
+        if self.client.head().await?.timestamp.get() >= genesis {
+            // Who joins later enters step by step (R7).
+            return Err(DevnetError::Late { delay_seconds: delay });
+        }
 
         news("starting the agents");
         for index in 0..self.agents.len() {
@@ -512,9 +545,8 @@ async fn set_balance(anvil: &RpcClient, account: Address) -> Result<Value, RpcCl
 }
 
 /// The parameters of the network, with the genesis late enough for everybody to join before it.
-fn params(plan: &Plan) -> String {
+fn params(plan: &Plan, delay: u64) -> String {
     let mut params: Value = serde_json::from_str(PARAMS).expect("script/config holds JSON");
-    let delay = 12_usize.saturating_add(plan.agents / 4);
     if let Some(object) = params.as_object_mut() {
         object.insert("genesisDelaySeconds".to_owned(), json!(delay));
         for (name, value) in &plan.params {

@@ -104,26 +104,26 @@ async fn advance(
             Derived::Batch(batch, meaning) => (Some(Arc::unwrap_or_clone(batch)), meaning.items),
             Derived::Escape(_, meaning) => (None, meaning.items),
         };
-        {
-            let mut seen = seen.lock();
-            let mut ledger = ledger.lock();
-            for item in items {
-                ledger.settled(item.transaction.hash, now);
-                seen.order.push(item.transaction.hash);
-            }
-        }
-        let Some(batch) = settled else { continue };
         // Several batches in one transaction are counted with its gas once. L1 may fall silent just now: the batch counts
         // all the same.
-        let gas = match last_tx {
-            Some((hash, gas)) if hash == batch.tx_hash => (gas, 0),
-            _ => {
-                let gas = gas_of(client, &batch).await.unwrap_or_default();
+        let gas = match (&settled, last_tx) {
+            (None, _) => (0, 0),
+            (Some(batch), Some((hash, gas))) if hash == batch.tx_hash => (gas, 0),
+            (Some(batch), _) => {
+                let gas = gas_of(client, batch).await.unwrap_or_default();
                 (gas, gas)
             }
         };
-        last_tx = Some((batch.tx_hash, gas.0));
+        // A batch and what it holds at once: whoever sees that a transaction settled sees the batch.
         let mut seen = seen.lock();
+        let mut ledger = ledger.lock();
+        for item in items {
+            ledger.settled(item.transaction.hash, now);
+            seen.order.push(item.transaction.hash);
+        }
+        drop(ledger);
+        let Some(batch) = settled else { continue };
+        last_tx = Some((batch.tx_hash, gas.0));
         seen.batches = seen.batches.saturating_add(1);
         seen.gas = seen.gas.saturating_add(gas.1);
         seen.posters.insert(batch.poster);

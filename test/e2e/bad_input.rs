@@ -1,7 +1,7 @@
 //! Wrong settings and wrong calls: each refusal names what was wrong, and the agent goes on.
 
 use crate::{beside, block_on, plan, session};
-use rota::rpc_client::{RpcClient, RpcClientError};
+use rota::rpc_client::RpcClientError;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ fn an_agent_refuses_malformed_calls_one_by_one_and_goes_on() {
     block_on(async {
         let session = session(plan(1), 0.0).await;
         let url = session.network.rpc_urls()[0].clone();
-        let agent = RpcClient::new(url.clone());
+        let agent = crate::client(url.clone());
         let calls: [(&str, Value); 8] = [
             ("eth_sendRawTransaction", json!([])),
             ("eth_sendRawTransaction", json!(["0x"])),

@@ -9,7 +9,6 @@ use rota::domain::{BatchHeader, SequencerStatus};
 use rota::l1::read_settlement;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Where tokens go to burn.
 const BURNED: Address = address!("000000000000000000000000000000000000dEaD");
@@ -30,15 +29,15 @@ fn a_killed_leader_is_replaced_and_catches_up_when_it_is_back() {
         .await;
 
         session.network.restart(leader).unwrap();
-        session.network.answering(Duration::from_secs(60)).await.unwrap();
+        session.network.answering(crate::DEADLINE).await.unwrap();
         let agents: Vec<RpcClient> =
-            session.network.rpc_urls().into_iter().map(RpcClient::new).collect();
+            session.network.rpc_urls().into_iter().map(crate::client).collect();
         let back = agents[leader].clone();
         let goal = decided(&agents[(leader + 1) % agents.len()]).await;
         until("the killed agent has caught up", || async { decided(&back).await >= goal }).await;
 
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
     });
@@ -49,8 +48,8 @@ fn agents_go_on_ordering_while_l1_is_away_and_settle_everything_when_it_is_back(
     let _seat = beside();
     block_on(async {
         let mut session = session(plan(4), 10.0).await;
-        until("a first batch is settled", || async { session.report().batches > 0 }).await;
-        let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+        until("a transaction is settled", || async { session.report().settled > 0 }).await;
+        let agent = crate::client(session.network.rpc_urls()[0].clone());
 
         session.network.pause_l1(true).unwrap();
         let (height, before) = (decided(&agent).await, session.report());
@@ -68,7 +67,7 @@ fn agents_go_on_ordering_while_l1_is_away_and_settle_everything_when_it_is_back(
         })
         .await;
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
     });
@@ -93,7 +92,7 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         })
         .await;
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let mut seen = 0;
         for honest in 0..3 {
             seen += metric(&session, honest, "evidence").await;
@@ -105,7 +104,7 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
         for agent in 0..4 {
             session.network.kill(agent).await;
         }
-        let l1 = RpcClient::new(session.network.l1_url().clone());
+        let l1 = crate::client(session.network.l1_url().clone());
         until("L1 has taken what agents sent", || async {
             l1.call("txpool_status", json!([])).await.unwrap()["pending"] == json!("0x0")
         })
@@ -154,7 +153,7 @@ fn an_equivocator_is_jailed_and_slashed_on_evidence_that_the_others_found() {
 
 /// The headers of all that settled, as the transactions on L1 have them.
 async fn settled_headers(session: &Session) -> Vec<BatchHeader> {
-    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let l1 = crate::client(session.network.l1_url().clone());
     let settlement = session.network.deployment().settlement;
     let filter = json!({ "address": settlement, "fromBlock": "0x0" });
     let logs = l1.call("eth_getLogs", json!([filter])).await.unwrap();
@@ -177,10 +176,12 @@ fn a_member_that_asks_for_every_split_and_epoch_gets_nothing_settled_that_others
     block_on(async {
         let mut greedy = plan(4);
         greedy.extra = vec![(3, vec!["--ask-for-splits".to_owned()])];
+        // Splits are lawful once nothing settled for five takeovers: longer than a busy machine stalls.
+        greedy.params.extend([("takeoverSeconds", 12), ("forcedDeadlineBlocks", 70)]);
         let mut session = session(greedy, 20.0).await;
         until("each agent has posted", || async { session.posters().len() == 4 }).await;
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
 
         let headers = settled_headers(&session).await;
         assert!(headers.len() >= 4, "{headers:?}");
@@ -201,7 +202,7 @@ fn a_member_that_asks_for_every_split_and_epoch_gets_nothing_settled_that_others
 
 /// Index of the agent whose turn it is.
 async fn leader(session: &Session) -> usize {
-    let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+    let agent = crate::client(session.network.rpc_urls()[0].clone());
     let status = agent.call("rota_status", json!([])).await.unwrap();
     let signer: Address = serde_json::from_value(status["leader"].clone()).unwrap();
     session.network.signers().iter().position(|known| *known == signer).unwrap()

@@ -24,7 +24,7 @@ fn a_forced_transaction_gets_in_although_every_leader_censors_and_its_sender_is_
         let flags = ["--censor".to_owned(), "901".to_owned()];
         censors.extra = (0..4).map(|index| (index, flags.to_vec())).collect();
         let session = session(censors, 0.0).await;
-        let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+        let agent = crate::client(session.network.rpc_urls()[0].clone());
 
         // What an agent took in waits for as long as its leaders like; its sender forces the same transaction.
         let rpc = agent.url().as_str().to_owned();
@@ -108,7 +108,7 @@ fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left()
     let _seat = beside();
     block_on(async {
         let mut session = session(plan(2), 0.0).await;
-        let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+        let agent = crate::client(session.network.rpc_urls()[0].clone());
         let nothing = rota(&session, 0, &["escape", "--dry-run"]);
         assert_eq!((&nothing["length"], &nothing["isOpen"]), (&json!(0), &json!(false)));
         let refused = rota(&session, 1, &["escape"]);
@@ -127,8 +127,11 @@ fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left()
         })
         .await;
         let settled = stage(&agent, first_hash).await;
-        let l1_block = settled["l1Block"]["number"].as_u64().unwrap();
-        assert!(l1_block < first["dueAtBlock"].as_u64().unwrap(), "{settled}");
+        let height = settled["height"].as_u64().unwrap();
+        let origin = |header: &Value| header["header"]["l1OriginNumber"].as_u64().unwrap();
+        let consumer = agent.call("rota_getBlock", json!([height])).await.unwrap();
+        let due = first["dueAtBlock"].as_u64().unwrap();
+        assert!(origin(&consumer) < due, "{consumer} {first}");
 
         for index in 0..2 {
             session.network.kill(index).await;
@@ -143,7 +146,10 @@ fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left()
         // One call lets in more than a block takes. The last one repeats a nonce with the same bytes: one transaction, for
         // which nobody pays twice without saying so.
         let mut expected = vec![first_hash];
-        for nonce in 1..17 {
+        expected.push(hash(&force(&session, &["--nonce", "1"])));
+        let early = rota(&session, 1, &["escape"]);
+        assert!(early["error"].as_str().unwrap().contains("unless a batch settles it"), "{early}");
+        for nonce in 2..17 {
             expected.push(hash(&force(&session, &["--nonce", &nonce.to_string()])));
         }
         let twice = rota(&session, 1, &["force", RECEIVER, "--rollup", "901", "--nonce", "16"]);
@@ -152,15 +158,19 @@ fn what_is_forced_is_taken_at_once_and_gets_in_by_escape_when_no_agent_is_left()
         assert_eq!(Some(&hash(&again)), expected.last());
         let waiting = rota(&session, 0, &["escape", "--dry-run"]);
         assert_eq!((&waiting["consumed"], &waiting["length"]), (&json!(1), &json!(18)));
-        let early = rota(&session, 1, &["escape"]);
-        assert!(early["error"].as_str().unwrap().contains("unless a batch settles it"), "{early}");
 
-        let anvil = RpcClient::new(session.network.l1_url().clone());
+        let anvil = crate::client(session.network.l1_url().clone());
         anvil.call("evm_increaseTime", json!([240])).await.unwrap();
+        // The last of them: of some that are open already a call lets in those.
+        let open_from = again["escapeOpenFrom"].as_u64().unwrap();
         until("the entries are open to escape", || async {
-            rota(&session, 0, &["escape", "--dry-run"])["isOpen"] == true
+            let newest =
+                anvil.call("eth_getBlockByNumber", json!(["latest", false])).await.unwrap();
+            let time = newest["timestamp"].as_str().unwrap().trim_start_matches("0x").to_owned();
+            u64::from_str_radix(&time, 16).unwrap() >= open_from
         })
         .await;
+        assert_eq!(rota(&session, 0, &["escape", "--dry-run"])["isOpen"], true);
         let escaped = rota(&session, 0, &["escape", "--wait"]);
         assert_eq!(escaped, json!({ "first": 1, "last": 17, "calls": 1 }));
         until("what escaped is derived from L1", || async {

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// L1 blocks over which blocks are timed, once in quiet and once under attack, in turns.
 const WINDOW: u64 = 10;
@@ -137,7 +138,7 @@ impl Attack {
         let task = tokio::spawn(async move {
             let mut swarm = swarm(self.identity.clone());
             let mut ticks = tokio::time::interval(Duration::from_millis(200));
-            let mut salt = 0_u64;
+            let (mut salt, mut last, mut pause) = (0_u64, 0, 0);
             loop {
                 tokio::select! {
                     event = swarm.select_next_some() => match event {
@@ -157,8 +158,16 @@ impl Attack {
                                 let _ = swarm.dial(target.clone());
                             }
                         }
+                        // Once for each height that it sees, so that the load is a part of what the network does, however
+                        // fast the machine; and once a second where nothing is decided.
+                        let now = tip.load(Ordering::SeqCst);
+                        pause = if now == last { pause + 1 } else { 0 };
+                        if pause % 5 != 0 {
+                            continue;
+                        }
+                        last = now;
                         salt += 1;
-                        for (topic, bytes) in self.frames(tip.load(Ordering::SeqCst), salt) {
+                        for (topic, bytes) in self.frames(now, salt) {
                             let peers = swarm.behaviour().peers(&topic).map_or(0, Iterator::count);
                             counted.fetch_add(peers as u64, Ordering::SeqCst);
                             swarm.behaviour_mut().broadcast(&topic, bytes.into());
@@ -281,8 +290,8 @@ impl std::fmt::Display for Pace {
 /// How fast blocks are decided at an agent while L1 makes so many. Turns that fall to `absent`, which runs nowhere, are left
 /// out: each costs a takeover, and the draws give them to quiet and attack unevenly.
 async fn pace_in_a_window(session: &Session, tip: &AtomicU64, absent: Option<Address>) -> Pace {
-    let l1 = RpcClient::new(session.network.l1_url().clone());
-    let agent = RpcClient::new(session.network.rpc_urls()[0].clone());
+    let l1 = crate::client(session.network.l1_url().clone());
+    let agent = crate::client(session.network.rpc_urls()[0].clone());
     let (from, begun) = (number(&agent).await, number(&l1).await);
     let mut before = now();
     until("L1 goes on", || async {
@@ -382,6 +391,7 @@ fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
             garbage: true,
         };
         let hostile = attack.begin(targets(&session, 0..4), tip.clone());
+        let begun = Instant::now();
         let (quiet, attacked) = paces(&session, &hostile, &tip, None).await;
         let (sent, cut) = (hostile.sent.load(Ordering::SeqCst), hostile.cut.load(Ordering::SeqCst));
         hostile.task.abort();
@@ -391,14 +401,16 @@ fn a_stranger_on_the_raw_wire_is_cut_off_and_stops_nothing() {
         for agent in 0..4 {
             let log = log(&session, agent);
             let told = log.matches("a peer that is not registered was refused").count();
-            assert!((1..=10).contains(&told), "{told} lines at agent {agent}");
+            // Once a minute at most, by the agent's own clock.
+            let most = 2 + usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
+            assert!((1..=most).contains(&told), "{told} lines at agent {agent}");
             let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
             assert!(errors.is_empty(), "{errors:?}");
         }
         nobody_honest_is_slashed(&session, 4).await;
 
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
     });
@@ -420,6 +432,7 @@ fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
         };
         let hostile = attack.begin(targets(&session, 0..4), tip.clone());
         let absent = session.network.signers()[4];
+        let begun = Instant::now();
         let (quiet, attacked) = paces(&session, &hostile, &tip, Some(absent)).await;
         let sent = hostile.sent.load(Ordering::SeqCst);
         hostile.task.abort();
@@ -429,7 +442,9 @@ fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
         for agent in 0..4 {
             let log = log(&session, agent);
             let told = log.matches("a peer sends messages that nobody signed").count();
-            assert!((1..=10).contains(&told), "{told} lines at agent {agent}");
+            // Once a minute at most, by the agent's own clock.
+            let most = 2 + usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
+            assert!((1..=most).contains(&told), "{told} lines at agent {agent}");
             assert!(
                 !log.contains("a peer sends what does not decode"),
                 "the format here is another"
@@ -438,7 +453,7 @@ fn a_member_on_the_raw_wire_stops_nothing_and_has_nobody_else_slashed() {
         nobody_honest_is_slashed(&session, 4).await;
 
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
     });

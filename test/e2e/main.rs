@@ -39,6 +39,7 @@ use std::process::Command;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use url::Url;
 
 /// How long anything may take on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -95,6 +96,17 @@ async fn session(plan: Plan, tps: f64) -> Session {
     Session::begin(network, tps).await.unwrap()
 }
 
+/// A client of an agent, or of Anvil, that a busy machine does not put off.
+fn client(url: Url) -> RpcClient {
+    RpcClient::patient(url, Duration::from_secs(60))
+}
+
+/// Waits until everything that was sent is settled.
+async fn settle(session: &mut Session) {
+    let settled = tokio::time::timeout(DEADLINE, session.show_until_settled()).await;
+    assert!(settled.is_ok(), "not settled within {DEADLINE:?}: {:?}", session.report());
+}
+
 /// Runs a command as the owner of `key` against the session's L1; it must end with `code`. Its answer.
 fn rota(session: &Session, key: &str, code: i32, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_rota"))
@@ -127,7 +139,7 @@ async fn record(session: &Session, signer: Address) -> SequencerRecord {
 
 /// Stake tokens of an account, in wei.
 async fn tokens_of(session: &Session, account: Address) -> u128 {
-    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let l1 = client(session.network.l1_url().clone());
     let balance_of = format!("0x70a08231{}", alloy::hex::encode(account.into_word()));
     let call = json!({ "to": session.network.deployment().stake_token, "data": balance_of });
     let balance = l1.call("eth_call", json!([call, "latest"])).await.unwrap();
@@ -137,7 +149,18 @@ async fn tokens_of(session: &Session, account: Address) -> u128 {
 /// A metric of an agent as Prometheus reads it.
 async fn metric(session: &Session, agent: usize, name: &str) -> i64 {
     let url = session.network.health_urls()[agent].join("/metrics").unwrap();
-    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    // An agent that was just started answers when it gets to it.
+    let deadline = Instant::now() + DEADLINE;
+    let text = loop {
+        let answer = reqwest::get(url.clone()).await.and_then(reqwest::Response::error_for_status);
+        if let Ok(answer) = answer
+            && let Ok(text) = answer.text().await
+        {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "agent {agent} does not tell its metrics");
+        sleep(Duration::from_millis(200)).await;
+    };
     let plain = format!("rota_{name} ");
     let counter = format!("rota_{name}_total ");
     let line = text.lines().find_map(|line| {

@@ -183,7 +183,7 @@ impl Field {
     }
 
     async fn l1_block(&self) -> u64 {
-        let client = RpcClient::new(self.session.network.l1_url().clone());
+        let client = crate::client(self.session.network.l1_url().clone());
         let number = client.call("eth_blockNumber", json!([])).await.unwrap();
         u64::from_str_radix(number.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
     }
@@ -192,7 +192,7 @@ impl Field {
     async fn decided(&self) -> i64 {
         let mut highest = 0;
         for url in self.session.network.rpc_urls() {
-            let number = RpcClient::new(url).call("eth_blockNumber", json!([])).await;
+            let number = crate::client(url).call("eth_blockNumber", json!([])).await;
             let text = number.ok().and_then(|it| it.as_str().map(ToOwned::to_owned));
             let height =
                 text.and_then(|it| i64::from_str_radix(it.trim_start_matches("0x"), 16).ok());
@@ -223,7 +223,7 @@ impl Field {
         if number.is_multiple_of(2) {
             clients = ask_for_everything(&urls[round.asked], tip, &answers);
         }
-        clients.push(tokio::spawn(send_edges(RpcClient::new(urls[round.asked].clone()), number)));
+        clients.push(tokio::spawn(send_edges(crate::client(urls[round.asked].clone()), number)));
 
         let mut backup = None;
         if round.harm == Harm::Older {
@@ -346,7 +346,7 @@ fn a_network_under_everything_hostile_decides_settles_and_blames_nobody() {
         field.stranger.task.abort();
         field.member.task.abort();
         field.session.stop_sending();
-        field.session.show_until_settled().await;
+        crate::settle(&mut field.session).await;
         let report = field.session.end().await;
         println!("{number} rounds: {report:?}");
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");

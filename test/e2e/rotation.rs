@@ -7,7 +7,6 @@ use rota::devnet::Session;
 use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
 use std::fs;
-use std::time::Duration;
 
 /// What the development network's keystores are sealed with.
 const PASSWORD: &str = "devnet";
@@ -19,27 +18,36 @@ fn who_takes_another_key_posts_until_it_counts_and_with_it_from_then_on() {
     block_on(async {
         let mut session = session(plan(4), 10.0).await;
         until("a first batch is settled", || async { session.report().batches > 0 }).await;
+        let witness = crate::client(session.network.rpc_urls()[0].clone());
+        for agent in [1, 2] {
+            let old = session.network.signers()[agent];
+            until("it posts", || posted(&witness, 1, old)).await;
+        }
         let mut moves = Vec::new();
         for (agent, above) in [(1, true), (2, false)] {
             moves.push(Move::begin(&session, agent, above).await);
         }
-        let witness = RpcClient::new(session.network.rpc_urls()[0].clone());
         let from = newest_batch(&witness).await + 1;
         for one in &moves {
-            until("it posts with the old key", || posted(&witness, from, one.old)).await;
+            // On a machine so slow that no turn of it falls between, there is nothing to see.
+            until("it posts with the old key, or that no longer counts", || async {
+                posted(&witness, from, one.old).await || counts(&witness, one.new).await
+            })
+            .await;
         }
         for one in &moves {
             until("the new key counts", || counts(&witness, one.new)).await;
+            assert!(!posted(&witness, from, one.new).await, "nobody has the new key yet");
             session.network.kill(one.agent).await;
             fs::rename(&one.next, &one.keystore).unwrap();
             session.network.restart(one.agent).unwrap();
         }
-        session.network.answering(Duration::from_secs(60)).await.unwrap();
+        session.network.answering(crate::DEADLINE).await.unwrap();
         for one in &moves {
             until("it posts with the new key", || posted(&witness, from, one.new)).await;
         }
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
     });
@@ -65,7 +73,7 @@ impl Move {
             (address > old) == above
         });
         let new = create_key(&next, PASSWORD, Strength::Light, fitting.next()).unwrap().address();
-        let l1 = RpcClient::new(session.network.l1_url().clone());
+        let l1 = crate::client(session.network.l1_url().clone());
         l1.call("anvil_setBalance", json!([new, "0x3635c9adc5dea00000"])).await.unwrap();
         let id = record(session, old).await.id.to_string();
         let (file, password) = (next.to_str().unwrap(), folder.join("password"));

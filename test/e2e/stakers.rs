@@ -7,12 +7,10 @@ use rota::crypto::{SecretKey, SigningDomain};
 use rota::devnet::{ROLLUP, Session};
 use rota::domain::{Evidence, Generation, Height, Round, SequencerStatus, Vote, VoteType};
 use rota::l1::{Account, actions};
-use rota::rpc_client::RpcClient;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 /// The key of Anvil's second account, whose owner delegates.
 const DELEGATOR_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -28,7 +26,8 @@ fn delegators_earn_absentees_are_jailed_and_reporters_are_paid() {
             ("epochSeconds", 20),
             ("idleBatchAgeSeconds", 20),
             ("jailSeconds", 5),
-            ("correlationWindowSeconds", 5),
+            // Time to look at a case before it is executed.
+            ("correlationWindowSeconds", 20),
         ];
         let mut session = session(quick, 10.0).await;
         let params = rota(&session, DELEGATOR_KEY, 0, &["params"]);
@@ -41,7 +40,7 @@ fn delegators_earn_absentees_are_jailed_and_reporters_are_paid() {
         report_with_a_commitment(&session).await;
 
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled), (0, 0), "{report:?}");
     });
@@ -99,7 +98,7 @@ async fn endpoint_of(session: &Session, id: &str) -> String {
     let of = format!("0x{:064x}", id.parse::<u32>().unwrap());
     let registry = session.network.deployment().registry;
     let filter = json!({ "fromBlock": "0x0", "address": registry, "topics": [topic, of] });
-    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let l1 = crate::client(session.network.l1_url().clone());
     let logs = l1.call("eth_getLogs", json!([filter])).await.unwrap();
     let data = logs.as_array().unwrap().last().unwrap()["data"].as_str().unwrap();
     let data = alloy::hex::decode(data).unwrap();
@@ -141,10 +140,10 @@ async fn stay_away_and_come_back(session: &mut Session) {
     }
 
     session.network.restart(3).unwrap();
-    session.network.answering(Duration::from_secs(60)).await.unwrap();
+    session.network.answering(crate::DEADLINE).await.unwrap();
     let other = rota(session, DELEGATOR_KEY, 6, &["unjail", &id]);
     assert!(other["error"].as_str().unwrap().contains("NotOwner"), "{other}");
-    let l1 = RpcClient::new(session.network.l1_url().clone());
+    let l1 = crate::client(session.network.l1_url().clone());
     let block = l1.call("eth_blockNumber", json!([])).await.unwrap();
     let (then, wait) = (number(&block), 6);
     until("its term is served", || async {

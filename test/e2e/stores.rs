@@ -71,7 +71,7 @@ fn a_lost_disk_and_a_backup_that_is_put_back_cost_turns_and_no_stake() {
             assert_eq!(record.status, SequencerStatus::Active, "{record:?}");
         }
         session.stop_sending();
-        session.show_until_settled().await;
+        crate::settle(&mut session).await;
         let report = session.end().await;
         assert_eq!((report.lost, report.doubled, report.slashes), (0, 0, 0), "{report:?}");
     });
