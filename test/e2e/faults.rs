@@ -178,6 +178,8 @@ fn a_member_that_asks_for_every_split_and_epoch_gets_nothing_settled_that_others
         greedy.extra = vec![(3, vec!["--ask-for-splits".to_owned()])];
         // Splits are lawful once nothing settled for five takeovers: longer than a busy machine stalls.
         greedy.params.extend([("takeoverSeconds", 12), ("forcedDeadlineBlocks", 70)]);
+        // A rollup's reserve is for the bytes of so many seconds.
+        greedy.params.push(("maxBatchBytes", 50_000));
         let mut session = session(greedy, 20.0).await;
         until("each agent has posted", || async { session.posters().len() == 4 }).await;
         session.stop_sending();
