@@ -5,8 +5,9 @@
 //! requests: who has left so many unanswered counts for a while as if it had no more than this agent has, longer each time. Who
 //! gives blocks is believed again. What blocks are worth the engine judges itself: it checks each certificate.
 //!
-//! Who offers a range may still lack one of its blocks: it read it from L1, without a certificate. It says so when it is asked,
-//! and is not asked for that one again for a moment. Only for a moment, since who is asked too often says the same.
+//! Who offers a range may still lack some of its blocks: it read them from L1, without certificates. It says so when it is asked,
+//! which is an answer: it is not asked for that one again for a moment, longer each time, and is believed for all others. Only for
+//! a moment, since who is asked too often says the same.
 //!
 //! Pure: time is given.
 
@@ -23,6 +24,11 @@ const LONGEST_REST: Duration = Duration::from_secs(3_600);
 /// How long a peer that had no answer to a request counts as if it lacked what it was asked for: longer than it takes to find that
 /// none has it, and no longer than who was only asked too often may be left alone.
 const LACKING: Duration = Duration::from_secs(4);
+/// The longest that this becomes where it lacks the same one again and again.
+const LONGEST_LACKING: Duration = Duration::from_secs(30);
+/// Blocks that one peer lacks that are remembered, more than are asked for at a time; at more, the one that counts for the
+/// shortest is forgotten.
+const LACKED: usize = 64;
 
 /// What became of the claims of each peer, and what the connected ones offer.
 #[derive(Debug, Default)]
@@ -30,8 +36,8 @@ pub(super) struct Rumours {
     records: BTreeMap<PeerId, Record>,
     /// The first and the last block that each has, as it says.
     offers: BTreeMap<PeerId, (Height, Height)>,
-    /// The block that each of them did not have when it was asked, and until when that counts.
-    lacking: BTreeMap<PeerId, (Height, Instant)>,
+    /// The blocks that each of them did not have when it was asked, and for how long and until when that counts.
+    lacking: BTreeMap<PeerId, BTreeMap<Height, (Duration, Instant)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +72,26 @@ impl Rumours {
         self.records.remove(peer);
     }
 
-    /// A peer was asked for blocks from `first` on and has none.
+    /// A peer was asked for blocks from `first` on and says that it has none.
     pub(super) fn lacks(&mut self, peer: PeerId, first: Height, now: Instant) {
-        if let Some(until) = now.checked_add(LACKING) {
-            self.lacking.insert(peer, (first, until));
+        if let Some(record) = self.records.get_mut(&peer) {
+            record.unanswered = record.unanswered.saturating_sub(1);
+        }
+        let lacked = self.lacking.entry(peer).or_default();
+        let rest = match lacked.get(&first) {
+            // What was on its way when it said so says nothing new.
+            Some((rest, until)) if now < *until => *rest,
+            Some((rest, _)) => rest.saturating_mul(2).min(LONGEST_LACKING),
+            None => LACKING,
+        };
+        if let Some(until) = now.checked_add(rest) {
+            lacked.insert(first, (rest, until));
+        }
+        if lacked.len() > LACKED {
+            let shortest = lacked.iter().min_by_key(|(height, (_, until))| (*until, **height));
+            if let Some(height) = shortest.map(|(height, _)| *height) {
+                lacked.remove(&height);
+            }
         }
     }
 
@@ -81,6 +103,12 @@ impl Rumours {
         decided: Height,
         now: Instant,
     ) -> Height {
+        if let Some(lacked) = self.lacking.get_mut(peer) {
+            lacked.retain(|height, _| *height > decided);
+            if lacked.is_empty() {
+                self.lacking.remove(peer);
+            }
+        }
         match self.gives(peer, decided.next(), now) {
             true => claimed,
             false => claimed.min(decided),
@@ -90,10 +118,8 @@ impl Rumours {
     /// Whether a peer that offers a block may well give it.
     fn gives(&self, peer: &PeerId, height: Height, now: Instant) -> bool {
         let rests = self.records.get(peer).is_some_and(|record| record.rests(now));
-        let lacks = self
-            .lacking
-            .get(peer)
-            .is_some_and(|(lacking, until)| *lacking == height && now < *until);
+        let lacked = self.lacking.get(peer).and_then(|lacked| lacked.get(&height));
+        let lacks = lacked.is_some_and(|(_, until)| now < *until);
         !rests && !lacks
     }
 
@@ -129,7 +155,7 @@ impl Rumours {
 mod tests {
     #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
-    use super::{FIRST_REST, LACKING, LONGEST_REST, PATIENCE, Rumours};
+    use super::{FIRST_REST, LACKED, LACKING, LONGEST_REST, PATIENCE, Rumours};
     use crate::domain::Height;
     use malachitebft_app_channel::app::types::PeerId;
     use std::time::{Duration, Instant};
@@ -245,10 +271,56 @@ mod tests {
             assert_eq!(rumours.believed(&peer, CLAIMED, decided, start), CLAIMED);
             assert!(!rumours.is_left_behind(decided.next(), start));
         }
+        rumours.lacks(peer, OWN.next(), start);
         let later = start + LACKING;
         assert_eq!(rumours.believed(&peer, CLAIMED, OWN, later), CLAIMED, "it may have it by now");
         rumours.lacks(peer, OWN.next(), start);
         rumours.disconnected(&peer, start);
         assert!(rumours.lacking.is_empty(), "what is over is forgotten");
+    }
+
+    #[test]
+    fn who_lacks_more_than_one_range_is_asked_for_none_of_them_again_at_once() {
+        let (mut rumours, peer, start) = (Rumours::default(), peer(), Instant::now());
+        rumours.offers(peer, Height::new(1), CLAIMED);
+        let ranges = [8, 18, 28].map(Height::new);
+        for first in ranges {
+            rumours.asked(peer, start);
+            rumours.lacks(peer, first, start);
+        }
+        for first in ranges {
+            let decided = first.previous().unwrap();
+            assert!(rumours.is_left_behind(first, start), "{first}");
+            assert_eq!(rumours.believed(&peer, CLAIMED, decided, start), decided, "{first}");
+        }
+    }
+
+    #[test]
+    fn who_says_what_it_lacks_is_believed_at_once_for_what_comes_after_it() {
+        let (mut rumours, honest, start) = (Rumours::default(), peer(), Instant::now());
+        let mut asked = 0;
+        for second in 0..600 {
+            let now = start + Duration::from_secs(second);
+            if rumours.believed(&honest, CLAIMED, OWN, now) > OWN {
+                for first in [8, 18, 28, 38, 48].map(Height::new) {
+                    rumours.asked(honest, now);
+                    rumours.lacks(honest, first, now);
+                }
+                asked += 1;
+            }
+        }
+        assert!((10..30).contains(&asked), "less and less, and never for good: {asked}");
+        let now = start + Duration::from_secs(600);
+        assert_eq!(rumours.believed(&honest, CLAIMED, Height::new(57), now), CLAIMED);
+        assert!(rumours.lacking.is_empty(), "what is decided is forgotten");
+    }
+
+    #[test]
+    fn who_lacks_without_end_takes_no_memory() {
+        let (mut rumours, liar, now) = (Rumours::default(), peer(), Instant::now());
+        for height in 0..10 * LACKED as u64 {
+            rumours.lacks(liar, Height::new(1_000 + height), now);
+        }
+        assert!(rumours.lacking[&liar].len() <= LACKED);
     }
 }

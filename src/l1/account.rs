@@ -1,7 +1,8 @@
 //! Writing to L1: one account that signs and pays. [`Desk`](super::Desk) says at which nonce and for how much.
 
-use super::client::{Client, Fees};
+use super::client::Client;
 use super::error::{L1Error, describe_revert};
+use super::fees::Fees;
 use super::flight_log::FlightLog;
 use super::flights::{Carries, Flights};
 use super::reverts::{Resting, Reverts};

@@ -4,23 +4,25 @@ use super::bindings::{self, IRota};
 use super::convert;
 use super::error::L1Error;
 use super::facts;
-use super::nodes::Nodes;
+use super::fees::Fees;
+use super::nodes::{Heard, Nodes};
 use super::refusal::Refusal;
 use super::retry::Patience;
 use super::transport::Bounded;
 use crate::config::{causes, redact};
 use crate::domain::{Deployment, L1Block, Params, Seconds};
+use alloy::consensus::proofs::calculate_receipt_root;
 use alloy::consensus::{BlockHeader as _, Header};
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::network::{Ethereum, TransactionBuilder as _};
+use alloy::network::{AnyReceiptEnvelope, Ethereum, TransactionBuilder as _};
 use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use alloy::providers::{DynProvider, Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::state::AccountOverride;
 use alloy::rpc::types::{Block, Filter, Log, Transaction, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolValue as _};
-use alloy::transports::RpcError;
 use alloy::transports::layers::RetryBackoffLayer;
+use alloy::transports::{RpcError, TransportError};
 use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
@@ -38,6 +40,9 @@ const RATE_LIMIT_RETRIES: u32 = 4;
 const RATE_LIMIT_PAUSE_MILLIS: u64 = 300;
 /// More than any node grants: rate limits are answered, not foreseen.
 const COMPUTE_UNITS_PER_SECOND: u64 = 1_000_000;
+
+/// No node that was asked has the receipts of a block.
+const NO_RECEIPTS: &str = "receipts of a block";
 
 /// What L1 tells of its finality.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +66,14 @@ pub(super) struct Told {
     pub(super) header: Option<Header>,
 }
 
-/// What a transaction pays for gas, in wei.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fees {
-    /// The most for a unit of gas.
-    pub max_fee_wei: u128,
-    /// The part of it for the block's builder.
-    pub priority_fee_wei: u128,
+/// A receipt with its transaction's hash, which no root holds.
+pub(super) type Receipt = (B256, AnyReceiptEnvelope);
+type ToldReceipt = TransactionReceipt<AnyReceiptEnvelope<Log>>;
+
+/// Without what a node tells beside it.
+fn bare(told: AnyReceiptEnvelope<Log>) -> AnyReceiptEnvelope {
+    let inner = told.inner.map_logs(|log| log.inner);
+    AnyReceiptEnvelope { inner, r#type: told.r#type }
 }
 
 /// Reads L1. Cheap to clone.
@@ -153,6 +159,56 @@ impl Client {
         }
     }
 
+    /// Leaves who told what cannot be.
+    pub(super) fn leave(&self, heard: &Heard, why: &str) {
+        if let Some(nodes) = &self.nodes {
+            nodes.leave(heard, why);
+        }
+    }
+
+    /// Asks for something that `ask` also holds against what it has to be. A node whose answer cannot be
+    /// ([`L1Error::BadAnswer`]) is left and the next one asked, each node once; what no node has is nobody's fault. With one
+    /// node alone the error is the caller's, to ask again after a while.
+    ///
+    /// # Errors
+    ///
+    /// What `ask` found last.
+    pub(crate) async fn checked<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, L1Error>
+    where
+        F: Future<Output = Result<T, L1Error>>,
+    {
+        let Some(nodes) = &self.nodes else { return ask().await };
+        let mut left = nodes.count();
+        loop {
+            let (told, heard) = Nodes::hear(ask()).await;
+            left = left.saturating_sub(1);
+            match told {
+                Err(error @ L1Error::BadAnswer { .. }) if !heard.is_empty() => {
+                    nodes.leave(&heard, &error.to_string());
+                    if left == 0 {
+                        return Err(error);
+                    }
+                }
+                told => {
+                    heard.pass_on();
+                    return told;
+                }
+            }
+        }
+    }
+
+    /// Makes one request; an answer that does not read is nobody's word.
+    async fn ask<T, F>(&self, contract: Address, mut ask: impl FnMut() -> F) -> Result<T, L1Error>
+    where
+        F: Future<Output = Result<T, TransportError>>,
+    {
+        self.checked(|| {
+            let asked = ask();
+            async move { asked.await.map_err(|error| L1Error::of(&error, contract)) }
+        })
+        .await
+    }
+
     /// The nodes themselves, for what this client has no word for.
     pub(super) const fn provider(&self) -> &DynProvider {
         &self.provider
@@ -217,13 +273,17 @@ impl Client {
         block: BlockId,
     ) -> Result<C::Return, L1Error> {
         let request = TransactionRequest::default().with_to(contract).with_input(call.abi_encode());
-        let bytes = self
-            .provider
-            .call(request)
-            .block(block)
-            .await
-            .map_err(|error| L1Error::of(&error, contract))?;
-        C::abi_decode_returns(&bytes).map_err(|_| L1Error::BadAnswer { what: C::SIGNATURE })
+        let bad = || L1Error::BadAnswer { what: C::SIGNATURE };
+        let told = self.checked(|| async {
+            let asked = self.provider.call(request.clone()).block(block);
+            let bytes = asked.await.map_err(|error| L1Error::of(&error, contract))?;
+            // Where there is no contract nothing is returned, and that is nobody's fault.
+            (!bytes.is_empty())
+                .then(|| C::abi_decode_returns(&bytes))
+                .transpose()
+                .map_err(|_| bad())
+        });
+        told.await?.ok_or_else(bad)
     }
 
     /// The newest block.
@@ -264,15 +324,20 @@ impl Client {
     /// A block's header by number.
     pub(super) async fn header(&self, number: BlockNumberOrTag) -> Result<Option<Told>, L1Error> {
         let block: Option<Block> = self
-            .provider
-            .get_block_by_number(number)
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
-        if let (BlockNumberOrTag::Number(asked), Some(told)) = (number, &block)
-            && told.header.number() != asked
-        {
-            return Err(L1Error::BadAnswer { what: "block with the number that was asked for" });
-        }
+            .checked(|| async {
+                let asked = self.provider.get_block_by_number(number);
+                let block = asked.await.map_err(|error| L1Error::of(&error, Address::ZERO))?;
+                match (number, &block) {
+                    (BlockNumberOrTag::Number(asked), Some(told))
+                        if told.header.number() != asked =>
+                    {
+                        let what = "block with the number that was asked for";
+                        Err(L1Error::BadAnswer { what })
+                    }
+                    _ => Ok(block),
+                }
+            })
+            .await?;
         Ok(block.map(|block| {
             let header = block.header;
             let known = L1Block {
@@ -288,11 +353,6 @@ impl Client {
 
     /// Logs that pass a filter, and none that do not: whoever tells others may tell anything.
     pub(super) async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, L1Error> {
-        let logs = self
-            .provider
-            .get_logs(filter)
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
         let (from, to) = (filter.get_from_block(), filter.get_to_block());
         let is_asked_for = |log: &Log| {
             let within = |number: u64| {
@@ -301,48 +361,59 @@ impl Client {
             let at = filter.get_block_hash().is_none_or(|hash| log.block_hash == Some(hash));
             at && log.block_number.is_some_and(within) && facts::passes(filter, &log.inner)
         };
-        match logs.iter().all(is_asked_for) {
-            true => Ok(logs),
-            false => Err(L1Error::BadAnswer { what: "logs: some were not asked for" }),
-        }
+        self.checked(|| async {
+            let asked = self.provider.get_logs(filter);
+            let logs = asked.await.map_err(|error| L1Error::of(&error, Address::ZERO))?;
+            match logs.iter().all(is_asked_for) {
+                true => Ok(logs),
+                false => Err(L1Error::BadAnswer { what: "logs: some were not asked for" }),
+            }
+        })
+        .await
     }
 
-    /// The receipts of a block, as the node tells them.
-    pub(super) async fn receipts(&self, number: u64) -> Result<Vec<TransactionReceipt>, L1Error> {
-        let told: Option<Vec<TransactionReceipt>> = self
-            .provider
-            .raw_request("eth_getBlockReceipts".into(), [U64::from(number)])
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
-        told.ok_or(L1Error::BadAnswer { what: "receipts of a block" })
+    /// The receipts of the block with this header, which give the root in it: those of kinds that are not known here too, as
+    /// all kinds so far are written in one way.
+    ///
+    /// # Errors
+    ///
+    /// [`L1Error::BadAnswer`] when no node that was asked tells them; what keeps the nodes from answering.
+    pub(super) async fn receipts(&self, header: &Header) -> Result<Vec<Receipt>, L1Error> {
+        let number = U64::from(header.number);
+        self.checked(|| async {
+            let asked = self.provider.raw_request("eth_getBlockReceipts".into(), [number]);
+            let told: Option<Vec<ToldReceipt>> =
+                asked.await.map_err(|error| L1Error::of(&error, Address::ZERO))?;
+            let told = told.ok_or(L1Error::BadAnswer { what: NO_RECEIPTS })?;
+            let hashes: Vec<B256> = told.iter().map(|one| one.transaction_hash).collect();
+            let receipts: Vec<AnyReceiptEnvelope> =
+                told.into_iter().map(|one| bare(one.inner)).collect();
+            match calculate_receipt_root(&receipts) == header.receipts_root {
+                true => Ok(hashes.into_iter().zip(receipts).collect()),
+                false => Err(L1Error::BadAnswer { what: "receipts: they are not the block's" }),
+            }
+        })
+        .await
     }
 
     pub(super) async fn code(&self, address: Address) -> Result<Bytes, L1Error> {
-        self.provider.get_code_at(address).await.map_err(|error| L1Error::of(&error, address))
+        self.ask(address, || self.provider.get_code_at(address).into_future()).await
     }
 
     pub(super) async fn transaction(&self, hash: B256) -> Result<Option<Transaction>, L1Error> {
-        self.provider
-            .get_transaction_by_hash(hash)
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))
+        self.ask(Address::ZERO, || self.provider.get_transaction_by_hash(hash).into_future()).await
     }
 
     /// A transaction as the node tells it, whatever kind it is of.
     pub(super) async fn told_of_transaction(&self, hash: B256) -> Result<Value, L1Error> {
-        let told: Option<Value> = self
-            .provider
-            .raw_request("eth_getTransactionByHash".into(), (hash,))
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))?;
+        let asked = self.provider.raw_request("eth_getTransactionByHash".into(), (hash,));
+        let told: Option<Value> =
+            asked.await.map_err(|error| L1Error::of(&error, Address::ZERO))?;
         told.ok_or(L1Error::BadAnswer { what: "transaction" })
     }
 
     pub(super) async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, L1Error> {
-        self.provider
-            .get_transaction_receipt(hash)
-            .await
-            .map_err(|error| L1Error::of(&error, Address::ZERO))
+        self.ask(Address::ZERO, || self.provider.get_transaction_receipt(hash).into_future()).await
     }
 
     /// ETH of an account, in wei.
@@ -351,17 +422,18 @@ impl Client {
     ///
     /// What keeps the nodes from answering.
     pub async fn balance(&self, account: Address) -> Result<U256, L1Error> {
-        self.provider.get_balance(account).await.map_err(|error| L1Error::of(&error, account))
+        self.ask(account, || self.provider.get_balance(account).into_future()).await
     }
 
     /// Next nonce of an account: counting what waits in the node's pool, or only what was included.
     pub(super) async fn nonce(&self, account: Address, pending: bool) -> Result<u64, L1Error> {
         let block = if pending { BlockId::pending() } else { BlockId::latest() };
-        self.provider
-            .get_transaction_count(account)
-            .block_id(block)
-            .await
-            .map_err(|error| L1Error::of(&error, account))
+        self.nonce_by(account, block).await
+    }
+
+    async fn nonce_by(&self, account: Address, block: BlockId) -> Result<u64, L1Error> {
+        let ask = || self.provider.get_transaction_count(account).block_id(block).into_future();
+        self.ask(account, ask).await
     }
 
     /// Next nonce of an account by what is included up to a block.
@@ -370,11 +442,7 @@ impl Client {
     ///
     /// What keeps the nodes from answering, and a block that is not canonical any more.
     pub async fn nonce_at(&self, account: Address, block: B256) -> Result<u64, L1Error> {
-        self.provider
-            .get_transaction_count(account)
-            .block_id(BlockId::hash(block))
-            .await
-            .map_err(|error| L1Error::of(&error, account))
+        self.nonce_by(account, BlockId::hash(block)).await
     }
 
     /// Whether a node has this transaction, waiting or included.
@@ -519,82 +587,4 @@ struct PoolContent {
     pending: BTreeMap<String, Transaction>,
     #[serde(default)]
     queued: BTreeMap<String, Transaction>,
-}
-
-impl Fees {
-    /// From whole gwei.
-    pub fn of_gwei(max_fee: u64, priority_fee: u64) -> Self {
-        let wei = |gwei: u64| u128::from(gwei).saturating_mul(1_000_000_000);
-        Self { max_fee_wei: wei(max_fee), priority_fee_wei: wei(priority_fee) }
-    }
-
-    /// With at least this tip: the whole fee has room for the rise.
-    #[must_use]
-    pub const fn with_tip(self, tip_wei: u128) -> Self {
-        let rise = tip_wei.saturating_sub(self.priority_fee_wei);
-        Self {
-            max_fee_wei: self.max_fee_wei.saturating_add(rise),
-            priority_fee_wei: self.priority_fee_wei.saturating_add(rise),
-        }
-    }
-
-    /// With at most this tip: what is beyond it is not paid.
-    #[must_use]
-    pub const fn with_tip_at_most(self, tip_wei: u128) -> Self {
-        let excess = self.priority_fee_wei.saturating_sub(tip_wei);
-        Self {
-            max_fee_wei: self.max_fee_wei.saturating_sub(excess),
-            priority_fee_wei: self.priority_fee_wei.saturating_sub(excess),
-        }
-    }
-
-    /// What a unit of gas costs now: what is asked has room for the base fee to double.
-    pub const fn now(self) -> u128 {
-        let base = self.max_fee_wei.saturating_sub(self.priority_fee_wei) / 2;
-        base.saturating_add(self.priority_fee_wei)
-    }
-
-    /// Whether an offer of this is enough for what is asked now. What is asked has room for the base fee to double.
-    pub const fn covers(self, asked: Self) -> bool {
-        let room = asked.max_fee_wei.saturating_sub(asked.priority_fee_wei) / 2;
-        self.max_fee_wei >= asked.max_fee_wei.saturating_sub(room)
-            && self.priority_fee_wei >= asked.priority_fee_wei
-    }
-
-    /// Higher by what nodes ask of a replacement (10 %), and a little.
-    #[must_use]
-    pub const fn bumped(self) -> Self {
-        Self { max_fee_wei: bump(self.max_fee_wei), priority_fee_wei: bump(self.priority_fee_wei) }
-    }
-
-    /// Twice as much.
-    #[must_use]
-    pub const fn doubled(self) -> Self {
-        Self {
-            max_fee_wei: self.max_fee_wei.saturating_mul(2),
-            priority_fee_wei: self.priority_fee_wei.saturating_mul(2),
-        }
-    }
-
-    /// Not more than `max_fee_wei` for a unit of gas.
-    #[must_use]
-    pub fn capped(self, max_fee_wei: u128) -> Self {
-        Self {
-            max_fee_wei: self.max_fee_wei.min(max_fee_wei),
-            priority_fee_wei: self.priority_fee_wei.min(max_fee_wei),
-        }
-    }
-
-    /// The larger of both, each by itself.
-    #[must_use]
-    pub fn max(self, other: Self) -> Self {
-        Self {
-            max_fee_wei: self.max_fee_wei.max(other.max_fee_wei),
-            priority_fee_wei: self.priority_fee_wei.max(other.priority_fee_wei),
-        }
-    }
-}
-
-const fn bump(wei: u128) -> u128 {
-    wei.saturating_add(wei / 8).saturating_add(1)
 }

@@ -6,8 +6,8 @@
 //! after like the others.
 
 use super::account::{Account, Order, Sent};
-use super::client::Fees;
 use super::error::L1Error;
+use super::fees::Fees;
 use super::flights::{Carries, Flight, Tend};
 use super::refusal::Refusal;
 use super::settlement;
@@ -172,14 +172,17 @@ impl Desk<'_> {
     /// What keeps the nodes from telling them; [`L1Error::BadAnswer`] for one that is not believed.
     pub async fn look(&self) -> Result<(), L1Error> {
         let account = self.account;
-        let included = account.client.nonce(account.address(), false).await?;
-        let pending = account.client.nonce(account.address(), true).await?;
-        let now = account.now();
-        if !account.flights().see(included, pending, now, account.is_owner()) {
-            warn!(included, pending, "a nonce far beyond all that was sent is not believed");
-            return Err(L1Error::BadAnswer { what: "nonce of the account" });
-        }
-        Ok(())
+        let look = || async {
+            let included = account.client.nonce(account.address(), false).await?;
+            let pending = account.client.nonce(account.address(), true).await?;
+            let now = account.now();
+            if !account.flights().see(included, pending, now, account.is_owner()) {
+                warn!(included, pending, "a nonce far beyond all that was sent is not believed");
+                return Err(L1Error::BadAnswer { what: "nonce of the account" });
+            }
+            Ok(())
+        };
+        account.client.checked(look).await
     }
 
     /// Finds what earlier processes had sent: in this agent's file, else in the node's pool, where it tells that.

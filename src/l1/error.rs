@@ -1,7 +1,7 @@
 //! What can go wrong with L1, grouped by what the caller can do about it.
 
 use super::bindings;
-use super::refusal::{Refusal, error_in_body};
+use super::refusal::{self, Refusal, error_in_body};
 use crate::config::causes;
 use alloy::dyn_abi::{DynSolValue, ErrorExt};
 use alloy::json_abi;
@@ -173,8 +173,11 @@ impl L1Error {
     }
 
     /// Whether the node does not have the method, now or later.
-    pub(super) const fn is_no_method(&self) -> bool {
-        matches!(self, Self::Refused { code: -32_601 | -32_004, .. })
+    pub(super) fn is_no_method(&self) -> bool {
+        match self {
+            Self::Refused { code, reason, .. } => refusal::is_no_method(*code, reason),
+            _ => false,
+        }
     }
 
     /// Why a node refused, if it did.

@@ -135,16 +135,19 @@ pub(super) async fn read(
                 let Some(event) = decode::<IRota::Sealed>(log) else { continue };
                 // Never passed over: without it this agent would count on another set than the others do. A node may not
                 // be as far as its own log, or tell another code than is there; another one is asked then.
-                let code = client.code(event.pointer).await?;
-                let set = convert::leader_set(&code, Epoch::new(event.epoch), event.seed)?;
-                if let Err(field) = convert::is_sealed(&set, &event) {
-                    warn!(
-                        epoch = event.epoch,
-                        field, "an l1 node tells another leader set than was sealed"
-                    );
-                    return Err(L1Error::BadAnswer { what: "leader set" });
-                }
-                Fact::Sealed(Arc::new(set))
+                let read = client.checked(|| async {
+                    let code = client.code(event.pointer).await?;
+                    let set = convert::leader_set(&code, Epoch::new(event.epoch), event.seed)?;
+                    if let Err(field) = convert::is_sealed(&set, &event) {
+                        warn!(
+                            epoch = event.epoch,
+                            field, "an l1 node tells another leader set than was sealed"
+                        );
+                        return Err(L1Error::BadAnswer { what: "leader set" });
+                    }
+                    Ok(set)
+                });
+                Fact::Sealed(Arc::new(read.await?))
             }
             IRestart::RestartOpened::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRestart::RestartOpened>(log) else { continue };
@@ -273,7 +276,9 @@ pub(super) async fn read(
                     continue;
                 }
                 if opened.as_ref().is_none_or(|opened| opened.tx_hash != tx_hash) {
-                    let settling = settlement::fetch(client, deployment, tx_hash).await?;
+                    let digest = event.headerHash;
+                    let settling = settlement::fetch_with(client, deployment, tx_hash, digest);
+                    let settling = settling.await?;
                     let (is_proven, rest) = (settling.is_proven, settling.batches.into_iter());
                     opened = Some(Opened { tx_hash, is_proven, rest });
                 }

@@ -4,7 +4,7 @@
 //! condition: without it, or with another account's, nonces that L1 does not have yet are of unknown content.
 
 use super::account::Sent;
-use super::client::Fees;
+use super::fees::Fees;
 use super::flights::{Carries, Flight, Flights, Span};
 use crate::domain::Height;
 use alloy::primitives::{Address, B256, U128};

@@ -8,7 +8,7 @@
 //! Flights are remembered for a while after they were included: a reorg makes them live again.
 
 use super::account::{Order, Sent};
-use super::client::Fees;
+use super::fees::Fees;
 use super::refusal::Refusal;
 use crate::domain::Height;
 use alloy::primitives::B256;

@@ -17,6 +17,7 @@ use super::depth::{Depth, SAY_EVERY, Said};
 use super::error::L1Error;
 use super::facts::Fact;
 use super::mirror::MirrorHandle;
+use super::nodes::{Heard, Nodes};
 use super::picture::{self, Picture};
 use super::reader::Reader;
 use crate::blocking::blocking;
@@ -128,6 +129,8 @@ struct Follower {
     older: Option<u64>,
     /// How often L1 denied all blocks that are kept.
     denials: u32,
+    /// The block that was not followed by what a node told as the next one.
+    astray: Option<L1Block>,
     /// When what was read was held against the contracts last, and how often in a row something was missing.
     audited: Option<Instant>,
     misses: u32,
@@ -147,6 +150,7 @@ impl Follower {
             kept: None,
             older: None,
             denials: 0,
+            astray: None,
             audited: None,
             misses: 0,
             depth: Depth::default(),
@@ -318,6 +322,7 @@ impl Follower {
         }
         if self.known.last().map(|last| last.hash) != Some(anchor.hash) {
             self.known.clear();
+            self.reader.client().distrust("it told two blocks at one number");
             return Err(L1Error::BadAnswer { what: "block" }.into());
         }
         self.truncate(chain).await?;
@@ -360,19 +365,21 @@ impl Follower {
             let next = tip.number.saturating_add(1);
             let store = self.store.clone();
             let is_near = head.number.saturating_sub(tip.number) <= FEW_BLOCKS;
-            let read = if is_near {
-                vec![self.reader.one(next, &store).await?]
-            } else {
-                self.reader.blocks(next, head.number, STRETCH_BLOCKS, &store).await?
+            let read = async {
+                Ok::<_, L1Error>(if is_near {
+                    vec![self.reader.one(next, &store).await?]
+                } else {
+                    self.reader.blocks(next, head.number, STRETCH_BLOCKS, &store).await?
+                })
             };
-            let mut parent = tip.hash;
-            for (block, parent_hash, facts) in read {
-                if parent_hash != parent {
-                    // L1 changed while we were reading: the next step goes back first.
+            let (read, heard) = Nodes::hear(read).await;
+            let mut parent = tip;
+            for (block, parent_hash, facts) in read? {
+                if parent_hash != parent.hash {
                     debug!(number = block.number, "l1 changed while it was read");
-                    return Ok(());
+                    return Ok(self.go_astray(parent, &heard)?);
                 }
-                parent = block.hash;
+                parent = block;
                 self.take(chain, block, facts).await?;
             }
             let now = chain.tip().map_or(0, |tip| tip.number);
@@ -382,6 +389,17 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// What was told as the block after `parent` does not follow it. L1 may have changed while it was read: the next step goes
+    /// back first. Where that finds nothing to go back for, and it is so again, whoever told it made it up.
+    fn go_astray(&mut self, parent: L1Block, heard: &Heard) -> Result<(), L1Error> {
+        if self.astray.replace(parent) != Some(parent) {
+            return Ok(());
+        }
+        self.astray = None;
+        self.reader.client().leave(heard, "its blocks do not follow each other");
+        Err(L1Error::BadAnswer { what: "block that follows the one before it" })
     }
 
     /// Drops blocks that are not canonical any more, if there are any.
@@ -415,6 +433,8 @@ impl Follower {
     }
 
     fn deny(&mut self, number: u64) -> FollowError {
+        // Another one may not.
+        self.reader.client().distrust("it denies all blocks that are kept");
         self.denials = self.denials.saturating_add(1);
         FollowError::Denied { number, times: self.denials }
     }

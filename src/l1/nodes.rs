@@ -4,10 +4,13 @@
 //! connection, time-out, HTTP 5xx, too many requests, no JSON) sends the same request to the next one; what the node
 //! does not have (a block, a transaction) is asked of the others too, without blame. Everything else is the answer: racing
 //! nodes, or asking another one until somebody agrees, would mix views of L1 and hide refusals.
+//!
+//! Whether an answer can be is for whoever asked to say. Who told it is noted for them ([`Nodes::hear`]), so that the node
+//! that is left is the one that lied, also where many are asked at once.
 
 use super::client::DEVELOPMENT_CHAIN;
 use super::error::L1Error;
-use super::refusal::Refusal;
+use super::refusal::{self, NO_METHOD, Refusal};
 use super::standing::{HeadVerdict, Standing};
 use super::transport::Bounded;
 use crate::config::redact;
@@ -15,10 +18,11 @@ use alloy::network::Ethereum;
 use alloy::primitives::{Address, U64};
 use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
-use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
+use alloy::rpc::json_rpc::{ErrorPayload, RequestPacket, ResponsePacket};
 use alloy::transports::http::reqwest;
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use serde::Deserialize;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,6 +49,41 @@ struct Node {
     /// Its URL without what may be secret.
     name: String,
     transport: Bounded,
+}
+
+tokio::task_local! {
+    /// Whose answers the running task has got since it began to listen.
+    static HEARD: RefCell<Vec<Witness>>;
+}
+
+/// A node that has answered, and how often it had been left before it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Witness {
+    index: usize,
+    left: u32,
+}
+
+/// Whose answers somebody has got, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Vec<Witness>);
+
+impl Heard {
+    /// Whether any node has told anything.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells whoever listens around the one who has heard this.
+    pub(super) fn pass_on(&self) {
+        let _ = HEARD.try_with(|heard| {
+            let mut heard = heard.borrow_mut();
+            for witness in &self.0 {
+                if heard.last() != Some(witness) {
+                    heard.push(*witness);
+                }
+            }
+        });
+    }
 }
 
 /// What a node said to one request.
@@ -103,6 +142,43 @@ impl Nodes {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Does something, and says whose answers it got.
+    pub(super) async fn hear<F: Future>(work: F) -> (F::Output, Heard) {
+        HEARD
+            .scope(RefCell::default(), async {
+                let done = work.await;
+                (done, Heard(HEARD.with(RefCell::take)))
+            })
+            .await
+    }
+
+    /// Leaves who told what cannot be. Where several told parts of it nobody knows which of them is wrong: the first one
+    /// rests, so that others are asked, and nothing is held against it.
+    pub(super) fn leave(&self, heard: &Heard, why: &str) {
+        let Some(first) = heard.0.first() else { return };
+        let Some(node) = self.nodes.get(first.index) else { return };
+        let is_alone = heard.0.iter().all(|other| other.index == first.index);
+        let now = Instant::now();
+        let rest = match is_alone {
+            true => self.standing().lied(first.index, first.left, now),
+            false => self.standing().failed(first.index, now),
+        };
+        match rest {
+            Some(_) if self.nodes.len() == 1 => {
+                warn!(
+                    node = node.name,
+                    why, "the l1 node told what cannot be, and there is no other"
+                );
+            }
+            rest => self.say_rest(node, why, rest),
+        }
+    }
+
     /// Leaves the node that is asked first: what it told does not add up.
     pub(super) fn distrust(&self, why: &str) {
         let first = self.standing().order(Instant::now(), false).first().copied();
@@ -131,6 +207,9 @@ impl Nodes {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 return match L1Error::of(&error, Address::ZERO) {
+                    refusal if refusal.is_no_method() && is_optional(alone.as_deref()) => {
+                        Said::Nothing(Err(error))
+                    }
                     L1Error::Refused {
                         why: Refusal::RangeTooLarge | Refusal::TooManyBytes,
                         ..
@@ -157,9 +236,7 @@ impl Nodes {
                 {
                     Said::Nothing(Ok(answer))
                 }
-                Refusal::Other if alone.as_deref().is_some_and(is_optional) => {
-                    Said::Nothing(Ok(answer))
-                }
+                Refusal::Other if is_optional(alone.as_deref()) => Said::Nothing(Ok(answer)),
                 _ => Said::This(answer),
             };
         }
@@ -175,15 +252,23 @@ impl Nodes {
     }
 
     async fn ask(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
+        let method = request.as_single().map(|request| request.method().to_owned());
+        let optional = method.filter(|method| is_optional(Some(method)));
         let (asks_head, asked_block) = (asks_head(&request), asked_block(&request));
-        let mut doubted: Option<(u64, ResponsePacket)> = None;
+        let mut doubted: Option<(u64, Witness, ResponsePacket)> = None;
         let mut nothing = None;
         let mut trouble = None;
-        let mut best: Option<(u64, usize, ResponsePacket)> = None;
+        let mut best: Option<(u64, Witness, ResponsePacket)> = None;
         let mut compared = 0_usize;
         let order = self.standing().order(Instant::now(), asks_head);
         for index in &order {
             let Some(node) = self.nodes.get(*index) else { continue };
+            if let Some(method) = &optional
+                && self.standing().is_without(*index, method, Instant::now())
+            {
+                nothing.get_or_insert_with(|| no_method(method));
+                continue;
+            }
             // Who rests is asked when nobody else has said anything.
             let is_answered = nothing.is_some() || best.is_some();
             if is_answered && self.standing().rests(*index, Instant::now()) {
@@ -192,13 +277,14 @@ impl Nodes {
             if !self.is_ours(*index, node).await {
                 continue;
             }
+            let witness = Witness { index: *index, left: self.standing().times_left(*index) };
             match Self::say(node, request.clone()).await {
                 Said::This(answer) => {
                     let now = Instant::now();
                     let head = asks_head.then(|| head_of(&answer)).flatten();
                     let Some(Head { number, timestamp }) = head else {
                         self.standing().answered(*index, now);
-                        return Ok(answer);
+                        return heard(witness, answer);
                     };
                     let number = number.to::<u64>();
                     let verdict = match self.is_of_the_future(timestamp.to()) {
@@ -207,18 +293,18 @@ impl Nodes {
                     };
                     if verdict == HeadVerdict::Doubtful && self.nodes.len() > 1 {
                         self.rest(*index, node, "its head cannot be");
-                        if doubted.as_ref().is_none_or(|(known, _)| number < *known) {
-                            doubted = Some((number, answer));
+                        if doubted.as_ref().is_none_or(|(known, ..)| number < *known) {
+                            doubted = Some((number, witness, answer));
                         }
                         continue;
                     }
                     compared = compared.saturating_add(1);
                     if verdict == HeadVerdict::Fine && best.is_none() {
                         self.standing().answered(*index, now);
-                        return Ok(answer);
+                        return heard(witness, answer);
                     }
                     if best.as_ref().is_none_or(|(known, ..)| number > *known) {
-                        best = Some((number, *index, answer));
+                        best = Some((number, witness, answer));
                     }
                 }
                 Said::Nothing(answer)
@@ -230,6 +316,12 @@ impl Nodes {
                     trouble.get_or_insert(answer);
                 }
                 Said::Nothing(answer) => {
+                    if let Some(method) = &optional
+                        && says_no_method(&answer)
+                        && self.standing().lacks_method(*index, method, Instant::now())
+                    {
+                        warn!(node = node.name, method, "an l1 node does not have a method");
+                    }
                     nothing.get_or_insert(answer);
                 }
                 Said::Refusal(error) => return Err(error),
@@ -243,14 +335,14 @@ impl Nodes {
                 }
             }
         }
-        if let Some((number, index, answer)) = best {
-            self.prefer(number, index, &order, compared);
-            return Ok(answer);
+        if let Some((number, witness, answer)) = best {
+            self.prefer(number, witness.index, &order, compared);
+            return heard(witness, answer);
         }
         // There is no other: after a long while without any node, this may be how far L1 is.
-        if let Some((number, answer)) = doubted {
+        if let Some((number, witness, answer)) = doubted {
             self.standing().settle_for(number, Instant::now());
-            return Ok(answer);
+            return heard(witness, answer);
         }
         let none = || Err(TransportErrorKind::custom_str("no l1 node is on the right chain"));
         nothing.or(trouble).unwrap_or_else(none)
@@ -281,8 +373,30 @@ impl Nodes {
 }
 
 /// Whether not all nodes have a method: what one of them refuses without a known reason another one may give.
-fn is_optional(method: &str) -> bool {
-    matches!(method, "eth_getBlockReceipts" | "debug_getRawHeader")
+fn is_optional(method: Option<&str>) -> bool {
+    matches!(method, Some("eth_getBlockReceipts" | "debug_getRawHeader"))
+}
+
+/// Gives an answer on and notes whose it is, if anybody wants to know.
+fn heard(witness: Witness, answer: ResponsePacket) -> Result<ResponsePacket, TransportError> {
+    Heard(vec![witness]).pass_on();
+    Ok(answer)
+}
+
+/// Whether a node says that it does not have the method that it was asked for.
+fn says_no_method(answer: &Result<ResponsePacket, TransportError>) -> bool {
+    match answer {
+        Ok(answer) => {
+            answer.as_error().is_some_and(|error| refusal::is_no_method(error.code, &error.message))
+        }
+        Err(error) => L1Error::of(error, Address::ZERO).is_no_method(),
+    }
+}
+
+/// What a node said before that does not have the method, without asking it.
+fn no_method(method: &str) -> Result<ResponsePacket, TransportError> {
+    let message = format!("the method {method} is not available").into();
+    Err(TransportError::err_resp(ErrorPayload { code: NO_METHOD, message, data: None }))
 }
 
 /// Whether a request asks for the newest block.

@@ -32,6 +32,10 @@ impl Client {
     /// [`L1Error::UnknownHeader`] when the header has fields that this release does not know, and no node gives its bytes;
     /// [`L1Error::BadAnswer`] when what a node gives is another block's header, or none.
     pub(super) async fn raw_header(&self, number: u64) -> Result<(Bytes, B256), L1Error> {
+        self.checked(|| self.told_raw_header(number)).await
+    }
+
+    async fn told_raw_header(&self, number: u64) -> Result<(Bytes, B256), L1Error> {
         let of = |error| L1Error::of(&error, Address::ZERO);
         let params = (U64::from(number), false);
         let told: Option<Value> =

@@ -9,8 +9,7 @@ use super::refusal::Refusal;
 use super::span::Span;
 use crate::domain::{Deployment, L1Block, Seconds};
 use crate::storage::Store;
-use alloy::consensus::proofs::calculate_receipt_root;
-use alloy::consensus::{Header, ReceiptEnvelope};
+use alloy::consensus::Header;
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::B256;
 use alloy::rpc::types::{Filter, Log};
@@ -27,9 +26,8 @@ const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long nodes are not asked for receipts after they had none to give: because they have no such method or tell receipts
-/// of another kind, and because they refused again and again for a reason that nobody knows.
-const WITHOUT_RECEIPTS: Duration = Duration::from_secs(600);
+/// How long nodes are not asked for receipts after none of them had any to give, again and again: for a reason that nobody
+/// knows, or because what they tell does not read.
 const REFUSED_RECEIPTS: Duration = Duration::from_secs(60);
 
 /// A block with its parent's hash and what its events say.
@@ -116,8 +114,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// What keeps the nodes from answering; [`L1Error::BadAnswer`] when a log is of another block than L1 has at its
-    /// number now: it was reorganised while it was read.
+    /// What keeps the nodes from answering.
     pub(super) async fn blocks(
         &mut self,
         from: u64,
@@ -135,10 +132,10 @@ impl Reader {
             .map(|(number, logs)| async move {
                 let told = this.told(number).await?;
                 let (block, parent) = (told.block, told.parent);
-                if logs.iter().any(|log| log.block_hash != Some(block.hash) || log.removed) {
-                    return Err(L1Error::BadAnswer { what: "log of this block" });
-                }
-                let logs = this.logs_in(&told, Some(logs)).await?;
+                // Where they are of another block, L1 went on meanwhile, or one of two nodes is wrong.
+                let are_of_this =
+                    logs.iter().all(|log| log.block_hash == Some(block.hash) && !log.removed);
+                let logs = this.logs_in(&told, are_of_this.then_some(logs)).await?;
                 let facts = this.facts_of(&block, &logs, store).await?;
                 Ok((block, parent, facts))
             })
@@ -175,10 +172,14 @@ impl Reader {
     async fn logs_in(&self, told: &Told, known: Option<Vec<Log>>) -> Result<Vec<Log>, L1Error> {
         if let Some(header) = &told.header {
             if !facts::may_hold(&self.filter, header) {
-                return match known.is_none_or(|known| known.is_empty()) {
-                    true => Ok(Vec::new()),
-                    false => Err(L1Error::BadAnswer { what: "log of a block without any" }),
-                };
+                if known.is_some_and(|known| !known.is_empty()) {
+                    let block = told.block.number;
+                    warn!(
+                        block,
+                        "an l1 node made up logs, the block's header leaves no room for them"
+                    );
+                }
+                return Ok(Vec::new());
             }
             if let Some(proven) = self.proven_logs(told, header).await? {
                 if known.is_some_and(|known| known.len() < proven.len()) {
@@ -199,45 +200,30 @@ impl Reader {
         }
     }
 
-    /// The logs of a block as its receipts have them; `None` where nodes tell none that can be read. One refusal alone is no
-    /// reason to go without: it would hide what the receipts are read for.
+    /// The logs of a block as its receipts have them; `None` where no node has such a method, or none tells any that can be
+    /// read. One refusal alone, or one answer that does not read, is no reason to go without: it would hide what the receipts
+    /// are read for.
     async fn proven_logs(&self, told: &Told, header: &Header) -> Result<Option<Vec<Log>>, L1Error> {
         let lock = || self.no_receipts.lock().unwrap_or_else(PoisonError::into_inner);
         if lock().is_some_and(|until| Instant::now() < until) {
             return Ok(None);
         }
-        let without = |error: &L1Error, rest: Duration| {
-            *lock() = Instant::now().checked_add(rest);
-            warn!(%error, ?rest, "l1 nodes give no receipts of a block: whether logs are missing is not seen");
-        };
-        let read = patiently(|| async {
-            let receipts = match self.client.receipts(header.number).await {
-                Ok(receipts) => receipts,
-                Err(error) if has_no_receipts(&error) => {
-                    without(&error, WITHOUT_RECEIPTS);
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            };
-            let hashes: Vec<B256> = receipts.iter().map(|one| one.transaction_hash).collect();
-            let receipts: Vec<ReceiptEnvelope> =
-                receipts.into_iter().map(|one| one.into_primitives_receipt().inner).collect();
-            if calculate_receipt_root(&receipts) != header.receipts_root {
-                self.client.distrust("its receipts are not those of the block");
-                return Err(L1Error::BadAnswer { what: "receipts of a block" });
-            }
-            Ok(Some((receipts, hashes)))
-        });
         let is_ours = |log: &alloy::primitives::Log| facts::passes(&self.filter, log);
-        let read = match read.await {
-            Err(error) if error.refusal() == Some(Refusal::Other) => {
-                without(&error, REFUSED_RECEIPTS);
-                None
+        match patiently(|| self.client.receipts(header)).await {
+            Ok(receipts) => {
+                let receipts = receipts.iter().map(|(hash, receipt)| (hash, receipt));
+                Ok(Some(logs_of_receipts(&told.block, receipts, is_ours)))
             }
-            read => read?,
-        };
-        Ok(read
-            .map(|(receipts, hashes)| logs_of_receipts(&told.block, &receipts, &hashes, is_ours)))
+            // Who says so is not asked again for a while, and whoever has them is.
+            Err(error) if error.is_no_method() => Ok(None),
+            Err(error) if is_no_telling(&error) => {
+                let rest = REFUSED_RECEIPTS;
+                *lock() = Instant::now().checked_add(rest);
+                warn!(%error, ?rest, "l1 nodes give no receipts of a block: whether logs are missing is not seen");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A block as a node tells it.
@@ -275,7 +261,8 @@ impl Reader {
             return Ok(Vec::new());
         }
         let (client, deployment) = (&self.client, &self.deployment);
-        patiently(|| facts::read(client, deployment, block, logs, Some(store))).await
+        patiently(|| client.checked(|| facts::read(client, deployment, block, logs, Some(store))))
+            .await
     }
 
     /// A block and its parent's hash.
@@ -288,11 +275,11 @@ impl Reader {
     }
 }
 
-/// Whether nodes have no such method, or tell receipts of a kind that is not known here.
-fn has_no_receipts(error: &L1Error) -> bool {
+/// Whether nodes refuse for no known reason, or tell what does not read.
+fn is_no_telling(error: &L1Error) -> bool {
     match error {
         L1Error::BadAnswer { what } => *what == "json",
-        error => error.is_no_method(),
+        error => error.refusal() == Some(Refusal::Other),
     }
 }
 

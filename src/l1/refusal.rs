@@ -269,6 +269,32 @@ fn minimum(text: &str) -> Option<u128> {
     )
 }
 
+/// JSON-RPC's code for a method that there is not.
+pub(super) const NO_METHOD: i64 = -32_601;
+
+/// Whether a node says that it does not have the method that it was asked for, now or later: by the code, or in the words of
+/// providers that have another code for it.
+pub(super) fn is_no_method(code: i64, message: &str) -> bool {
+    let text = message.to_lowercase();
+    let is_said = |words: &str| text.contains(words);
+    matches!(code, NO_METHOD | -32_004)
+        || (is_said("method") && NOT_THERE.into_iter().any(is_said))
+        || is_said("unsupported rpc")
+}
+
+/// What providers say of methods that they do not have.
+const NOT_THERE: [&str; 9] = [
+    "not found",
+    "does not exist",
+    "not exist",
+    "not available",
+    "not supported",
+    "unsupported",
+    "not allowed",
+    "not enabled",
+    "not whitelisted",
+];
+
 /// A JSON-RPC error that came with an HTTP status of failure, as some providers send theirs.
 pub(super) fn error_in_body(body: &str) -> Option<(i64, String)> {
     #[derive(Deserialize)]
@@ -286,7 +312,7 @@ pub(super) fn error_in_body(body: &str) -> Option<(i64, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Refusal, error_in_body};
+    use super::{Refusal, error_in_body, is_no_method};
 
     /// What each client's pool says, word for word.
     const TRANSACTIONS: &[(&str, i64, &str, Refusal)] = &[
@@ -567,5 +593,28 @@ mod tests {
         assert_eq!(Refusal::of_status(413), Some(Refusal::RangeTooLarge));
         assert_eq!(Refusal::of_status(429), Some(Refusal::RateLimited));
         assert_eq!(Refusal::of_status(502), None);
+    }
+
+    #[test]
+    fn a_method_that_a_node_does_not_have_is_told_from_what_it_does_not_give_now() {
+        for (code, message) in [
+            (-32_601, "the method eth_getBlockReceipts does not exist/is not available"),
+            (-32_601, "Method not found"),
+            (-32_004, "this request method is not supported"),
+            (-32_600, "Unsupported method: eth_getBlockReceipts. See available methods at"),
+            (-32_000, "method eth_getBlockReceipts is not whitelisted"),
+            (403, "rpc method is not allowed"),
+        ] {
+            assert!(is_no_method(code, message), "{message}");
+        }
+        for (code, message) in [
+            (-32_000, "come back when the moon is full"),
+            (-32_000, "header not found"),
+            (-32_005, "method eth_getBlockReceipts: too many requests"),
+            (-32_603, "internal error"),
+            (-32_602, "invalid argument 0"),
+        ] {
+            assert!(!is_no_method(code, message), "{message}");
+        }
     }
 }

@@ -163,7 +163,9 @@ impl Replay {
         client: &Client,
         batch: &SettledBatch,
     ) -> Result<SettledPayload, ReplayError> {
-        settlement::fetch(client, &self.deployment, batch.tx_hash)
+        let digest = SigningDomain::new(self.deployment.chain_id, self.deployment.settlement)
+            .batch(&batch.header);
+        settlement::fetch_with(client, &self.deployment, batch.tx_hash, digest)
             .await?
             .batches
             .into_iter()

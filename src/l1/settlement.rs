@@ -166,11 +166,7 @@ impl Settling {
 }
 
 /// What a transaction settled, from its input.
-///
-/// # Errors
-///
-/// [`L1Error::BadAnswer`] when the node does not know it or it is not one to settlement.
-pub(super) async fn fetch(
+async fn fetch(
     client: &Client,
     deployment: &Deployment,
     tx_hash: B256,
@@ -179,19 +175,55 @@ pub(super) async fn fetch(
     Settling::of(&told, deployment, tx_hash)
 }
 
-/// The payload of a settled batch, from the transaction that settled it.
+/// What a transaction settled, with the batch of which this is the digest among it: else the node made it up, unless it is
+/// proven that L1 has this input.
 ///
 /// # Errors
 ///
-/// [`L1Error::BadAnswer`] when the node does not know it, or what is in the way to L1.
+/// [`L1Error::BadAnswer`] when no node tells that, or what is in the way to L1.
+pub(super) async fn fetch_with(
+    client: &Client,
+    deployment: &Deployment,
+    tx_hash: B256,
+    digest: B256,
+) -> Result<Settling, L1Error> {
+    client
+        .checked(|| async {
+            let settling = fetch(client, deployment, tx_hash).await?;
+            let has = |batch: &SettledPayload| batch.digest(deployment) == digest;
+            match settling.is_proven || settling.batches.iter().any(has) {
+                true => Ok(settling),
+                false => Err(L1Error::BadAnswer { what: "settlement input" }),
+            }
+        })
+        .await
+}
+
+/// The payload of a settled batch, from the transaction that settled it. It has the hash that the batch's header has for it:
+/// L1 took no other.
+///
+/// # Errors
+///
+/// [`L1Error::BadAnswer`] when no node tells it, or what is in the way to L1.
 pub async fn payload_of(
     client: &Client,
     deployment: &Deployment,
     batch: &SettledBatch,
 ) -> Result<Bytes, L1Error> {
-    let carried = fetch(client, deployment, batch.tx_hash).await?.batches;
-    let carried = carried.into_iter().find(|carried| carried.header == batch.header);
-    carried.map(|carried| carried.payload).ok_or(L1Error::BadAnswer { what: "settlement input" })
+    client
+        .checked(|| async {
+            let header = &batch.header;
+            fetch(client, deployment, batch.tx_hash)
+                .await?
+                .batches
+                .into_iter()
+                .find(|carried| {
+                    carried.header == *header && keccak256(&carried.payload) == header.payload_hash
+                })
+                .map(|carried| carried.payload)
+                .ok_or(L1Error::BadAnswer { what: "settlement input" })
+        })
+        .await
 }
 
 /// The heights that a settlement carries, from its input; `None` if it is none.

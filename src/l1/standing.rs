@@ -1,8 +1,8 @@
 //! Which of several L1 nodes is asked: the first one that is in order. Pure; time comes as an argument.
 //!
 //! Nodes are not mixed. Each has its own view of L1's head, so one is asked for everything until it fails, stands still,
-//! falls behind or goes back; then it rests, longer each time, while the next one is asked, and is preferred again after
-//! that.
+//! falls behind, goes back or tells what cannot be; then it rests, longer each time, while the next one is asked, and is
+//! preferred again after that.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,6 +18,10 @@ const TOLERATED_LAG: u64 = 3;
 const LEAP: u64 = 1_024;
 /// A head that is the same for so long is compared with those of other nodes.
 const STILL: Duration = Duration::from_secs(20);
+/// What a node told wrongly is forgotten after so long without more of it.
+const FORGIVEN: Duration = Duration::from_secs(3_600);
+/// For how long a node that says that it has no such method is not asked for it.
+const WITHOUT_METHOD: Duration = Duration::from_secs(600);
 
 /// One node.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +35,13 @@ struct Node {
     is_foreign: bool,
     /// Whether it was left for its head: until that is in order it is preferred for nothing but heads.
     is_behind: bool,
-    /// How often it told a head of a chain that it did not have.
+    /// How often it told what cannot be, as a head of a chain that it did not have, and when it last did.
     lies: u32,
+    lied: Option<Instant>,
+    /// How often it was left: what it told before the last time is no news of it.
+    left: u32,
+    /// Methods that it says it does not have, and until when that counts.
+    without: Vec<(String, Instant)>,
     /// Its newest head, and since when that is its newest.
     head: Option<(u64, Instant)>,
 }
@@ -110,11 +119,55 @@ impl Standing {
         if node.rests_until.is_some_and(|until| until > now) {
             return None;
         }
+        if node.lied.is_some_and(|at| now.saturating_duration_since(at) >= FORGIVEN) {
+            (node.lies, node.lied) = (0, None);
+        }
         let times = node.failures.max(node.lies).min(10);
         let rest = FIRST_REST.saturating_mul(1 << times).min(MAX_REST);
         node.failures = node.failures.saturating_add(1);
+        node.left = node.left.saturating_add(1);
         node.rests_until = now.checked_add(rest);
         Some(rest)
+    }
+
+    /// How often a node was left until now.
+    pub(super) fn times_left(&self, index: usize) -> u32 {
+        self.nodes.get(index).map_or(0, |node| node.left)
+    }
+
+    /// The node told what cannot be, when it had been left `left` times: it rests, longer each time, also if it was asked
+    /// while it rested. For how long; `None` when it was left since, for this answer or another one of that moment.
+    pub(super) fn lied(&mut self, index: usize, left: u32, now: Instant) -> Option<Duration> {
+        let node = self.nodes.get_mut(index).filter(|node| node.left == left)?;
+        node.rests_until = None;
+        let rest = self.failed(index, now);
+        self.count_lie(index, now);
+        rest
+    }
+
+    fn count_lie(&mut self, index: usize, now: Instant) {
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        node.lies = node.lies.saturating_add(1);
+        node.lied = Some(now);
+    }
+
+    /// The node says that it does not have a method. Whether that is news.
+    pub(super) fn lacks_method(&mut self, index: usize, method: &str, now: Instant) -> bool {
+        let is_news = !self.is_without(index, method, now);
+        if let (Some(node), Some(until)) =
+            (self.nodes.get_mut(index), now.checked_add(WITHOUT_METHOD))
+            && is_news
+        {
+            node.without.retain(|(known, _)| known != method);
+            node.without.push((method.to_owned(), until));
+        }
+        is_news
+    }
+
+    /// Whether the node said of late that it does not have a method.
+    pub(super) fn is_without(&self, index: usize, method: &str, now: Instant) -> bool {
+        let without = self.nodes.get(index).map(|node| node.without.iter());
+        without.is_some_and(|mut all| all.any(|(known, until)| known == method && now < *until))
     }
 
     pub(super) fn is_known(&self, index: usize) -> bool {
@@ -165,9 +218,7 @@ impl Standing {
         }
         node.head = None;
         self.failed(index, now);
-        if let Some(node) = self.nodes.get_mut(index) {
-            node.lies = node.lies.saturating_add(1);
-        }
+        self.count_lie(index, now);
         let others = self.nodes.iter().filter_map(|node| node.head).map(|(head, _)| head);
         (self.best, self.believed) = (others.max().unwrap_or(number), Some(now));
         true
@@ -185,7 +236,7 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadVerdict, LEAP, STILL, Standing};
+    use super::{FORGIVEN, HeadVerdict, LEAP, STILL, Standing, WITHOUT_METHOD};
     use std::time::Duration;
     use tokio::time::Instant;
 
@@ -311,5 +362,50 @@ mod tests {
         standing.settle_for(100, now + STILL);
         assert_eq!(standing.told_head(0, 100, now + STILL), HeadVerdict::Fine);
         assert_eq!(standing.told_head(0, 101, now + STILL + STILL), HeadVerdict::Fine);
+    }
+
+    #[test]
+    fn who_told_what_cannot_be_rests_longer_each_time_whatever_else_it_answers_well() {
+        let (mut standing, mut now) = (Standing::new(2), Instant::now());
+        let mut rests = Vec::new();
+        for _ in 0..4 {
+            let left = standing.times_left(0);
+            let rest = standing.lied(0, left, now).unwrap();
+            assert_eq!(standing.order(now, false), [1, 0]);
+            assert_eq!(standing.lied(0, left, now), None, "one of many answers of that moment");
+            rests.push(rest.as_secs());
+            now += rest;
+            standing.answered(0, now);
+        }
+        assert_eq!(rests, [5, 10, 20, 40]);
+        now += FORGIVEN;
+        for rest in [5, 10] {
+            let left = standing.times_left(0);
+            assert_eq!(standing.lied(0, left, now), Some(seconds(rest)));
+            now += seconds(rest);
+            standing.answered(0, now);
+        }
+    }
+
+    #[test]
+    fn who_lies_while_all_rest_is_asked_after_the_others() {
+        let (mut standing, now) = (Standing::new(2), Instant::now());
+        standing.lied(0, 0, now);
+        standing.failed(1, now + seconds(1));
+        assert_eq!(standing.order(now + seconds(1), false), [0, 1]);
+        let left = standing.times_left(0);
+        assert!(standing.lied(0, left, now + seconds(1)).is_some());
+        assert_eq!(standing.order(now + seconds(1), false), [1, 0]);
+    }
+
+    #[test]
+    fn a_method_that_a_node_does_not_have_is_its_own_affair_and_not_for_ever() {
+        let (mut standing, now) = (Standing::new(2), Instant::now());
+        assert!(standing.lacks_method(0, "eth_getBlockReceipts", now));
+        assert!(!standing.lacks_method(0, "eth_getBlockReceipts", now), "it is no news");
+        let without = |index, method, at| standing.is_without(index, method, at);
+        assert!(without(0, "eth_getBlockReceipts", now));
+        assert!(!without(0, "debug_getRawHeader", now) && !without(1, "eth_getBlockReceipts", now));
+        assert!(!without(0, "eth_getBlockReceipts", now + WITHOUT_METHOD));
     }
 }

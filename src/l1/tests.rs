@@ -1,5 +1,6 @@
 //! L1 against a real Anvil.
 
+mod liars;
 mod reading;
 mod restart;
 mod rights;

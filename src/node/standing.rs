@@ -164,9 +164,12 @@ async fn is_successor(
 
 /// The epoch of this moment, by a node that is not far behind: one that is would not know of the set that holds the key.
 async fn epoch_now(params: &Params, client: &Client) -> Result<Epoch, L1Error> {
-    let head = client.head().await?.timestamp;
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    epoch_by(params, head, Seconds::new(since.as_secs()))
+    let epoch = client.checked(|| async {
+        let head = client.head().await?.timestamp;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        epoch_by(params, head, Seconds::new(since.as_secs()))
+    });
+    epoch.await
 }
 
 /// The epoch by the node's newest block and this machine's clock, of which the later one counts: what is known of that block

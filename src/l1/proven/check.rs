@@ -2,7 +2,7 @@
 
 use crate::domain::{L1Block, Seconds};
 use alloy::consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
-use alloy::consensus::{Header, ReceiptEnvelope};
+use alloy::consensus::{Header, ReceiptEnvelope, TxReceipt};
 use alloy::eips::Encodable2718 as _;
 use alloy::primitives::{Address, B256, Bytes, U64, keccak256};
 use alloy::rlp::Encodable as _;
@@ -138,15 +138,17 @@ pub(super) fn hash_of(transaction: &Transaction) -> B256 {
 }
 
 /// The logs of proven receipts, as `eth_getLogs` would tell them.
-pub(in crate::l1) fn logs(
+pub(in crate::l1) fn logs<'a, R>(
     block: &L1Block,
-    receipts: &[ReceiptEnvelope],
-    hashes: &[B256],
+    receipts: impl IntoIterator<Item = (&'a B256, &'a R)>,
     wanted: impl Fn(&alloy::primitives::Log) -> bool,
-) -> Vec<Log> {
+) -> Vec<Log>
+where
+    R: TxReceipt<Log = alloy::primitives::Log> + 'a,
+{
     let mut logs = Vec::new();
     let mut log_index = 0_u64;
-    for (index, (receipt, hash)) in (0_u64..).zip(receipts.iter().zip(hashes)) {
+    for (index, (hash, receipt)) in (0_u64..).zip(receipts) {
         for log in receipt.logs() {
             if wanted(log) {
                 logs.push(Log {

@@ -25,7 +25,8 @@ pub(super) struct Pins {
     seed: B256,
     /// The newest pin, with the generation and the running epoch that it is for.
     pinned: Option<(u32, u64, Frozen)>,
-    /// What the check-in was closed with that was closed last.
+    /// When the restart was opened that is under way, and what its check-in was closed with last.
+    opened: Option<u64>,
     closed: Option<Frozen>,
 }
 
@@ -64,6 +65,11 @@ impl Pins {
         wrong
     }
 
+    /// A restart was opened: the check-in of the one before is of no use any more.
+    pub(super) const fn opened(&mut self, event: &IRestart::RestartOpened) {
+        (self.opened, self.closed) = (Some(event.openedAt), None);
+    }
+
     /// A check-in that was closed in L1 block `at`: what is wrong with it.
     pub(super) fn closed(
         &mut self,
@@ -72,9 +78,22 @@ impl Pins {
         params: &Params,
     ) -> Vec<String> {
         let (set, number) = (event.pointer, event.number);
+        let mut wrong = too_near(number, at, params);
+        if self.opened != Some(event.openedAt) {
+            let opened = event.openedAt;
+            wrong.push(format!(
+                "a check-in is closed of a restart opened at {opened}, which is not under way"
+            ));
+        }
+        if let Some(before) = self.closed
+            && at.number <= before.number.saturating_add(REMEMBERED_BLOCKS)
+        {
+            let number = before.number;
+            wrong.push(format!("a check-in is closed again while L1 remembers block {number}"));
+        }
         // A seal in between changes nothing of what comes.
         self.closed = Some(Frozen { set, number, before: Some(self.seed) });
-        too_near(number, at, params)
+        wrong
     }
 
     /// A seal in L1 block `at`, where the pinned block's prevrandao is `random` if there is such a block: what is wrong with it.
@@ -124,7 +143,7 @@ impl Pins {
     /// A generation began: neither a pin nor a restart of the one before is of use in it.
     pub(super) fn began(&mut self, event: &IRestart::GenerationStarted) {
         self.generation = event.generation;
-        (self.pinned, self.closed) = (None, None);
+        (self.pinned, self.opened, self.closed) = (None, None, None);
     }
 }
 
@@ -256,6 +275,48 @@ mod tests {
         assert!(other[0].contains("before with"), "{other:?}");
     }
 
+    const fn opened(at: u64) -> IRestart::RestartOpened {
+        IRestart::RestartOpened { openedAt: at, checkInUntil: at + 5, finishUntil: at + 10 }
+    }
+
+    fn close(opened_at: u64, in_block: u64) -> IRestart::CheckInClosed {
+        let number = in_block + params().seed_distance_blocks();
+        IRestart::CheckInClosed { openedAt: opened_at, pointer: SET, number }
+    }
+
+    #[test]
+    fn a_check_in_is_closed_again_only_when_l1_has_forgotten_the_block() {
+        let judged = |number| {
+            let mut pins = Pins::default();
+            pins.opened(&opened(20));
+            assert_eq!(pins.closed(&close(20, 10), &at(10), &params()), [""; 0]);
+            let late = L1Block { number, ..at(10) };
+            pins.closed(&close(20, number), &late, &params())
+        };
+        let pinned = 10 + params().seed_distance_blocks();
+        assert_eq!(judged(pinned + 257), [""; 0]);
+        for number in [11, pinned, pinned + 256] {
+            assert!(judged(number)[0].contains("closed again"), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_check_in_is_of_the_restart_that_is_under_way_and_of_no_use_in_the_next() {
+        let mut pins = Pins::default();
+        let early = pins.closed(&close(20, 10), &at(10), &params());
+        assert!(early[0].contains("opened at 20, which is not under way"), "{early:?}");
+        pins.opened(&opened(20));
+        assert_eq!(pins.closed(&close(20, 60), &at(60), &params()).len(), 1);
+        pins.opened(&opened(90));
+        // Its own check-in is closed while L1 remembers the block of the other one.
+        assert_eq!(pins.closed(&close(90, 100), &at(100), &params()), [""; 0]);
+        pins.opened(&opened(120));
+        let mut finish = seal(0, 100 + params().seed_distance_blocks(), B256::ZERO);
+        finish.generation = 1;
+        let wrong = pins.sealed(&finish, &at(118), Some(RANDOM), &params());
+        assert!(wrong[0].contains("not pinned for it"), "{wrong:?}");
+    }
+
     #[test]
     fn a_restart_goes_on_from_the_seed_of_when_its_members_were_fixed() {
         let mut pins = Pins::default();
@@ -264,7 +325,8 @@ mod tests {
         pins.sealed(&seal(0, first.number, B256::ZERO), &at(26), Some(RANDOM), &params());
         let (begun, restarted) = (seed(B256::ZERO), Address::repeat_byte(7));
         let number = 30 + params().seed_distance_blocks();
-        let close = IRestart::CheckInClosed { openedAt: 0, pointer: restarted, number };
+        pins.opened(&opened(20));
+        let close = IRestart::CheckInClosed { openedAt: 20, pointer: restarted, number };
         assert_eq!(pins.closed(&close, &at(30), &params()), [""; 0]);
         // A seal in between.
         let next = seal(1, first.number, begun);

@@ -342,7 +342,7 @@ impl<W: Wire> Proven<W> {
         let params = json!([hash, true]);
         let transactions = self.nodes.ask_once(number, "eth_getBlockByHash", params, read).await?;
         let hashes: Vec<B256> = transactions.iter().map(check::hash_of).collect();
-        let logs = check::logs(&kept.block, &receipts, &hashes, is_ours);
+        let logs = check::logs(&kept.block, hashes.iter().zip(&receipts), is_ours);
         let mut codes = Vec::new();
         let mut pinned = Vec::new();
         for log in &logs {

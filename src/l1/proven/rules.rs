@@ -103,6 +103,8 @@ impl Rules {
                 for what in self.pins.pinned(&event.data, &block.block, params) {
                     finder.expect(false, "R4", || what);
                 }
+            } else if let Ok(event) = IRestart::RestartOpened::decode_log(&log.inner) {
+                self.pins.opened(&event.data);
             } else if let Ok(event) = IRestart::CheckInClosed::decode_log(&log.inner) {
                 for what in self.pins.closed(&event.data, &block.block, params) {
                     finder.expect(false, "R33", || what);
