@@ -400,7 +400,7 @@ impl App {
         let (verifier, witness) = (self.tools.verifier.clone(), self.tools.witness.clone());
         let believed = blocking(move || {
             let signed = verifier.proposal(proposal, signature)?;
-            let heard = witness.proposal(signed.message(), signature);
+            let heard = witness.came_with_block(signed.message(), signature);
             Ok::<_, super::verify::Disbelieved>((heard != Heard::Unsigned).then_some(signed))
         });
         match believed.await {

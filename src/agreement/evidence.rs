@@ -160,9 +160,27 @@ impl EvidencePool {
         (heard, Some(Evidence::DoubleVote { offender, vote_type, a, b: (signed, signature) }))
     }
 
-    /// Looks at a proposal; returns what it is worth and the offence that it completes. A difference in the earlier round
-    /// alone is none (§7).
+    /// Looks at a proposal that is about to be passed on; returns what it is worth and the offence that it completes. A
+    /// difference in the earlier round alone is none (§7).
     pub(super) fn proposal(
+        &mut self,
+        proposal: &Proposal,
+        signature: Signature,
+        may_report: bool,
+    ) -> (Heard, Option<Evidence>) {
+        let (heard, offence) = self.look_at_proposal(proposal, signature, may_report);
+        let heard = match heard {
+            Heard::Signed => {
+                self.worth(proposal.height(), *proposal.validator_address(), &signature)
+            }
+            worthless => worthless,
+        };
+        (heard, offence)
+    }
+
+    /// The same of one that came with its block, and goes no further: the message itself is still to come, and is passed on
+    /// then.
+    fn look_at_proposal(
         &mut self,
         proposal: &Proposal,
         signature: Signature,
@@ -179,7 +197,7 @@ impl EvidencePool {
         if !self.verifier.checks_proposal(proposal, &signature, offender) {
             return (Heard::Unsigned, None);
         }
-        let heard = self.worth(signed.height, proposer, &signature);
+        let heard = Heard::Signed;
         if self.heights.set_of(signed.height).is_none() {
             return (heard, None);
         }
@@ -229,9 +247,14 @@ impl Witness {
         self.look(|pool, may_report| pool.vote(vote, signature, may_report))
     }
 
-    /// Looks at a proposal. Blocks for the time of recovering a signature.
+    /// Looks at a proposal that is about to be passed on. Blocks for the time of recovering a signature.
     pub(super) fn proposal(&self, proposal: &Proposal, signature: Signature) -> Heard {
         self.look(|pool, may_report| pool.proposal(proposal, signature, may_report))
+    }
+
+    /// Looks at a proposal that came with its block. Blocks for the time of recovering a signature.
+    pub(super) fn came_with_block(&self, proposal: &Proposal, signature: Signature) -> Heard {
+        self.look(|pool, may_report| pool.look_at_proposal(proposal, signature, may_report))
     }
 
     /// Looks at a certificate, so at each of its votes: they are of the running height, of as many members, who together
@@ -530,6 +553,23 @@ mod tests {
         }
         let (second, signature) = vote(&by, next, Some(2));
         assert_eq!(pool.vote(&second, signature, true), (Heard::Signed, None));
+    }
+
+    #[test]
+    fn a_proposal_that_came_with_its_block_is_still_passed_on_before_its_height_begins() {
+        let (witness, _found) = Witness::new(pool());
+        let by = key(1);
+        let early = header(HEIGHT.next().get(), B256::ZERO);
+        let (round, value) = (Round::new(0), HeaderValue::new(early));
+        let next = HEIGHT.next();
+        let proposal = RotaContext.new_proposal(next, round, value, Round::Nil, signer_of(&by));
+        let signature = by.sign(domain().proposal(&proposal.to_domain(GENERATION).unwrap()));
+        assert_eq!(witness.came_with_block(&proposal, signature), Heard::Signed);
+        assert_eq!(witness.proposal(&proposal, signature), Heard::Signed);
+        assert_eq!(witness.proposal(&proposal, signature), Heard::Useless, "once");
+        assert_eq!(witness.came_with_block(&proposal, signature), Heard::Signed);
+        let forged = key(2).sign(domain().proposal(&proposal.to_domain(GENERATION).unwrap()));
+        assert_eq!(witness.came_with_block(&proposal, forged), Heard::Unsigned);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::agreement::app::{App, Tools};
 use crate::agreement::context::{Part, Proposal, RotaContext};
-use crate::agreement::evidence::{EvidencePool, Witness};
+use crate::agreement::evidence::{EvidencePool, Heard, Witness};
 use crate::agreement::heights::Heights;
 use crate::agreement::streams::{cut, stream_id};
 use crate::agreement::testing::{
@@ -46,6 +46,8 @@ struct Listener {
     clock: Clock,
     mirror: MirrorHandle,
     nudged: Arc<AtomicBool>,
+    /// Who lets messages through to the engine.
+    witness: Witness,
     /// Where its clock started; it runs on.
     time: Arc<AtomicU64>,
     _sent: mpsc::Receiver<NetworkMsg<RotaContext>>,
@@ -67,6 +69,7 @@ impl Listener {
         let generation = Generation::new(0);
         let verifier = RecoveringVerifier::new(generation, domain(), heights.clone());
         let pool = EvidencePool::new(generation, verifier.clone(), heights.clone());
+        let witness = Witness::new(pool).0;
         let (network, sent) = mpsc::channel(64);
         let guard = Arc::new(Guard::new(key(9), domain(), store.clone()));
         let told = watch::Sender::default();
@@ -86,7 +89,7 @@ impl Listener {
             decided: watch::channel(Height::new(7)).0,
             network,
             verifier,
-            witness: Witness::new(pool).0,
+            witness: witness.clone(),
             clock: clock.clone(),
             nudge: Box::new(move || nudges.store(true, Ordering::SeqCst)),
             time: Box::new(move || {
@@ -101,7 +104,8 @@ impl Listener {
         let (reply, _started) = oneshot::channel();
         app.on(AppMsg::ConsensusReady { reply }).await.unwrap();
         app.start_when_due().await.unwrap();
-        Self { app, chain, clock, mirror, nudged, time, _sent: sent, _folder: folder }
+        let _sent = sent;
+        Self { app, chain, clock, mirror, nudged, witness, time, _sent, _folder: folder }
     }
 
     /// What the engine is told because the application asked to be asked.
@@ -307,6 +311,19 @@ async fn a_block_ahead_of_the_clock_is_told_once_the_clock_has_caught_up() {
     listener.time.store(STARTED + AHEAD, Ordering::SeqCst);
     let told = listener.is_asked_again().await.unwrap();
     assert_eq!((told.value.hash(), told.validity), (block.header.hash(), Validity::Valid));
+}
+
+#[tokio::test]
+async fn the_proposal_of_a_block_that_came_early_is_still_heard() {
+    let mut listener = Listener::new().await;
+    let by = listener.chain.proposer(1);
+    let mut block = listener.chain.block(1, transactions(1));
+    block.header.height = block.header.height.next();
+    let signed = proposal(&by, by.address(), &block.header, Round::ZERO, Round::Nil);
+    let (message, signature) = signed.clone();
+    assert_eq!(listener.hears_all(peer(1), messages(signed, &block, 1)).await, vec![]);
+    assert_eq!(listener.witness.proposal(&message, signature), Heard::Signed);
+    assert_eq!(listener.witness.proposal(&message, signature), Heard::Useless, "once");
 }
 
 #[tokio::test]

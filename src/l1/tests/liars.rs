@@ -160,7 +160,7 @@ async fn with_another_payload(world: &World) -> (SettledBatch, Value) {
     let input: Bytes = serde_json::from_value(transaction["input"].clone()).unwrap();
     let at = input.windows(payload.len()).position(|part| part == payload).unwrap();
     let mut other = input.to_vec();
-    *other.iter_mut().take(at + payload.len()).last().unwrap() ^= 1;
+    *other.iter_mut().take(at.saturating_add(payload.len())).last().unwrap() ^= 1;
     transaction["input"] = json!(Bytes::from(other));
     (batch, transaction)
 }
