@@ -2,7 +2,7 @@
 
 use crate::agreement::{Clock, Quiet};
 use crate::domain::{Height, L1Block, Params};
-use crate::l1::{Account, AccountState, MirrorHandle};
+use crate::l1::{Account, AccountState, Mirror, MirrorHandle};
 use crate::mempool::Pool;
 use crate::node::progress::Progress;
 use crate::storage::Store;
@@ -60,25 +60,7 @@ pub(super) fn probe(
         let still_for = progress.still_for(age);
         let age =
             view.head.map_or(u64::MAX, |head| now.as_secs().saturating_sub(head.timestamp.get()));
-        let ahead = view.head.map_or(0, |head| head.timestamp.get().saturating_sub(now.as_secs()));
-        match (view.read_through, view.head) {
-            (None, None) => reasons.push("no L1 node has answered yet".to_owned()),
-            (None, Some(kept)) => reasons.push(format!(
-                "no L1 node has answered since the start: what is known is of block {}",
-                kept.number
-            )),
-            (Some((through, last)), _) if through < last => {
-                reasons.push(format!("L1 is being read: block {through} of {last}"));
-            }
-            _ if age > view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS) => reasons
-                .push(format!(
-                    "the newest L1 block is {age} s old: its nodes stand still, or one of the clocks is wrong"
-                )),
-            _ if ahead > CLOCK_TOLERANCE_SECONDS => reasons.push(format!(
-                "the newest L1 block is {ahead} s in the future: one of the clocks is wrong"
-            )),
-            _ => {}
-        }
+        reasons.extend(of_l1(&view, now.as_secs()));
         reasons.extend(
             view.doubt.as_ref().map(|missing| {
                 format!("events of L1 are missing in what its nodes told: {missing}")
@@ -139,6 +121,29 @@ pub(super) fn probe(
 }
 
 /// What the store takes and keeps.
+/// What is wrong with L1 as it is seen now, if anything.
+fn of_l1(view: &Mirror, now: u64) -> Option<String> {
+    let newest = view.head.map_or(0, |head| head.timestamp.get());
+    let (age, ahead) = (now.saturating_sub(newest), newest.saturating_sub(now));
+    match (view.read_through, view.head) {
+        (None, None) => Some("no L1 node has answered yet".to_owned()),
+        (None, Some(kept)) => Some(format!(
+            "no L1 node has answered since the start: what is known is of block {}",
+            kept.number
+        )),
+        (Some((through, last)), _) if through < last => {
+            Some(format!("L1 is being read: block {through} of {last}"))
+        }
+        _ if age > view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS) => Some(format!(
+            "the newest L1 block is {age} s old: its nodes stand still, or one of the clocks is wrong"
+        )),
+        _ if ahead > CLOCK_TOLERANCE_SECONDS => Some(format!(
+            "the newest L1 block is {ahead} s in the future: one of the clocks is wrong"
+        )),
+        _ => None,
+    }
+}
+
 fn show_store(metrics: &Metrics, store: &Store) {
     metrics.store_bytes.set(number(store.size().unwrap_or(0)));
     metrics.store_kept_from.set(number(store.kept_from().map_or(0, Height::get)));
@@ -229,14 +234,42 @@ fn number(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOW_GAS, of_account, settling_patience, show_account, show_store, unsettled_for};
-    use crate::domain::{BatchNumber, Height, L1Block, Millis, Seconds};
-    use crate::l1::{AccountState, Fees, Resting};
+    use super::{
+        CLOCK_TOLERANCE_SECONDS, LOW_GAS, SILENT_L1_BLOCKS, of_account, of_l1, settling_patience,
+        show_account, show_store, unsettled_for,
+    };
+    use crate::domain::{BatchNumber, Height, L1Block, Millis, Params, Seconds};
+    use crate::l1::{AccountState, Fees, Mirror, Resting};
     use crate::storage::Horizon;
     use crate::telemetry::Metrics;
     use crate::testing::{Surroundings, params};
     use alloy::primitives::{Address, B256, U256};
     use std::time::Duration;
+
+    #[test]
+    fn an_l1_whose_time_is_a_day_off_is_told_with_by_how_much() {
+        const DAY: u64 = 86_400;
+        let mut view = Mirror::new(Params::for_tests());
+        assert_eq!(of_l1(&view, DAY).unwrap(), "no L1 node has answered yet");
+        view.head = Some(block(9, 10 * DAY));
+        assert!(of_l1(&view, 10 * DAY).unwrap().contains("since the start"));
+        view.read_through = Some((5, 9));
+        assert_eq!(of_l1(&view, 10 * DAY).unwrap(), "L1 is being read: block 5 of 9");
+        view.read_through = Some((9, 9));
+        assert_eq!(of_l1(&view, 10 * DAY), None);
+        let behind = of_l1(&view, 11 * DAY).unwrap();
+        assert!(behind.contains("86400 s old") && behind.contains("clocks"), "{behind}");
+        let ahead = of_l1(&view, 9 * DAY).unwrap();
+        assert!(ahead.contains("86400 s in the future"), "{ahead}");
+        let slow = view.params.l1_block_seconds.saturating_mul(SILENT_L1_BLOCKS);
+        let later = slow.saturating_add(10 * DAY);
+        assert_eq!(of_l1(&view, later), None, "L1 may be slow");
+        assert_eq!(of_l1(&view, 10 * DAY - CLOCK_TOLERANCE_SECONDS), None, "clocks differ");
+    }
+
+    fn block(number: u64, timestamp: u64) -> L1Block {
+        L1Block { number, hash: B256::ZERO, timestamp: Seconds::new(timestamp) }
+    }
 
     fn state(balance_wei: u64, fee: u128) -> AccountState {
         AccountState {
