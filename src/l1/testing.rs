@@ -35,7 +35,7 @@ pub(crate) struct World {
 impl World {
     /// Deploys, with `change` applied to the devnet's configuration.
     pub(crate) async fn deploy(change: impl FnOnce(String) -> String) -> Self {
-        let anvil = Anvil::at(anvil_path())
+        let anvil = patient_anvil()
             .args(["--hardfork", "prague", "--gas-limit", "60000000"])
             .try_spawn()
             .expect("anvil starts: `make setup` installs it");
@@ -264,6 +264,11 @@ pub(crate) fn signer(index: usize) -> SecretKey {
 fn account(client: &Client, anvil: &AnvilInstance, index: usize) -> Account {
     let key: [u8; 32] = anvil.nth_key(index).unwrap().to_bytes().into();
     Account::new(client.clone(), &key).unwrap()
+}
+
+/// Anvil, which is waited for longer than alloy does: many start at a time, and the machine may be busy.
+pub(crate) fn patient_anvil() -> Anvil {
+    Anvil::at(anvil_path()).timeout(120_000)
 }
 
 /// The binary itself: npm's launcher would leave it running when it is killed.

@@ -5,12 +5,12 @@ mod reading;
 mod restart;
 mod rights;
 
-use super::testing::{Following, ONE, World, anvil_path, signer};
+use super::testing::{Following, ONE, World, patient_anvil, signer};
 use super::{Client, Derived, Fees, L1Error, Replay, actions, force, settlement, testing};
 use crate::config::redact;
 use crate::domain::{BatchNumber, Epoch, Place, RollupId, RollupTransaction};
+use crate::ports::HeldPort;
 use crate::testing::{key, raw_priced};
-use alloy::node_bindings::Anvil;
 use alloy::primitives::{Address, U256};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,9 +35,9 @@ async fn refuses_a_deployment_that_is_not_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_node_is_passed_over_and_one_of_another_chain_is_refused() {
     let world = World::deploy(|config| config).await;
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead: url::Url = format!("http://{}", held.local_addr().unwrap()).parse().unwrap();
-    drop(held);
+    // Nobody listens there, and no other test is handed it.
+    let held = HeldPort::hold(([127, 0, 0, 1], 0).into()).unwrap();
+    let dead: url::Url = format!("http://{}", held.address()).parse().unwrap();
     let client = Client::connect(&[dead.clone(), world.url()]).await.unwrap();
     client.verify(&world.deployment).await.unwrap();
     // What a contract refuses is told as that, however silent the other node is.
@@ -49,7 +49,7 @@ async fn a_dead_node_is_passed_over_and_one_of_another_chain_is_refused() {
     let error = Client::connect(&[dead]).await.unwrap_err();
     assert!(matches!(error, L1Error::Unreachable { .. }), "{error}");
 
-    let other = Anvil::at(anvil_path()).args(["--chain-id", "1"]).try_spawn().unwrap();
+    let other = patient_anvil().args(["--chain-id", "1"]).try_spawn().unwrap();
     let error = Client::connect(&[world.url(), other.endpoint_url()]).await.unwrap_err();
     let (first, second) = (redact(&world.url()), redact(&other.endpoint_url()));
     assert_eq!(error, L1Error::ChainsDiffer { first, expected: 31_337, second, actual: 1 });

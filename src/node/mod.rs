@@ -73,10 +73,17 @@ const ATTESTATIONS: usize = 256;
 /// The pauses between attempts to reach L1.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// How long all tasks together may take to stop.
-const STOP_BUDGET: Duration = Duration::from_secs(8);
-/// How long the store is waited for after that.
-const CLOSE_BUDGET: Duration = Duration::from_secs(2);
+/// How long an agent may take to end in order.
+#[derive(Clone, Copy, Debug)]
+struct Budgets {
+    /// All tasks together, to stop.
+    stop: Duration,
+    /// After that, whoever still uses the store.
+    close: Duration,
+}
+
+/// An agent has ended ten seconds after it was told to.
+const BUDGETS: Budgets = Budgets { stop: Duration::from_secs(8), close: Duration::from_secs(2) };
 
 /// Why an agent ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +164,16 @@ pub enum NodeError {
 ///
 /// [`NodeError`]: before anything was signed for what the start checks, later for what cannot go on.
 pub async fn run(
+    config: Config,
+    said: Takeover,
+    faults: Faults,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    run_within(BUDGETS, config, said, faults, shutdown).await
+}
+
+async fn run_within(
+    budgets: Budgets,
     config: Config,
     said: Takeover,
     faults: Faults,
@@ -459,8 +476,8 @@ pub async fn run(
         async move { Ok(agreeing.await?) }
     });
     info!(%signer, "agent runs");
-    let result = tasks.supervise().await;
-    close(closing).await;
+    let result = tasks.supervise(budgets.stop).await;
+    close(closing, budgets.close).await;
     // Until here somebody must see to it that it ends.
     drop(watchdog);
     result
@@ -479,7 +496,7 @@ async fn seal_again(store: Store, stop: CancellationToken) -> Result<(), NodeErr
 }
 
 /// Closes the store in order once nobody uses it any more, so that the next start need not repair it.
-async fn close(store: Store) {
+async fn close(store: Store, budget: Duration) {
     let sealed = store.clone();
     if let Err(error) = blocking(move || sealed.renew_seal()).await {
         warn!(%error, "the store could not be sealed at its end");
@@ -489,7 +506,7 @@ async fn close(store: Store) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    if timeout(CLOSE_BUDGET, alone).await.is_err() {
+    if timeout(budget, alone).await.is_err() {
         warn!("the store is still in use: the next start will repair it");
     }
     blocking(move || drop(store)).await;
@@ -598,7 +615,7 @@ impl Tasks {
 
     /// Waits for the token or for the first task to end, then stops all of them within the budget. What ends before it
     /// was told to is an error.
-    async fn supervise(mut self) -> Result<(), NodeError> {
+    async fn supervise(mut self, budget: Duration) -> Result<(), NodeError> {
         let first = tokio::select! {
             () = self.stop.cancelled() => None,
             ended = self.set.join_next() => ended,
@@ -625,7 +642,7 @@ impl Tasks {
                 }
             }
         };
-        if timeout(STOP_BUDGET, stopping).await.is_err() {
+        if timeout(budget, stopping).await.is_err() {
             warn!(remaining = self.set.len(), "tasks did not stop in time");
         }
         info!("stopped");

@@ -124,7 +124,7 @@ mod tests {
         around.decide(&[transaction(&key(1), 1), transaction(&key(1), 2)]);
         let last = around.decide(&[transaction(&key(1), 3)]);
         tell.send_replace(last);
-        tokio::time::timeout(Duration::from_secs(60), reaches(3)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(120), reaches(3)).await.unwrap();
 
         stop.cancel();
         counting.await.unwrap();

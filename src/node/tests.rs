@@ -1,4 +1,4 @@
-use super::{Takeover, run};
+use super::{Budgets, Takeover, run_within};
 use crate::agreement::Faults;
 use crate::config::{Config, Identity, RestartDuty};
 use crate::domain::RollupId;
@@ -6,9 +6,13 @@ use crate::l1::Fees;
 use crate::l1::testing::World;
 use alloy::primitives::B256;
 use alloy::signers::local::PrivateKeySigner;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// The machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the first sequencer's agent is told, with ports that the system gives.
 fn config(world: &World, data_dir: &Path) -> Config {
@@ -45,6 +49,18 @@ fn needs_repair(path: &Path) -> bool {
     }
 }
 
+/// Whether the agent whose folder this is tells users what it has read of L1.
+async fn tells_of_l1(folder: &Path) -> Option<bool> {
+    let told = std::fs::read(folder.join("listening.json")).ok()?;
+    let told: Value = serde_json::from_slice(&told).ok()?;
+    let url = format!("http://{}/", told["rpc"].as_str()?);
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "rota_status", "params": [] });
+    let answer = reqwest::Client::new().post(url).json(&call).send().await.ok()?;
+    let answer: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+    let status = &answer["result"];
+    Some(status["settled"]["hash"].is_string() && status["l1AtDepth"]["hash"].is_string())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_ends_in_order_leaves_a_store_that_needs_no_repair_and_is_trusted() {
     let world = World::with_members(1).await;
@@ -55,14 +71,17 @@ async fn an_agent_that_ends_in_order_leaves_a_store_that_needs_no_repair_and_is_
         let first = start == 0;
         let said = Takeover { new_store: first, skip_listening: first, retry_set_aside: true };
         let shutdown = CancellationToken::new();
-        let agent = tokio::spawn(run(config, said, Faults::default(), shutdown.clone()));
+        let budgets = Budgets { stop: PATIENCE, close: PATIENCE };
+        let running = run_within(budgets, config, said, Faults::default(), shutdown.clone());
+        let agent = tokio::spawn(running);
         // It has written something, and has readers.
-        let told = folder.path().join("listening.json");
-        while !told.exists() || !store.exists() {
-            assert!(!agent.is_finished(), "{:?}", agent.await);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let works = async {
+            while tells_of_l1(folder.path()).await != Some(true) {
+                assert!(!agent.is_finished(), "it ended by itself");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, works).await.expect("it reads l1 and answers");
         shutdown.cancel();
         agent.await.unwrap().unwrap();
         assert!(!needs_repair(&store), "start {start}");

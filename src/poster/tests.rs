@@ -185,7 +185,7 @@ async fn decided_blocks_settle_once_through_restarts_and_reorgs() {
                 changes.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), empty).await.expect("settled");
+        tokio::time::timeout(std::time::Duration::from_secs(120), empty).await.expect("settled");
     }
     shutdown.cancel();
 }

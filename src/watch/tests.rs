@@ -108,7 +108,7 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), all_tallied).await.expect("tallied");
+    tokio::time::timeout(Duration::from_secs(120), all_tallied).await.expect("tallied");
 
     // No reorg can undo the report any more: nothing is kept of it.
     let forgotten = async {
@@ -116,7 +116,7 @@ async fn seals_the_next_set_tallies_and_brings_an_offence_to_its_end() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), forgotten).await.expect("forgotten");
+    tokio::time::timeout(Duration::from_secs(120), forgotten).await.expect("forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

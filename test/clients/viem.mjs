@@ -20,7 +20,9 @@ const heard = (watch, wanted) =>
         );
     });
 
-for (const transport of [http(urls.http[0]), webSocket(urls.webSocket[0])]) {
+// The machine may be busy.
+const patience = { timeout: 120_000 };
+for (const transport of [http(urls.http[0], patience), webSocket(urls.webSocket[0], patience)]) {
     const reader = createPublicClient({ chain, transport, pollingInterval: 100 });
     const wallet = createWalletClient({ account, chain, transport });
 
@@ -60,7 +62,7 @@ for (const transport of [http(urls.http[0]), webSocket(urls.webSocket[0])]) {
 
     const request = await wallet.prepareTransactionRequest({ to: account.address, value: 2n });
     const serializedTransaction = await wallet.signTransaction(request);
-    const now = await wallet.sendRawTransactionSync({ serializedTransaction });
+    const now = await wallet.sendRawTransactionSync({ serializedTransaction, timeout: 20_000 });
     assert.equal(now.status, "success");
 
     assert.deepEqual(await reader.getLogs({ address: account.address, fromBlock: "earliest" }), []);

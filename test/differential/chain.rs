@@ -73,6 +73,7 @@ impl Chain {
     pub(crate) async fn start() -> Self {
         let code = HARNESS.clone();
         let anvil = Anvil::at(find_anvil().unwrap())
+            .timeout(120_000)
             .args(["--hardfork", "prague", "--gas-limit", "100000000000"])
             .try_spawn()
             .expect("anvil starts: `make setup` installs it");

@@ -252,8 +252,9 @@ fn said(agent: &Agent, signer: Address, height: Height) -> Vec<(BallotKind, [u8;
     first.map(|(ballot, record)| (ballot.kind, record.block_hash)).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_of_the_guard_keeps_back_one_message_and_the_engine_goes_on() {
+/// Whether a member whose prevote was refused precommits in that very round. The others are a quorum without it: on a busy
+/// machine they may be done with the height before it has met them, and what it did not say tells nothing then.
+async fn precommits_where_its_prevote_is_refused() -> bool {
     const HEIGHT: Height = Height::new(1);
     let net = Net::new(4, 4);
     let refused = net.seats[0].address;
@@ -264,7 +265,6 @@ async fn a_refusal_of_the_guard_keeps_back_one_message_and_the_engine_goes_on() 
     let said = said(&agents[0], refused, HEIGHT);
     assert!(said.contains(&(BallotKind::Prevote, [9; 32])), "the record stands: {said:?}");
     let precommitted = said.iter().any(|(kind, _)| *kind == BallotKind::Precommit);
-    assert!(precommitted, "a refused prevote kept a precommit back: {said:?}");
     votes(&mut agents[1], refused).await;
     assert_one_chain(&net, &agents[0].store, &agents[1].store, HEIGHT.get() + 3);
     for agent in &mut agents[1..] {
@@ -273,6 +273,17 @@ async fn a_refusal_of_the_guard_keeps_back_one_message_and_the_engine_goes_on() 
     for agent in agents {
         agent.stop().await;
     }
+    precommitted
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_the_guard_keeps_back_one_message_and_the_engine_goes_on() {
+    for _ in 0..20 {
+        if precommits_where_its_prevote_is_refused().await {
+            return;
+        }
+    }
+    panic!("a refused prevote kept a precommit back each time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -161,11 +161,17 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Waits until this agent has decided `height`.
+    /// Waits until this agent has decided `height`, as long as it goes on: heights are many, and the machine may be slow.
     pub(super) async fn reaches(&mut self, height: u64) {
         let height = Height::new(height);
-        let reached = self.decided.wait_for(|at| *at >= height);
-        soon(&format!("height {height}"), reached).await.unwrap();
+        loop {
+            let at = *self.decided.borrow_and_update();
+            if at >= height {
+                return;
+            }
+            let what = format!("a height after {at}, on the way to {height}");
+            soon(&what, self.decided.changed()).await.unwrap();
+        }
     }
 
     /// Waits until this agent has decided a transaction.

@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Whoever does not close a connection never does: this is only how long a test waits before it says so.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const OURS: &[u8] = b"ours";
 

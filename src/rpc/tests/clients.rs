@@ -25,7 +25,7 @@ const TO: &str = "0x00000000000000000000000000000000000000aa";
 async fn cast(arguments: &[&str]) -> Result<String, String> {
     let cast = concat!(env!("CARGO_MANIFEST_DIR"), "/node_modules/.bin/cast");
     let run = Command::new(cast).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(120), run).await.unwrap().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
     let (answer, complaint) = (text(output.stdout), text(output.stderr));
     if complaint.contains("Error") { Err(complaint) } else { Ok(answer) }

@@ -101,7 +101,7 @@ async fn next(
         return None;
     }
     loop {
-        let message = tokio::time::timeout(Duration::from_secs(60), socket.next()).await.unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(120), socket.next()).await.unwrap();
         if let Message::Text(text) = message.unwrap().unwrap() {
             return Some(text.to_string());
         }
@@ -146,7 +146,7 @@ async fn a_websocket_message_that_is_too_long_is_told_so_before_the_connection_e
     socket.send(Message::text(" ".repeat(3_000))).await.unwrap();
     let told: Value = serde_json::from_str(&next(&mut socket, true).await.unwrap()).unwrap();
     assert_eq!(told["error"]["code"], -32007, "{told}");
-    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+    let ended = tokio::time::timeout(Duration::from_secs(120), async {
         while let Some(Ok(message)) = socket.next().await {
             assert!(matches!(message, Message::Close(_) | Message::Ping(_)), "{message:?}");
         }

@@ -29,6 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 struct Service {
     around: Surroundings,
     pool: Arc<Pool>,
+    intake: Intake,
     decided: watch::Sender<Height>,
     /// host:port
     address: String,
@@ -48,7 +49,7 @@ impl Service {
             store: around.store.clone(),
             mirror: around.mirror.clone(),
             pool: Arc::clone(&pool),
-            intake,
+            intake: intake.clone(),
             decided: decided.subscribe(),
             peers: Arc::new(|| 3),
             default_rollup: ROLLUP,
@@ -71,7 +72,7 @@ impl Service {
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();
         tokio::spawn(serve(listener, context, shutdown.clone()));
-        Self { around, pool, decided, address, _shutdown: shutdown.drop_guard() }
+        Self { around, pool, intake, decided, address, _shutdown: shutdown.drop_guard() }
     }
 
     /// Decides what the pool holds.

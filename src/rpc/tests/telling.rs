@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::rpc::RpcLimits;
-use crate::testing::{key, raw_transaction};
+use crate::testing::{ROLLUP, key, raw_transaction};
 use alloy::primitives::B256;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -262,14 +262,22 @@ async fn a_submission_that_waits_is_answered_when_it_is_decided() {
     assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
 }
 
+/// Connects from an address, with room for little in the socket.
+async fn connect_from(
+    address: [u8; 4],
+    service: &Service,
+) -> Result<WebSocketStream<TcpStream>, tokio_tungstenite::tungstenite::Error> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4_096)?;
+    socket.bind((address, 0).into())?;
+    let stream = socket.connect(service.address.parse().unwrap()).await?;
+    let url = format!("ws://{}/", service.address);
+    Ok(tokio_tungstenite::client_async(url, stream).await?.0)
+}
+
 /// A client that reads nothing: what is told to it waits.
 async fn deaf_subscriber(service: &Service, address: [u8; 4], kind: &Value) -> TcpStream {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4_096).unwrap();
-    socket.bind((address, 0).into()).unwrap();
-    let stream = socket.connect(service.address.parse().unwrap()).await.unwrap();
-    let url = format!("ws://{}/", service.address);
-    let (mut client, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let mut client = connect_from(address, service).await.unwrap();
     let ask = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": kind });
     client.send(Message::text(ask.to_string())).await.unwrap();
     client.next().await.unwrap().unwrap();
@@ -278,26 +286,47 @@ async fn deaf_subscriber(service: &Service, address: [u8; 4], kind: &Value) -> T
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_slow_subscribers_are_cut_and_one_that_reads_hears_everything() {
-    let limits = RpcLimits { request_timeout: Duration::from_secs(2), ..RpcLimits::default() };
+    let request_timeout = Duration::from_secs(2);
+    let limits = RpcLimits { request_timeout, connections_per_address: 3, ..RpcLimits::default() };
     let service = Service::start(limits).await;
     let whole = json!(["newPendingTransactions", true]);
     let mut deaf = Vec::new();
-    for n in 0..12 {
-        deaf.push(deaf_subscriber(&service, [127, 0, 0, 20 + n % 4], &whole).await);
+    let addresses = [20, 21, 22, 23].map(|last| [127, 0, 0, last]);
+    for address in addresses.into_iter().cycle().take(12) {
+        deaf.push(deaf_subscriber(&service, address, &whole).await);
     }
     let mut reader = Client::connect(&service).await;
     reader.call("eth_subscribe", whole).await;
-    // Far more than sockets hold: 200 transactions of 60 kB, told as JSON.
+    // Far more than sockets hold: 60 transactions of 60 kB, told as JSON. Not submitted by a request, which has to be answered
+    // within the time that those who read nothing are given.
     let mut sent = Vec::new();
     let mut told = Vec::new();
     for nonce in 0..60 {
         let raw = crate::testing::raw_transaction_with(&key(1), nonce, 60_000);
-        sent.push(service.call("eth_sendRawTransaction", json!([raw])).await);
+        sent.push(json!(service.intake.submit(ROLLUP, raw).await.unwrap()));
         told.push(reader.next().await["params"]["result"]["hash"].clone());
     }
     assert_eq!(told, sent);
-    // Consensus was never asked to wait, and the deaf ones are gone: their bytes end.
+    // Consensus was never asked to wait.
     service.decide();
+    // The deaf ones are cut though nobody takes what they were told: there is room for as many others from where they are.
+    for address in addresses {
+        let cut = async {
+            loop {
+                let others = [
+                    connect_from(address, &service).await,
+                    connect_from(address, &service).await,
+                    connect_from(address, &service).await,
+                ];
+                if others.iter().all(Result::is_ok) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), cut).await.expect("they are cut");
+    }
+    // Their bytes end.
     for stream in deaf {
         let mut sink = vec![0; 1 << 16];
         loop {
