@@ -17,6 +17,7 @@ mod report;
 mod restart;
 mod rewards;
 mod rollup;
+mod seal;
 mod send;
 mod signals;
 mod simulate;
@@ -83,6 +84,7 @@ enum Command {
     Claim(stake::Claim),
     #[command(subcommand)]
     Owner(owner::Command),
+    Seal(seal::Options),
     #[command(subcommand)]
     Restart(restart::Command),
     #[command(subcommand)]
@@ -260,6 +262,7 @@ async fn run(command: Command, output: Output) -> eyre::Result<()> {
         Command::Poster(options) => stake::set_poster(options, output).await,
         Command::Claim(options) => stake::claim(options, output).await,
         Command::Owner(command) => owner::run(command, output).await,
+        Command::Seal(options) => seal::run(options, output).await,
         Command::Restart(command) => restart::run(command, output).await,
         Command::Report(command) => report::run(command, output).await,
         Command::Sweep(options) => report::sweep(options, output).await,
@@ -316,6 +319,7 @@ mod tests {
             ("cap", "What is delegated already stays"),
             ("fund", "Nothing of it comes back"),
             ("restart", "What is settled stays"),
+            ("seal", "Agents do so by themselves"),
             ("simulate", "Needs no L1"),
             ("devnet", "leaves nothing behind"),
             ("status", "one agent for its own view"),

@@ -147,10 +147,12 @@ async fn finish(options: Anybody, output: Output) -> eyre::Result<()> {
     let waiting = progress("finishing the restart");
     let pause = Duration::from_secs(network.params.l1_block_seconds.clamp(1, 12));
     let begun = loop {
-        match restart::finish(&account, &network.deployment, 0).await {
+        match restart::finish(&account, &network.deployment, true, 0).await {
             Ok(Finishing::Begun(begun)) => break Ok(begun),
             // The block that the seed comes from is not there yet.
-            Ok(Finishing::Closed | Finishing::Waiting { .. }) => tokio::time::sleep(pause).await,
+            Ok(Finishing::Closed | Finishing::Open | Finishing::Waiting { .. }) => {
+                tokio::time::sleep(pause).await
+            }
             Err(error) => break Err(error),
         }
     };

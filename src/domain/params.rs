@@ -96,6 +96,14 @@ impl Params {
         time.checked_div(self.l1_block_seconds).unwrap_or(0).min(MOST)
     }
 
+    /// L1 blocks that whoever pins needs before the end of the window, so that what is pinned can be used: one that includes the pin, the
+    /// distance to the pinned block, one that shows it, one that includes what uses it, one to spare, and of twenty slots one that is
+    /// missed.
+    pub fn seal_blocks(&self) -> u64 {
+        let distance = self.seed_distance_blocks();
+        distance.saturating_add(distance / 20).saturating_add(4)
+    }
+
     /// Whether nobody who pins can know who will propose the pinned block: L1 knows its proposers for 64 slots (R4).
     pub fn hides_proposers(&self) -> bool {
         const LEAST: u64 = 65;

@@ -280,7 +280,7 @@ impl Account {
         self.reverts().allow(order, now).map_err(|one| L1Error::Resting {
             what: one.what,
             failures: one.failures,
-            seconds: one.until.map(|until| until.saturating_sub(now).as_secs()),
+            seconds: one.until.saturating_sub(now).as_secs(),
         })?;
         self.refuse_what_is_too_dear().await?;
         let order = Order { gas: Some(self.gas_of(order).await?), ..order.clone() };

@@ -5,11 +5,12 @@ use super::bindings::{
     self, IBatchInbox, IERC20, IRewardPool, IRollups, IRota, ISequencerRegistry, ISlasher,
 };
 use super::client::Client;
+use super::convert;
 use super::error::L1Error;
 use crate::crypto::{SecretKey, SigningDomain};
 use crate::domain::{
     BatchNumber, Deployment, Epoch, Height, RollupId, Seconds, SequencerId, SequencerRecord,
-    SequencerStatus, SettledTip,
+    SettledTip,
 };
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::rpc::types::TransactionReceipt;
@@ -418,6 +419,8 @@ pub async fn send_eth(account: &Account, to: Address, amount_wei: U256) -> Resul
 pub enum SealStep {
     /// The set was frozen just now, and the block that its seed comes from pinned.
     Pinned,
+    /// Nobody has done so, and it was not to be done.
+    Unpinned,
     /// That block is there too short a time, or not yet.
     Waiting {
         /// Its number.
@@ -427,7 +430,8 @@ pub enum SealStep {
     Sealed,
 }
 
-/// Takes the next step towards the seal of `epoch` (R2, R4), `patience` L1 blocks later than it could be taken at first.
+/// Takes the next step towards the seal of `epoch` (R2, R4): pins it if nobody has and it `pins`, and seals it `patience` L1 blocks later
+/// than it could be sealed at first.
 ///
 /// # Errors
 ///
@@ -436,11 +440,15 @@ pub async fn seal(
     account: &Account,
     deployment: &Deployment,
     epoch: Epoch,
+    pins: bool,
     patience: u64,
 ) -> Result<SealStep, L1Error> {
     let to = deployment.settlement;
     let client = &account.client;
     let pinned = client.call(to, &IRota::pinnedCall {}).await?;
+    if pinned == 0 && !pins {
+        return Ok(SealStep::Unpinned);
+    }
     if pinned == 0 {
         account.execute(&Order::call(to, &IRota::pinCall { epoch: epoch.get() })).await?;
         return Ok(SealStep::Pinned);
@@ -497,13 +505,7 @@ pub async fn sequencer(
         owner: known.owner,
         signer: known.signer,
         poster: known.poster,
-        status: match known.status {
-            bindings::Status::Active => SequencerStatus::Active,
-            bindings::Status::Leaving => SequencerStatus::Leaving,
-            bindings::Status::Jailed => SequencerStatus::Jailed,
-            bindings::Status::Tombstoned => SequencerStatus::Tombstoned,
-            _ => SequencerStatus::None,
-        },
+        status: convert::status(known.status),
         stake_wei: known.assetsWei,
     })
 }

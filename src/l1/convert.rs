@@ -5,7 +5,7 @@ use super::error::L1Error;
 use crate::crypto::Signature;
 use crate::domain::{
     BatchHeader, BlockHeader, Deployment, Epoch, Generation, Height, LeaderSet, Millis, Params,
-    Proposal, Vote,
+    Proposal, SequencerStatus, Vote,
 };
 use alloy::primitives::{B256, U256};
 use serde_json::{Map, Value};
@@ -26,6 +26,17 @@ pub(super) fn params(words: &[U256; PARAMS]) -> Result<Params, L1Error> {
         object.insert((*name).to_owned(), value);
     }
     serde_json::from_value(Value::Object(object)).map_err(bad)
+}
+
+/// A sequencer's status.
+pub(super) const fn status(status: bindings::Status) -> SequencerStatus {
+    match status {
+        bindings::Status::Active => SequencerStatus::Active,
+        bindings::Status::Leaving => SequencerStatus::Leaving,
+        bindings::Status::Jailed => SequencerStatus::Jailed,
+        bindings::Status::Tombstoned => SequencerStatus::Tombstoned,
+        _ => SequencerStatus::None,
+    }
 }
 
 /// Where the contracts of a deployment are, as their constructors take it.

@@ -114,14 +114,16 @@ pub enum L1Error {
         seconds: u64,
     },
     /// The same was included and failed before, at cost: it is not tried again yet.
-    #[error("{what} failed on l1 {failures} times and was paid for each time: {}", again(*seconds))]
+    #[error(
+        "{what} failed on l1 {failures} times and was paid for each time: it is tried again in {seconds} s"
+    )]
     Resting {
         /// What it calls.
         what: &'static str,
         /// How often it, or its kind, failed.
         failures: u32,
-        /// After how long it is tried again; `None` if not before the next start.
-        seconds: Option<u64>,
+        /// After how long it is tried again.
+        seconds: u64,
     },
     /// L1 asks for more than is to be paid. Nothing was sent.
     #[error(
@@ -150,13 +152,6 @@ pub enum L1Error {
         /// What was expected.
         reason: String,
     },
-}
-
-fn again(seconds: Option<u64>) -> String {
-    seconds.map_or_else(
-        || "it is given up until the next start".to_owned(),
-        |seconds| format!("it is tried again in {seconds} s"),
-    )
 }
 
 impl L1Error {

@@ -1,7 +1,7 @@
 //! What events on L1 say, in domain types: all that the mirror is made of besides blocks.
 
 use super::bindings::{
-    IBatchInbox, IForcedInbox, IRestart, IRollups, IRota, ISequencerRegistry, ISlasher, Status,
+    IBatchInbox, IForcedInbox, IRestart, IRollups, IRota, ISequencerRegistry, ISlasher,
 };
 use super::client::Client;
 use super::convert;
@@ -10,7 +10,7 @@ use super::{settlement, unread};
 use crate::domain::{
     BatchNumber, BlockHeader, Deployment, Epoch, ForcedEntry, ForcedEscape, Generation,
     GenerationStart, Height, L1Block, LeaderSet, RollupId, RollupTransaction, Seconds,
-    SettledBatch,
+    SequencerStatus, SettledBatch,
 };
 use crate::storage::Store;
 use alloy::consensus::Header;
@@ -30,18 +30,20 @@ pub(super) enum Fact {
     Sealed(Arc<LeaderSet>),
     /// A restart was opened: until when sequencers check in, and until when it can be finished.
     RestartOpened { check_in_until: Seconds, finish_until: Seconds },
-    /// A sequencer said that it is there.
-    CheckedIn { id: u32 },
+    /// A sequencer said that it is there, and weighs so much.
+    CheckedIn { id: u32, weight: u64 },
+    /// Check-in was closed: those who will lead lie here.
+    CheckInClosed { pointer: Address },
     /// A sequencer said so after it had missed a restart.
     Returned { id: u32 },
-    /// A restart was finished.
-    GenerationStarted(GenerationStart),
+    /// A generation began with the set that lies here: by the finish of a restart, or by a seal after an empty set.
+    GenerationStarted { start: GenerationStart, pointer: Address },
     /// A sequencer joined with this key.
     Joined { id: u32, signer: Address },
     /// It took another key.
     Rotated { id: u32, signer: Address },
-    /// It may count again (active or jailed), or it leaves for good (by its exit, evicted, tombstoned).
-    Stays { id: u32, stays: bool },
+    /// It joined or came back (active), was jailed, or leaves for good (by its exit, evicted, tombstoned).
+    Status { id: u32, status: SequencerStatus },
     /// It said where it is reached.
     Endpoint { id: u32, agreement: String, link: String },
     /// A rollup was registered, funded or debited, and has this allowance now.
@@ -72,6 +74,7 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
             IRota::Sealed::SIGNATURE_HASH,
             IRestart::RestartOpened::SIGNATURE_HASH,
             IRestart::CheckedIn::SIGNATURE_HASH,
+            IRestart::CheckInClosed::SIGNATURE_HASH,
             IRestart::Returned::SIGNATURE_HASH,
             IRestart::GenerationStarted::SIGNATURE_HASH,
             IBatchInbox::BatchSettled::SIGNATURE_HASH,
@@ -90,10 +93,10 @@ pub(super) fn filter(deployment: &Deployment) -> Filter {
         ])
 }
 
-/// [`filter`], and what becomes no fact but has to fit what does: pins, and check-ins that were closed.
+/// [`filter`], and what becomes no fact but has to fit what does: pins.
 pub(super) fn verifying_filter(deployment: &Deployment) -> Filter {
     let mut filter = filter(deployment);
-    let more = vec![IRota::Pinned::SIGNATURE_HASH, IRestart::CheckInClosed::SIGNATURE_HASH];
+    let more = vec![IRota::Pinned::SIGNATURE_HASH];
     let [topics, ..] = &mut filter.topics;
     *topics = std::mem::take(topics).extend(more);
     filter
@@ -124,6 +127,8 @@ pub(super) async fn read(
     let mut facts = Vec::with_capacity(logs.len());
     // Submissions of one transaction settle in the order in which its input has them.
     let mut opened: Option<Opened> = None;
+    // A generation's first set is sealed right before it begins.
+    let mut sealed_at = Address::ZERO;
     for log in logs {
         let topic = log.topic0().copied().unwrap_or_default();
         let fact = match topic {
@@ -147,7 +152,9 @@ pub(super) async fn read(
                     }
                     Ok(set)
                 });
-                Fact::Sealed(Arc::new(read.await?))
+                let set = read.await?;
+                sealed_at = event.pointer;
+                Fact::Sealed(Arc::new(set))
             }
             IRestart::RestartOpened::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRestart::RestartOpened>(log) else { continue };
@@ -158,7 +165,11 @@ pub(super) async fn read(
             }
             IRestart::CheckedIn::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRestart::CheckedIn>(log) else { continue };
-                Fact::CheckedIn { id: event.id }
+                Fact::CheckedIn { id: event.id, weight: event.weight }
+            }
+            IRestart::CheckInClosed::SIGNATURE_HASH => {
+                let Some(event) = decode::<IRestart::CheckInClosed>(log) else { continue };
+                Fact::CheckInClosed { pointer: event.pointer }
             }
             IRestart::Returned::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRestart::Returned>(log) else { continue };
@@ -166,13 +177,14 @@ pub(super) async fn read(
             }
             IRestart::GenerationStarted::SIGNATURE_HASH => {
                 let Some(event) = decode::<IRestart::GenerationStarted>(log) else { continue };
-                Fact::GenerationStarted(GenerationStart {
+                let start = GenerationStart {
                     generation: Generation::new(event.generation),
                     epoch: Epoch::new(event.epoch),
                     last_height: Height::new(event.lastHeight),
                     last_block_hash: event.lastBlockHash,
                     finished_in: *block,
-                })
+                };
+                Fact::GenerationStarted { start, pointer: sealed_at }
             }
             ISequencerRegistry::Joined::SIGNATURE_HASH => {
                 let Some(event) = decode::<ISequencerRegistry::Joined>(log) else { continue };
@@ -188,8 +200,7 @@ pub(super) async fn read(
                 let Some(event) = decode::<ISequencerRegistry::StatusChanged>(log) else {
                     continue;
                 };
-                let stays = matches!(event.status, Status::Active | Status::Jailed);
-                Fact::Stays { id: event.id, stays }
+                Fact::Status { id: event.id, status: convert::status(event.status) }
             }
             ISequencerRegistry::EndpointChanged::SIGNATURE_HASH => {
                 let Some(event) = decode::<ISequencerRegistry::EndpointChanged>(log) else {

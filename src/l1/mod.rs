@@ -39,6 +39,8 @@ mod retry;
 mod reverts;
 pub mod rewards;
 pub mod rights;
+mod roster;
+pub mod sealing;
 mod settlement;
 mod span;
 mod standing;

@@ -10,14 +10,23 @@ use super::facts::Fact;
 use super::mirror::Mirror;
 use crate::domain::{
     BlockHeader, Deployment, Epoch, ForcedEntry, ForcedEscape, GenerationStart, L1Block, LeaderSet,
-    Params, RollupId, Seconds, SettledBatch,
+    Params, RollupId, Seconds, SequencerStatus, SettledBatch,
 };
 use alloy::primitives::{Address, B256, U256, keccak256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::sync::Arc;
 
 /// Raised with every change of what is written here.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+
+/// Statuses in the order of the contract, by which they are written.
+const STATUSES: [SequencerStatus; 5] = [
+    SequencerStatus::None,
+    SequencerStatus::Active,
+    SequencerStatus::Leaving,
+    SequencerStatus::Jailed,
+    SequencerStatus::Tombstoned,
+];
 
 /// Everything that a start needs.
 #[derive(Clone, Debug)]
@@ -69,9 +78,10 @@ enum KeptFact {
     Genesis(BlockHeader),
     Sealed { epoch: u64, code: Vec<u8> },
     RestartOpened { check_in_until: Seconds, finish_until: Seconds },
-    CheckedIn { id: u32 },
+    CheckedIn { id: u32, weight: u64 },
+    CheckInClosed { pointer: [u8; 20] },
     Returned { id: u32 },
-    GenerationStarted(GenerationStart),
+    GenerationStarted { start: GenerationStart, pointer: [u8; 20] },
     Joined { id: u32, signer: [u8; 20] },
     Rotated { id: u32, signer: [u8; 20] },
     Endpoint { id: u32, agreement: String, link: String },
@@ -81,7 +91,7 @@ enum KeptFact {
     Settled(Box<SettledBatch>),
     Reported { case: [u8; 32] },
     Executed { case: [u8; 32] },
-    Stays { id: u32, stays: bool },
+    Status { id: u32, status: u8 },
 }
 
 impl From<&Fact> for KeptFact {
@@ -94,9 +104,12 @@ impl From<&Fact> for KeptFact {
             Fact::RestartOpened { check_in_until, finish_until } => {
                 Self::RestartOpened { check_in_until: *check_in_until, finish_until: *finish_until }
             }
-            Fact::CheckedIn { id } => Self::CheckedIn { id: *id },
+            Fact::CheckedIn { id, weight } => Self::CheckedIn { id: *id, weight: *weight },
+            Fact::CheckInClosed { pointer } => Self::CheckInClosed { pointer: pointer.0.0 },
             Fact::Returned { id } => Self::Returned { id: *id },
-            Fact::GenerationStarted(start) => Self::GenerationStarted(start.clone()),
+            Fact::GenerationStarted { start, pointer } => {
+                Self::GenerationStarted { start: start.clone(), pointer: pointer.0.0 }
+            }
             Fact::Joined { id, signer } => Self::Joined { id: *id, signer: signer.0.0 },
             Fact::Rotated { id, signer } => Self::Rotated { id: *id, signer: signer.0.0 },
             Fact::Endpoint { id, agreement, link } => {
@@ -110,7 +123,10 @@ impl From<&Fact> for KeptFact {
             Fact::Settled(batch) => Self::Settled(Box::new(SettledBatch::clone(batch))),
             Fact::Reported { case } => Self::Reported { case: case.0 },
             Fact::Executed { case } => Self::Executed { case: case.0 },
-            Fact::Stays { id, stays } => Self::Stays { id: *id, stays: *stays },
+            Fact::Status { id, status } => {
+                let status = STATUSES.iter().position(|one| one == status).unwrap_or_default();
+                Self::Status { id: *id, status: u8::try_from(status).unwrap_or_default() }
+            }
         }
     }
 }
@@ -126,9 +142,14 @@ impl KeptFact {
             Self::RestartOpened { check_in_until, finish_until } => {
                 Fact::RestartOpened { check_in_until, finish_until }
             }
-            Self::CheckedIn { id } => Fact::CheckedIn { id },
+            Self::CheckedIn { id, weight } => Fact::CheckedIn { id, weight },
+            Self::CheckInClosed { pointer } => {
+                Fact::CheckInClosed { pointer: Address::new(pointer) }
+            }
             Self::Returned { id } => Fact::Returned { id },
-            Self::GenerationStarted(start) => Fact::GenerationStarted(start),
+            Self::GenerationStarted { start, pointer } => {
+                Fact::GenerationStarted { start, pointer: Address::new(pointer) }
+            }
             Self::Joined { id, signer } => Fact::Joined { id, signer: Address::new(signer) },
             Self::Rotated { id, signer } => Fact::Rotated { id, signer: Address::new(signer) },
             Self::Endpoint { id, agreement, link } => Fact::Endpoint { id, agreement, link },
@@ -141,7 +162,9 @@ impl KeptFact {
             Self::Settled(batch) => Fact::Settled(Arc::new(*batch)),
             Self::Reported { case } => Fact::Reported { case: B256::new(case) },
             Self::Executed { case } => Fact::Executed { case: B256::new(case) },
-            Self::Stays { id, stays } => Fact::Stays { id, stays },
+            Self::Status { id, status } => {
+                Fact::Status { id, status: *STATUSES.get(usize::from(status))? }
+            }
         })
     }
 }
@@ -196,7 +219,7 @@ pub(super) fn decode(bytes: &[u8], deployment: &Deployment) -> Option<Picture> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Chain, Picture, decode, encode, show};
+    use super::{Chain, Picture, STATUSES, decode, encode, show};
     use crate::domain::{
         BatchNumber, Deployment, Epoch, ForcedEscape, Generation, GenerationStart, Height, L1Block,
         LeaderSet, Member, RollupId, Seconds, SettledBatch,
@@ -259,9 +282,10 @@ mod tests {
                 check_in_until: Seconds::new(1),
                 finish_until: Seconds::new(u64::MAX),
             },
-            Fact::CheckedIn { id: 1 },
+            Fact::CheckedIn { id: 1, weight: u64::MAX },
+            Fact::CheckInClosed { pointer: Address::repeat_byte(8) },
             Fact::Returned { id: 2 },
-            Fact::GenerationStarted(start),
+            Fact::GenerationStarted { start, pointer: Address::repeat_byte(8) },
             Fact::Joined { id: u32::MAX, signer: Address::repeat_byte(1) },
             Fact::Rotated { id: 1, signer: Address::repeat_byte(2) },
             Fact::Endpoint { id: 1, agreement: "a".to_owned(), link: "ü".to_owned() },
@@ -271,8 +295,10 @@ mod tests {
             Fact::Settled(Arc::new(batch)),
             Fact::Reported { case: B256::repeat_byte(1) },
             Fact::Executed { case: B256::repeat_byte(1) },
-            Fact::Stays { id: 1, stays: false },
         ]
+        .into_iter()
+        .chain(STATUSES.map(|status| Fact::Status { id: 1, status }))
+        .collect()
     }
 
     fn picture() -> Picture {

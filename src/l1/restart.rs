@@ -99,6 +99,8 @@ pub struct Begun {
 pub enum Finishing {
     /// The members are fixed, and the block that their seed comes from was pinned just now.
     Closed,
+    /// Nobody has done so, and it was not to be done.
+    Open,
     /// That block is there too short a time, or not yet.
     Waiting {
         /// Its number.
@@ -171,8 +173,8 @@ pub async fn check_in(account: &Account, deployment: &Deployment, id: u32) -> Re
     Ok(())
 }
 
-/// Takes the next step towards the end of the restart under way, the last one `patience` L1 blocks later than it could be taken
-/// at first: all who wait for it wait for the same block.
+/// Takes the next step towards the end of the restart under way: closes its check-in if nobody has and it `closes`, and finishes it
+/// `patience` L1 blocks later than it could be finished at first: all who wait for it wait for the same block.
 ///
 /// # Errors
 ///
@@ -180,11 +182,15 @@ pub async fn check_in(account: &Account, deployment: &Deployment, id: u32) -> Re
 pub async fn finish(
     account: &Account,
     deployment: &Deployment,
+    closes: bool,
     patience: u64,
 ) -> Result<Finishing, L1Error> {
     let to = deployment.settlement;
     let client = &account.client;
     let pinned = client.call(to, &IRestart::pinnedForRestartCall {}).await?;
+    if pinned == 0 && !closes {
+        return Ok(Finishing::Open);
+    }
     if pinned == 0 {
         account.execute(&Order::call(to, &IRestart::closeCheckInCall {})).await?;
         return Ok(Finishing::Closed);

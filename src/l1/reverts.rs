@@ -2,14 +2,15 @@
 //!
 //! What an agent is about to send is tried on a node first, which costs nothing. A node that answers wrongly, or a contract
 //! that judges otherwise once a transaction is included, would have an agent pay for the same failure for ever: so the same
-//! transaction is tried again ever more slowly, a few times in all, and all transactions of a kind have a budget.
+//! transaction is tried again ever more slowly, a few times and then once a day, and all transactions of a kind have a budget. Nothing is
+//! given up for ever: some transactions are the same in each epoch, and whoever wins a few races for them would keep all agents from them.
 
 use super::account::Order;
 use alloy::primitives::{Address, B256, Keccak256};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// How often the same transaction may fail at cost before it is given up until the agent starts again.
+/// How often the same transaction may fail at cost before it is tried once a day. Each failure counts until there was none for two.
 pub(super) const ATTEMPTS: u32 = 6;
 /// The pause after the second failure of a transaction. It doubles. One failure may be the doing of somebody who was faster, or
 /// of what had to come before.
@@ -29,14 +30,28 @@ pub struct Resting {
     pub what: &'static str,
     /// How often it, or its kind, failed at cost.
     pub failures: u32,
-    /// From when it is tried again; `None` if never by this process.
-    pub until: Option<Duration>,
+    /// From when it is tried again.
+    pub until: Duration,
+}
+
+/// A transaction that failed.
+#[derive(Debug)]
+struct Cause {
+    resting: Resting,
+    /// When it did last.
+    failed: Duration,
+}
+
+impl Cause {
+    fn is_forgotten(&self, now: Duration) -> bool {
+        now.saturating_sub(self.failed) >= WITHIN.saturating_mul(2)
+    }
 }
 
 /// What failed at cost.
 #[derive(Debug, Default)]
 pub(super) struct Reverts {
-    causes: BTreeMap<B256, Resting>,
+    causes: BTreeMap<B256, Cause>,
     kinds: BTreeMap<(Address, &'static str), VecDeque<Duration>>,
     /// All failures since the start.
     total: u64,
@@ -64,8 +79,8 @@ fn rests_until(failures: &VecDeque<Duration>) -> Option<Duration> {
 impl Reverts {
     /// Whether this may be tried now; else what keeps it.
     pub(super) fn allow(&mut self, order: &Order, now: Duration) -> Result<(), Resting> {
-        if let Some(resting) = self.causes.get(&cause(order))
-            && resting.until.is_none_or(|until| now < until)
+        if let Some(Cause { resting, .. }) = self.causes.get(&cause(order))
+            && now < resting.until
         {
             return Err(resting.clone());
         }
@@ -75,7 +90,7 @@ impl Reverts {
             Some(until) if now < until => Err(Resting {
                 what: order.what,
                 failures: u32::try_from(failures.len()).unwrap_or(u32::MAX),
-                until: Some(until),
+                until,
             }),
             _ => Ok(()),
         }
@@ -91,16 +106,18 @@ impl Reverts {
             times.pop_front();
         }
         let cause = cause(order);
-        let failures = self.causes.get(&cause).map_or(0, |one| one.failures).saturating_add(1);
+        let before = self.causes.get(&cause).filter(|one| !one.is_forgotten(now));
+        let failures = before.map_or(0, |one| one.resting.failures).saturating_add(1);
         let pause = match failures.checked_sub(2) {
+            _ if failures >= ATTEMPTS => WITHIN,
             Some(doublings) => FIRST_PAUSE.saturating_mul(1 << doublings.min(ATTEMPTS)),
             None => Duration::ZERO,
         };
-        let until = (failures < ATTEMPTS).then(|| now.saturating_add(pause));
-        self.causes.insert(cause, Resting { what: order.what, failures, until });
+        let until = now.saturating_add(pause);
+        let resting = Resting { what: order.what, failures, until };
+        self.causes.insert(cause, Cause { resting, failed: now });
         while self.causes.len() > REMEMBERED {
-            let soonest =
-                self.causes.iter().min_by_key(|(_, one)| one.until.unwrap_or(Duration::MAX));
+            let soonest = self.causes.iter().min_by_key(|(_, one)| one.resting.until);
             let Some(soonest) = soonest.map(|(cause, _)| *cause) else { return };
             self.causes.remove(&soonest);
         }
@@ -117,7 +134,8 @@ impl Reverts {
         let resting = self
             .causes
             .values()
-            .filter(|one| one.failures > 1 && one.until.is_none_or(|until| now < until));
+            .map(|one| &one.resting)
+            .filter(|one| one.failures > 1 && now < one.until);
         for one in resting {
             let worst = told.entry(one.what).or_insert_with(|| one.clone());
             if one.failures > worst.failures {
@@ -125,8 +143,7 @@ impl Reverts {
             }
         }
         for ((_, what), times) in &self.kinds {
-            let until = rests_until(times).filter(|until| now < *until);
-            if until.is_some() {
+            if let Some(until) = rests_until(times).filter(|until| now < *until) {
                 let failures = u32::try_from(times.len()).unwrap_or(u32::MAX);
                 told.insert(what, Resting { what, failures, until });
             }
@@ -137,7 +154,7 @@ impl Reverts {
 
 #[cfg(test)]
 mod tests {
-    use super::{ATTEMPTS, OF_A_KIND, Order, REMEMBERED, REST, Reverts};
+    use super::{ATTEMPTS, OF_A_KIND, Order, REMEMBERED, REST, Reverts, WITHIN};
     use alloy::primitives::{Address, U256};
     use std::time::Duration;
 
@@ -171,17 +188,37 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_each_time_is_paid_for_a_few_times_ever_more_slowly_and_given_up() {
+    fn what_fails_each_time_is_paid_for_a_few_times_ever_more_slowly_and_then_once_a_day() {
         let (paid, first_hour) = tries(|_| order(1));
-        assert_eq!((paid, first_hour), (ATTEMPTS, 6));
+        assert_eq!((paid, first_hour), (ATTEMPTS.saturating_add(9), 6));
         let mut reverts = Reverts::default();
         for n in 0..ATTEMPTS {
             reverts.failed(&order(1), at(u64::from(n)));
         }
-        let resting = reverts.allow(&order(1), at(u64::MAX)).unwrap_err();
-        assert_eq!((resting.failures, resting.until), (ATTEMPTS, None));
+        let resting = reverts.allow(&order(1), at(6)).unwrap_err();
+        let day = at(5).saturating_add(WITHIN);
+        assert_eq!((resting.failures, resting.until), (ATTEMPTS, day));
         assert!(reverts.allow(&order(2), at(9)).is_ok(), "another one of the kind is not blamed");
         assert_eq!(reverts.told(at(9)), (vec![resting], u64::from(ATTEMPTS)));
+        assert!(reverts.allow(&order(1), day).is_ok());
+        reverts.failed(&order(1), day);
+        assert!(reverts.allow(&order(1), day.saturating_add(at(60))).is_err());
+    }
+
+    #[test]
+    fn races_that_were_lost_in_one_epoch_after_the_other_keep_nobody_from_a_duty_for_ever() {
+        let mut reverts = Reverts::default();
+        // The same calldata in each epoch, an hour apart; somebody is always faster.
+        for epoch in 0..u64::from(ATTEMPTS) {
+            assert!(reverts.allow(&order(1), at(3_600 * epoch)).is_ok(), "epoch {epoch}");
+            reverts.failed(&order(1), at(3_600 * epoch));
+        }
+        assert!(reverts.allow(&order(1), at(3_600 * 6)).is_err());
+        assert!(reverts.allow(&order(1), at(3_600 * 5).saturating_add(WITHIN)).is_ok());
+        // And what was lost long ago does not count.
+        let later = at(3_600 * 5).saturating_add(WITHIN * 2);
+        reverts.failed(&order(1), later);
+        assert!(reverts.allow(&order(1), later).is_ok());
     }
 
     #[test]
@@ -204,7 +241,7 @@ mod tests {
         assert_eq!(reverts.told(at(0)).0, [], "once may happen to anybody");
         assert!(reverts.allow(&order(1), at(0)).is_ok());
         reverts.failed(&order(1), at(0));
-        assert_eq!(reverts.allow(&order(1), at(59)).unwrap_err().until, Some(at(60)));
+        assert_eq!(reverts.allow(&order(1), at(59)).unwrap_err().until, at(60));
         assert_eq!(reverts.told(at(59)).0.len(), 1);
         assert!(reverts.allow(&order(1), at(60)).is_ok());
         reverts.succeeded(&order(1));
@@ -228,6 +265,6 @@ mod tests {
             reverts.failed(&order(n), at(1));
         }
         assert_eq!(reverts.causes.len(), REMEMBERED);
-        assert_eq!(reverts.allow(&order(0), at(2)).unwrap_err().until, None);
+        assert_eq!(reverts.allow(&order(0), at(2)).unwrap_err().until, WITHIN);
     }
 }

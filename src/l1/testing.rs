@@ -68,7 +68,9 @@ impl World {
     /// Seals the set of `epoch`, in two calls.
     pub(crate) async fn seal(&self, epoch: Epoch) {
         let rich = self.rich();
-        while actions::seal(&rich, &self.deployment, epoch, 0).await.unwrap() != SealStep::Sealed {
+        while actions::seal(&rich, &self.deployment, epoch, true, 0).await.unwrap()
+            != SealStep::Sealed
+        {
             self.mine(1, 1).await;
         }
     }

@@ -43,7 +43,8 @@ async fn a_dead_node_is_passed_over_and_one_of_another_chain_is_refused() {
     // What a contract refuses is told as that, however silent the other node is.
     let rich = world.rich_through(client);
     for _ in 0..3 {
-        let error = actions::seal(&rich, &world.deployment, Epoch::new(99), 0).await.unwrap_err();
+        let error =
+            actions::seal(&rich, &world.deployment, Epoch::new(99), true, 0).await.unwrap_err();
         assert!(matches!(error, L1Error::Reverted { .. }), "{error}");
     }
     let error = Client::connect(&[dead]).await.unwrap_err();

@@ -90,7 +90,7 @@ impl End {
                 (end.l1_origin_number, end.l1_origin_hash) =
                     (block.l1_origin_number, block.l1_origin_hash);
             }
-            Fact::GenerationStarted(start) => {
+            Fact::GenerationStarted { start, .. } => {
                 (self.0.generation, self.0.epoch) = (start.generation, start.epoch);
             }
             Fact::Settled(batch) => self.0 = batch.header.clone(),

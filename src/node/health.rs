@@ -213,10 +213,8 @@ fn of_account(address: Address, state: &AccountState) -> Vec<String> {
         ));
     }
     for one in &state.resting {
-        let then =
-            if one.until.is_some() { "it rests" } else { "it is given up until the next start" };
         reasons.push(format!(
-            "{} was included on L1 and refused {} times, each time at cost: {then}",
+            "{} was included on L1 and refused {} times, each time at cost: it rests",
             one.what, one.failures
         ));
     }
@@ -295,12 +293,9 @@ mod tests {
         assert!(said(&poor).contains("cannot pay"));
         let dear = AccountState { is_at_tip_limit: true, ..state(LOW_GAS, 1) };
         assert!(said(&dear).contains("max-l1-tip-gwei"));
-        let resting = |until| Resting { what: "tally", failures: 6, until };
-        for (until, words) in [(None, "given up"), (Some(Duration::ZERO), "rests")] {
-            let vain = AccountState { resting: vec![resting(until)], ..state(LOW_GAS, 1) };
-            let told = said(&vain);
-            assert!(told.contains("tally") && told.contains("6 times") && told.contains(words));
-        }
+        let resting = vec![Resting { what: "tally", failures: 6, until: Duration::ZERO }];
+        let told = said(&AccountState { resting, ..state(LOW_GAS, 1) });
+        assert!(told.contains("tally") && told.contains("6 times") && told.contains("rests"));
         let vain = AccountState { failed_settlements: 2, ..state(LOW_GAS, 1) };
         assert!(said(&vain).contains("2 times"));
         let dear = AccountState { is_at_fee_limit: true, ..state(LOW_GAS, 1) };
@@ -339,7 +334,7 @@ mod tests {
         show_store(&metrics, &around.store);
         assert!(shown("rota_store_kept_from 2"), "{}", metrics.render());
 
-        let resting = vec![Resting { what: "tally", failures: 6, until: None }];
+        let resting = vec![Resting { what: "tally", failures: 6, until: Duration::ZERO }];
         let vain = AccountState { paid_in_vain: 7, resting, ..state(LOW_GAS, 1) };
         show_account(&metrics, &vain);
         assert!(shown("rota_l1_paid_in_vain 7") && shown("rota_l1_resting 1"));

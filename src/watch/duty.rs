@@ -1,9 +1,8 @@
 //! What the duties have in common: whose agent it is, whose turn it is, and that none of them waits for another.
 
-use super::turns::patience;
+use super::turns::{patience, place_in_set, place_of_all};
 use crate::domain::{Deployment, Params, Turn};
 use crate::l1::{Account, L1Error, MirrorHandle};
-use crate::rota::draw_order;
 use crate::storage::{Store, StoreError};
 use alloy::primitives::Address;
 use std::collections::BTreeMap;
@@ -17,8 +16,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(120);
 /// Doublings of the pause after failures in a row, up to the longest.
 const MAX_DOUBLINGS: u32 = 8;
-/// After so long something that was due is taken for done by somebody else.
-const FORGET: Duration = Duration::from_secs(120);
+/// What was due and was not asked about for so long is taken for done by somebody else.
+const FORGET: Duration = Duration::from_secs(3_600);
 
 /// Why a duty was not done now.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +48,15 @@ pub(super) trait Duty: Send {
     fn step(&mut self, agent: &Agent) -> impl Future<Output = Result<(), DutyError>> + Send;
 }
 
-/// Since when things are due that are not done: what patience counts from.
+/// Since when things are due that are not done: what patience counts from; and when each was last asked about.
 #[derive(Debug)]
-pub(super) struct Due<K>(BTreeMap<K, Instant>);
+pub(super) struct Due<K>(BTreeMap<K, Since>);
+
+#[derive(Debug)]
+struct Since {
+    due: Instant,
+    asked: Instant,
+}
 
 impl<K> Default for Due<K> {
     fn default() -> Self {
@@ -62,10 +67,13 @@ impl<K> Default for Due<K> {
 impl<K: Ord + Copy> Due<K> {
     /// Whether something that is due has waited as long as those before this agent in the order may take for it.
     pub(super) fn is_turn(&mut self, agent: &Agent, what: K, seed: u64, params: &Params) -> bool {
-        // What is not asked about any more was done by somebody.
-        self.0.retain(|other, since| *other == what || since.elapsed() < FORGET);
-        let since = *self.0.entry(what).or_insert_with(Instant::now);
-        since.elapsed() >= patience(params, agent.rank(seed))
+        let now = Instant::now();
+        let since = self.0.entry(what).or_insert(Since { due: now, asked: now });
+        since.asked = now;
+        let is_turn = since.due.elapsed() >= patience(params, agent.rank(seed));
+        // What is not asked about any more was done by somebody. What is asked about now and then, among much else, still waits.
+        self.0.retain(|_, since| since.asked.elapsed() < FORGET);
+        is_turn
     }
 
     /// Takes note that it is done, or that L1 answered.
@@ -75,18 +83,17 @@ impl<K: Ord + Copy> Due<K> {
 }
 
 impl Agent {
-    /// This agent's place in the order of the running set; behind all members if it is none.
-    pub(super) fn rank(&self, seed: u64) -> usize {
+    /// This agent's place in the order of the running set, behind all members if it is none; where nobody leads, in that of all who
+    /// can be sealed.
+    pub(super) fn rank(&self, seed: u64) -> u64 {
         let mirror = self.mirror.read();
         let set = mirror.head.and_then(|head| {
             mirror.set_for(mirror.generation(), mirror.params.epoch_at(head.timestamp))
         });
-        let Some(set) = set else { return 0 };
-        let own = set.index_of(self.signer);
-        own.and_then(|own| {
-            draw_order(&set, Turn::new(seed)).into_iter().position(|place| place == own)
-        })
-        .unwrap_or(set.members().len())
+        match set.filter(|set| !set.members().is_empty()) {
+            Some(set) => place_in_set(&set, self.signer, Turn::new(seed)),
+            None => place_of_all(&mirror, self.signer, seed),
+        }
     }
 }
 
@@ -252,6 +259,53 @@ mod tests {
         assert!(due.is_turn(&agent, 2, seed, &params()));
         due.done(2);
         assert!(!due.is_turn(&agent, 2, seed, &params()), "it begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_much_that_is_due_at_once_each_has_its_turn() {
+        let around = Surroundings::new(params());
+        let node = Node::new(1, Rules::plain(), 0);
+        let mut agent = agent(&around, &node);
+        // L1 blocks of 12 s, and the last one of four in the order.
+        let params =
+            crate::domain::Params { l1_block_seconds: 12, epoch_seconds: 3_600, ..params() };
+        around.mirror.update(|mirror| {
+            for n in 1..=6 {
+                mirror.joined(n.into(), key(n).address());
+            }
+        });
+        agent.signer = key(6).address();
+        assert_eq!(agent.rank(0), 5);
+        let mut due: Due<u8> = Due::default();
+        let mut had = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            for what in 0..10 {
+                if due.is_turn(&agent, what, 0, &params) {
+                    had.insert(what);
+                }
+            }
+            tokio::time::advance(Duration::from_secs(12)).await;
+        }
+        assert_eq!(had.len(), 10, "each waits for 180 s, and no longer as there are others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_leads_one_after_the_other_does_what_is_due() {
+        let around = Surroundings::new(params());
+        let node = Node::new(1, Rules::plain(), 0);
+        let mut agent = agent(&around, &node);
+        around.mirror.update(|mirror| {
+            for n in 1..=4 {
+                mirror.joined(n.into(), key(n).address());
+            }
+        });
+        let mut ranks = |seed: u64| {
+            [1, 2, 3, 4].map(|n| {
+                agent.signer = key(n).address();
+                agent.rank(seed)
+            })
+        };
+        assert_eq!((ranks(0), ranks(1)), ([0, 1, 2, 3], [3, 0, 1, 2]));
     }
 
     #[tokio::test(start_paused = true)]

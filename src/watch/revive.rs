@@ -1,7 +1,7 @@
 //! The duty to take the steps of a restart (R33).
 
 use super::duty::{Agent, Due, Duty, DutyError};
-use super::restart::{RestartPlan, finishing_patience, restart_plan};
+use super::restart::{FinishingTurn, RestartPlan, finishing_turn, restart_plan};
 use crate::config::RestartDuty;
 use crate::l1::L1Error;
 use crate::l1::restart::{self as l1_restart, Finishing};
@@ -38,13 +38,9 @@ impl Duty for Revive {
             self.tried.is_some_and(|(last, at)| last == *plan && at.elapsed() < pause)
         };
         let Some(plan) = plan.filter(|plan| !tried(plan)) else { return Ok(()) };
-        let anybody = match plan {
-            RestartPlan::Open { since } => Some(since),
-            RestartPlan::Finish { until } => Some(until),
-            RestartPlan::CheckIn { .. } | RestartPlan::Return { .. } => None,
-        };
-        if let Some(seed) = anybody
-            && !self.due.is_turn(agent, plan, seed.get(), &params)
+        // Whose turn the end is says [`finishing_turn`]; to check in is nobody else's.
+        if let RestartPlan::Open { since } = plan
+            && !self.due.is_turn(agent, plan, since.get(), &params)
         {
             return Ok(());
         }
@@ -55,10 +51,13 @@ impl Duty for Revive {
                 l1_restart::check_in(account, deployment, id).await
             }
             RestartPlan::Finish { .. } => {
-                let patience = finishing_patience(&agent.mirror.read(), agent.signer);
-                match l1_restart::finish(account, deployment, patience).await {
+                let turn = finishing_turn(&agent.mirror.read(), agent.signer);
+                let FinishingTurn { closes, patience } = turn;
+                match l1_restart::finish(account, deployment, closes, patience).await {
                     // The next step is due as soon as L1 has the block.
-                    Ok(Finishing::Closed | Finishing::Waiting { .. }) => return Ok(()),
+                    Ok(Finishing::Open | Finishing::Closed | Finishing::Waiting { .. }) => {
+                        return Ok(());
+                    }
                     done => done.map(drop),
                 }
             }

@@ -19,17 +19,17 @@ impl Duty for Seal {
 
     async fn step(&mut self, agent: &Agent) -> Result<(), DutyError> {
         let plan = seal_plan(&agent.mirror.read(), agent.signer);
-        let Some(SealPlan { epoch, tenth, patience }) = plan else { return Ok(()) };
+        let Some(SealPlan { epoch, tenth, pins, patience }) = plan else { return Ok(()) };
         if self.refused == Some((epoch, tenth)) {
             return Ok(());
         }
-        match actions::seal(&agent.account, &agent.deployment, epoch, patience).await {
+        match actions::seal(&agent.account, &agent.deployment, epoch, pins, patience).await {
             Ok(SealStep::Pinned) => {
                 info!(%epoch, "set frozen, seed pinned");
                 Ok(())
             }
             // Asked again with the next L1 block; by whoever's turn it is then.
-            Ok(SealStep::Waiting { .. }) => Ok(()),
+            Ok(SealStep::Unpinned | SealStep::Waiting { .. }) => Ok(()),
             Ok(SealStep::Sealed) => {
                 info!(%epoch, "set sealed");
                 Ok(())

@@ -141,7 +141,7 @@ impl Chain {
         self.provider.anvil_mine(Some(1), None).await.unwrap();
         let time: Seconds = client.head().await.unwrap().timestamp;
         let epoch = params.epoch_at(time);
-        while actions::seal(&rich, &deployment, epoch, 0).await.unwrap() != SealStep::Sealed {
+        while actions::seal(&rich, &deployment, epoch, true, 0).await.unwrap() != SealStep::Sealed {
             self.provider.anvil_mine(Some(1), None).await.unwrap();
         }
         Deployed { deployment, epoch }

@@ -445,14 +445,17 @@ async fn a_restart_of_l1_is_verified_by_its_closed_check_in() {
         restart::check_in(&world.owner(index), deployment, id).await.unwrap();
     }
     world.skip_to(until.get()).await;
-    assert_eq!(restart::finish(&world.rich(), deployment, 0).await.unwrap(), Finishing::Closed);
+    assert_eq!(
+        restart::finish(&world.rich(), deployment, true, 0).await.unwrap(),
+        Finishing::Closed
+    );
     let running = params.epoch_at(client.head().await.unwrap().timestamp);
     world.seal(running.next()).await;
     let begun = loop {
-        match restart::finish(&world.rich(), deployment, 0).await.unwrap() {
+        match restart::finish(&world.rich(), deployment, true, 0).await.unwrap() {
             Finishing::Begun(begun) => break begun,
             Finishing::Closed => panic!("closed twice"),
-            Finishing::Waiting { .. } => world.mine(1, 1).await,
+            Finishing::Open | Finishing::Waiting { .. } => world.mine(1, 1).await,
         }
     };
     let next = begun.epoch.next();
