@@ -49,12 +49,13 @@ hostile: setup ## Hostile peers, clients, wallets, L1 and disks against agents, 
 SECONDS ?= 600
 SEED ?= 1
 BATCHES ?= 100000
+SEEDS ?= 100
 
 fuzz: setup ## Arbitrary transactions through the agent's core for SECONDS=600 from SEED=1; a failure names its seed
 	ROTA_FUZZ_SECONDS=$(SECONDS) ROTA_FUZZ_SEED=$(SEED) cargo test $(TEST_FLAGS) --lib core_tests::fuzz -- --nocapture
 
-simulate-network: setup ## Attesters over a network, an L1 and disks that fail, for SECONDS=600 from SEED=1; a failure prints its seed
-	ROTA_NETWORK_SECONDS=$(SECONDS) ROTA_NETWORK_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib attest::simulation -- --nocapture
+simulate-network: setup ## Agents over a network, an L1 and disks that fail, SEEDS=100 from SEED=1 on; a failure prints its seed
+	ROTA_NETWORK_SEEDS=$(SEEDS) ROTA_NETWORK_SEED=$(SEED) cargo test $(CARGO_FLAGS) --lib simulation:: -- --nocapture
 
 soak-store: setup ## A store lives through BATCHES=100000 settled batches, and must stop growing
 	ROTA_SOAK_BATCHES=$(BATCHES) cargo test --release $(CARGO_FLAGS) --lib growth_stops -- --nocapture

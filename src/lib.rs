@@ -30,4 +30,6 @@ mod blocking;
 #[cfg(test)]
 mod core_tests;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod testing;

@@ -37,8 +37,9 @@ use malachitebft_core_types::{
 use malachitebft_engine::host::{Next, SyncedValueOutcome};
 use malachitebft_engine::util::streaming::StreamContent;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// How long this waits at a time for a block that is ahead of the clock, in milliseconds: the clock may be set meanwhile.
 const JUDGE_WITHIN: u64 = 1_000;

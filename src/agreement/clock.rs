@@ -11,7 +11,8 @@ use super::gate::Trouble;
 use crate::domain::{Millis, Signer};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// Proposers whose times are remembered, the last ones to propose.
 const PROPOSERS: usize = 7;
@@ -152,7 +153,7 @@ impl Clock {
     /// Tells of a clock that is off, now and then.
     pub(super) fn tell(&self, drift: Millis, at: Instant) {
         let Some(off) = self.fault(drift) else { return };
-        if self.read().told.again(at).is_some() {
+        if self.read().told.again(at.into_std()).is_some() {
             let (millis, drift) = (off.millis, drift.get());
             tracing::warn!(millis, drift, "{off}: blocks are refused until it is right");
         }
@@ -179,7 +180,8 @@ fn difference(now: Millis, timestamp: Millis) -> i64 {
 mod tests {
     use super::{Against, Clock, ClockOff};
     use crate::domain::{Millis, Signer};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     const DRIFT: Millis = Millis::new(2_000);
     const NOW: Millis = Millis::new(1_000_000);

@@ -84,7 +84,7 @@ impl Page {
     }
 
     /// Turns to a height; what was noted of it before the process ended comes back to be replayed.
-    fn begin(&self, height: Height) -> Result<Vec<Vec<u8>>, LogError> {
+    pub(super) fn begin(&self, height: Height) -> Result<Vec<Vec<u8>>, LogError> {
         let mut lines = self.lines()?;
         if lines.height == Some(height) {
             return Ok(Vec::new());
@@ -106,7 +106,7 @@ impl Page {
         Ok(entries)
     }
 
-    fn reset(&self, height: Height) -> Result<(), LogError> {
+    pub(super) fn reset(&self, height: Height) -> Result<(), LogError> {
         let mut lines = self.lines()?;
         self.store.clear_engine_log()?;
         *lines = Lines { height: Some(height), ..Lines::default() };
@@ -114,7 +114,7 @@ impl Page {
     }
 
     /// Takes an entry of the engine.
-    fn append(&self, height: Height, entry: Input<RotaContext>) -> Result<(), LogError> {
+    pub(super) fn append(&self, height: Height, entry: Input<RotaContext>) -> Result<(), LogError> {
         let mut lines = self.lines()?;
         // The engine appends nothing while it replays.
         lines.flushing = true;
@@ -160,7 +160,7 @@ impl Page {
         self.lines().is_ok_and(|lines| lines.lost && lines.height == Some(height))
     }
 
-    fn flush(&self) -> Result<(), LogError> {
+    pub(super) fn flush(&self) -> Result<(), LogError> {
         let mut lines = self.lines()?;
         self.write(&mut lines)
     }

@@ -77,7 +77,7 @@ use malachitebft_core_types::LinearTimeouts;
 use silence::Verdict;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -546,7 +546,7 @@ impl Member {
             let wake_at = app.start_when_due().await?;
             let woken = async {
                 match wake_at {
-                    Some(then) => tokio::time::sleep_until(Instant::into(then)).await,
+                    Some(then) => tokio::time::sleep_until(then).await,
                     None => std::future::pending().await,
                 }
             };
@@ -564,7 +564,7 @@ impl Member {
                     let next = app.running();
                     let settled = history::final_with(self, next)?.map(|batch| batch.number);
                     let unoffered = self.voice.is_left_behind(next);
-                    if let Some(why) = behind.look(settled, unoffered, Instant::now()) {
+                    if let Some(why) = behind.look(settled, unoffered, std::time::Instant::now()) {
                         return Ok(End::LeftBehind(why));
                     }
                 }
@@ -630,6 +630,9 @@ pub(crate) async fn judge_body(
 ) -> Option<Vec<crate::storage::IncludedTransaction>> {
     validity::judge_body(params, block, source).await.ok()
 }
+
+#[cfg(test)]
+pub(crate) mod simulated;
 
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,8 @@
 
 use crate::domain::L1Block;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Blocks that are held at most: those of the settling time, and one older.
 const KEPT: usize = 64;
@@ -42,7 +43,8 @@ mod tests {
     use super::Origins;
     use crate::domain::{L1Block, Seconds};
     use alloy::primitives::B256;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     fn block(number: u64) -> L1Block {
         L1Block { number, hash: B256::with_last_byte(1), timestamp: Seconds::new(number) }

@@ -7,7 +7,8 @@
 
 use crate::domain::{Height, Signer};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What the pace of one height depends on.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,8 @@ impl Pace {
 mod tests {
     use super::{Begun, Pace, Start};
     use crate::domain::{Height, Signer};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     const IDLE: Duration = Duration::from_secs(1);
     const NEXT: Height = Height::new(8);

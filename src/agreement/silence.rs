@@ -11,7 +11,8 @@ use crate::domain::{Generation, Height};
 use malachitebft_app_channel::app::types::PeerId;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long an agent with all its records waits for others' heights before it speaks without knowing them. Who cannot reach a
 /// quorum may still be the one vote that somebody else's quorum lacks.
@@ -341,7 +342,8 @@ mod tests {
     use super::{Company, Heard, LOOK_AROUND, PATIENCE, Silence, Silencer, UNTOLD, Verdict};
     use crate::domain::{Generation, Height};
     use malachitebft_app_channel::app::types::PeerId;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     const LISTEN: Duration = Duration::from_secs(2);
     const HEIGHTS: u64 = 2;

@@ -19,8 +19,9 @@ use malachitebft_core_types::{
 };
 use malachitebft_engine::network::NetworkEvent;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How often who has to wait asks again.
 pub(super) const AGAIN: Duration = Duration::from_millis(50);
@@ -113,7 +114,7 @@ impl Voice {
 
     /// Whether peers have gone on and do not offer this height any more.
     pub(super) fn is_left_behind(&self, next: Height) -> bool {
-        lock(&self.0.rumours).is_left_behind(next, Instant::now())
+        lock(&self.0.rumours).is_left_behind(next, Instant::now().into_std())
     }
 
     /// Lets the rest of the agent know.

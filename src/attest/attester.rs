@@ -145,7 +145,7 @@ impl Attester {
     }
 
     /// Does all that there is to do now.
-    pub(super) fn advance(
+    pub(crate) fn advance(
         &mut self,
         messages: Vec<(SequencerId, Message)>,
     ) -> Result<(), AttestError> {

@@ -676,3 +676,49 @@ fn settled_in(facts: &[Fact]) -> Vec<SettledBatch> {
         })
         .collect()
 }
+
+/// Following one step at a time, for who has a clock of their own.
+#[cfg(test)]
+pub(crate) struct Steps {
+    follower: Follower,
+    chain: Option<Chain>,
+}
+
+#[cfg(test)]
+impl Steps {
+    /// A start.
+    pub(crate) fn new(
+        client: Client,
+        deployment: Deployment,
+        mirror: MirrorHandle,
+        store: Store,
+    ) -> Self {
+        Self { follower: Follower::new(client, deployment, mirror, store), chain: None }
+    }
+
+    /// The block of the newest picture of L1 that a store holds whole: a start reads what came after it.
+    pub(crate) fn anchor(store: &Store, deployment: &Deployment) -> Option<u64> {
+        let pictures = store.l1_pictures().ok()?;
+        let newest = picture::decode(pictures.first()?, deployment)?;
+        newest.is_whole.then(|| picture::anchor(&newest))
+    }
+
+    /// Undoes what is above the head that a node tells, as if L1 had gone back.
+    pub(crate) async fn believe_head(&mut self) -> Result<(), String> {
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        let told = self.follower.reader.client().head().await;
+        if let Ok(head) = told
+            && chain.tip().is_some_and(|tip| tip.number > head.number)
+            && chain.blocks.first_key_value().is_some_and(|(oldest, _)| *oldest <= head.number)
+        {
+            chain.go_back_to(head.number);
+            self.follower.rebuild(chain).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// One look at L1, and what was in its way.
+    pub(crate) async fn step(&mut self) -> Result<(), String> {
+        self.follower.step(&mut self.chain).await.map_err(|error| error.to_string())
+    }
+}

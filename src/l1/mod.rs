@@ -42,6 +42,8 @@ pub mod rights;
 mod roster;
 pub mod sealing;
 mod settlement;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod span;
 mod standing;
 #[cfg(test)]

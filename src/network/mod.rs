@@ -28,6 +28,8 @@ mod codec;
 mod door;
 mod link;
 mod message;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod task;
 
 pub(crate) use door::{Door, ListedIps};

@@ -190,6 +190,12 @@ impl Poster {
         }
     }
 
+    /// One look, and what was in its way: for who has a clock of their own.
+    #[cfg(test)]
+    pub(crate) async fn look(&mut self) -> Result<(), String> {
+        self.step().await.map_err(|error| error.to_string())
+    }
+
     fn view(&self) -> Option<(Params, L1Block, Height)> {
         let mirror = self.mirror.read();
         let settled = mirror.tip.as_ref()?.last_height;

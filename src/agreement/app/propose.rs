@@ -18,7 +18,8 @@ use malachitebft_app_channel::NetworkMsg;
 use malachitebft_app_channel::app::types::LocallyProposedValue;
 use malachitebft_core_types::{Context as _, Proposal as _, Round};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 impl App {
     /// The block to propose: the one of an earlier round or run if there is one (R18), else a new one, on disk before

@@ -29,9 +29,10 @@ use proptest::sample::Index;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 type Message = StreamMessage<Part>;
 type Told = Option<ProposedValue<RotaContext>>;
