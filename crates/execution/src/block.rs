@@ -12,7 +12,7 @@ use alloy_primitives::{Address, B256, Bytes};
 pub struct Height {
     /// Its number; the first is 1, and none is left out.
     pub number: u64,
-    /// In milliseconds, not before that of the height before.
+    /// In milliseconds; before that of the height before it counts as that.
     pub timestamp_ms: u64,
     /// Who proposed it.
     pub proposer: Address,

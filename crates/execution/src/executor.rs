@@ -44,15 +44,11 @@ pub enum ExecutionError<E: std::error::Error + 'static> {
         /// The one that would be taken.
         expected: u64,
     },
-    /// A height is dated before the one before it.
-    #[error("height {height} has timestamp {found}, and the one before it {before}")]
-    Timestamp {
-        /// The height.
-        height: u64,
-        /// Its timestamp, in milliseconds.
-        found: u64,
-        /// The least that would do.
-        before: u64,
+    /// The state cannot be read for a call.
+    #[error("call: {reason}")]
+    Call {
+        /// Why not.
+        reason: String,
     },
     /// What was settled is not undone.
     #[error("heights above {height} cannot be undone: {settled} and those before it are settled")]
@@ -165,11 +161,12 @@ impl<S: State> Executor<S> {
         Prepared::new(raw, self.genesis.chain_id())
     }
 
-    /// Executes the next height. One of a later second closes the block of the open one first.
+    /// Executes the next height. One of a later second closes the block of the open one first. One that is dated before the
+    /// one before it counts as dated like that.
     ///
     /// # Errors
     ///
-    /// [`ExecutionError::Height`] and [`ExecutionError::Timestamp`] change nothing. After [`ExecutionError::State`] and
+    /// [`ExecutionError::Height`] changes nothing. After [`ExecutionError::State`] and
     /// [`ExecutionError::Machine`] the open second is given up; a block that the height closed before it failed is told by
     /// the next call that does not fail.
     pub fn execute(&mut self, height: Height) -> Result<Executed, ExecutionError<S::Error>> {
@@ -177,11 +174,9 @@ impl<S: State> Executor<S> {
         if number != self.next_height {
             return Err(ExecutionError::Height { found: number, expected: self.next_height });
         }
-        if height.timestamp_ms < self.timestamp_ms {
-            let (found, before) = (height.timestamp_ms, self.timestamp_ms);
-            return Err(ExecutionError::Timestamp { height: number, found, before });
-        }
-        let timestamp_ms = height.timestamp_ms;
+        // Only who has more than two thirds of the weight can order such a height. Whatever settles is executed.
+        let timestamp_ms = height.timestamp_ms.max(self.timestamp_ms);
+        let height = Height { timestamp_ms, ..height };
         let done = self.close_before(height.second(), number).and_then(|closed| {
             if closed.is_some() {
                 self.untold = closed;
@@ -199,6 +194,11 @@ impl<S: State> Executor<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Goes on above `height` without executing what is left up to it: heights that nobody can read bring nothing (R44).
+    pub fn pass(&mut self, height: u64) {
+        self.next_height = self.next_height.max(height.saturating_add(1));
     }
 
     /// Says that `height` and all before it are settled: blocks that they close can be undone no more.
@@ -311,6 +311,10 @@ impl<S: State> Executor<S> {
         // Without a transaction there is no block, and what it would have begun with never happened.
         self.open = Some(open).filter(|open| !open.is_empty());
         Ok(fates)
+    }
+
+    pub(crate) const fn hashes(&self) -> &Hashes {
+        &self.hashes
     }
 
     const fn base_timestamp(&self) -> u64 {

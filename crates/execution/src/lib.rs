@@ -10,6 +10,7 @@
 //! one in memory.
 
 mod block;
+mod call;
 mod executor;
 mod forks;
 mod genesis;
@@ -23,6 +24,7 @@ mod transaction;
 mod trie;
 
 pub use block::{Block, Executed, Fate, Height, Pending};
+pub use call::{Call, CallOutcome};
 pub use executor::{ExecutionError, Executor};
 pub use forks::Forks;
 pub use genesis::{Genesis, GenesisError};

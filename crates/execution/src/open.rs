@@ -257,9 +257,7 @@ fn executor<'a, S: State>(
     ground: Ground<'a, S>,
 ) -> Executor<'a, S> {
     let Ground { genesis, state, hashes, codes } = ground;
-    // Whatever the schedule of blobs is: without any, their price stays at its lowest.
-    let blobs = header.excess_blob_gas.map(|_| BlobParams::cancun());
-    let env = EvmEnv::for_eth_block(header, genesis.forks(), genesis.chain_id(), blobs);
+    let env = env(header, genesis);
     let context = EthBlockExecutionCtx {
         parent_hash: header.parent_hash,
         parent_beacon_block_root: header.parent_beacon_block_root,
@@ -271,6 +269,13 @@ fn executor<'a, S: State>(
     };
     let evm = EthEvmFactory::default().create_evm(View { state, changes, hashes, codes }, env);
     EthBlockExecutor::new(evm, context, genesis.forks(), AlloyReceiptBuilder::default())
+}
+
+/// What contracts see of the block, and its rules.
+pub(crate) fn env(header: &Header, genesis: &Genesis) -> EvmEnv {
+    // Whatever the schedule of blobs is: without any, their price stays at its lowest.
+    let blobs = header.excess_blob_gas.map(|_| BlobParams::cancun());
+    EvmEnv::for_eth_block(header, genesis.forks(), genesis.chain_id(), blobs)
 }
 
 /// What the header says of the order: the last height that the block has a transaction of.

@@ -7,6 +7,7 @@
     reason = "a test fails where it stands"
 )]
 
+mod calls;
 mod differential;
 mod fixtures;
 mod genesis;

@@ -63,11 +63,58 @@ fn heights_come_in_their_order() {
         assert!(matches!(refused, Err(ExecutionError::Height { expected: 1, .. })));
     }
     chain.add(&[sign(&wallet(0), pay(0, address(1), 5))]);
-    let refused = chain.executor.execute(height(2, now - 1, &[]));
-    assert!(matches!(refused, Err(ExecutionError::Timestamp { height: 2, .. })));
-    // Neither changed anything.
+    let refused = chain.executor.execute(height(1, now, &[]));
+    assert!(matches!(refused, Err(ExecutionError::Height { expected: 2, .. })));
+    // None of them changed anything.
     assert_eq!(chain.executor.pending().unwrap().transactions.len(), 1);
     assert_eq!(chain.executor.next_height(), 2);
+}
+
+#[test]
+fn a_height_that_is_dated_before_the_one_before_it_counts_as_dated_like_it() {
+    let (mut back, mut like) = (Chain::at(Fork::Prague), Chain::at(Fork::Prague));
+    let now = (GENESIS_TIME + 9) * 1_000;
+    let raws = [0, 1].map(|nonce| sign(&wallet(0), pay(nonce, address(1), 5)));
+    for (chain, second) in [(&mut back, 0), (&mut like, now)] {
+        chain.give(height(1, now, &raws[..1]));
+        chain.give(height(2, second, &raws[1..]));
+        chain.give(height(3, now + 1_000, &[]));
+    }
+    assert_eq!(back.blocks, like.blocks);
+    assert_eq!(back.last().transactions.len(), 2);
+    // Also when what was before it is undone and done anew.
+    back.executor.undo_above(1).unwrap();
+    back.blocks.clear();
+    back.give(height(1, now, &raws[..1]));
+    back.give(height(2, 0, &raws[1..]));
+    back.give(height(3, now + 1_000, &[]));
+    assert_eq!(back.blocks, like.blocks);
+}
+
+#[test]
+fn heights_that_nobody_can_read_are_passed() {
+    let (mut passed, mut empty) = (Chain::at(Fork::Prague), Chain::at(Fork::Prague));
+    let now = (GENESIS_TIME + 1) * 1_000;
+    let raws = [0, 1].map(|nonce| sign(&wallet(0), pay(nonce, address(1), 5)));
+    for chain in [&mut passed, &mut empty] {
+        chain.give(height(1, now, &raws[..1]));
+    }
+    passed.executor.pass(4);
+    // What is behind is not passed again.
+    passed.executor.pass(2);
+    for number in 2..=4 {
+        empty.give(height(number, now, &[]));
+    }
+    for chain in [&mut passed, &mut empty] {
+        assert_eq!(chain.executor.next_height(), 5);
+        chain.give(height(5, now + 1_000, &raws[1..]));
+        chain.give(height(6, now + 2_000, &[]));
+    }
+    assert_eq!(passed.blocks, empty.blocks);
+    assert_eq!(passed.blocks[0].last_height, 4);
+    passed.executor.pass(u64::MAX);
+    let refused = passed.executor.execute(height(7, now + 3_000, &[]));
+    assert!(matches!(refused, Err(ExecutionError::Height { expected: u64::MAX, .. })));
 }
 
 #[test]
