@@ -404,10 +404,8 @@ impl MirrorHandle {
         self.version.subscribe()
     }
 }
-
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::arithmetic_side_effects, reason = "small numbers in tests")]
 
     use super::{Fact, Mirror};
     use crate::domain::{

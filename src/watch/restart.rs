@@ -156,10 +156,10 @@ mod tests {
 
     /// The turn of sequencer `own` when so many seconds are left until `until`, the end of a window of a minute.
     fn turn(left: u64, until: u64, own: u32) -> FinishingTurn {
-        let mut mirror = mirror_of(own, until - left, true);
+        let mut mirror = mirror_of(own, until.saturating_sub(left), true);
         let restart = mirror.restart.as_mut().unwrap();
         restart.finish_until = Seconds::new(until);
-        restart.check_in_until = Seconds::new(until - 60);
+        restart.check_in_until = Seconds::new(until.saturating_sub(60));
         // Those from 100 on weigh nothing, and may be anybody's.
         restart.weighing = [2, 4, 9, 11].into();
         restart.checked_in = [2, 4, 9, 11].into_iter().chain(100..400).collect();
