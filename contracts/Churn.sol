@@ -91,7 +91,7 @@ abstract contract Churn {
     uint256 private constant EVICTION_TENTHS = 11;
     /// Stands for the owner of a pool among its holders. Nobody has the key of this address.
     address internal constant OWNER = address(1);
-    /// Who lets at least so many places move is refunded.
+    /// Who lets at least so many places move is refunded as a whole.
     uint256 private constant WHOLE_FLUSH = 16;
     /// Calldata of {flush}.
     uint256 private constant FLUSH_BYTES = 36;
@@ -145,10 +145,12 @@ abstract contract Churn {
         steps += _flushExits(cursor, budget, max);
         require(steps != 0, ISequencerRegistry.NothingMoves());
 
+        // Who moves few at a time could do it more often: as of a tally, only the first such call of an epoch is refunded as a whole.
+        uint256 sixteenths = budget.flushed && steps < WHOLE_FLUSH ? steps : WHOLE_FLUSH;
+        budget.flushed = true;
         _cursor = cursor;
         _keep(budget);
-        // Who moves few at a time could do it more often.
-        if (max >= WHOLE_FLUSH) REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), FLUSH_BYTES, 4, 16);
+        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), FLUSH_BYTES, 4, sixteenths);
     }
 
     function _flushEntrances(Cursor memory cursor, Budget memory budget, uint256 max) private returns (uint256 steps) {
@@ -517,7 +519,9 @@ abstract contract Churn {
     function _budgetNow() private view returns (Budget memory budget) {
         uint32 stamp = _stamp();
         budget = _budget;
-        if (stamp == 0 || budget.stamp != stamp) budget = Budget({stamp: stamp, limit: _limit(), entered: 0, left: 0});
+        if (stamp == 0 || budget.stamp != stamp) {
+            budget = Budget({stamp: stamp, limit: _limit(), entered: 0, left: 0, flushed: false});
+        }
     }
 
     function _keep(Budget memory budget) private {

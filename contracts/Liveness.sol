@@ -25,6 +25,12 @@ abstract contract Liveness is Cases {
     uint256 private immutable MISSED_TURN_BPS;
     uint64 private immutable JAIL_SECONDS;
 
+    /// Whether reports come in one call, how many absences those were that were taken, and what these took. Each report would
+    /// else be refunded a transaction of its own.
+    bool internal transient _isTogether;
+    uint64 private transient _absences;
+    uint128 private transient _absencesGas;
+
     constructor(Params memory p, Addresses memory addresses) Cases(p, addresses) {
         TALLY = ITally(addresses.tally);
         REWARD_POOL = IRewardPool(addresses.rewardPool);
@@ -53,7 +59,27 @@ abstract contract Liveness is Cases {
         REGISTRY.jailAbsent(id, uint64(block.timestamp) + JAIL_SECONDS);
         _punish(caseId, id, msg.sender, accused.assetsWei * MISSED_TURN_BPS / BPS, false);
         // The bounty is a tenth of next to nothing, and everybody is asked whether it was an outage.
-        REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), REPORT_BYTES, 4, 16);
+        uint256 spent = gasAtStart - gasleft();
+        if (_isTogether) {
+            _absences += 1;
+            // Casting is safe: gas of a transaction.
+            _absencesGas += uint128(spent);
+        } else {
+            _creditAbsences(spent, 1);
+        }
+    }
+
+    /// @dev All absences that one call reported.
+    function _creditTogether() internal {
+        (uint256 spent, uint256 absences) = (_absencesGas, _absences);
+        if (absences == 0) return;
+        // Another call may come in this transaction.
+        (_absencesGas, _absences) = (0, 0);
+        _creditAbsences(spent, absences);
+    }
+
+    function _creditAbsences(uint256 spent, uint256 absences) private {
+        REWARD_POOL.creditDuty(msg.sender, spent, REPORT_BYTES * absences, 4 * absences, 16);
     }
 
     /// @dev The first epoch from `first` on that counts: none up to that in which the accused came back.

@@ -200,10 +200,11 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         emit BatchDebited(number, paidWei);
     }
 
-    /// @dev All that the pool pays for the batch, and the work on it.
-    function _costOf(Settled calldata batch) private view returns (uint256) {
-        return batch.refundWei + PRICING.marginOfBatch(batch.refundWei, batch.baseFeeWei) + BOOKING_GAS
-            * PRICING.highestPrice(batch.baseFeeWei);
+    /// @dev All that the pool pays for the batch, and the work on it. Of an irregular one nobody gets a margin; how much of that of a
+    /// regular one its poster gets depends on the set, and to ask for that would cost more than is left over.
+    function _costOf(Settled calldata batch) private view returns (uint256 costWei) {
+        costWei = batch.refundWei + BOOKING_GAS * PRICING.highestPrice(batch.baseFeeWei);
+        if (batch.header.regularSince != 0) costWei += PRICING.marginOfBatch(batch.refundWei, batch.baseFeeWei);
     }
 
     /// @dev Of all rollups together. Zero is no chain id: nothing is registered under it, so nothing is lost by refusing it as

@@ -21,6 +21,8 @@ import {BlockHeader} from "./types/Wire.sol";
 /// @notice See {IRota}. Runs as part of the settlement contract (see {Rotation}), on slots that {Calendar} declares.
 abstract contract Rota is IRota, Calendar {
     uint64 internal constant MAX_SCHEDULE = 256;
+    /// Of so many slots of L1 one may be missed, without a block, and a pin still leads to a seal.
+    uint64 private constant SLOTS_A_SPARE_ONE = 20;
     /// Calldata of {pin}, and of {seal} around the header.
     uint256 private constant PIN_BYTES = 36;
     uint256 private constant PIN_NONZERO_BYTES = 5;
@@ -42,8 +44,9 @@ abstract contract Rota is IRota, Calendar {
         MIN_MEMBERS = p.minMembers;
         EXIT_DELAY_SECONDS = p.exitDelaySeconds;
         REWARD_POOL = IRewardPool(addresses.rewardPool);
-        SEED_DISTANCE = ParamsLib.seedDistanceBlocks(p);
-        SEAL_SECONDS = (ParamsLib.seedDistanceBlocks(p) + 1) * p.l1BlockSeconds;
+        uint64 distance = ParamsLib.seedDistanceBlocks(p);
+        SEED_DISTANCE = distance;
+        SEAL_SECONDS = (distance + distance / SLOTS_A_SPARE_ONE + 1) * p.l1BlockSeconds;
         PARAMS_POINTER = CodeLib.store(abi.encode(p));
     }
 
@@ -66,7 +69,7 @@ abstract contract Rota is IRota, Calendar {
 
         // What was frozen once in an epoch stays, also if L1 forgets the block: there is no second list to try.
         address pointer = pinnedSet();
-        if (pointer == address(0)) pointer = _freeze(vacant ? current + 1 : current, last, newest);
+        if (pointer == address(0)) pointer = _freeze(current, last, newest, vacant);
         uint64 number = _newPin();
         // Casting is safe: the tip has 12 bits for a generation, 2^32 epochs of a second are 136 years, and no chain gets to
         // 2^48 blocks.
@@ -75,14 +78,16 @@ abstract contract Rota is IRota, Calendar {
         emit Pinned(current, running, number, pointer);
     }
 
-    /// @dev Freezes who is to be sealed after `newest`, the set of epoch `last` (R3), for `generation_`. Most pins find what the one
-    /// before found, and then its code does for both.
-    function _freeze(uint32 generation_, uint64 last, bytes32 newest) private returns (address pointer) {
-        uint256[] memory members = REGISTRY.membersAtEpochStart(_aliveSince(generation()));
+    /// @dev Freezes who is to be sealed after `newest`, the set of epoch `last` (R3). Most pins find what the one before found, and
+    /// then its code does for both.
+    function _freeze(uint32 current, uint64 last, bytes32 newest, bool vacant) private returns (address pointer) {
+        uint256[] memory members = REGISTRY.membersAtEpochStart(_aliveSince(current));
         if (members.length < MIN_MEMBERS) {
             bool waited = newest != 0 && block.timestamp >= startOf(last) + EXIT_DELAY_SECONDS;
-            require(waited, TooFewMembers(MIN_MEMBERS, members.length));
+            // Nobody after nobody is nothing new, and would be paid for again and again.
+            require(waited && !(vacant && members.length == 0), TooFewMembers(MIN_MEMBERS, members.length));
         }
+        uint32 generation_ = vacant ? current + 1 : current;
         _sorted(members);
         if (newest != 0) {
             FrozenSet before = SetLib.load(newest);

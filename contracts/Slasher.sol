@@ -96,6 +96,7 @@ contract Slasher is Liveness, SigningDomain {
     function reportMany(bytes[] calldata reports) external returns (uint256 taken) {
         require(reports.length <= MAX_REPORTS, TooManyReports(MAX_REPORTS, reports.length));
 
+        _isTogether = true;
         for (uint256 i = 0; i < reports.length; ++i) {
             bytes4 selector = bytes4(reports[i]);
             bool done;
@@ -106,6 +107,8 @@ contract Slasher is Liveness, SigningDomain {
             if (done) ++taken;
             else emit Skipped(i, answer);
         }
+        _isTogether = false;
+        _creditTogether();
     }
 
     function _isReport(bytes4 selector) private pure returns (bool) {

@@ -10,6 +10,8 @@ struct Budget {
     uint64 limit;
     uint64 entered;
     uint64 left;
+    /// Some places moved already in this epoch.
+    bool flushed;
 }
 
 using ChurnLib for Budget global;

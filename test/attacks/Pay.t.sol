@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {Submission} from "../../contracts/interfaces/IBatchInbox.sol";
 import {Debit} from "../../contracts/interfaces/IRollups.sol";
 import {IRota} from "../../contracts/interfaces/IRota.sol";
-import {Settled} from "../../contracts/interfaces/ITally.sol";
+import {ITally, Settled} from "../../contracts/interfaces/ITally.sol";
 import {BatchHeader, Signature} from "../../contracts/types/Wire.sol";
 import {Offences} from "../utils/Offences.sol";
 
@@ -226,6 +226,73 @@ contract PayAttacks is Offences {
             assertEq(paidWei >= spentWei, i == 0);
             if (i != 0) assertLt(paidWei, spentWei / 4);
         }
+    }
+
+    /// Nor does a call that moves one place of a churn queue bring what one that moves all would, but for the first of an epoch.
+    function test_attack118_aFlushInPiecesPaysNobody() external {
+        _begin(16);
+        _fundPool(100 ether, 0);
+        // The epoch's limit is used up by the first; behind the second wait small ones.
+        _join(200, 2 * STAKE_WEI);
+        _join(201, STAKE_WEI);
+        for (uint256 i = 0; i < 3; ++i) {
+            _give(address(this), 1 ether);
+            registry.delegate(_idAt(i), 1 ether);
+        }
+        assertEq(registry.churn().entrances, 4);
+        _advance(p.epochSeconds);
+        _sealThrough(_epoch());
+        bytes memory flush = abi.encodeCall(registry.flush, (1));
+        _expectPaid(at.registry, flush);
+        for (uint256 i = 0; i < 2; ++i) {
+            (uint256 spentWei, uint256 paidWei) = _do(at.registry, flush);
+            assertLt(paidWei, spentWei / 2);
+        }
+        // However many it names.
+        (uint256 spentWei_, uint256 paidWei_) = _do(at.registry, abi.encodeCall(registry.flush, (10_000)));
+        assertLt(paidWei_, spentWei_ / 2);
+        assertEq(registry.churn().entrances, 0);
+    }
+
+    /// Absences that are reported in one call were one transaction's work, whatever else the call names.
+    function test_attack118_absencesReportedTogetherAreOneTransaction() external {
+        _begin(24);
+        _fundPool(100 ether, 0);
+        bytes[] memory reports = new bytes[](8);
+        for (uint256 i = 0; i < 8; ++i) {
+            bytes memory ask = abi.encodeWithSelector(ITally.turnsBetween.selector, _idAt(i));
+            vm.mockCall(at.tally, ask, abi.encode(3, 3));
+            reports[i] = abi.encodeCall(slasher.reportMissedTurns, (_idAt(i)));
+        }
+        // One that is none.
+        reports[7] = reports[0];
+        bytes memory many = abi.encodeCall(slasher.reportMany, (reports));
+        uint256 snapshot = vm.snapshotState();
+        (uint256 spentWei, uint256 paidWei) = _do(at.slasher, many);
+        assertGe(paidWei, spentWei * 9 / 10);
+        // The work with its margin, and what crediting took, once.
+        assertLe(paidWei, spentWei * (10_000 + p.refundMarginBps) / 10_000);
+
+        // Whoever calls from a contract, twice: nothing of the first call is paid for in the second.
+        vm.revertToState(snapshot);
+        vm.recordLogs();
+        assertEq(slasher.reportMany(reports), 7);
+        assertEq(slasher.reportMany(reports), 0);
+        assertLe(_dutiesWei(address(this)), paidWei);
+    }
+
+    /// An irregular batch has no margin, so its rollups pay for none.
+    function test_attack118_aMarginThatNobodyGetsIsPaidByNobody() external {
+        _registerRollup(1 ether);
+        bytes memory usage = abi.encodePacked(ROLLUP, uint32(1000));
+        BatchHeader memory header = _nextHeader(1);
+        (header.usageHash, header.regularSince) = (keccak256(usage), 0);
+        _advance(5 * p.takeoverSeconds);
+        _settleAs(makeAddr("mallory"), header);
+        uint256 beforeWei = rollups.rollup(ROLLUP).balanceWei;
+        rollups.debit(1, _settledBatches[0], usage);
+        uint256 paidWei = beforeWei - rollups.rollup(ROLLUP).balanceWei;
+        assertEq(paidWei, _settledBatches[0].refundWei + _bookingWei());
     }
 
     /// Both ends of a restart give back what they cost. To open one and to check in nobody is paid for: one can be opened for a

@@ -476,4 +476,57 @@ contract SeedAttacksTest is System {
         _finishRestart();
         assertEq(settlement.generation(), 1);
     }
+
+    /// 144: where everybody has left, and that is sealed, nobody is sealed again and again at the pool's cost.
+    function test_attack144_nobodyAfterNobodyIsNotPinned() public {
+        Actor memory last = _joinMany(1)[0];
+        _sealFirst();
+        uint256 shares = registry.sharesOf(last.id, last.owner);
+        vm.prank(last.owner);
+        registry.requestExit(last.id, shares);
+        _advance(p.exitDelaySeconds);
+        uint64 epoch = _epoch() + 1;
+        _sealSet(epoch);
+        _startEpoch(epoch);
+        assertEq(settlement.leaderSet(epoch).members.length, 0);
+
+        for (uint256 i = 0; i < 3; ++i) {
+            _advance(p.exitDelaySeconds);
+            uint64 running = _epoch();
+            vm.expectRevert(abi.encodeWithSelector(IRota.TooFewMembers.selector, 1, 0));
+            settlement.pin(running);
+        }
+        // Who comes goes on.
+        _join(5, STAKE_WEI);
+        _advance(p.epochSeconds);
+        _sealSet(_epoch());
+        assertEq(settlement.generation(), 1);
+        assertEq(settlement.leaderSet(_epoch()).members.length, 1);
+    }
+
+    /// 144: slots of L1 without a block, one in twenty, and who pins in the last block that takes it: the seal is there in time.
+    function test_attack144_missedSlotsCostNoSeal() public {
+        Config memory config = ConfigLib.read("testnet");
+        config.params.minMembers = 2;
+        config.params.minStakeWei = 1 ether;
+        _deploy(config);
+        _joinMany(3);
+        _sealFirst();
+        _sealSet(1);
+        _startEpoch(1);
+        uint64 distance = 75; // a quarter of the epoch
+        uint64 until = settlement.startOf(_epoch() + 1) - (distance + 3 + 1) * p.l1BlockSeconds;
+        uint64 epoch = _epoch() + 1;
+        _warpTo(until);
+        vm.expectRevert(abi.encodeWithSelector(IRota.PinTooLate.selector, until, until));
+        settlement.pin(epoch);
+
+        vm.warp(until - 1);
+        settlement.pin(epoch);
+        assertEq(settlement.pinned(), block.number + distance);
+        vm.roll(settlement.pinned() + 1);
+        vm.warp(until - 1 + (distance + 3 + 1) * p.l1BlockSeconds);
+        settlement.seal(epoch, _mineWithHeader(settlement.pinned()));
+        assertEq(settlement.leaderSet(epoch).sealedFor, epoch);
+    }
 }

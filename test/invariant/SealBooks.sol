@@ -48,7 +48,12 @@ abstract contract SealBooks is Chain {
 
     /// @dev Pins what is to be sealed for `epoch`, unless that is done; says whether it is.
     function _tryPin(uint64 epoch) internal returns (bool done) {
-        if (settlement.pinned() != 0) return true;
+        if (settlement.pinned() != 0) {
+            // Asked all the same: a second one, with another block, would be refunded too.
+            (done,) = address(settlement).call(abi.encodeCall(settlement.pin, (epoch)));
+            if (done) ++paidForNothing;
+            return true;
+        }
         bool first = settlement.pinnedSet() == address(0);
         bytes32 list = _hashOf(registry.membersAtEpochStart(_aliveSince));
         (done,) = address(settlement).call(abi.encodeCall(settlement.pin, (epoch)));
