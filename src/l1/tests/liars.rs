@@ -34,15 +34,6 @@ async fn told(world: &World, method: &'static str, params: Value) -> Value {
     world.client.provider().raw_request(method.into(), params).await.unwrap()
 }
 
-/// The block with this number, with another parent and hash.
-async fn made_up(world: &World, number: u64) -> Value {
-    let params = json!([format!("0x{number:x}"), false]);
-    let mut block = told(world, "eth_getBlockByNumber", params).await;
-    (block["hash"], block["parentHash"]) =
-        (json!(B256::repeat_byte(0xaa)), json!(B256::repeat_byte(0xbb)));
-    block
-}
-
 /// What a node tells in place of what it is asked for with these parameters.
 type Lie = Box<dyn Fn(&Value) -> Option<Fate> + Send>;
 
@@ -61,19 +52,12 @@ async fn a_node_that_tells_another_block_input_set_or_log_is_left_for_the_next()
     let input = json!({
         "to": world.deployment.settlement, "input": "0x12345678", "type": "0x2",
     });
-    let fork = made_up(&world, head - 3).await;
     let lies: Vec<(&str, Lie)> = vec![
         (
             "eth_getBlockByNumber",
             Box::new(|params| {
                 let other = json!({ "method": "eth_getBlockByNumber", "params": ["0x1", false] });
                 (params[0] != "latest").then_some(Fate::Instead(other))
-            }),
-        ),
-        (
-            "eth_getBlockByNumber",
-            Box::new(move |params| {
-                (params[0] == fork["number"]).then(|| Fate::Answer(fork.clone()))
             }),
         ),
         (
@@ -87,14 +71,14 @@ async fn a_node_that_tells_another_block_input_set_or_log_is_left_for_the_next()
         ("eth_getCode", Box::new(|_| Some(Fate::Answer(json!("0x00112233445566778899"))))),
         ("eth_getLogs", Box::new(move |_| Some(Fate::Answer(of_nobody.clone())))),
     ];
-    for (method, lie) in lies {
+    for (nth, (method, lie)) in lies.into_iter().enumerate() {
         let (liar, honest, client) = behind(&world, move |request| {
             (request.method == method).then(|| lie(request.params)).flatten()
         })
         .await;
         let following = Following::through(&world, client);
         following
-            .until(&format!("all in spite of {method}"), |m| {
+            .until(&format!("all in spite of lie {nth} ({method})"), |m| {
                 m.head.is_some_and(|block| block.number == head)
                     && number(m) == 2
                     && m.sets.len() == 1
