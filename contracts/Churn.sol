@@ -108,6 +108,8 @@ abstract contract Churn {
     uint32 internal _count;
     /// Who neither joined nor was heard of at this L1 time or later missed the restart that the running generation began with.
     uint40 internal _aliveSince;
+    /// Generations that began after the first, counted modulo 2^16: what the running epoch's limit is measured by.
+    uint16 private _begun;
 
     /// Ids that may weigh something; a vacated seat is given away when somebody needs it. Eight to a slot. There can be up to
     /// twice `maxMembers`: who counted when the epoch began, and who counts now.
@@ -515,12 +517,23 @@ abstract contract Churn {
         });
     }
 
-    /// @dev Read once an epoch from the set in force, so that it does not depend on when a set is sealed.
+    /// @dev Read once an epoch from the set in force, so that it does not depend on when a set is sealed; and once more if a
+    /// generation begins in it.
     function _budgetNow() private view returns (Budget memory budget) {
         uint32 stamp = _stamp();
         budget = _budget;
+        uint16 begun = _begun;
         if (stamp == 0 || budget.stamp != stamp) {
-            budget = Budget({stamp: stamp, limit: _limit(), entered: 0, left: 0, flushed: false});
+            return Budget({stamp: stamp, begun: begun, limit: _limit(), entered: 0, left: 0, flushed: false});
+        }
+        // What moved in this epoch has moved.
+        if (budget.begun != begun) (budget.begun, budget.limit) = (begun, _limit());
+    }
+
+    /// @dev Another set is in force from now on, which may be much smaller.
+    function _measureAnew() internal {
+        unchecked {
+            ++_begun;
         }
     }
 
@@ -531,7 +544,7 @@ abstract contract Churn {
     function _limit() private view returns (uint64) {
         if (block.timestamp < GENESIS) return ChurnLib.UNLIMITED;
 
-        return TALLY.churnLimit();
+        return TALLY.churnLimit(_aliveSince);
     }
 
     /* PARTS */

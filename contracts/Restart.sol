@@ -77,22 +77,33 @@ abstract contract Restart is IRestart, Rota {
         require(standing == 0, PinStands(standing));
         _requireTimeUntil(attempt.openedAt + 2 * WINDOW_SECONDS);
 
-        uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
-        if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {
-            uint256 needed = _setAt(generation(), epochAt(uint64(block.timestamp))).total() / 3 + 1;
-            uint256 weight = _weightOf(members);
-            require(weight >= needed, CheckedInTooFew(needed, weight));
-        }
-
-        // With the seed of now: a seal between this call and the next changes nothing of what comes.
-        (, bytes32 newest) = _newest(generation());
-        (address pointer,) = SetLib.store(_sorted(members), SetLib.seedOf(newest), generation() + 1);
+        // As with a pin: what was frozen once stays, also if L1 forgets the block.
+        address pointer = _closed.pointer;
+        if (pointer == address(0)) pointer = _freezeCheckedIn(attempt);
         uint64 number = _newPin();
-        // Casting is safe: 2^32 epochs of a second are 136 years.
-        _closed = Closed({pointer: pointer, number: number, epoch: uint32(epochAt(uint64(block.timestamp)))});
+        _closed.number = number;
 
         emit CheckInClosed(attempt.openedAt, pointer, number);
         REWARD_POOL.creditDuty(msg.sender, gasAtStart - gasleft(), CLOSE_BYTES, CLOSE_BYTES, 16);
+    }
+
+    /// @dev Freezes who checked in, if they are enough, and notes in which epoch.
+    function _freezeCheckedIn(Attempt memory attempt) private returns (address pointer) {
+        uint64 running = epochAt(uint64(block.timestamp));
+        uint256[] memory members = REGISTRY.membersCheckedIn(attempt.openedAt);
+        (uint64 last, bytes32 newest) = _newest(generation());
+        if (attempt.lapsed < LAPSES_UNTIL_FEW_SUFFICE || members.length < MIN_MEMBERS) {
+            uint256 total = _setAt(generation(), running).total();
+            uint256 weight = _weightOf(members);
+            require(weight > total / 3, CheckedInTooFew(total / 3 + 1, weight));
+            // A third of nobody is anybody: the first after an empty set are as many as a seal would ask for (R5).
+            if (total == 0) _requireEnough(members.length, last, newest);
+        }
+
+        // With the seed of now: a seal between this call and the next changes nothing of what comes.
+        (pointer,) = SetLib.store(_sorted(members), SetLib.seedOf(newest), generation() + 1);
+        // Casting is safe: 2^32 epochs of a second are 136 years.
+        (_closed.pointer, _closed.epoch) = (pointer, uint32(running));
     }
 
     /// @inheritdoc IRestart
@@ -108,7 +119,6 @@ abstract contract Restart is IRestart, Rota {
         Closed memory closed = _closed;
         require(closed.number != 0, CheckInNotClosed());
 
-        REGISTRY.startGeneration(attempt.openedAt);
         bytes32 seed = _seedAfter(SetLib.load(closed.pointer).seed(), closed.number, header);
         _begin(epochAt(uint64(block.timestamp)), closed.epoch, attempt.openedAt, closed.pointer, seed, closed.number);
         _creditHeader(gasAtStart, FINISH_BYTES, header);

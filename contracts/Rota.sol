@@ -82,11 +82,9 @@ abstract contract Rota is IRota, Calendar {
     /// then its code does for both.
     function _freeze(uint32 current, uint64 last, bytes32 newest, bool vacant) private returns (address pointer) {
         uint256[] memory members = REGISTRY.membersAtEpochStart(_aliveSince(current));
-        if (members.length < MIN_MEMBERS) {
-            bool waited = newest != 0 && block.timestamp >= startOf(last) + EXIT_DELAY_SECONDS;
-            // Nobody after nobody is nothing new, and would be paid for again and again.
-            require(waited && !(vacant && members.length == 0), TooFewMembers(MIN_MEMBERS, members.length));
-        }
+        _requireEnough(members.length, last, newest);
+        // Nobody after nobody is nothing new, and would be paid for again and again.
+        require(!(vacant && members.length == 0), TooFewMembers(MIN_MEMBERS, 0));
         uint32 generation_ = vacant ? current + 1 : current;
         _sorted(members);
         if (newest != 0) {
@@ -94,6 +92,14 @@ abstract contract Rota is IRota, Calendar {
             if (before.generation() == generation_ && before.holds(members)) return SetLib.pointerOf(newest);
         }
         (pointer,) = SetLib.store(members, SetLib.seedOf(newest), generation_);
+    }
+
+    /// @dev Fewer than minMembers are enough once what leaves has waited for as long as an exit takes since `newest`, the set of
+    /// epoch `last` (R5).
+    function _requireEnough(uint256 count, uint64 last, bytes32 newest) internal view {
+        if (count >= MIN_MEMBERS) return;
+        bool waited = newest != 0 && block.timestamp >= startOf(last) + EXIT_DELAY_SECONDS;
+        require(waited, TooFewMembers(MIN_MEMBERS, count));
     }
 
     /// @dev What is pinned now has to be there, and a block after it, before `end`: nobody is paid for what comes to nothing.
@@ -152,8 +158,8 @@ abstract contract Rota is IRota, Calendar {
         require(last_.pointer != address(0), NothingPinned(running));
         bytes32 seed = _seedAfter(newest, last_.number, header);
 
-        if (vacant) _begin(epoch, epoch, _aliveSince(current), last_.pointer, seed, last_.number);
-        else _book(current, epoch, last_.pointer, seed, last_.number);
+        if (vacant) return _begin(epoch, epoch, _aliveSince(current), last_.pointer, seed, last_.number);
+        _book(current, epoch, last_.pointer, seed, last_.number);
         if (newest == 0) _fixGenesis(epoch);
     }
 
@@ -224,6 +230,7 @@ abstract contract Rota is IRota, Calendar {
         });
 
         emit IRestart.GenerationStarted(current + 1, epoch, _tip.lastHeight(), _lastBlockHash);
+        REGISTRY.startGeneration(aliveSince);
     }
 
     /// @dev Generation 0 began without a restart: a seal of it does not pay for the question.

@@ -193,6 +193,7 @@ contract SequencerRegistry is ISequencerRegistry, Deployment, Holdings, Reentran
     function startGeneration(uint64 openedAt) external onlySettlement {
         // Casting is safe: a time of L1, as those that it is compared with.
         _aliveSince = uint40(openedAt);
+        _measureAnew();
     }
 
     /// @inheritdoc ISequencerRegistry

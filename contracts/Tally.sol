@@ -455,16 +455,17 @@ contract Tally is ITally, Deployment, SigningDomain {
     }
 
     /// @inheritdoc ITally
-    /// @dev Before the first set there is only what it would be; as long as it would have too few members, nobody is kept out.
-    function churnLimit() external view returns (uint64) {
+    /// @dev Before the first set, and under an empty one, there is only what the next would be; as long as it would have too few
+    /// members, nobody is kept out.
+    function churnLimit(uint64 aliveSince) external view returns (uint64) {
         try ROTA.setOf(ROTA.generation(), ROTA.epochAt(uint64(block.timestamp))) returns (
             address pointer, uint64, bytes32
         ) {
-            return ChurnLib.limitOf(ChurnLib.wordsOf(SetLib.load(pointer)));
-        } catch {
-            uint256[] memory words = REGISTRY.membersAtEpochStart(0);
-            return words.length < MIN_MEMBERS ? ChurnLib.UNLIMITED : ChurnLib.limitOf(words);
-        }
+            FrozenSet set = SetLib.load(pointer);
+            if (set.count() != 0) return ChurnLib.limitOf(ChurnLib.wordsOf(set));
+        } catch {}
+        uint256[] memory words = REGISTRY.membersAtEpochStart(aliveSince);
+        return words.length < MIN_MEMBERS ? ChurnLib.UNLIMITED : ChurnLib.limitOf(words);
     }
 
     function _isLagOver(uint64 epoch) private view returns (bool) {

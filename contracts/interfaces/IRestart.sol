@@ -67,9 +67,11 @@ interface IRestart {
     /// @notice Fixes who checked in as the set of the next generation, each with the key and weight of this moment, and the
     /// L1 block from which its seed comes: one that is yet to come, so that nobody can choose a key or a weight by it (R4).
     /// They must hold more than a third of the weight of the set in force; after three restarts in a row that lapsed,
-    /// minMembers of them suffice. Once a restart; again only if L1 has forgotten that block.
+    /// minMembers of them suffice. Where nobody is in the set in force they are at least minMembers, until exitDelay has passed
+    /// since it was sealed for (R5). Once a restart; should L1 forget that block, another is pinned for the same set.
     ///
-    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {IRota.PinStands}, {IRota.PinTooLate}, {CheckedInTooFew}.
+    /// Reverts with {NoRestartOpen}, {FinishNotOpen}, {IRota.PinStands}, {IRota.PinTooLate}, {CheckedInTooFew},
+    /// {IRota.TooFewMembers}.
     function closeCheckIn() external;
 
     /// @notice Raises the generation, with the set that {closeCheckIn} fixed as that of the running epoch. `header` is the RLP

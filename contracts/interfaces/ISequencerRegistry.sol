@@ -353,8 +353,9 @@ interface ISequencerRegistry {
     /// now, as {membersAtEpochStart}.
     function membersCheckedIn(uint64 openedAt) external view returns (uint256[] memory words);
 
-    /// @notice Settlement only. Whoever did not check in in the restart opened at `openedAt`, and did not join or return since,
-    /// has no seat any more.
+    /// @notice Settlement only. A generation begins. Whoever did not check in in the restart opened at `openedAt`, and did not join
+    /// or return since, has no seat any more; where none led to it, that is the one before, or zero. The running epoch's limit of
+    /// churn is that of the new set from now on (R7).
     ///
     /// Reverts with {NotSettlement}.
     function startGeneration(uint64 openedAt) external;

@@ -101,8 +101,9 @@ interface ITally {
     function isBehind() external view returns (bool);
 
     /// @notice How much weight may enter, and how much may leave, in the running epoch (R7): it follows from the set in force,
-    /// so not from when another is sealed. For the registry, which has no room for it.
-    function churnLimit() external view returns (uint64);
+    /// so not from when another is sealed. Where nobody is in it, or there is none, it follows from who could be sealed now, of
+    /// those that {ISequencerRegistry.membersAtEpochStart} tells for `aliveSince`. For the registry, which has no room for it.
+    function churnLimit(uint64 aliveSince) external view returns (uint64);
 
     /// @notice Turns of `sequencer` in which a batch ended that settled in `epoch`, and how many of them it missed.
     function turnsOf(uint32 sequencer, uint64 epoch) external view returns (uint256 turns, uint256 missed);

@@ -7,6 +7,8 @@ import {FrozenSet, SetLib} from "./SetLib.sol";
 struct Budget {
     /// The epoch + 1; zero if there never was one.
     uint32 stamp;
+    /// The generation by whose set `limit` is measured, as a count.
+    uint16 begun;
     uint64 limit;
     uint64 entered;
     uint64 left;
@@ -21,14 +23,14 @@ library ChurnLib {
     /// Nothing limits churn: there is no network yet that it could take over.
     uint64 internal constant UNLIMITED = type(uint64).max;
 
-    /// @notice Weight that can still enter.
+    /// @notice Weight that can still enter. More may have entered than the limit is now, since a generation began.
     function roomIn(Budget memory budget) internal pure returns (uint256) {
-        return budget.limit - budget.entered;
+        return budget.limit > budget.entered ? budget.limit - budget.entered : 0;
     }
 
-    /// @notice Weight that can still leave.
+    /// @notice Weight that can still leave, as {roomIn}.
     function roomOut(Budget memory budget) internal pure returns (uint256) {
-        return budget.limit - budget.left;
+        return budget.limit > budget.left ? budget.limit - budget.left : 0;
     }
 
     /// @notice Notes what entered. Casting is safe: nobody notes more than there was room for.

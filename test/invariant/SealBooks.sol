@@ -28,6 +28,8 @@ abstract contract SealBooks is Chain {
     uint64 private _aliveSince;
     mapping(uint32 generation => mapping(uint64 epoch => bytes32 list)) private _pinned;
     bytes32 private _closed;
+    /// The restart that it is of.
+    uint64 private _closedOf;
     mapping(bytes32 duty => bool) private _done;
     uint256 private _depth;
 
@@ -76,7 +78,8 @@ abstract contract SealBooks is Chain {
             bytes32 list = _hashOf(registry.membersCheckedIn(openedAt));
             (done,) = address(settlement).call(abi.encodeCall(settlement.closeCheckIn, ()));
             if (!done) return false;
-            _closed = list;
+            // Closed again, since L1 forgot the block, it is the list of the first time.
+            if (_closedOf != openedAt) (_closedOf, _closed) = (openedAt, list);
         }
         bytes memory header = _mineWithHeader(settlement.pinnedForRestart());
         (done,) = address(settlement).call(abi.encodeCall(settlement.finishRestart, (header)));

@@ -85,14 +85,20 @@ impl Pins {
                 "a check-in is closed of a restart opened at {opened}, which is not under way"
             ));
         }
-        if let Some(before) = self.closed
-            && at.number <= before.number.saturating_add(REMEMBERED_BLOCKS)
-        {
-            let number = before.number;
-            wrong.push(format!("a check-in is closed again while L1 remembers block {number}"));
-        }
         // A seal in between changes nothing of what comes.
-        self.closed = Some(Frozen { set, number, before: Some(self.seed) });
+        let mut seed = self.seed;
+        if let Some(first) = self.closed {
+            seed = first.before.unwrap_or(seed);
+            if set != first.set {
+                let before = first.set;
+                wrong.push(format!("a check-in is closed with set {set}, before with {before}"));
+            }
+            if at.number <= first.number.saturating_add(REMEMBERED_BLOCKS) {
+                let number = first.number;
+                wrong.push(format!("a check-in is closed again while L1 remembers block {number}"));
+            }
+        }
+        self.closed = Some(Frozen { set, number, before: Some(seed) });
         wrong
     }
 
@@ -298,6 +304,25 @@ mod tests {
         for number in [11, pinned, pinned + 256] {
             assert!(judged(number)[0].contains("closed again"), "{number}");
         }
+    }
+
+    #[test]
+    fn a_check_in_is_closed_over_one_list_and_goes_on_from_one_seed() {
+        let judged = |set| {
+            let mut pins = Pins::default();
+            pins.opened(&opened(20));
+            assert_eq!(pins.closed(&close(20, 10), &at(10), &params()), [""; 0]);
+            // A seal in between.
+            pins.seed = seed(B256::ZERO);
+            let number = 10 + params().seed_distance_blocks() + 257;
+            let again = IRestart::CheckInClosed { pointer: set, ..close(20, number) };
+            let wrong = pins.closed(&again, &L1Block { number, ..at(10) }, &params());
+            assert_eq!(pins.closed.unwrap().before, Some(B256::ZERO));
+            wrong
+        };
+        assert_eq!(judged(SET), [""; 0]);
+        let other = judged(Address::repeat_byte(2));
+        assert!(other[0].contains("before with"), "{other:?}");
     }
 
     #[test]
