@@ -27,6 +27,8 @@ const GAS_PADDING_PERCENT: u64 = 130;
 /// Nodes estimate as if gas cost nothing. Then nothing is refunded for a duty (R42), and to credit a refund writes three words,
 /// some for the first time, which L1's next fork makes dearer: that much more than it estimates at the most.
 const CREDIT_GAS: u64 = 150_000;
+/// The most that a transaction may ask for (EIP-7825): what is added to an estimate stays below.
+const MAX_TRANSACTION_GAS: u64 = 16_777_216;
 /// Time between two L1 blocks where nobody said so, and the shortest that is believed.
 const DEFAULT_BLOCK: Duration = Duration::from_secs(12);
 const MIN_BLOCK: Duration = Duration::from_millis(100);
@@ -372,7 +374,9 @@ impl Account {
             .client
             .estimate_gas(self.address(), order.to, order.value_wei, &order.input)
             .await?;
-        Ok((gas.saturating_mul(GAS_PADDING_PERCENT) / 100).saturating_add(CREDIT_GAS))
+        let padded = (gas.saturating_mul(GAS_PADDING_PERCENT) / 100).saturating_add(CREDIT_GAS);
+        // What is above by itself is for the node to judge: not every chain has that bound.
+        Ok(padded.min(MAX_TRANSACTION_GAS).max(gas))
     }
 
     /// Signs a transaction; the same one has the same bytes each time.

@@ -155,6 +155,13 @@ pub async fn debit(
     Ok(())
 }
 
+/// The batches that a call of [`debit`] with this input names, each with its packed usage.
+#[cfg(test)]
+pub(crate) fn named_by(input: &[u8]) -> Option<Vec<(u64, Bytes)>> {
+    let call = IRollups::debitManyCall::abi_decode(input).ok()?;
+    Some(call.debits.into_iter().map(|one| (one.number, one.usage)).collect())
+}
+
 /// Reports an offence. Returns the case's id.
 ///
 /// # Errors
