@@ -44,16 +44,18 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         uint128 owed;
     }
 
-    /// ETH in somebody's name, in one word: what is here for it, and what is owed to it.
+    /// ETH in somebody's name, in one word: what is here for it, and what is owed to it. Once used the word is never zero again: L1
+    /// would give whoever claims a part of what the pool paid for it, and the pool would pay for it anew.
     struct Balance {
         uint128 covered;
-        uint128 owed;
+        uint120 owed;
+        bool used;
     }
 
     uint256 private constant BPS = 10_000;
     uint256 private constant LARGEST_CAP_WEI = type(uint128).max;
     /// More ETH than there can be: what is due beyond it at once is cut, so that no sum of such amounts runs over.
-    uint128 private constant MAX_DUE_WEI = 1 << 100;
+    uint128 private constant MAX_DUE_WEI = 1 << 92;
     /// Of crediting, what neither measurement holds: the call before it, to an account that is cold, and words that are changed
     /// already and an event after it.
     uint256 private constant CREDIT_TAIL_GAS = 5000;
@@ -169,7 +171,7 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     function _creditDuty(address worker, uint256 gas, uint256 priceWei, uint256 gasAtStart) private {
         Balance storage balance = _balances[worker];
         uint256 workWei = gas * priceWei;
-        uint256 dueWei = _creditEth(balance, workWei + PRICING.marginOf(workWei));
+        uint256 dueWei = _creditEth(balance, workWei + PRICING.marginOfDuty(workWei, priceWei));
         dueWei += _creditEth(balance, (gasAtStart - gasleft() + CREDIT_TAIL_GAS) * priceWei);
 
         emit DutyCredited(msg.sender, worker, dueWei);
@@ -201,10 +203,10 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         Balance memory senders = _senders;
         uint128 amount = amountWei.toUint128();
         uint128 covered = amount < senders.covered ? amount : senders.covered;
-        _senders = Balance({covered: senders.covered - covered, owed: senders.owed - (amount - covered)});
-        Balance storage balance = _balances[sender];
-        balance.covered += covered;
-        balance.owed += amount - covered;
+        uint120 owing = uint256(amount - covered).toUint120();
+        _senders = Balance({covered: senders.covered - covered, owed: senders.owed - owing, used: true});
+        Balance memory balance = _balances[sender];
+        _balances[sender] = Balance({covered: balance.covered + covered, owed: balance.owed + owing, used: true});
 
         emit SenderCredited(sender, entry, amountWei);
     }
@@ -226,12 +228,13 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
     function _payPoster(address payable to) private returns (uint256 ethWei) {
         Balance memory balance = _balances[msg.sender];
         Funds memory funds = _eth;
-        uint128 paid = balance.owed < funds.free ? balance.owed : funds.free;
+        // Casting is safe: the smaller one is taken.
+        uint120 paid = balance.owed < funds.free ? balance.owed : uint120(funds.free);
         ethWei = uint256(balance.covered) + paid;
 
         require(ethWei != 0, NothingToClaim());
 
-        _balances[msg.sender] = Balance({covered: 0, owed: balance.owed - paid});
+        _balances[msg.sender] = Balance({covered: 0, owed: balance.owed - paid, used: true});
         if (paid != 0) _eth = Funds({free: funds.free - paid, owed: funds.owed - paid});
 
         emit PosterClaimed(msg.sender, ethWei);
@@ -451,8 +454,10 @@ contract RewardPool is IRewardPool, Deployment, ReentrancyGuardTransient {
         uint128 left = funds.free > funds.owed ? funds.free - funds.owed : 0;
         uint128 covered = due < left ? due : left;
         _eth = Funds({free: funds.free - covered, owed: funds.owed + (due - covered)});
+        // Casting is safe: no more than MAX_DUE_WEI.
+        uint120 owing = uint120(due - covered);
         Balance memory before = balance;
-        (balance.covered, balance.owed) = (before.covered + covered, before.owed + (due - covered));
+        (balance.covered, balance.owed, balance.used) = (before.covered + covered, before.owed + owing, true);
         return due;
     }
 

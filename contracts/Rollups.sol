@@ -10,6 +10,7 @@ import {IBatchInbox} from "./interfaces/IBatchInbox.sol";
 import {IRewardPool} from "./interfaces/IRewardPool.sol";
 import {Debit, IRollups, Rollup} from "./interfaces/IRollups.sol";
 import {Settled} from "./interfaces/ITally.sol";
+import {CertificateLib} from "./lib/CertificateLib.sol";
 import {Pricing, PricingLib} from "./lib/PricingLib.sol";
 import {SettledLib} from "./lib/SettledLib.sol";
 import {Addresses, Params} from "./types/Params.sol";
@@ -21,8 +22,9 @@ import {Addresses, Params} from "./types/Params.sol";
 /// balance at most what was sent, less what goes to the pool for debts, and a debit passes on exactly what it took from
 /// balances.
 ///
-/// A byte has no price of its own: a batch costs what its settlement was refunded, with the margin, and what booking it takes,
-/// and its rollups pay that by their bytes, each rounded up. So the pool gets back what it pays at any base fee and under any
+/// A byte has no price of its own: a batch costs what its settlement was refunded, with the margin, and three quarters of what
+/// booking a batch of two rollups takes, and its rollups pay that by their bytes, each rounded up. An eighth of the booking each
+/// pays for itself, as each has words of its own that are booked: many with a byte each would else cost the pool, or another one. So the pool gets back what it pays at any base fee and under any
 /// prices of L1's. What a rollup does not have it owes, and no more of it is ordered (R43); who funds it again pays that first.
 contract Rollups is IRollups, Deployment, SigningDomain {
     /// Nobody has the key of this address; what is sent there is gone.
@@ -30,7 +32,7 @@ contract Rollups is IRollups, Deployment, SigningDomain {
     /// Of a usage list: a chain id of 8 bytes and a count of 4.
     uint256 private constant ENTRY_BYTES = 12;
     uint64 private constant BATCHES_A_WORD = 256;
-    /// Who debits so many batches at once is refunded as a whole.
+    /// Who debits rollups so often at once is refunded as a whole: of many in a batch not all batches fit into a transaction.
     uint256 private constant WHOLE_DEBIT = 16;
     /// Calldata of one debit, without the usage.
     uint256 private constant DEBIT_BYTES = 28 * 32;
@@ -156,8 +158,8 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         uint256 gasAtStart = gasleft();
         require(!_isDebited(number), AlreadyDebited(number));
 
-        uint256 paidWei = _debit(number, batch, usage);
-        if (paidWei != 0) _passOn(paidWei, gasAtStart, 1, 1);
+        (uint256 paidWei, uint256 entries) = _debit(number, batch, usage);
+        if (paidWei != 0) _passOn(paidWei, gasAtStart, 1, 1, entries);
     }
 
     /// @inheritdoc IRollups
@@ -165,46 +167,65 @@ contract Rollups is IRollups, Deployment, SigningDomain {
         uint256 gasAtStart = gasleft();
         uint256 paidWei;
         uint256 paying;
+        uint256 payingEntries;
         bool any;
         for (uint256 i = 0; i < debits.length; ++i) {
             Debit calldata one = debits[i];
             if (_isDebited(one.number)) continue;
-            uint256 debitedWei = _debit(one.number, one.batch, one.usage);
+            (uint256 debitedWei, uint256 entries) = _debit(one.number, one.batch, one.usage);
             paidWei += debitedWei;
+            payingEntries += entries;
             any = true;
             if (debitedWei != 0) ++paying;
         }
         require(any, NothingToDebit());
 
         // What is skipped is nobody's duty either.
-        if (paying != 0) _passOn(paidWei, gasAtStart, debits.length, paying);
+        if (paying != 0) _passOn(paidWei, gasAtStart, debits.length, paying, payingEntries);
     }
 
     /// @dev Everything but the payment, which comes last and once.
-    function _debit(uint64 number, Settled calldata batch, bytes calldata usage) private returns (uint256 paidWei) {
+    /// @return paidWei What rollups paid.
+    /// @return entries How many of them did.
+    function _debit(uint64 number, Settled calldata batch, bytes calldata usage)
+        private
+        returns (uint256 paidWei, uint256 entries)
+    {
+        _requireSettled(number, batch, usage);
+
+        _debited[number / BATCHES_A_WORD] |= 1 << (number % BATCHES_A_WORD);
+        uint256 costWei = _costOf(batch);
+        uint256 entryWei = BOOKING_GAS / 8 * PRICING.highestPrice(batch.baseFeeWei);
+        uint256 bytes_ = _bytesOf(usage);
+        for (uint256 i = 0; i < usage.length; i += ENTRY_BYTES) {
+            (uint64 chainId, uint32 size) = _entryAt(usage, i);
+            if (size == 0) continue;
+            uint256 dueWei = Math.mulDiv(costWei, size, bytes_, Math.Rounding.Ceil) + entryWei;
+            uint256 amountWei = _take(chainId, number, dueWei);
+            paidWei += amountWei;
+            if (amountWei != 0) ++entries;
+        }
+
+        emit BatchDebited(number, paidWei);
+    }
+
+    /// @dev The batch is what settled under its number, and `usage` is the list that it committed to.
+    function _requireSettled(uint64 number, Settled calldata batch, bytes calldata usage) private view {
         bytes32 expected = SETTLEMENT.ringValue(number);
         bytes32 actual = SettledLib.ringValue(batch, domainSeparator());
         require(actual == expected, RingValueMismatch(number, expected, actual));
         require(usage.length % ENTRY_BYTES == 0, UsageLengthWrong(ENTRY_BYTES, usage.length));
         bytes32 usageHash = keccak256(usage);
         require(usageHash == batch.header.usageHash, UsageMismatch(batch.header.usageHash, usageHash));
-
-        _debited[number / BATCHES_A_WORD] |= 1 << (number % BATCHES_A_WORD);
-        uint256 costWei = _costOf(batch);
-        uint256 bytes_ = _bytesOf(usage);
-        for (uint256 i = 0; i < usage.length; i += ENTRY_BYTES) {
-            (uint64 chainId, uint32 size) = _entryAt(usage, i);
-            if (size != 0) paidWei += _take(chainId, number, Math.mulDiv(costWei, size, bytes_, Math.Rounding.Ceil));
-        }
-
-        emit BatchDebited(number, paidWei);
     }
 
     /// @dev All that the pool pays for the batch, and the work on it. Of an irregular one nobody gets a margin; how much of that of a
     /// regular one its poster gets depends on the set, and to ask for that would cost more than is left over.
     function _costOf(Settled calldata batch) private view returns (uint256 costWei) {
-        costWei = batch.refundWei + BOOKING_GAS * PRICING.highestPrice(batch.baseFeeWei);
-        if (batch.header.regularSince != 0) costWei += PRICING.marginOfBatch(batch.refundWei, batch.baseFeeWei);
+        costWei = batch.refundWei + BOOKING_GAS * 3 / 4 * PRICING.highestPrice(batch.baseFeeWei);
+        if (batch.header.regularSince == 0) return costWei;
+        uint256 signatures = CertificateLib.countSigners(batch.signers);
+        costWei += PRICING.marginOfBatch(batch.refundWei, signatures, batch.baseFeeWei);
     }
 
     /// @dev Of all rollups together. Zero is no chain id: nothing is registered under it, so nothing is lost by refusing it as
@@ -247,18 +268,17 @@ contract Rollups is IRollups, Deployment, SigningDomain {
 
     /// @dev Of the work, the part is refunded that brought something: what nobody pays for is nobody's duty. Of calldata,
     /// what no form of the input goes without: two debits can name one usage.
-    function _passOn(uint256 paidWei, uint256 gasAtStart, uint256 batches, uint256 paying) private {
+    function _passOn(uint256 paidWei, uint256 gasAtStart, uint256 batches, uint256 paying, uint256 entries) private {
         REWARD_POOL.fund{value: paidWei}(0);
 
-        bool whole = _isWhole(paying);
+        uint256 sixteenths = _isWhole(entries) ? WHOLE_DEBIT : entries;
         uint256 spent = (gasAtStart - gasleft()) * paying / batches;
-        uint256 sixteenths = whole ? WHOLE_DEBIT : paying;
         REWARD_POOL.creditDuty(msg.sender, spent, DEBIT_BYTES * paying, DEBIT_NONZERO * paying, sixteenths);
     }
 
     /// @dev As of a tally: who debits few is refunded by their number, but for the first time in an epoch.
-    function _isWhole(uint256 batches) private returns (bool) {
-        if (batches >= WHOLE_DEBIT) return true;
+    function _isWhole(uint256 entries) private returns (bool) {
+        if (entries >= WHOLE_DEBIT) return true;
         // Casting is safe: a number of epochs.
         uint64 next = uint64((block.timestamp - GENESIS) / EPOCH_SECONDS) + 1;
         if (_refundedEpoch == next) return false;

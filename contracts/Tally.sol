@@ -133,12 +133,24 @@ contract Tally is ITally, Deployment, SigningDomain {
     /// @inheritdoc ITally
     function tally(uint64 first, Settled[] calldata batches) external {
         uint256 gasAtStart = gasleft();
-        Cursor memory cursor = _cursor;
         uint64 expected = nextTally();
 
         require(batches.length != 0, NothingToTally());
-        require(first == expected, TallyNotNext(expected, first));
+        require(first <= expected && expected - first < batches.length, TallyNotNext(expected, first));
 
+        // Somebody was faster with some of them: the rest is booked all the same, so that one batch does not undo twenty.
+        batches = batches[expected - first:];
+        bool whole = _tally(expected, batches);
+
+        uint256 size = TALLY_BYTES + SETTLED_BYTES * batches.length;
+        uint256 spent = gasAtStart - gasleft();
+        uint256 sixteenths = whole ? WHOLE_TALLY : batches.length;
+        REWARD_POOL.creditDuty(msg.sender, spent, size, SETTLED_NONZERO * batches.length, sixteenths);
+    }
+
+    /// @return whole Whether the work is refunded as a whole.
+    function _tally(uint64 first, Settled[] calldata batches) private returns (bool whole) {
+        Cursor memory cursor = _cursor;
         // A batch that lapsed may have been the one that its leader settled, or irregular: the open turn blames nobody, nor
         // does the next batch. Nor is anybody paid for the time up to it.
         if (first != cursor.number + 1) {
@@ -147,7 +159,7 @@ contract Tally is ITally, Deployment, SigningDomain {
             // Casting is safe: times fit into 40 bits.
             (cursor.regular, cursor.timestamp) = (true, uint40(GENESIS));
         }
-        bool whole = _isWhole(cursor, batches.length);
+        whole = _isWhole(cursor, batches.length);
 
         Run memory run;
         for (uint256 i = 0; i < batches.length; ++i) {
@@ -183,11 +195,6 @@ contract Tally is ITally, Deployment, SigningDomain {
         emit Tallied(first, cursor.number);
 
         _book(run);
-
-        uint256 size = TALLY_BYTES + SETTLED_BYTES * batches.length;
-        uint256 spent = gasAtStart - gasleft();
-        uint256 sixteenths = whole ? WHOLE_TALLY : batches.length;
-        REWARD_POOL.creditDuty(msg.sender, spent, size, SETTLED_NONZERO * batches.length, sixteenths);
     }
 
     /// @dev What a call costs whatever it does would else be paid, with a margin, for as many calls as there are batches: who
@@ -227,8 +234,8 @@ contract Tally is ITally, Deployment, SigningDomain {
     function _dueOf(Settled calldata batch, FrozenSet set, uint256 added) private view returns (uint256) {
         uint256 refundWei = batch.refundWei;
         if (_isRegular(batch)) {
-            return refundWei + PRICING.marginOfBatch(refundWei, batch.baseFeeWei)
-                * CertificateLib.countSigners(batch.signers) / set.count();
+            uint256 signatures = CertificateLib.countSigners(batch.signers);
+            return refundWei + PRICING.marginOfBatch(refundWei, signatures, batch.baseFeeWei) * signatures / set.count();
         }
         return added < MAX_BATCH_AGE_SECONDS ? refundWei * added / MAX_BATCH_AGE_SECONDS : refundWei;
     }

@@ -193,11 +193,13 @@ contract RollupsTest is Chain {
         (uint256 freeWei,) = rewardPool.freeWei();
 
         uint256 costWei = _costOf(number);
-        assertGe(freeWei - freeBefore, costWei);
-        assertLe(freeWei - freeBefore, costWei + 2);
+        // Each pays for its own words, besides.
+        uint256 entryWei = p.rollupBookingGas / 8 * (baseFeeWei + p.priorityWei);
+        assertGe(freeWei - freeBefore, costWei + 3 * entryWei);
+        assertLe(freeWei - freeBefore, costWei + 3 * entryWei + 2);
         for (uint64 i = 0; i < 3; ++i) {
             uint256 paidWei = 20 ether - rollups.rollup(i + 1).balanceWei;
-            assertLe(paidWei, costWei * sizes[i] / bytes_ + 1);
+            assertLe(paidWei, costWei * sizes[i] / bytes_ + 1 + entryWei);
         }
     }
 
@@ -480,14 +482,14 @@ contract RollupsTest is Chain {
         Settled memory batch = _settledBatches[number - 1];
         uint256 refundWei = batch.refundWei;
         uint256 highestWei = batch.baseFeeWei + p.priorityWei;
-        uint256 paidWei = refundWei < 400_000 * highestWei ? refundWei : 400_000 * highestWei;
-        return refundWei + paidWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * highestWei;
+        return refundWei + _marginWei(batch) + p.rollupBookingGas * 3 / 4 * highestWei;
     }
 
     /// @dev Of `size` of the batch's bytes, rounded up.
     function _price(uint64 number, uint256 size, uint256 bytes_) private view returns (uint256) {
         if (size == 0) return 0;
-        return (_costOf(number) * size + bytes_ - 1) / bytes_;
+        uint256 highestWei = _settledBatches[number - 1].baseFeeWei + p.priorityWei;
+        return (_costOf(number) * size + bytes_ - 1) / bytes_ + p.rollupBookingGas / 8 * highestWei;
     }
 
     function _debitOf(uint64 number, bytes memory usage) private view returns (Debit memory) {

@@ -27,8 +27,12 @@ library PricingLib {
     uint256 private constant MARGIN = 168;
     uint256 private constant PRIORITY = 184;
     uint256 private constant BPS = 10_000;
-    /// Of more gas of a batch there is no margin: beyond, it is payload, and its bytes are its leader's choice.
-    uint256 private constant MARGIN_GAS = 400_000;
+    /// Of more gas of a batch there is no margin: what settling takes without its payload, whose bytes are its leader's choice. It
+    /// grows by the signature.
+    uint256 private constant BATCH_GAS = 65_000;
+    uint256 private constant SIGNATURE_GAS = 4500;
+    /// Nor is there of more gas of a duty: somebody can make some of them dearer for less.
+    uint256 private constant DUTY_GAS = 400_000;
 
     uint256 private constant ZERO_BYTE = 24;
     uint256 private constant BYTE = 36;
@@ -82,14 +86,22 @@ library PricingLib {
         return baseFeeWei + (Pricing.unwrap(pricing) >> PRIORITY);
     }
 
-    /// @notice {marginOf} a batch: of bounded gas, so that nobody earns by filling it.
-    function marginOfBatch(Pricing pricing, uint256 refundWei, uint256 baseFeeWei) internal pure returns (uint256) {
-        uint256 mostWei = MARGIN_GAS * highestPrice(pricing, baseFeeWei);
-        return marginOf(pricing, refundWei < mostWei ? refundWei : mostWei);
+    /// @notice {marginOf} a batch with so many signatures: of bounded gas at the base fee, so that nobody earns by filling it.
+    function marginOfBatch(Pricing pricing, uint256 refundWei, uint256 signatures, uint256 baseFeeWei)
+        internal
+        pure
+        returns (uint256)
+    {
+        return marginOf(pricing, refundWei, (BATCH_GAS + SIGNATURE_GAS * signatures) * baseFeeWei);
     }
 
-    /// @notice What is paid for work beyond the refund of its gas.
-    function marginOf(Pricing pricing, uint256 refundWei) internal pure returns (uint256) {
-        return refundWei * uint16(Pricing.unwrap(pricing) >> MARGIN) / BPS;
+    /// @notice {marginOf} a duty whose gas is refunded with `priceWei` each.
+    function marginOfDuty(Pricing pricing, uint256 workWei, uint256 priceWei) internal pure returns (uint256) {
+        return marginOf(pricing, workWei, DUTY_GAS * priceWei);
+    }
+
+    /// @notice What is paid for work beyond the refund of its gas, of `mostWei` of that at most.
+    function marginOf(Pricing pricing, uint256 refundWei, uint256 mostWei) internal pure returns (uint256) {
+        return (refundWei < mostWei ? refundWei : mostWei) * uint16(Pricing.unwrap(pricing) >> MARGIN) / BPS;
     }
 }

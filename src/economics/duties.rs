@@ -99,13 +99,20 @@ pub(super) fn play(params: &Params, seed: u64) -> Year {
     year
 }
 
+/// The margin of a batch with so many signatures, in gas, at the share of all members: what settling takes without a payload has one.
+fn margin_of_batch(params: &Params, refunded: u128, signatures: u128) -> u128 {
+    const BATCH_GAS: u128 = 65_000;
+    const SIGNATURE_GAS: u128 = 4_500;
+    let most = BATCH_GAS.saturating_add(SIGNATURE_GAS.saturating_mul(signatures));
+    refunded.min(most).saturating_mul(params.refund_margin_bps.into()) / BPS
+}
+
 /// What settling brings: with the margin for the share of the members whose signatures it has.
 fn brought(params: &Params, duty: &str, gas: Measured) -> u128 {
-    let margin = u128::from(params.refund_margin_bps);
     SETTLED.iter().find(|(name, _, _)| *name == duty).map_or(
         gas.refunded,
         |(_, members, signed)| {
-            let whole = gas.refunded.saturating_mul(margin) / BPS;
+            let whole = margin_of_batch(params, gas.refunded, *signed);
             gas.refunded
                 .saturating_add(whole.saturating_mul(*signed).checked_div(*members).unwrap_or(0))
         },
@@ -139,7 +146,7 @@ fn balance(
     found
 }
 
-/// A network of four at so many batches an hour, whose rollups have what they need; of one an hour nobody pays for the bytes, as
+/// A network of four at so many batches an hour, with the two rollups of the measured debit, which have what they need; of one an hour nobody pays for the bytes, as
 /// there are none.
 fn pool(
     params: &Params,
@@ -161,8 +168,7 @@ fn pool(
     let out = brought(params, "settle_4_3", settle)
         .saturating_add(tally.refunded / TALLIED)
         .saturating_add((debit.refunded / DEBITED).saturating_mul(debits));
-    let charged =
-        settle.refunded.saturating_mul(BPS.saturating_add(params.refund_margin_bps.into())) / BPS;
+    let charged = settle.refunded.saturating_add(margin_of_batch(params, settle.refunded, 3));
     let mut found = PoolBalance {
         fees: fees.name,
         prices: prices.to_owned(),

@@ -295,6 +295,106 @@ contract PayAttacks is Offences {
         assertEq(paidWei, _settledBatches[0].refundWei + _bookingWei());
     }
 
+    /// What booking a batch takes grows by the rollup in it, so each pays for its own words: who spreads its bytes over many costs
+    /// neither the pool nor the others.
+    function test_attack118_aRollupAmongManyPaysForItsOwnWords() external {
+        (uint256 onePaidWei, uint256 oneCreditedWei,) = _debitAmong(1);
+        uint256[3] memory counts = [uint256(2), 12, 60];
+        for (uint256 i = 0; i < counts.length; ++i) {
+            (uint256 paidWei, uint256 creditedWei, uint256 firstWei) = _debitAmong(counts[i]);
+            assertGe(paidWei - onePaidWei, creditedWei - oneCreditedWei, "the pool pays for a rollup's words");
+            assertLe(firstWei, onePaidWei, "another rollup does");
+        }
+    }
+
+    /// @dev What `n` rollups with 110 bytes each pay for a batch, what whoever debits it gets, and what the first one pays.
+    function _debitAmong(uint256 n) private returns (uint256 paidWei, uint256 creditedWei, uint256 firstWei) {
+        uint256 snapshot = vm.snapshotState();
+        bytes memory usage;
+        for (uint64 i = 0; i < n; ++i) {
+            vm.deal(address(this), 1 ether);
+            rollups.register{value: 1 ether}(ROLLUP + i);
+            usage = abi.encodePacked(usage, ROLLUP + i, uint32(110));
+        }
+        BatchHeader memory header = _nextHeader(1);
+        header.usageHash = keccak256(usage);
+        _settle(header);
+        uint256 beforeWei = at.rollups.balance;
+        uint256 firstBeforeWei = rollups.rollup(ROLLUP).balanceWei;
+        (uint256 spentWei, uint256 gotWei) =
+            _do(at.rollups, abi.encodeCall(rollups.debit, (1, _settledBatches[0], usage)));
+        assertGe(gotWei, spentWei * 99 / 100);
+        creditedWei = gotWei;
+        paidWei = beforeWei - at.rollups.balance;
+        firstWei = firstBeforeWei - rollups.rollup(ROLLUP).balanceWei;
+        vm.revertToState(snapshot);
+        delete _settledBatches;
+    }
+
+    /// Of a duty that somebody can make dear at little cost there is a margin up to a bound.
+    function test_attack118_dearDutiesHaveNoDearerMargin() external {
+        _begin(100);
+        _fundPool(100 ether, 0);
+        address owner = _actor(0).owner;
+        _give(owner, 1 ether);
+        uint32 id = registry.idOf(_actor(0).signer);
+        vm.prank(owner);
+        registry.topUp(id, 1 ether);
+        _startEpoch(2);
+        (uint256 spentWei, uint256 paidWei) = _do(at.settlement, abi.encodeCall(settlement.pin, (3)));
+        assertGt(spentWei, 800_000 * tx.gasprice);
+        assertLe(paidWei, spentWei + 400_000 * tx.gasprice * p.refundMarginBps / 10_000 + 50_000 * tx.gasprice);
+    }
+
+    /// One batch in front of an honest tally of many does not undo it.
+    function test_attack118_aTallyBooksWhatIsLeftOfIt() external {
+        _begin(4);
+        delete _settledBatches;
+        _fundPool(1 ether, 0);
+        for (uint256 i = 0; i < 6; ++i) {
+            _settle(_nextHeader(1));
+        }
+        Settled[] memory all = new Settled[](6);
+        Settled[] memory few = new Settled[](2);
+        for (uint64 i = 0; i < 6; ++i) {
+            all[i] = _settledBatches[i];
+            if (i < 2) few[i] = all[i];
+        }
+        uint256 snapshot = vm.snapshotState();
+        tally.tally(1, all);
+        uint256 dueWei = rewardPool.posterBalance(_settledBatches[0].poster);
+        vm.revertToState(snapshot);
+
+        tally.tally(1, few);
+        vm.expectEmit(at.tally);
+        emit ITally.Tallied(3, 6);
+        tally.tally(1, all);
+        assertEq(tally.nextTally(), 7);
+        assertEq(rewardPool.posterBalance(_settledBatches[0].poster), dueWei);
+        vm.expectRevert(abi.encodeWithSelector(ITally.TallyNotNext.selector, 7, 1));
+        tally.tally(1, all);
+        vm.expectRevert(abi.encodeWithSelector(ITally.TallyNotNext.selector, 7, 8));
+        tally.tally(8, all);
+    }
+
+    /// Whoever claims leaves the word in which its balance was: L1 would give it a part of what the pool paid for that, and the
+    /// pool would pay for it again.
+    function test_attack118_aClaimFreesNoWord() external {
+        _settle(_nextHeader(1));
+        _tallyAll();
+        address poster = _settledBatches[0].poster;
+        vm.record();
+        vm.prank(poster);
+        rewardPool.claimPoster();
+        (, bytes32[] memory written) = vm.accesses(at.rewardPool);
+        assertGt(written.length, 0);
+        for (uint256 i = 0; i < written.length; ++i) {
+            assertTrue(vm.load(at.rewardPool, written[i]) != 0);
+        }
+        assertEq(rewardPool.posterBalance(poster), 0);
+        assertEq(rewardPool.owedTo(poster), 0);
+    }
+
     /// Both ends of a restart give back what they cost. To open one and to check in nobody is paid for: one can be opened for a
     /// chain that is given up.
     function test_attack118_aRestartPaysForItself() external {
@@ -398,7 +498,8 @@ contract PayAttacks is Offences {
         assertGt(refundWei, 3_000_000 * tx.gasprice);
         uint256 dueWei = rewardPool.posterBalance(leader);
         assertGt(dueWei, refundWei);
-        uint256 mostWei = 400_000 * (block.basefee + p.priorityWei);
+        // What settling four signatures takes without a byte.
+        uint256 mostWei = 83_000 * block.basefee;
         assertLe(dueWei - refundWei, mostWei * p.refundMarginBps / 10_000);
     }
 
@@ -491,7 +592,8 @@ contract PayAttacks is Offences {
     }
 
     function _bookingWei() private view returns (uint256) {
-        return p.rollupBookingGas * (block.basefee + p.priorityWei);
+        // Of one rollup.
+        return (p.rollupBookingGas * 3 / 4 + p.rollupBookingGas / 8) * (block.basefee + p.priorityWei);
     }
 
     /* 121: A TALLY IN A DRY SPELL */

@@ -439,8 +439,7 @@ contract ChainHandler is Offences {
     function _costOf(Settled memory batch) private view returns (uint256) {
         uint256 refundWei = batch.refundWei;
         uint256 highestWei = batch.baseFeeWei + p.priorityWei;
-        uint256 paidWei = refundWei < 400_000 * highestWei ? refundWei : 400_000 * highestWei;
-        return refundWei + paidWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * highestWei;
+        return refundWei + _marginWei(batch) + (p.rollupBookingGas * 3 / 4 + p.rollupBookingGas / 8) * highestWei;
     }
 
     function _extend(BatchHeader memory header) private {

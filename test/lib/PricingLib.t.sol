@@ -45,18 +45,21 @@ contract PricingLibTest is Test {
         pricing = PricingLib.pack(q);
         assertEq(pricing.listAt(999_999).cost(0, 0, 0), 100_000);
         assertEq(pricing.listAt(1_000_000).cost(0, 0, 0), 0);
-        assertEq(pricing.marginOf(10_000), 5000);
+        assertEq(pricing.marginOf(10_000, 20_000), 5000);
         assertEq(pricing.priceOf(9 gwei, 7 gwei), 8 gwei);
     }
 
     function test_marginOfBatch_endsWhereThePayloadBegins() external view {
         Pricing pricing = PricingLib.pack(p);
         assertEq(pricing.highestPrice(1 gwei), 1.01 gwei);
-        uint256 mostWei = 400_000 * 1.01 gwei;
-        assertEq(pricing.marginOfBatch(mostWei - 10, 1 gwei), (mostWei - 10) / 5);
-        assertEq(pricing.marginOfBatch(mostWei, 1 gwei), mostWei / 5);
-        assertEq(pricing.marginOfBatch(mostWei + 10, 1 gwei), mostWei / 5);
-        assertEq(pricing.marginOfBatch(type(uint128).max, 1 gwei), mostWei / 5);
+        uint256 mostWei = 92_000 gwei; // of six signatures
+        assertEq(pricing.marginOfBatch(mostWei - 10, 6, 1 gwei), (mostWei - 10) / 5);
+        assertEq(pricing.marginOfBatch(mostWei, 6, 1 gwei), mostWei / 5);
+        assertEq(pricing.marginOfBatch(mostWei + 10, 6, 1 gwei), mostWei / 5);
+        assertEq(pricing.marginOfBatch(type(uint128).max, 6, 1 gwei), mostWei / 5);
+        assertEq(pricing.marginOfBatch(type(uint128).max, 67, 1 gwei), 366_500 gwei / 5);
+        assertEq(pricing.marginOfDuty(399_999 gwei, 1 gwei), 399_999 gwei / 5);
+        assertEq(pricing.marginOfDuty(5_000_000 gwei, 1 gwei), 400_000 gwei / 5);
     }
 
     function test_listAt_changesWithThePriceOfAWrite() external view {

@@ -142,8 +142,17 @@ abstract contract Chain is System {
 
     /// @notice What the poster of batch number `i` + 1 of {_settledBatches} is due if `signed` of `members` signed it.
     function _dueWei(uint256 i, uint256 signed, uint256 members) internal view returns (uint256) {
-        uint256 refundWei = _settledBatches[i].refundWei;
-        return refundWei + refundWei * p.refundMarginBps / 10_000 * signed / members;
+        return _settledBatches[i].refundWei + _marginWei(_settledBatches[i]) * signed / members;
+    }
+
+    /// @notice The margin of a batch that everybody signed.
+    function _marginWei(Settled memory batch) internal view returns (uint256) {
+        if (batch.header.regularSince == 0) return 0;
+        uint256 mostWei = 65_000 * batch.baseFeeWei;
+        for (uint256 i = 0; i < 128; ++i) {
+            if (batch.signers >> i & 1 == 1) mostWei += 4500 * batch.baseFeeWei;
+        }
+        return (batch.refundWei < mostWei ? batch.refundWei : mostWei) * p.refundMarginBps / 10_000;
     }
 
     /// @notice What the ring will hold of `header` if `poster` settles it now, but for what it is refunded.

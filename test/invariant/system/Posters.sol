@@ -363,11 +363,11 @@ abstract contract Posters is Ledger {
         Settled memory batch = _settledBatches[number - 1];
         uint256 refundWei = batch.refundWei;
         uint256 highestWei = batch.baseFeeWei + p.priorityWei;
-        uint256 paidWei = refundWei < 400_000 * highestWei ? refundWei : 400_000 * highestWei;
-        uint256 costWei = refundWei + paidWei * p.refundMarginBps / 10_000 + p.rollupBookingGas * highestWei;
+        uint256 costWei = refundWei + _marginWei(batch) + p.rollupBookingGas * 3 / 4 * highestWei;
         uint256 bytes_ = _bytesIn[number];
         uint256 all = 2 * bytes_ + bytes_ / 2;
-        return costWei * bytes_ / all + costWei * (bytes_ / 2) / all;
+        uint256 wordsWei = bytes_ == 0 ? 0 : p.rollupBookingGas / 8 * highestWei * (bytes_ / 2 == 0 ? 1 : 2);
+        return costWei * bytes_ / all + costWei * (bytes_ / 2) / all + wordsWei;
     }
 
     /* READING */
