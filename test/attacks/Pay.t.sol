@@ -342,7 +342,8 @@ contract PayAttacks is Offences {
         registry.topUp(id, 1 ether);
         _startEpoch(2);
         (uint256 spentWei, uint256 paidWei) = _do(at.settlement, abi.encodeCall(settlement.pin, (3)));
-        assertGt(spentWei, 800_000 * tx.gasprice);
+        // So much that a margin on all of it would be more than what is allowed for below.
+        assertGt(spentWei, 700_000 * tx.gasprice);
         assertLe(paidWei, spentWei + 400_000 * tx.gasprice * p.refundMarginBps / 10_000 + 50_000 * tx.gasprice);
     }
 

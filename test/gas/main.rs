@@ -33,7 +33,7 @@ const BUDGETS: [(&str, u64, u64); 4] = [
     ("settle_4_3", 75_000, 92_000),
     ("settle_48_33", 215_000, 230_000),
     ("settle_100_67", 380_000, 385_000),
-    ("report_double_vote", 80_000, 180_000),
+    ("slash_double_vote", 80_000, 180_000),
 ];
 
 /// Transactions of which `rota simulate` knows what they are refunded.
