@@ -75,7 +75,10 @@ impl Work {
                     return self.over(epoch).await;
                 }
                 Ok(_) => sleep(pause).await,
-                Err(L1Error::Reverted { reason, .. }) if reason.starts_with("PinStands") => {}
+                // Somebody's transaction that waits for a block, or that another node has seen already: look again then.
+                Err(L1Error::Reverted { reason, .. }) if is_by_others(&reason) => {
+                    sleep(pause).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -91,4 +94,10 @@ impl Work {
             "the time to seal the set of epoch {epoch} is over: call again, early in an epoch"
         )
     }
+}
+
+/// Whether a call reverts for what somebody else did: nodes judge it after transactions that are in no block yet.
+fn is_by_others(reason: &str) -> bool {
+    let by_others = ["PinStands", "AlreadySealed", "EpochNotSealable"];
+    by_others.iter().any(|name| reason.starts_with(name))
 }
